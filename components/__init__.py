@@ -1,0 +1,1 @@
+"""How one model is made, judged and watched: thin KFP doorways over plain functions in ``core``."""

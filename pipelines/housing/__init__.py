@@ -1,0 +1,1 @@
+"""The worked example: house prices, with a market simulator as its source system."""

@@ -1,0 +1,168 @@
+"""The contract of a model: which columns a row has and what each may hold.
+
+One source for the batch validation of tables, the validation of requests, and the documentation. It lives in
+``serving`` because the model server needs it and may import nothing above; the packages above read it from here.
+
+Inside the system a table of rows is one **coded matrix**: float64 of shape (n_rows, n_columns), columns in the order of
+the contract; numbers and booleans as they are, a category as its position in ``values``, an unknown category as
+``len(values)``, a missing value as NaN.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Matrix = npt.NDArray[np.float64]
+ColumnType = Literal["float", "int", "bool", "category"]
+OutOfRange = Literal["refuse", "clip", "flag"]
+
+
+class Frozen(BaseModel):
+    """A value that cannot change and refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class Column(Frozen):
+    """One input column.
+
+    Attributes:
+        range: inclusive bounds in ``unit``; both batch rows and requests are held to it.
+        values: the categories in their fixed order, which is also the order of their codes.
+        out_of_range: what a request's value outside of ``range`` meets: a 400, the nearest bound, or a flag in the
+            answer and the log. Batch rows outside are always quarantined.
+        unknown: what a category outside of ``values`` meets in a request: a 400, or a flag.
+    """
+
+    type: ColumnType
+    unit: str = ""
+    range: tuple[float, float] | None = None
+    values: tuple[str, ...] = ()
+    nullable: bool = False
+    out_of_range: OutOfRange = "refuse"
+    unknown: Literal["refuse", "flag"] = "refuse"
+    description: str = ""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.type == "category":
+            if not self.values:
+                raise ValueError("a category column needs 'values', the list of its categories")
+            if len(set(self.values)) != len(self.values):
+                raise ValueError(f"'values' must be distinct, seen {list(self.values)}")
+            if self.range is not None:
+                raise ValueError("'range' is for numbers, not for a category column")
+        elif self.values:
+            raise ValueError(f"'values' is for category columns, not for type {self.type!r}")
+        if self.range is not None and not self.range[0] <= self.range[1]:
+            raise ValueError(f"'range' must be [low, high] with low <= high, seen {list(self.range)}")
+        return self
+
+    @property
+    def numeric(self) -> bool:
+        return self.type in ("float", "int")
+
+    @property
+    def expected(self) -> str:
+        """The phrase error messages use: 'a number in [10, 1500] m2', 'one of house, flat'."""
+        if self.type == "category":
+            return "one of " + ", ".join(self.values)
+        if self.type == "bool":
+            return "true or false"
+        noun = "a whole number" if self.type == "int" else "a number"
+        bounds = "" if self.range is None else f" in [{self.range[0]:g}, {self.range[1]:g}]"
+        return noun + bounds + (f" {self.unit}" if self.unit else "")
+
+
+class Target(Frozen):
+    """The column to predict: a number (regression) or one of ``classes`` (classification).
+
+    ``classes`` are ordered; for two of them the second is the positive one.
+    """
+
+    name: str
+    unit: str = ""
+    range: tuple[float, float] | None = None
+    classes: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.classes and (len(self.classes) < 2 or len(set(self.classes)) != len(self.classes)):
+            raise ValueError(f"'classes' needs at least two distinct names, seen {list(self.classes)}")
+        return self
+
+    @property
+    def task(self) -> Literal["regression", "classification"]:
+        return "classification" if self.classes else "regression"
+
+
+class Contract(Frozen):
+    """Columns, target, key and event time of one table.
+
+    Attributes:
+        key: column that identifies the thing a row is about; no key stands on both sides of a split.
+        event_time: column with the moment the row describes.
+        refuse_above: share of bad rows, 0..1, above which a run stops.
+        max_age_days: the newest event may be at most this old, seen from the run's ``as_of``; None: not checked.
+    """
+
+    columns: Annotated[dict[str, Column], Field(min_length=1)]
+    target: Target
+    key: str | None = None
+    event_time: str | None = None
+    refuse_above: Annotated[float, Field(ge=0, le=1)] = 0.02
+    max_age_days: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for role, name in (("target", self.target.name), ("key", self.key), ("event_time", self.event_time)):
+            if name in self.columns:
+                raise ValueError(f"column {name!r} is the {role} and cannot be an input column too")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.columns)
+
+    @property
+    def task(self) -> Literal["regression", "classification"]:
+        return self.target.task
+
+    def encode(self, table: pd.DataFrame | Mapping[str, Sequence[Any]]) -> Matrix:
+        """The coded matrix of *table*'s contract columns; for tables that were validated already."""
+        frame = table if isinstance(table, pd.DataFrame) else pd.DataFrame(table)
+        matrix = np.empty((len(frame), len(self.columns)), dtype=np.float64)
+        for position, (name, column) in enumerate(self.columns.items()):
+            series = frame[name]
+            if column.type == "category":
+                codes = {value: float(code) for code, value in enumerate(column.values)}
+                known = series.map(codes).to_numpy(dtype=np.float64, na_value=np.nan)
+                matrix[:, position] = np.where(np.isnan(known) & series.notna().to_numpy(), len(column.values), known)
+            else:
+                matrix[:, position] = pd.to_numeric(series).to_numpy(dtype=np.float64, na_value=np.nan)
+        return matrix
+
+    def frame(self, matrix: Matrix) -> pd.DataFrame:
+        """The table scikit-learn sees: float64 numbers with NaN, categories as object strings with None.
+
+        An unknown category comes back as the text ``"?"`` which is no member of ``values``.
+        """
+        table: dict[str, Any] = {}
+        for position, (name, column) in enumerate(self.columns.items()):
+            values = matrix[:, position]
+            if column.type == "category":
+                words = np.array([*column.values, "?", None], dtype=object)
+                codes = np.where(np.isnan(values), len(column.values) + 1, values).astype(np.intp)
+                table[name] = words[codes]
+            else:
+                table[name] = values
+        return pd.DataFrame(table, columns=list(self.columns))

@@ -1,0 +1,1 @@
+"""The traffic backends behind one protocol: fake, local Envoy, KServe."""
