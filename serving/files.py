@@ -49,6 +49,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         with _told(path):
             yield temporary
             _flush(temporary)
+            temporary.chmod(0o644)  # mkstemp's 0600 would hide it from other users of the same volume
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

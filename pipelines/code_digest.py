@@ -1,0 +1,20 @@
+"""One digest of the code that steps run: a pipeline passes it on as a parameter, and so it counts for every cache."""
+
+from pathlib import Path
+
+from serving.files import canonical_json, sha256_bytes, sha256_file
+
+PACKAGES = ("components", "serving")
+LOCK = "requirements.lock"
+
+
+def code_digest(root: Path | None = None) -> str:
+    """sha256 over the Python files of ``components`` and ``serving`` and the lock of the libraries, by relative name.
+
+    *root* is the folder that holds the packages, by default the one this file was loaded from. An installed copy has
+    no lock beside it; the digest then covers the code alone.
+    """
+    root = root or Path(__file__).resolve().parents[1]
+    files = [file for package in PACKAGES for file in (root / package).rglob("*.py")]
+    files += [root / LOCK] if (root / LOCK).is_file() else []
+    return sha256_bytes(canonical_json(sorted([f.relative_to(root).as_posix(), sha256_file(f)] for f in files)))
