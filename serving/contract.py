@@ -9,22 +9,22 @@ the contract; numbers and booleans as they are, a category as its position in ``
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from serving.frozen import Frozen
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Column", "ColumnType", "Contract", "Frozen", "Matrix", "OutOfRange", "Target"]
 
 Matrix = npt.NDArray[np.float64]
 ColumnType = Literal["float", "int", "bool", "category"]
 OutOfRange = Literal["refuse", "clip", "flag"]
-
-
-class Frozen(BaseModel):
-    """A value that cannot change and refuses keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
 
 class Column(Frozen):
@@ -137,8 +137,10 @@ class Contract(Frozen):
     def task(self) -> Literal["regression", "classification"]:
         return self.target.task
 
-    def encode(self, table: pd.DataFrame | Mapping[str, Sequence[Any]]) -> Matrix:
+    def encode(self, table: "pd.DataFrame | Mapping[str, Sequence[Any]]") -> Matrix:
         """The coded matrix of *table*'s contract columns; for tables that were validated already."""
+        import pandas as pd  # a server that never sees a table starts without it
+
         frame = table if isinstance(table, pd.DataFrame) else pd.DataFrame(table)
         matrix = np.empty((len(frame), len(self.columns)), dtype=np.float64)
         for position, (name, column) in enumerate(self.columns.items()):
@@ -151,11 +153,13 @@ class Contract(Frozen):
                 matrix[:, position] = pd.to_numeric(series).to_numpy(dtype=np.float64, na_value=np.nan)
         return matrix
 
-    def frame(self, matrix: Matrix) -> pd.DataFrame:
+    def frame(self, matrix: Matrix) -> "pd.DataFrame":
         """The table scikit-learn sees: float64 numbers with NaN, categories as object strings with None.
 
         An unknown category comes back as the text ``"?"`` which is no member of ``values``.
         """
+        import pandas as pd  # as above
+
         table: dict[str, Any] = {}
         for position, (name, column) in enumerate(self.columns.items()):
             values = matrix[:, position]

@@ -1,0 +1,177 @@
+"""Metrics of predictions, each with its direction and the way it is written.
+
+Targets have shape (n_rows,): numbers, or positions in the contract's classes. Predictions have shape (n_rows,) for
+regression and (n_rows, n_classes) probabilities for classification. A metric that cannot be computed (AUC of rows of
+one class) is NaN.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+from serving.errors import ConfigError
+
+Values = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+Direction = Literal["minimize", "maximize", "zero"]
+Task = Literal["regression", "classification"]
+EPSILON = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        direction: ``zero`` for a signed value whose best is 0.
+        unit: ``target``: in the target's unit; ``share``: 1 is written as 100 %; ``none``: a bare number.
+    """
+
+    name: str
+    label: str
+    task: Task
+    direction: Direction
+    unit: Literal["target", "share", "none"]
+    function: Callable[[Values, Values], float]
+
+    def loss(self, value: float) -> float:
+        """*value* turned so that smaller is better, in the metric's own unit."""
+        if self.direction == "zero":
+            return abs(value)
+        return value if self.direction == "minimize" else -value
+
+    def show(self, value: float, unit: str = "") -> str:
+        """*value* as people read it, given the target's *unit*: ``42,105 EUR``, ``8.2 %``, ``0.871``."""
+        if self.unit == "share":
+            return f"{number(100 * value)} %"
+        return f"{number(value)} {unit}" if self.unit == "target" and unit else number(value)
+
+
+def number(value: float) -> str:
+    """*value* with thousands separators, or four significant digits below 1,000."""
+    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"
+
+
+def rmse(target: Values, prediction: Values) -> float:
+    """Root mean squared error in the target's unit; the best value is 0."""
+    return float(np.sqrt(np.mean((prediction - target) ** 2)))
+
+
+def mae(target: Values, prediction: Values) -> float:
+    """Mean absolute error in the target's unit; the best value is 0."""
+    return float(np.mean(np.abs(prediction - target)))
+
+
+def mape(target: Values, prediction: Values) -> float:
+    """Mean absolute error as a share of the target, 0.1 for 10 %; the best value is 0, huge for targets near 0."""
+    return float(np.mean(np.abs(prediction - target) / np.maximum(np.abs(target), EPSILON)))
+
+
+def r2(target: Values, prediction: Values) -> float:
+    """Share of the target's variance that is explained; the best value is 1, and the mean as prediction has 0."""
+    total = float(np.sum((target - np.mean(target)) ** 2))
+    return 1.0 - float(np.sum((prediction - target) ** 2)) / total if total > 0 else float("nan")
+
+
+def bias(target: Values, prediction: Values) -> float:
+    """Mean of prediction minus target in the target's unit; the best value is 0, above it predictions are too high."""
+    return float(np.mean(prediction - target))
+
+
+def auc(positive: npt.NDArray[np.bool_], score: Values) -> float:
+    """Chance that a positive row scores above a negative one, ties counting half (Mann and Whitney 1947)."""
+    n_positive = int(positive.sum())
+    n_negative = len(positive) - n_positive
+    if not n_positive or not n_negative:
+        return float("nan")
+    ranks = float(np.asarray(rankdata(score))[positive].sum())
+    return (ranks - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)
+
+
+def roc_auc(target: Values, prediction: Values) -> float:
+    """Area under the ROC curve of the second of two classes; the plain mean over one-against-rest of more.
+
+    The best value is 1, chance is 0.5.
+    """
+    if prediction.shape[1] == 2:
+        return auc(target == 1, prediction[:, 1])
+    return float(np.mean([auc(target == code, prediction[:, code]) for code in range(prediction.shape[1])]))
+
+
+def log_loss(target: Values, prediction: Values) -> float:
+    """Mean of minus the logarithm of the probability given to the true class; the best value is 0."""
+    chosen = prediction[np.arange(len(target)), target.astype(np.intp)]
+    return float(-np.mean(np.log(np.clip(chosen, EPSILON, 1 - EPSILON))))
+
+
+def f1(target: Values, prediction: Values) -> float:
+    """Harmonic mean of precision and recall of the second of two classes; the plain mean over the classes of more.
+
+    The best value is 1. A class that is neither present nor predicted is left out of the mean.
+    """
+    matrix = confusion(target, prediction)
+    hits = np.diag(matrix).astype(np.float64)
+    seen = (matrix.sum(axis=0) + matrix.sum(axis=1)).astype(np.float64)
+    scores = np.divide(2 * hits, seen, out=np.full(len(hits), np.nan), where=seen > 0)
+    if len(scores) == 2:
+        return float(scores[1])
+    return float(scores[seen > 0].mean())
+
+
+def accuracy(target: Values, prediction: Values) -> float:
+    """Share of rows whose most probable class is the true one; the best value is 1."""
+    return float(np.mean(np.argmax(prediction, axis=1) == target))
+
+
+def confusion(target: Values, prediction: Values) -> Counts:
+    """Counts of shape (n_classes, n_classes): rows are true classes, columns the most probable ones."""
+    n = prediction.shape[1]
+    cells = target.astype(np.int64) * n + np.argmax(prediction, axis=1)
+    return np.bincount(cells, minlength=n * n).reshape(n, n).astype(np.int64)
+
+
+METRICS: Mapping[str, Metric] = MappingProxyType(
+    {
+        metric.name: metric
+        for metric in (
+            Metric("rmse", "RMSE", "regression", "minimize", "target", rmse),
+            Metric("mae", "MAE", "regression", "minimize", "target", mae),
+            Metric("mape", "MAPE", "regression", "minimize", "share", mape),
+            Metric("r2", "R2", "regression", "maximize", "none", r2),
+            Metric("bias", "bias", "regression", "zero", "target", bias),
+            Metric("roc_auc", "ROC AUC", "classification", "maximize", "none", roc_auc),
+            Metric("log_loss", "log loss", "classification", "minimize", "none", log_loss),
+            Metric("f1", "F1", "classification", "maximize", "none", f1),
+            Metric("accuracy", "accuracy", "classification", "maximize", "share", accuracy),
+        )
+    }
+)
+
+
+def names(task: Task) -> tuple[str, ...]:
+    return tuple(name for name, metric in METRICS.items() if metric.task == task)
+
+
+def get(name: str, *, where: str = "metric", task: Task | None = None) -> Metric:
+    """The metric called *name*; *where* is the key it was written under.
+
+    Raises:
+        ConfigError: there is none, or it is not one for *task*.
+    """
+    metric = METRICS.get(name)
+    if metric is None or (task is not None and metric.task != task):
+        choices = ", ".join(METRICS if task is None else names(task))
+        kind = f" for {task}" if task else ""
+        raise ConfigError(f"{where}: expected a metric{kind}, one of {choices}; seen {name!r}")
+    return metric
+
+
+def compute(task: Task, target: Values, prediction: Values) -> dict[str, float]:
+    """Every metric of *task* by name; all are NaN without rows or when a prediction is not finite."""
+    usable = len(target) > 0 and bool(np.isfinite(prediction).all())
+    return {name: METRICS[name].function(target, prediction) if usable else float("nan") for name in names(task)}

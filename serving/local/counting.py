@@ -1,0 +1,178 @@
+"""Counts of requests per epoch and revision, from Envoy's access log.
+
+The log is read on from where the last reading stopped. Position and counts are one document, replaced as a whole, so a
+crash between two readings neither loses nor doubles a line. Durations are kept to the millisecond, not compared
+with a threshold, so that every reader can use its own.
+"""
+
+import contextlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import Field, ValidationError
+
+from serving.files import write_json
+from serving.local.envoy_config import MIRROR_ROUTE, SPLIT_ROUTE
+from serving.local.place import Place
+from serving.local.state import Frozen
+from serving.locks import file_lock
+
+ROTATE_AT = 64 << 20  # bytes
+KEEP_EPOCHS = 500
+SLOWEST_MS = 120_000  # longer durations are counted as this one
+COARSE_FROM_MS = 2_000  # from here on durations are rounded down to a tenth of a second
+
+# Envoy's own words for an arm that gave no proper answer: no connection, reset, timeout, overflow, no such arm.
+FAILURE_FLAGS = frozenset({"UF", "UC", "UR", "UT", "UH", "UO", "NC", "LR", "UPE", "SI", "DPE", "URX"})
+
+
+class Tally(Frozen):
+    """Counts of one revision in one epoch.
+
+    Attributes:
+        durations: milliseconds to user requests.
+        mirrored: copies sent to it beside the arm that answered, and how many of them failed; in no other count.
+    """
+
+    requests: int = 0
+    errors: int = 0
+    mirrored: int = 0
+    mirrored_errors: int = 0
+    durations: Mapping[int, int] = Field(default_factory=dict)
+
+    def slow(self, above_ms: float) -> int:
+        return sum(count for duration, count in self.durations.items() if duration > above_ms)
+
+    def quantile_ms(self, share: float) -> int | None:
+        """The duration that *share* (0 to 1) of the requests did not exceed; None without requests."""
+        seen = 0
+        for duration in sorted(self.durations):
+            seen += self.durations[duration]
+            if seen >= share * self.requests:
+                return duration
+        return None
+
+
+class Counts(Frozen):
+    """Everything read so far.
+
+    Attributes:
+        positions: bytes read of each log file, by inode number.
+        epochs: epoch token -> revision -> counts, oldest epoch first.
+    """
+
+    positions: Mapping[int, int] = Field(default_factory=dict)
+    epochs: Mapping[str, Mapping[str, Tally]] = Field(default_factory=dict)
+
+
+def read_counts(where: Place) -> Counts:
+    """The counts up to the present end of the log; safe to be called by several processes."""
+    with file_lock(where.directory / "counts.lock"):
+        return _read_on(where)
+
+
+def rotate(where: Place, reopen_logs: Callable[[], None], *, above: int = ROTATE_AT) -> None:
+    """Put a log longer than *above* bytes aside, have Envoy open a new one, and drop what is read and quiet.
+
+    A file put aside is dropped one rotation later, when Envoy has long let go of it. It is first renamed out of the
+    sight of readers, then forgotten, then deleted: a crash in between leaves a file too many, never a wrong count.
+    """
+    with file_lock(where.directory / "counts.lock"):
+        if not where.access_log.exists() or where.access_log.stat().st_size <= above:
+            return
+        older = _put_aside_logs(where)
+        _read_on(where)
+        for path in older:
+            path.replace(path.with_suffix(".done"))
+        _read_on(where)
+        for path in where.envoy.glob("access-*.done"):
+            path.unlink()
+        number = 1 + max((int(path.stem.split("-")[1]) for path in older), default=0)
+        where.access_log.replace(where.envoy / f"access-{number:06d}.log")
+    reopen_logs()
+
+
+class Entry(NamedTuple):
+    """One line of the access log that counts: a user's prediction, or the copy of one."""
+
+    epoch: str
+    revision: str
+    failed: bool
+    duration_ms: int
+    copy: bool
+
+
+def parse(lines: Iterable[bytes]) -> Iterator[Entry]:
+    """The lines that count; metadata, health and header-chosen arms do not."""
+    for line in lines:
+        try:
+            found = json.loads(line)
+            route, revision = found["r"] or "", found["c"]
+            copy = route == MIRROR_ROUTE
+            epoch = found["e"] if copy else route.removeprefix(SPLIT_ROUTE)
+            if not revision or not epoch or not (copy or route.startswith(SPLIT_ROUTE)):
+                continue
+            failed = found["s"] >= 500 or bool(set((found["f"] or "").split(",")) & FAILURE_FLAGS)
+            yield Entry(epoch, revision, failed, int(found["d"] or 0), copy)
+        except (ValueError, KeyError, TypeError, AttributeError):  # a line cut short when the disk was full
+            continue
+
+
+def _read_on(where: Place) -> Counts:
+    before = _stored(where)
+    fresh: dict[tuple[str, str], list[Entry]] = {}
+    positions: dict[int, int] = {}
+    for path in [*_put_aside_logs(where), where.access_log]:
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+            inode = os.fstat(file.fileno()).st_ino
+            start = before.positions.get(inode, 0)
+            file.seek(start)
+            data = file.read()
+            whole = data.rfind(b"\n") + 1  # the last line may still be in the writing
+            positions[inode] = start + whole
+            for entry in parse(data[:whole].splitlines()):
+                fresh.setdefault((entry.epoch, entry.revision), []).append(entry)
+    after = Counts(positions=positions, epochs=_added(before.epochs, fresh))
+    if after != before:
+        write_json(where.counts, after.model_dump(mode="json"))
+    return after
+
+
+def _added(
+    before: Mapping[str, Mapping[str, Tally]], fresh: Mapping[tuple[str, str], list[Entry]]
+) -> dict[str, dict[str, Tally]]:
+    epochs = {epoch: dict(arms) for epoch, arms in before.items()}
+    for (epoch, revision), seen in fresh.items():
+        old = epochs.setdefault(epoch, {}).get(revision, Tally())
+        users = [entry for entry in seen if not entry.copy]
+        durations = Counter(dict(old.durations))
+        durations.update(_rounded(entry.duration_ms) for entry in users)
+        epochs[epoch][revision] = Tally(
+            requests=old.requests + len(users),
+            errors=old.errors + sum(entry.failed for entry in users),
+            mirrored=old.mirrored + len(seen) - len(users),
+            mirrored_errors=old.mirrored_errors + sum(entry.failed for entry in seen if entry.copy),
+            durations=dict(durations),
+        )
+    return dict(list(epochs.items())[-KEEP_EPOCHS:])
+
+
+def _rounded(duration_ms: int) -> int:
+    if duration_ms < COARSE_FROM_MS:
+        return duration_ms
+    return min(duration_ms - duration_ms % 100, SLOWEST_MS)
+
+
+def _stored(where: Place) -> Counts:
+    try:
+        return Counts.model_validate_json(where.counts.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return Counts()
+
+
+def _put_aside_logs(where: Place) -> list[Path]:
+    return sorted(where.envoy.glob("access-*.log"))

@@ -1,0 +1,301 @@
+"""Envoy's configuration as a pure function of what is wanted, and the way back from what Envoy says it has.
+
+Predictions of the service's model are drawn over the arms; everything else (metadata, health) goes to the stable
+revision and is kept out of all counts. The route's name carries the epoch into the access log, so each line knows the
+split it was drawn under. There are no retries: a retry hides the failure of the arm that is being judged.
+
+Copies for a mirrored revision make one more turn through Envoy itself, over a listener of their own: that is the only
+way to have them in the access log, one line each, with their epoch.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from serving.files import canonical_json, sha256_bytes
+from serving.local.place import HOST
+from serving.local.state import Desired, WantedSplit
+
+STAT_PREFIX = "slipway"
+ROUTES = "slipway"
+SPLIT_ROUTE = "split|"
+ARM_HEADER = "x-model-arm"
+EPOCH_HEADER = "x-epoch"  # in the answer for the caller, in the request for the model server's own log
+MIRROR_ROUTE = "mirror"
+MIRROR_HEADER = "x-mirror-to"
+MIRROR_CLUSTER = "slipway:mirror"  # no revision can be called so
+TYPES = "type.googleapis.com/"
+NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,126}[A-Za-z0-9])?")
+TOKEN = re.compile(r"[A-Za-z0-9._:@+/=-]{1,200}")
+
+# Below the five seconds after which common Python servers close an idle connection: a request sent on a connection
+# that the server is just closing would be lost, and would be counted against its arm.
+IDLE_TIMEOUT = "3s"
+
+ACCESS_LINE = {
+    "t": "%START_TIME(%s.%3f)%",
+    "r": "%ROUTE_NAME%",
+    "e": "%REQ(X-EPOCH)%",
+    "c": "%UPSTREAM_CLUSTER%",
+    "s": "%RESPONSE_CODE%",
+    "f": "%RESPONSE_FLAGS%",
+    "d": "%DURATION%",
+    "i": "%REQ(X-REQUEST-ID)%",
+    "p": "%REQ(:PATH)%",
+}
+
+
+@dataclass(frozen=True)
+class InForce:
+    """What Envoy has taken on: the version text, and the split read back from its routes.
+
+    Attributes:
+        digest: of the routes that divide traffic, epoch included.
+        clusters: names that any route leads to.
+    """
+
+    version: str
+    epoch: str | None
+    split: WantedSplit | None
+    digest: str
+    clusters: frozenset[str]
+
+
+def bootstrap(envoy_dir: Path, *, listener_port: int, mirror_port: int, admin_port: int) -> dict[str, Any]:
+    """The part that never changes while Envoy runs: listeners, access log, and where the moving parts are read from."""
+    moving = {"rds": {"route_config_name": ROUTES, "config_source": _file(envoy_dir / "routes.json")}}
+    copies = {"route_config": {"virtual_hosts": [{"name": "copies", "domains": ["*"], "routes": [_copy_route()]}]}}
+    return {
+        "node": {"id": "slipway", "cluster": "slipway"},
+        "admin": {"address": _address(admin_port)},
+        "dynamic_resources": {"cds_config": _file(envoy_dir / "clusters.json")},
+        "static_resources": {
+            "clusters": [_cluster(MIRROR_CLUSTER, mirror_port)],
+            "listeners": [
+                _listener("service", listener_port, _http(envoy_dir, STAT_PREFIX, moving)),
+                _listener("mirror", mirror_port, _http(envoy_dir, "mirror", copies)),
+            ],
+        },
+    }
+
+
+def clusters(endpoints: Mapping[str, int]) -> dict[str, Any]:
+    """One cluster per revision name, at its port on this machine."""
+    kind = {"@type": TYPES + "envoy.config.cluster.v3.Cluster"}
+    return _versioned([kind | _cluster(name, port) for name, port in sorted(endpoints.items())])
+
+
+def routes(desired: Desired, *, timeout_s: float = 60.0) -> dict[str, Any]:
+    """The routes for *desired*; without a split every request is told that no model serves yet."""
+    return _versioned([_route_table(desired, timeout_s)], label=desired.epoch or "")
+
+
+def referenced(split: WantedSplit | None, stable: str | None) -> frozenset[str]:
+    """The revisions that routes for *split* may send a caller to; a mirror that is absent harms nobody."""
+    if split is None:
+        return frozenset()
+    weighted = {name for name, weight in split.weights.items() if weight > 0}
+    return frozenset(name for name in (*weighted, *split.header_arms, stable) if name is not None)
+
+
+def in_force(dump: Mapping[str, Any]) -> InForce:
+    """Read the answer of ``/config_dump?resource=dynamic_route_configs``."""
+    for entry in dump.get("configs", ()):
+        table = entry.get("route_config", {})
+        if table.get("name") == ROUTES:
+            return _read_table(entry.get("version_info", ""), table)
+    return InForce("", None, None, "", frozenset())
+
+
+def _read_table(version: str, table: Mapping[str, Any]) -> InForce:
+    found = table["virtual_hosts"][0]["routes"]
+    split_routes = [route for route in found if route.get("name", "").startswith(SPLIT_ROUTE)]
+    # Not the rest: which revision answers metadata may change without a change of the split.
+    drawn = [route for route in found if route.get("name") == "arm" or route in split_routes]
+    digest = sha256_bytes(canonical_json(drawn))
+    names = frozenset(_sent_to(found))
+    if not split_routes:
+        return InForce(version, None, None, digest, names)
+    route = split_routes[0]
+    action = route["route"]
+    weighted = action["weighted_clusters"]["clusters"]
+    added = {entry["header"]["key"]: entry["header"]["value"] for entry in route["request_headers_to_add"]}
+    hashes = action.get("hash_policy", ())
+    split = WantedSplit(
+        weights={arm["name"]: int(arm.get("weight", 0)) for arm in weighted},
+        mirror=added.get(MIRROR_HEADER),
+        sticky_header=hashes[0]["header"]["header_name"] if hashes else None,
+        header_arms=tuple(
+            route["route"]["cluster"] for route in found if route.get("name") == "arm" and "route" in route
+        ),
+    )
+    return InForce(version, route["name"].removeprefix(SPLIT_ROUTE), split, digest, names)
+
+
+def _sent_to(found: list[Mapping[str, Any]]) -> set[str]:
+    names: set[str] = set()
+    for route in found:
+        action = route.get("route", {})
+        names.update(arm["name"] for arm in action.get("weighted_clusters", {}).get("clusters", ()))
+        added = (entry["header"] for entry in route.get("request_headers_to_add", ()))
+        names.update(header["value"] for header in added if header["key"] == MIRROR_HEADER)
+        if "cluster" in action:
+            names.add(action["cluster"])
+    return names
+
+
+def _route_table(desired: Desired, timeout_s: float) -> dict[str, Any]:
+    return {
+        "@type": TYPES + "envoy.config.route.v3.RouteConfiguration",
+        "name": ROUTES,
+        "virtual_hosts": [{"name": "service", "domains": ["*"], "routes": _routes(desired, timeout_s)}],
+    }
+
+
+def _routes(desired: Desired, timeout_s: float) -> list[dict[str, Any]]:
+    split, epoch = desired.split, desired.epoch
+    if split is None or epoch is None:
+        return [_answer("none", {"prefix": "/"}, 503, "no model serves yet; see: slipway models list")]
+    timeout = f"{timeout_s:g}s"
+    models = sorted({revision.model for revision in desired.revisions.values()})
+    stable = desired.stable or max(split.weights, key=lambda name: (split.weights[name], name))
+    rest = {"cluster": stable, "timeout": timeout}
+    return [
+        # Which model a revision holds is decided by the rollout; a load or unload request would go around it.
+        _answer("closed", {"prefix": "/v2/repository"}, 403, "models are changed with slipway, not over the endpoint"),
+        *(_arm_route(name, timeout) for name in sorted(split.header_arms)),
+        _answer(
+            "arm",
+            {"prefix": "/", "headers": [{"name": ARM_HEADER, "present_match": True}]},
+            404,
+            f"no revision of that name can be chosen with {ARM_HEADER}",
+        ),
+        *(_split_route(model, split, epoch, timeout) for model in models),
+        {"name": "other", "match": {"prefix": "/"}, "route": rest, "response_headers_to_add": [_revision(stable)]},
+    ]
+
+
+def _split_route(model: str, split: WantedSplit, epoch: str, timeout: str) -> dict[str, Any]:
+    # In the order of names, whatever order the weights came in: a sticky hash then keeps a user on the canary as the
+    # canary's share grows.
+    arms = [
+        {"name": name, "weight": weight, "response_headers_to_add": [_revision(name)]}
+        for name, weight in sorted(split.weights.items())
+    ]
+    weighted: dict[str, Any] = {"clusters": arms}
+    action: dict[str, Any] = {"timeout": timeout, "weighted_clusters": weighted}
+    if split.sticky_header is not None:
+        weighted["use_hash_policy"] = True
+        action["hash_policy"] = [{"header": {"header_name": split.sticky_header}}]
+    added = [_header(EPOCH_HEADER, epoch)]
+    if split.mirror is not None:
+        action["request_mirror_policies"] = [{"cluster": MIRROR_CLUSTER}]
+        added.append(_header(MIRROR_HEADER, split.mirror))
+    path = rf"/v[12]/models/{re.escape(model)}(/versions/[^/:]+)?(:predict|:explain|/infer)"
+    return {
+        "name": SPLIT_ROUTE + epoch,
+        "match": {
+            "safe_regex": {"regex": path},
+            "headers": [{"name": ":method", "string_match": {"exact": "POST"}}],
+        },
+        "route": action,
+        "request_headers_to_add": added,
+        "response_headers_to_add": [_header(EPOCH_HEADER, epoch)],
+    }
+
+
+def _copy_route() -> dict[str, Any]:
+    return {"name": MIRROR_ROUTE, "match": {"prefix": "/"}, "route": {"cluster_header": MIRROR_HEADER}}
+
+
+def _arm_route(name: str, timeout: str) -> dict[str, Any]:
+    return {
+        "name": "arm",
+        "match": {"prefix": "/", "headers": [{"name": ARM_HEADER, "string_match": {"exact": name}}]},
+        "route": {"cluster": name, "timeout": timeout},
+        "response_headers_to_add": [_revision(name)],
+    }
+
+
+def _answer(name: str, match: Mapping[str, Any], status: int, sentence: str) -> dict[str, Any]:
+    direct = {"status": status, "body": {"inline_string": sentence}}
+    return {"name": name, "match": match, "direct_response": direct}
+
+
+def _revision(name: str) -> dict[str, Any]:
+    return _header("x-revision", name)
+
+
+def _header(name: str, value: str) -> dict[str, Any]:
+    header = {"key": name, "value": value.replace("%", "%%")}
+    return {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+
+
+def _cluster(name: str, port: int) -> dict[str, Any]:
+    endpoint = {"endpoint": {"address": _address(port)}}
+    protocol = TYPES + "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": protocol,
+                "common_http_protocol_options": {"idle_timeout": IDLE_TIMEOUT},
+                "explicit_http_config": {"http_protocol_options": {}},
+            }
+        },
+    }
+
+
+def _listener(name: str, port: int, manager: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "address": _address(port),
+        "enable_reuse_port": False,  # otherwise a second Envoy could share the port without an error
+        "filter_chains": [{"filters": [manager]}],
+    }
+
+
+def _http(envoy_dir: Path, stat_prefix: str, routing: Mapping[str, Any]) -> dict[str, Any]:
+    manager = TYPES + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+    router = TYPES + "envoy.extensions.filters.http.router.v3.Router"
+    log = {
+        "@type": TYPES + "envoy.extensions.access_loggers.file.v3.FileAccessLog",
+        "path": str(envoy_dir / "access.log"),
+        "log_format": {"json_format": ACCESS_LINE},
+    }
+    return {
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": {
+            "@type": manager,
+            "stat_prefix": stat_prefix,
+            **routing,
+            "access_log": [{"name": "envoy.access_loggers.file", "typed_config": log}],
+            # The shape of the model server's own errors, so that a caller reads one form whoever answers.
+            "local_reply_config": {"body_format": {"json_format": {"error": "%LOCAL_REPLY_BODY%"}}},
+            "use_remote_address": True,
+            "preserve_external_request_id": True,  # a caller's id joins its answer with its labels
+            "always_set_request_id_in_response": True,
+            "http_filters": [
+                {"name": "envoy.filters.http.router", "typed_config": {"@type": router, "suppress_envoy_headers": True}}
+            ],
+        },
+    }
+
+
+def _versioned(resources: list[dict[str, Any]], label: str = "") -> dict[str, Any]:
+    """A discovery answer whose version says what it holds: two with equal text are equal."""
+    digest = sha256_bytes(canonical_json(resources))[:16]
+    return {"version_info": f"{label}@{digest}", "resources": resources}
+
+
+def _file(path: Path) -> dict[str, Any]:
+    return {"path_config_source": {"path": str(path)}, "resource_api_version": "V3"}
+
+
+def _address(port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": HOST, "port_value": port}}

