@@ -97,16 +97,23 @@ def lines(
     *,
     unit: str = "",
     threshold: float | None = None,
+    dots: Sequence[str] = (),
+    zero: bool = True,
 ) -> str:
-    """Values over *labels* (moments in order), one line per series, None leaving a gap; *threshold* is the alarm's."""
+    """Values over *labels* (moments in order), one line per series, None leaving a gap; *threshold* is the alarm's.
+
+    Series named in *dots* are drawn without a line; the scale begins at 0 unless *zero* is False.
+    """
     seen = [value for values in series.values() for value in values if value is not None]
     if not seen:
         return _nothing(title)
-    levels = [0.0, *seen] if threshold is None else [0.0, *seen, threshold]
-    x, y = _x(0, max(len(labels) - 1, 1)), _y(min(levels), max(levels) * 1.05 or float(min(levels) == 0))
+    levels = [*([0.0] if zero else []), *seen, *([] if threshold is None else [threshold])]
+    room = 0.0 if zero else 0.08 * (max(levels) - min(levels))
+    top = max(levels) * 1.05 if zero else max(levels) + room
+    x, y = _x(0, max(len(labels) - 1, 1)), _y(min(levels) - room, top or float(min(levels) == 0))
     drawn: list[str] = []
-    for colour, values in zip(_colours(len(series)), series.values(), strict=True):
-        drawn.extend(_line(values, x, y, colour))
+    for colour, (name, values) in zip(_colours(len(series)), series.items(), strict=True):
+        drawn.extend(_dots(values, x, y, colour) if name in dots else _line(values, x, y, colour))
     if threshold is not None:
         drawn.append(_horizontal(y(threshold), "alarm"))
         drawn.append(
@@ -224,6 +231,14 @@ def _line(values: Sequence[float | None], x: _Scale, y: _Scale, colour: str) -> 
             drawn.append(f'<path class="line" style="stroke:var(--{colour})" d="M{"L".join(run)}"/>')
             run = []
     return drawn
+
+
+def _dots(values: Sequence[float | None], x: _Scale, y: _Scale, colour: str) -> list[str]:
+    return [
+        f'<circle cx="{_n(x(position))}" cy="{_n(y(value))}" r="4" style="fill:var(--{colour})"/>'
+        for position, value in enumerate(values)
+        if value is not None
+    ]
 
 
 def _axes(x: _Scale, y: _Scale, x_label: str, y_label: str) -> list[str]:

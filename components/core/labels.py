@@ -1,0 +1,142 @@
+"""Truths that arrive after the predictions: joined to them by request id, each at the moment it became known."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+
+from serving.contract import Contract, Frozen
+from serving.errors import DataError
+
+REQUEST_ID, ROW, LABEL_AT = "request_id", "row", "label_at"
+KEY = [REQUEST_ID, ROW]
+
+
+class LabelReport(Frozen):
+    """How predictions and labels met.
+
+    Attributes:
+        predictions: rows of the log, each request id and row counted once.
+        labelled, unlabelled: those with and without a label by now; together they are all predictions.
+        orphans: labels of requests that are not in the log.
+        duplicates: labels that a newer one of the same row replaced.
+        later: labels of the table that are not known yet at the moment of the report.
+        unusable: labels without id or moment, or with a value that the contract's target does not take.
+    """
+
+    predictions: int = 0
+    labelled: int = 0
+    unlabelled: int = 0
+    orphans: int = 0
+    duplicates: int = 0
+    later: int = 0
+    unusable: int = 0
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Predictions with their truth.
+
+    Attributes:
+        frame: the labelled rows of the log, with ``truth`` (a number, or a position in the contract's classes),
+            ``label_at``, and ``moment``: when the event happened if the labels tell, else when it was predicted.
+    """
+
+    frame: pl.DataFrame
+    report: LabelReport
+
+    def fresh(self, since: datetime | None) -> int:
+        """Labelled rows about events after *since*; all of them without it."""
+        if since is None:
+            return self.report.labelled
+        return int(self.frame.filter(pl.col("learned") > naive(since)).height)
+
+
+def join(predictions: pl.DataFrame, labels: pl.DataFrame, contract: Contract, as_of: datetime) -> Labelled:
+    """Give each row of the prediction log the newest label known at *as_of*.
+
+    Args:
+        predictions: as ``prediction_log.read`` returns them.
+        labels: request_id, the target's name, label_at (when it became known), optionally row (0 without it) and the
+            contract's event time. A table without label_at is taken as known.
+
+    Raises:
+        DataError: the table lacks a column, or its times cannot be read.
+    """
+    logged = predictions.unique(KEY, keep="last", maintain_order=True)
+    table = _checked(labels, contract, as_of)
+    known = table.filter(pl.col(LABEL_AT) <= naive(as_of))
+    usable = known.drop_nulls([REQUEST_ID, ROW, "truth"])
+    newest = usable.sort(LABEL_AT, maintain_order=True).unique(KEY, keep="last", maintain_order=True)
+    frame = logged.join(newest, on=KEY, how="inner", maintain_order="left").with_columns(
+        pl.coalesce("event", "time").alias("moment"), pl.coalesce("event", LABEL_AT).alias("learned")
+    )
+    later = table.filter(pl.col(LABEL_AT) > naive(as_of)).height
+    report = LabelReport(
+        predictions=logged.height,
+        labelled=frame.height,
+        unlabelled=logged.height - frame.height,
+        orphans=newest.height - frame.height,
+        duplicates=usable.height - newest.height,
+        later=later,
+        unusable=table.height - later - usable.height,
+    )
+    return Labelled(frame, report)
+
+
+def naive(moment: datetime) -> datetime:
+    """*moment* in UTC without saying so, as tables hold it; one without a zone is UTC."""
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+def _checked(labels: pl.DataFrame, contract: Contract, as_of: datetime) -> pl.DataFrame:
+    """The labels as request_id, row, truth, label_at and event, all of one type each."""
+    absent = [name for name in (REQUEST_ID, contract.target.name) if name not in labels.columns]
+    if absent:
+        raise DataError(
+            f"labels: expected the columns {REQUEST_ID} and {contract.target.name}, no {' and no '.join(absent)} among "
+            f"{', '.join(labels.columns)}; export the truth together with the id each answer carried"
+        )
+    row = pl.col(ROW).cast(pl.Int64, strict=False) if ROW in labels.columns else pl.lit(0, dtype=pl.Int64)
+    known = _moment(labels, LABEL_AT) if LABEL_AT in labels.columns else pl.lit(naive(as_of), dtype=_TIME)
+    has_event = contract.event_time is not None and contract.event_time in labels.columns
+    event = _moment(labels, str(contract.event_time)) if has_event else pl.lit(None, dtype=_TIME)
+    return labels.select(
+        pl.col(REQUEST_ID).cast(pl.String),
+        row.alias(ROW),
+        _truth(contract).alias("truth"),
+        known.alias(LABEL_AT),
+        event.alias("event"),
+    )
+
+
+_TIME = pl.Datetime("us")
+
+
+def _truth(contract: Contract) -> Any:
+    """The target as a float, null where the contract does not take it."""
+    target = contract.target
+    column = pl.col(target.name)
+    if target.classes:
+        codes = {name: float(code) for code, name in enumerate(target.classes)}
+        return column.cast(pl.String).replace_strict(codes, default=None, return_dtype=pl.Float64)
+    number = column.cast(pl.Float64, strict=False)
+    good = number.is_finite()
+    if target.range is not None:
+        good = good & number.is_between(*target.range)
+    return pl.when(good).then(number)
+
+
+def _moment(labels: pl.DataFrame, name: str) -> Any:
+    kind = labels.schema[name]
+    column = pl.col(name)
+    if kind == pl.String:
+        utc = column.str.to_datetime(time_zone="UTC", time_unit="us", strict=False)
+        return pl.coalesce(utc.dt.replace_time_zone(None), column.str.to_datetime(time_unit="us", strict=False))
+    if kind == pl.Date:
+        return column.cast(_TIME)
+    if isinstance(kind, pl.Datetime):
+        zoned = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if kind.time_zone else column
+        return zoned.cast(_TIME)
+    raise DataError(f"labels: {name} holds {kind}; expected moments such as 2026-03-01T12:00:00Z")

@@ -1,0 +1,248 @@
+"""The contract as expressions over a table: what each value means, and what can be wrong with it.
+
+A rule is a vectorised question about one column with a sentence for a row that fails it. Rules see two forms of every
+column: ``name`` holds the value in the contract's type (null where there is none), ``raw:name`` what the table held.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import polars as pl
+
+from serving.contract import Column, Contract
+from serving.errors import DataError
+
+Reason = Literal[
+    "wrong type", "missing", "out of range", "unknown category", "duplicate row", "duplicate key", "in the future"
+]
+
+MISSING_WORDS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
+LOCAL_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%d")
+OFFSET_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%d %H:%M:%S%.f%z")
+TRUE_WORDS = ("true", "1", "1.0", "yes")
+FALSE_WORDS = ("false", "0", "0.0", "no")
+LISTED_VALUES = 12  # categories a sentence names before it says how many more there are
+FEW = 16
+
+TYPES = {"float": pl.Float64, "int": pl.Float64, "bool": pl.Boolean, "category": pl.String}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One thing that can be wrong with one column.
+
+    Attributes:
+        bad: true for a row that fails, never null.
+        text: what is wrong, as a sentence about the row.
+        expected: what the contract asks for, for the report.
+    """
+
+    column: str
+    reason: Reason
+    bad: pl.Expr
+    text: pl.Expr
+    expected: str = ""
+
+
+def raw(name: str) -> str:
+    return f"raw:{name}"
+
+
+def fields(contract: Contract) -> dict[str, Column]:
+    """Input columns and the target, which is held to its range or classes like any other column."""
+    target = contract.target
+    as_column = (
+        Column(type="category", values=target.classes)
+        if target.classes
+        else Column(type="float", unit=target.unit, range=target.range)
+    )
+    return {**contract.columns, target.name: as_column}
+
+
+def typed(schema: Any, contract: Contract) -> list[pl.Expr]:
+    """Both forms of every column that the contract names, given the table's polars *schema*.
+
+    Raises:
+        DataError: a whole column is of a type that cannot hold what the contract asks for.
+    """
+    expressions = [pl.col(contract.key)] if contract.key else []
+    if contract.event_time:
+        expressions.append(_moment(contract.event_time, schema[contract.event_time]))
+        expressions.append(pl.col(contract.event_time).alias(raw(contract.event_time)))
+    for name, column in fields(contract).items():
+        expressions.append(_value(name, column, schema[name]).alias(name))
+        expressions.append(pl.col(name).alias(raw(name)))
+    return expressions
+
+
+def rules(schema: Any, contract: Contract, as_of: datetime) -> list[Rule]:
+    """Everything that is asked of a row by itself; *as_of* is naive UTC."""
+    found: list[Rule] = []
+    if contract.key:
+        missing = _missing(contract.key, schema[contract.key])
+        found.append(Rule(contract.key, "missing", missing, _said(contract.key, "missing key"), "a key"))
+    if contract.event_time:
+        found += _moment_rules(contract.event_time, schema[contract.event_time], as_of)
+    for name, column in fields(contract).items():
+        found += _column_rules(name, column, schema[name], target=name == contract.target.name)
+    return found
+
+
+def number(value: float) -> str:
+    """A bound as one writes it: 1500 and 0.05, not 1500.0 and 5e-02."""
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
+
+
+def _column_rules(name: str, column: Column, dtype: Any, target: bool) -> Iterator[Rule]:
+    value, seen = pl.col(name), pl.col(raw(name)).cast(pl.String).str.strip_suffix(".0")
+    missing = _missing(raw(name), dtype, column.values)
+    role = "the target is missing" if target else "missing"
+    expected = _expected(column)
+    if not column.nullable:
+        yield Rule(name, "missing", missing, _said(name, role), "a value in every row")
+    if _can_fail(column, dtype):
+        noun = {"int": "no whole number", "float": "no number", "bool": "neither true nor false"}[column.type]
+        text = _said(name, pl.lit("'"), seen.str.slice(0, 40), pl.lit(f"' is {noun}"))
+        yield Rule(name, "wrong type", ~missing & value.is_null(), text, expected)
+    if column.range is not None and column.numeric:
+        low, high = column.range
+        bounds = f"[{number(low)}, {number(high)}]" + (f" {column.unit}" if column.unit else "")
+        bad = ~value.is_between(low, high)
+        yield Rule(name, "out of range", bad.fill_null(False), _said(name, seen, f" out of {bounds}"), expected)
+    if column.type == "category":
+        bad = ~missing & ~_one_of(pl.col(raw(name)) if dtype == pl.String else value, column.values)
+        text = _said(name, "'", seen.str.slice(0, 40), f"' is none of {_listed(column.values)}")
+        yield Rule(name, "unknown category", bad.fill_null(False), text, expected)
+
+
+def _moment_rules(name: str, dtype: Any, as_of: datetime) -> Iterator[Rule]:
+    moment, seen = pl.col(name), pl.col(raw(name)).cast(pl.String).str.slice(0, 40)
+    missing = _missing(raw(name), dtype)
+    yield Rule(name, "missing", missing, _said(name, "missing event time"), "a moment in every row")
+    if dtype == pl.String:
+        text = _said(name, "'", seen, "' is no date or time")
+        yield Rule(name, "wrong type", ~missing & moment.is_null(), text, "2025-11-30 or 2025-11-30T14:05:00")
+    late = (moment > pl.lit(as_of)).fill_null(False)
+    text = _said(name, seen, f" lies after {as_of:%Y-%m-%d %H:%M}")
+    yield Rule(name, "in the future", late, text, f"not after {as_of:%Y-%m-%d %H:%M} UTC")
+
+
+def _said(name: str, *words: str | pl.Expr) -> pl.Expr:
+    parts = [pl.lit(word) if isinstance(word, str) else word.fill_null("nothing") for word in words]
+    return pl.concat_str([pl.lit(f"{name}: "), *parts])
+
+
+def _listed(values: tuple[str, ...]) -> str:
+    more = f" and {len(values) - LISTED_VALUES} more" if len(values) > LISTED_VALUES else ""
+    return ", ".join(values[:LISTED_VALUES]) + more
+
+
+def _expected(column: Column) -> str:
+    return f"one of {_listed(column.values)}" if column.type == "category" else column.expected
+
+
+def _missing(name: str, dtype: Any, values: tuple[str, ...] = ()) -> pl.Expr:
+    """True where the table holds nothing: null, NaN, or a word exports write for it that is none of *values*."""
+    column = pl.col(name)
+    if dtype == pl.String:
+        return column.is_null() | _is_missing_word(column if values else column.str.strip_chars(), values)
+    if dtype.is_float():
+        return column.is_null() | column.is_nan().fill_null(False)
+    return column.is_null()
+
+
+def _is_missing_word(text: pl.Expr, values: tuple[str, ...]) -> pl.Expr:
+    return _one_of(text, tuple(word for word in MISSING_WORDS if word not in values))
+
+
+def _one_of(text: pl.Expr, values: tuple[str, ...]) -> pl.Expr:
+    """Membership; comparing with each of a few short texts takes a third of the time of a hash look-up."""
+    return pl.any_horizontal(text == value for value in values) if len(values) <= FEW else text.is_in(list(values))
+
+
+def _can_fail(column: Column, dtype: Any) -> bool:
+    """Whether a value of *dtype* may have no meaning in the column's type."""
+    if column.type == "category" or dtype == pl.Null:
+        return False
+    if column.type == "bool":
+        return bool(dtype != pl.Boolean)
+    return bool(dtype == pl.String or dtype.is_float())
+
+
+def _value(name: str, column: Column, dtype: Any) -> pl.Expr:
+    """The value in the contract's type; null where there is none or it has no meaning in that type."""
+    value = pl.col(name)
+    if dtype == pl.Null:
+        return value.cast(TYPES[column.type])
+    if column.type == "category":
+        return _category(name, value, dtype, column.values)
+    if column.type == "bool":
+        return _truth(name, value, dtype)
+    return _number(name, value, dtype, whole=column.type == "int")
+
+
+def _number(name: str, value: pl.Expr, dtype: Any, whole: bool) -> pl.Expr:
+    if not (dtype == pl.String or dtype.is_numeric()):
+        raise _impossible(name, dtype, "numbers")
+    if dtype == pl.String:
+        value = value.str.strip_chars()
+    value = value.cast(pl.Float64, strict=False)
+    if dtype.is_integer():
+        return value
+    # NaN and infinity are no numbers here: the first is a missing value, the second a division gone wrong.
+    usable = value.is_finite() & (value == value.floor()) if whole else value.is_finite()
+    return pl.when(usable).then(value)
+
+
+def _truth(name: str, value: pl.Expr, dtype: Any) -> pl.Expr:
+    if dtype == pl.Boolean:
+        return value
+    if not (dtype == pl.String or dtype.is_numeric()):
+        raise _impossible(name, dtype, "true or false")
+    word = value.cast(pl.String).str.strip_chars().str.to_lowercase()
+    return pl.when(word.is_in(list(TRUE_WORDS))).then(True).when(word.is_in(list(FALSE_WORDS))).then(False)
+
+
+def _category(name: str, value: pl.Expr, dtype: Any, values: tuple[str, ...]) -> pl.Expr:
+    """Text; whole numbers without a decimal point, as a code such as 3.0 comes from a column with gaps."""
+    if dtype.is_nested():
+        raise _impossible(name, dtype, "categories")
+    if dtype.is_float():
+        whole = value.is_finite() & (value == value.floor())
+        return (
+            pl.when(whole)
+            .then(value.cast(pl.Int64, strict=False).cast(pl.String))
+            .when(value.is_not_nan())
+            .then(value.cast(pl.String))
+        )
+    text = value.cast(pl.String)
+    if dtype != pl.String:
+        return text
+    return pl.when(~_is_missing_word(text, values)).then(text)
+
+
+def _moment(name: str, dtype: Any) -> pl.Expr:
+    """Naive UTC microseconds."""
+    value = pl.col(name)
+    if dtype == pl.String:
+        text = value.str.strip_chars().str.replace(r"Z$", "")
+        local = [text.str.to_datetime(form, strict=False, time_unit="us") for form in LOCAL_FORMATS]
+        shifted = [text.str.to_datetime(form, strict=False, time_unit="us") for form in OFFSET_FORMATS]
+        return pl.coalesce(
+            *local, *(moment.dt.convert_time_zone("UTC").dt.replace_time_zone(None) for moment in shifted)
+        )
+    if dtype == pl.Null:
+        return value.cast(pl.Datetime("us"))
+    if not (dtype == pl.Date or dtype == pl.Datetime):
+        raise _impossible(name, dtype, "dates or times")
+    if getattr(dtype, "time_zone", None):
+        value = value.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    return value.cast(pl.Datetime("us"))
+
+
+def _impossible(name: str, dtype: Any, wanted: str) -> DataError:
+    return DataError(
+        f"column {name!r} has type {dtype}: expected {wanted}; correct the export or the column's type in the contract"
+    )

@@ -1,0 +1,116 @@
+"""The model stages on paths: what the doorways ``tune``, ``train`` and ``evaluate`` call."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.core import snapshots
+from components.core.evaluation import Evaluation
+from components.core.evaluation import evaluate as judge_predictions
+from components.core.features import FeatureSpec
+from components.core.keys import signing_key, trusted_keys
+from components.core.metrics import get as metric
+from components.core.model_card import card
+from components.core.profiles import profile
+from components.core.stages_data import SHORT
+from components.core.telling import tell
+from components.core.training import ModelSpec, matrix_and_target, predict
+from components.core.training import fit as fit_pipeline
+from components.core.tuning import Search
+from components.core.tuning import tune as search_parameters
+from serving.bundle import open_bundle, write_bundle
+from serving.contract import Contract, Matrix
+from serving.files import canonical_json, sha256_bytes, whole_directory, write_json, write_text
+
+GOLDEN_ROWS = 200
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a model is made of, as the doorway receives it: sections of the project as JSON, and where it comes from."""
+
+    model: str
+    features: str
+    contract: str
+    seed: int
+    params: str
+    provenance: Mapping[str, Any]
+
+
+def tune(model: str, features: str, search: str, contract: str, seed: int, train: str, trials: str) -> str:
+    """Write the trials to the directory *trials*; returns the best parameters as JSON, ``{}`` for the defaults."""
+    rules = Contract.model_validate_json(contract)
+    spec, wanted = ModelSpec.model_validate_json(model), Search.model_validate_json(search)
+    rows = snapshots.read(Path(train))
+    result = search_parameters(rows, rules, FeatureSpec.model_validate_json(features), spec, wanted, seed)
+    with whole_directory(Path(trials)) as folder:
+        write_text(folder / "trials.json", result.model_dump_json(indent=2))
+    tell(result.sentence)
+    return json.dumps(result.best_params, sort_keys=True)
+
+
+def train(recipe: Recipe, key: str, train: str, holdout: str, bundle: str) -> str:
+    """Fit on the training rows and write the signed *bundle*; returns its digest.
+
+    Holdout rows touch nothing but the reference profile of predictions and errors.
+    """
+    rules = Contract.model_validate_json(recipe.contract)
+    spec, features = ModelSpec.model_validate_json(recipe.model), FeatureSpec.model_validate_json(recipe.features)
+    params = json.loads(recipe.params)
+    matrix, target = matrix_and_target(snapshots.read(Path(train)), rules)
+    unseen, truth = matrix_and_target(snapshots.read(Path(holdout)), rules)
+    pipeline = fit_pipeline(matrix, target, rules, features, spec, recipe.seed, params)
+    prediction = predict(pipeline, rules, unseen)
+    evaluation = judge_predictions(prediction, truth, unseen, rules)
+    configuration = sha256_bytes(
+        canonical_json([json.loads(recipe.model), json.loads(recipe.features), json.loads(recipe.contract), params])
+    )
+    facts = {**recipe.provenance, "configuration": configuration, "seed": recipe.seed, "rows": len(target)}
+    digest = write_bundle(
+        Path(bundle),
+        pipeline=pipeline,
+        contract=rules,
+        profile=profile(matrix, rules, prediction, truth, evaluation.metrics),
+        golden=golden_rows(unseen),
+        card=card(spec, params, rules, evaluation, facts),
+        provenance=facts,
+        key=signing_key(key),
+    )
+    tell(f"{spec.family}, {len(target):,} rows, bundle {digest[:SHORT]}")
+    return digest
+
+
+def evaluate(slices: str, key: str, holdout: str, bundle: str, evaluation: str) -> str:
+    """Score the holdout rows with the bundle's own scorer; returns a digest of the evaluation."""
+    opened = open_bundle(Path(bundle), trusted_keys(key))
+    result = score_rows(opened, Path(holdout), tuple(json.loads(slices)))
+    with whole_directory(Path(evaluation)) as folder:
+        write_json(folder / "evaluation.json", result.model_dump(mode="json"))
+    tell(f"{result.sentence}{_worst_slice(result)}")
+    return sha256_bytes(canonical_json(result.model_dump(mode="json")))
+
+
+def score_rows(bundle: Any, holdout: Path, slices: tuple[str, ...]) -> Evaluation:
+    """The evaluation of an opened *bundle* on the rows of a snapshot; champion and candidate meet here."""
+    matrix, target = matrix_and_target(snapshots.read(holdout), bundle.contract)
+    return judge_predictions(bundle.scorer.score(matrix), target, matrix, bundle.contract, slices)
+
+
+def golden_rows(matrix: Matrix) -> Matrix:
+    """At most 200 rows, evenly spaced: what a server must answer exactly before it is trusted."""
+    chosen = np.unique(np.linspace(0, len(matrix) - 1, min(GOLDEN_ROWS, len(matrix))).round().astype(np.intp))
+    return np.ascontiguousarray(matrix[chosen])
+
+
+def _worst_slice(evaluation: Evaluation) -> str:
+    """The slice of at least 30 rows where the leading metric is worst, as a phrase."""
+    leading = metric("rmse" if evaluation.task == "regression" else "log_loss")
+    known = [part for part in evaluation.slices if part.rows >= 30 and leading.name in part.metrics]
+    if not known:
+        return ""
+    worst = max(known, key=lambda part: leading.loss(part.metrics[leading.name]))
+    return f"  worst slice {worst.column} {worst.value}: {leading.show(worst.metrics[leading.name], evaluation.unit)}"

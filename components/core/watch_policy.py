@@ -1,0 +1,134 @@
+"""What a project says about watching and retraining: the ``watch`` and ``retrain`` sections."""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from serving.contract import Frozen
+from serving.durations import Duration, parse
+
+_RELATIVE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*x\s*$")
+
+
+class Bar(Frozen):
+    """A level that a watched figure must not pass.
+
+    Attributes:
+        above: the alarm's level; a number in the metric's unit, or ``"1.25x"``: times the holdout value of the version
+            that serves.
+        below: the same for metrics where more is better.
+    """
+
+    above: float | str | None = None
+    below: float | str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.above is None) == (self.below is None):
+            raise ValueError("a bar needs exactly one of 'above' and 'below'")
+        level = self.above if self.above is not None else self.below
+        if isinstance(level, str) and not _RELATIVE.match(level):
+            raise ValueError(f"a level is a number or a multiple such as '1.25x', seen {level!r}")
+        return self
+
+    def level(self, reference: float) -> float:
+        """The level in the metric's unit, given the *reference* value of the serving version."""
+        stated = self.above if self.above is not None else self.below
+        if isinstance(stated, str):
+            match = _RELATIVE.match(stated)
+            assert match is not None  # noqa: S101 - checked at construction
+            return float(match[1]) * reference
+        assert stated is not None  # noqa: S101 - checked at construction
+        return stated
+
+    def passed(self, value: float, reference: float) -> bool:
+        """Whether *value* is beyond the bar; NaN is."""
+        level = self.level(reference)
+        return not (value <= level if self.above is not None else value >= level)
+
+
+class Labels(Frozen):
+    """When truths arrive, and how many say something.
+
+    Attributes:
+        delay: how long after a prediction its truth usually arrives.
+        at_least: with fewer labelled predictions the performance is unknown.
+    """
+
+    delay: Duration = parse("0s")
+    at_least: Annotated[int, Field(ge=2)] = 100
+
+
+class DriftPolicy(Frozen):
+    """When a column counts as drifted: the corrected p-value AND the effect size must both say so.
+
+    Attributes:
+        alpha: family-wise error rate over all columns (Holm 1979), 0..1.
+        ks: least Kolmogorov-Smirnov distance of a numeric column, 0..1.
+        cramers_v: least Cramer's V of a category column, 0..1.
+        missing: least rise of the share of missing or out-of-range values, 0..1.
+        rows: fewer rows say nothing.
+    """
+
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    ks: Annotated[float, Field(ge=0, le=1)] = 0.1
+    cramers_v: Annotated[float, Field(ge=0, le=1)] = 0.1
+    missing: Annotated[float, Field(ge=0, le=1)] = 0.02
+    rows: Annotated[int, Field(ge=1)] = 200
+
+
+class Watch(Frozen):
+    """What is looked at, and when it is an alarm.
+
+    Attributes:
+        window: how far back from the newest row the judged figures reach.
+        alarm: bars by metric, or by ``error_rate`` (share of requests) and ``latency_p99`` (milliseconds), which have
+            no holdout value and so take plain numbers.
+        webhook: URL that gets each alert as JSON; empty: none.
+    """
+
+    labels: Labels = Labels()
+    window: Duration = parse("90d")
+    alarm: dict[str, Bar] = Field(default_factory=dict)
+    drift: DriftPolicy = DriftPolicy()
+    webhook: str = ""
+
+
+Trigger = Literal["performance", "drift", "schedule", "data"]
+
+
+class Retrain(Frozen):
+    """When the loop starts a run.
+
+    Attributes:
+        on: the reasons that count.
+        schedule: five cron fields, UTC.
+        cooldown: least time between two runs.
+        fresh_labels: a run for performance or drift waits for this many labels newer than the last training row.
+        window: how far back the training rows reach; None: all.
+    """
+
+    on: tuple[Trigger, ...] = ("performance",)
+    schedule: str = ""
+    cooldown: Duration = parse("7d")
+    fresh_labels: Annotated[int, Field(ge=0)] = 500
+    window: Duration | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _yaml_reads_on_as_true(cls, value: Any) -> Any:
+        """YAML 1.1 reads the bare key ``on`` as the boolean true."""
+        if isinstance(value, dict) and True in value:
+            return {("on" if key is True else key): item for key, item in value.items()}
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if "schedule" in self.on and not self.schedule:
+            raise ValueError("'on' names schedule, but 'schedule' is empty; write five cron fields, e.g. \"0 3 1 * *\"")
+        if self.schedule and len(self.schedule.split()) != 5:
+            raise ValueError(
+                f"'schedule' needs five cron fields (minute hour day month weekday), seen {self.schedule!r}"
+            )
+        return self

@@ -1,0 +1,12 @@
+"""Decline: what becomes of a candidate that the gate refused: it is recorded, and nothing else changes."""
+
+from components.step import step
+
+
+@step
+def decline(name: str, digest: str) -> str:
+    from components.core.failing import told
+    from components.core.stages_release import decline as stage
+
+    with told():
+        return stage(name, digest)

@@ -1,0 +1,37 @@
+"""Track: everything about the run into MLflow, and its report."""
+
+from kfp import dsl
+
+from components.step import step
+
+
+@step
+def track(
+    name: str,
+    run_id: str,
+    place: str,
+    settings: str,
+    digest: str,
+    verdict: str,
+    snapshot: dsl.Input[dsl.Dataset],
+    quarantine: dsl.Input[dsl.Artifact],
+    trials: dsl.Input[dsl.Artifact],
+    bundle: dsl.Input[dsl.Model],
+    evaluation: dsl.Input[dsl.Artifact],
+    decision: dsl.Input[dsl.Artifact],
+    report: dsl.Output[dsl.HTML],
+) -> str:
+    from components.core.failing import told
+    from components.core.stages_release import Evidence
+    from components.core.stages_release import track as stage
+
+    evidence = Evidence(
+        snapshot=snapshot.path,
+        quarantine=quarantine.path,
+        trials=trials.path,
+        bundle=bundle.path,
+        evaluation=evaluation.path,
+        decision=decision.path,
+    )
+    with told():
+        return stage(name, run_id, place, settings, evidence, report.path)

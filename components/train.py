@@ -1,0 +1,37 @@
+"""Train: one scikit-learn Pipeline from contract columns to prediction, written as a signed bundle."""
+
+from kfp import dsl
+
+from components.step import step
+
+
+@step
+def train(
+    model: str,
+    features: str,
+    contract: str,
+    seed: int,
+    code: str,
+    commit: str,
+    key: str,
+    snapshot_id: str,
+    split_id: str,
+    params: str,
+    train: dsl.Input[dsl.Dataset],
+    holdout: dsl.Input[dsl.Dataset],
+    bundle: dsl.Output[dsl.Model],
+) -> str:
+    from components.core.failing import told
+    from components.core.stages_model import Recipe
+    from components.core.stages_model import train as stage
+
+    recipe = Recipe(
+        model=model,
+        features=features,
+        contract=contract,
+        seed=seed,
+        params=params,
+        provenance={"code": code, "commit": commit, "snapshot": snapshot_id, "split": split_id},
+    )
+    with told():
+        return stage(recipe, key, train.path, holdout.path, bundle.path)

@@ -1,0 +1,22 @@
+"""Validate: rows that keep the contract go on, the others are quarantined with their reasons."""
+
+from kfp import dsl
+
+from components.step import step
+
+
+@step
+def validate(
+    contract: str,
+    as_of: str,
+    code: str,
+    snapshot_id: str,
+    snapshot: dsl.Input[dsl.Dataset],
+    accepted: dsl.Output[dsl.Dataset],
+    quarantine: dsl.Output[dsl.Artifact],
+) -> str:
+    from components.core.failing import told
+    from components.core.stages_data import validate as stage
+
+    with told():
+        return stage(contract, as_of, snapshot.path, accepted.path, quarantine.path)

@@ -1,0 +1,81 @@
+"""The ``slipway`` command: verbs, their lazy loading, and what becomes of an error."""
+
+import json
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from serving.errors import SlipwayError
+
+# verb -> where its command lives; a verb's libraries are imported only when it is used
+VERBS = {
+    "run": "pipelines.cli.run:run",
+    "compile": "pipelines.cli.compile:compile_",
+    "serve": "pipelines.cli.serve:serve",
+    "predict": "pipelines.cli.predict:predict",
+    "models": "pipelines.cli.models:models",
+    "rollout": "pipelines.cli.rollout:rollout",
+    "watch": "pipelines.cli.watch:watch",
+    "loop": "pipelines.cli.loop:loop",
+    "data": "pipelines.cli.data:data",
+    "ui": "pipelines.cli.ui:ui",
+    "tour": "pipelines.cli.tour:tour",
+}
+
+EPILOG = """\b
+Exit codes: 0 done, 2 usage, 3 configuration, 4 data, 5 refused by a gate, 6 conflict,
+7 this machine, 10 rolled back, 20 paused or waiting, 30 a service does not answer."""
+
+
+class Verbs(click.Group):
+    """Loads a verb's module when the verb is called or its help is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        if (where := VERBS.get(cmd_name)) is None:
+            return None
+        module, _, attribute = where.partition(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)  # noqa: S101 - the table above is ours
+        return command
+
+
+@click.group(
+    cls=Verbs, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.option("--home", metavar="DIR", help="Where runs, models and logs of this machine live (default .slipway).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines for people.")
+@click.version_option(package_name="slipway")
+@click.pass_context
+def slipway(ctx: click.Context, home: str | None, as_json: bool) -> None:
+    """From a table of data to a model in production, and back when it fails."""
+    ctx.obj = {"home": home, "json": as_json}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; an error of the family ends in one sentence and its exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        result: Any = slipway.main(args=words, prog_name="slipway", standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("slipway: interrupted", err=True)
+        sys.exit(130)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except SlipwayError as error:
+        if "--json" in words:
+            click.echo(json.dumps({"error": str(error), "kind": type(error).__name__, "exit_code": error.exit_code}))
+        click.echo(f"slipway: {error}", err=True)
+        sys.exit(error.exit_code)
+    sys.exit(result if isinstance(result, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

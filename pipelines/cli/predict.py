@@ -1,0 +1,45 @@
+"""``slipway predict``: rows from a file or standard input to predictions from the running endpoint."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from pipelines.cli.console import console_of, place_of, project_option
+from serving.errors import DataError
+
+
+@click.command()
+@click.argument("rows", required=False, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Write CSV here instead of printing JSON lines.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first N rows.")
+@project_option
+@click.pass_context
+def predict(ctx: click.Context, rows: Path | None, out: Path | None, limit: int | None, project_path: Path) -> None:
+    """Send ROWS (CSV, parquet or JSON lines; - or nothing for JSON lines on standard input) to the endpoint."""
+    from pipelines import project as projects
+    from pipelines.asking import ask, records_of
+    from serving.local.client import endpoint
+    from serving.release import service_directory
+
+    project = projects.load(project_path)
+    address = endpoint(service_directory(place_of(ctx).serving, project.name))
+    if rows is None or str(rows) == "-":
+        records = [json.loads(line) for line in sys.stdin if line.strip()]
+    else:
+        records = records_of(rows, project.contract)
+    if not records:
+        raise DataError("there are no rows to predict; expected one JSON object per line, or a table")
+    answers = ask(address, project.name, records[:limit])
+    if out is not None:
+        import pandas as pd
+
+        from serving.files import whole_file
+
+        with whole_file(out) as path:
+            pd.DataFrame([{**r, **a} for r, a in zip(records, answers, strict=False)]).to_csv(path, index=False)
+        console_of(ctx).line("predictions", f"{len(answers):,} rows in {out}")
+        return
+    for answer in answers:
+        click.echo(json.dumps(answer))

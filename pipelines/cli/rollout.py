@@ -1,0 +1,326 @@
+"""``slipway rollout``: traffic between two versions, by evidence or by hand."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipelines.cli.console import console_of, json_option, place_of, project_option
+from serving.errors import ConflictError, Inconclusive, RolledBack, UsageError
+
+if TYPE_CHECKING:
+    from pipelines.project import Project
+    from serving.rollout.sqlite import SqliteDesk
+
+reason_option = click.option("--reason", default="", help="Why; it is kept in the journal.")
+
+
+@click.group()
+def rollout() -> None:
+    """Move traffic to a new version step by step, by evidence; or set the split by hand."""
+
+
+@rollout.command()
+@click.option("--rate", "rate_per_s", type=float, default=50.0, show_default=True, help="Requests per second expected.")
+@project_option
+@json_option
+@click.pass_context
+def plan(ctx: click.Context, rate_per_s: float, project_path: Path) -> None:
+    """The steps, the requests each needs, and where traffic is too little for a verdict."""
+    from serving.rollout.forecast import forecast
+
+    project = _project(project_path)
+    seen = forecast(project.rollout, rate_per_s)
+    lines = [str(line) for line in seen.lines] if hasattr(seen, "lines") else [str(step) for step in seen.steps]
+    console_of(ctx).result(
+        {"plan": project.rollout.model_dump(mode="json"), "hash": project.rollout.hash, "forecast": asdict(seen)},
+        "\n".join([f"plan {project.rollout.hash[:12]} at {rate_per_s:g} requests/s", *lines, *seen.warnings]),
+    )
+
+
+@rollout.command()
+@click.argument("version", type=int)
+@click.option("--wait", is_flag=True, help="Wait for the end: 0 promoted, 10 rolled back, 20 paused.")
+@project_option
+@json_option
+@click.pass_context
+def start(ctx: click.Context, version: int, wait: bool, project_path: Path) -> None:
+    """Start the project's plan for VERSION; starting it again joins the one that runs."""
+    from serving.ledger import open_ledger
+    from serving.release import release_version
+
+    project, place = _project(project_path), place_of(ctx)
+    ledger = open_ledger(place.ledger)
+    outcome = release_version(ledger, place.serving, project.name, version, project.rollout, place.actor, again=True)
+    console_of(ctx).line("rollout", outcome.sentence, state=outcome.state)
+    if outcome.state == "waiting":
+        raise Inconclusive(outcome.sentence)
+    if wait:
+        _follow(ctx, project, version)
+
+
+@rollout.command()
+@project_option
+@json_option
+@click.pass_context
+def status(ctx: click.Context, project_path: Path) -> None:
+    """Phase, step, the split as configured, observed and realized, and the evidence against its threshold."""
+    from serving.rollout.explain import status as read
+
+    with _desk(ctx, project_path) as desk:
+        stored = desk.load()
+        if stored is None:
+            raise ConflictError("no rollout has been started for this service; slipway rollout start VERSION")
+        seen = read(stored.state, time.time(), lease=desk.current())
+    lines = [
+        f"rollout {seen.id}: {seen.candidate} against {seen.stable or 'nothing'}, phase {seen.phase}"
+        + (f" ({seen.pause})" if seen.pause else f", step {min(seen.step + 1, seen.steps)} of {seen.steps}"),
+        *(f"  {sentence}" for sentence in seen.sentences),
+    ]
+    console_of(ctx).result(seen.model_dump(mode="json"), "\n".join(lines))
+
+
+@rollout.command()
+@project_option
+@json_option
+@click.pass_context
+def explain(ctx: click.Context, project_path: Path) -> None:
+    """Each gate's counts, the inputs of its formula, and what follows."""
+    from serving.rollout.explain import explain as read
+
+    with _desk(ctx, project_path) as desk:
+        stored = desk.load()
+    if stored is None:
+        raise ConflictError("no rollout has been started for this service; slipway rollout start VERSION")
+    lines = read(stored.state)
+    console_of(ctx).result({"lines": lines}, "\n".join(lines))
+
+
+@rollout.command()
+@project_option
+@json_option
+@click.pass_context
+def history(ctx: click.Context, project_path: Path) -> None:
+    """The journal: each intent, decision and command with its numbers."""
+    with _desk(ctx, project_path) as desk:
+        records = desk.records()
+    lines = [
+        f"{record.seq:>5}  {time.strftime('%H:%M:%S', time.gmtime(record.at))}  {record.rollout}  {record.kind:<8} "
+        + str(record.body.get("sentence") or record.body.get("action") or record.body.get("command") or "")
+        for record in records
+    ]
+    console_of(ctx).result({"records": [asdict(record) for record in records]}, "\n".join(lines) or "no rollout yet")
+
+
+@rollout.command()
+@project_option
+@json_option
+@click.pass_context
+def replay(ctx: click.Context, project_path: Path) -> None:
+    """Decide everything again from the journal; any difference, or an edited record, is an error."""
+    from serving.rollout.replay import replay as again
+
+    with _desk(ctx, project_path) as desk:
+        seen = again(desk.records())
+    console_of(ctx).result({**asdict(seen), "identical": seen.identical}, f"replayed: identical {seen.identical}")
+    if not seen.identical:
+        raise ConflictError("the journal does not lead to the verdicts it holds; see `slipway rollout history`")
+
+
+def _command(name: str, summary: str, *, options: bool = False) -> None:
+    """A subcommand that leaves an order for the controller."""
+
+    @click.option("--force", is_flag=True, hidden=not options, help="Over missing evidence, never over harm.")
+    @click.option("--adopt", "option", flag_value="adopt", hidden=name != "resume", help="Keep the changed split.")
+    @click.option("--reassert", "option", flag_value="reassert", hidden=name != "resume", help="Restore ours.")
+    @reason_option
+    @project_option
+    @json_option
+    @click.pass_context
+    def command(ctx: click.Context, force: bool, option: str | None, reason: str, project_path: Path) -> None:
+        _order(ctx, project_path, name, reason, force=force, option=option or "")
+
+    rollout.command(name, help=summary)(command)
+
+
+_command("pause", "Hold the split where it is.")
+_command("resume", "Go on after a pause.", options=True)
+_command("approve", "Let the step begin that waits for a person.")
+_command("abort", "Send the candidate home.")
+
+
+@rollout.command("set")
+@click.argument("percent", type=click.FloatRange(0, 100))
+@click.option("--version", type=int, help="The canary; by default the one that is, or the newest approved.")
+@project_option
+@json_option
+@click.pass_context
+def set_(ctx: click.Context, percent: float, version: int | None, project_path: Path) -> None:
+    """Give the canary PERCENT of requests by hand; 0 ends it."""
+    from serving.ledger import open_ledger
+    from serving.release import refuse_during_rollout, service_directory
+
+    project, place = _project(project_path), place_of(ctx)
+    refuse_during_rollout(service_directory(place.serving, project.name))
+    ledger = open_ledger(place.ledger)
+    chosen = version or _canary_version(ledger, project.name)
+    slot = ledger.slot(project.name, "canary")
+    ledger.canary(project.name, chosen, percent, place.actor, "set by hand", expected_revision=slot.revision)
+    _await(ctx, project.name, f"{project.name} {chosen} has {percent:g} % of requests")
+
+
+@rollout.command()
+@click.option("--force", is_flag=True, help="Over missing evidence, never over harm; needs --reason.")
+@reason_option
+@project_option
+@json_option
+@click.pass_context
+def promote(ctx: click.Context, force: bool, reason: str, project_path: Path) -> None:
+    """Give the canary everything: the live rollout's if its evidence allows, else the one set by hand."""
+    from serving.ledger import open_ledger
+
+    project, place = _project(project_path), place_of(ctx)
+    if _live(ctx, project_path):
+        _order(ctx, project_path, "promote", reason, force=force)
+        return
+    ledger = open_ledger(place.ledger)
+    chosen = ledger.slot(project.name, "canary").version
+    if chosen is None:
+        raise ConflictError(f"{project.name} has no canary to promote; slipway rollout start VERSION, or set PERCENT")
+    seen = ledger.slot(project.name, "production").revision
+    ledger.promote(project.name, chosen, place.actor, reason or "promoted by hand", expected_revision=seen)
+    _await(ctx, project.name, f"{project.name} {chosen} has all requests")
+
+
+@rollout.command()
+@reason_option
+@project_option
+@json_option
+@click.pass_context
+def rollback(ctx: click.Context, reason: str, project_path: Path) -> None:
+    """Back to the version before: a live rollout is aborted, else the ledger's previous version serves again."""
+    from serving.ledger import open_ledger
+
+    project, place = _project(project_path), place_of(ctx)
+    if _live(ctx, project_path):
+        _order(ctx, project_path, "abort", reason)
+        return
+    ledger = open_ledger(place.ledger)
+    canary = ledger.slot(project.name, "canary")
+    if canary.version is not None:
+        ledger.canary(
+            project.name, canary.version, 0, place.actor, reason or "by hand", expected_revision=canary.revision
+        )
+        _await(ctx, project.name, f"the canary {project.name} {canary.version} has no requests any more")
+        return
+    seen = ledger.slot(project.name, "production").revision
+    slot = ledger.rollback(project.name, place.actor, reason or "rolled back by hand", expected_revision=seen)
+    _await(ctx, project.name, f"{project.name} {slot.version} serves again")
+
+
+@rollout.command()
+@project_option
+@json_option
+@click.pass_context
+def watch(ctx: click.Context, project_path: Path) -> None:
+    """Follow the live rollout to its end: 0 promoted, 10 rolled back, 20 paused."""
+    _follow(ctx, _project(project_path), None)
+
+
+@rollout.command()
+@click.option("--runs", type=click.IntRange(50), default=200, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True)
+@json_option
+@click.pass_context
+def simulate(ctx: click.Context, runs: int, seed: int) -> None:
+    """False rollbacks and false promotions of the rule, beside thresholds and a peeking z-test."""
+    from serving.rollout.simulate import operating_characteristics
+
+    table = operating_characteristics(runs, seed)
+    console_of(ctx).result({"table": [asdict(row) for row in table]}, "\n".join(str(row) for row in table))
+
+
+@rollout.command()
+@click.option("--force", is_flag=True, required=True, help="Say that no controller is alive.")
+@project_option
+@click.pass_context
+def unlock(ctx: click.Context, force: bool, project_path: Path) -> None:  # noqa: ARG001 - asked for to be deliberate
+    """Take the lease from a controller that is gone."""
+    with _desk(ctx, project_path) as desk:
+        desk.unlock()
+    console_of(ctx).line("unlocked", "the next controller goes on from the journal")
+
+
+def _project(path: Path) -> "Project":
+    from pipelines import project as projects
+
+    return projects.load(path)
+
+
+def _desk(ctx: click.Context, project_path: Path) -> "SqliteDesk":
+    from serving.release import rollout_file, service_directory
+    from serving.rollout.sqlite import SqliteDesk
+
+    return SqliteDesk(rollout_file(service_directory(place_of(ctx).serving, _project(project_path).name)))
+
+
+def _live(ctx: click.Context, project_path: Path) -> bool:
+    with _desk(ctx, project_path) as desk:
+        stored = desk.load()
+    return stored is not None and not stored.state.terminal
+
+
+def _order(
+    ctx: click.Context, project_path: Path, name: Any, reason: str, *, force: bool = False, option: str = ""
+) -> None:
+    """Leave a command in the controller's inbox and wait for its answer."""
+    from serving.rollout.persistence import Command
+
+    with _desk(ctx, project_path) as desk:
+        if (stored := desk.load()) is None or stored.state.terminal:
+            raise ConflictError("no rollout is live; nothing to change")
+        number = desk.ask(Command(name, place_of(ctx).actor, reason, force=force, option=option))
+        deadline = time.monotonic() + 10
+        while (answer := desk.answered(number)) is None:
+            if time.monotonic() > deadline:
+                raise Inconclusive(
+                    f"asked for {name}; no controller has answered yet, it does so when slipway serve runs"
+                )
+            time.sleep(0.05)
+    if not answer.startswith("done"):
+        raise ConflictError(answer)
+    console_of(ctx).result({"command": name, "answer": answer}, answer)
+
+
+def _canary_version(ledger: Any, model: str) -> int:
+    canary = ledger.slot(model, "canary").version
+    if canary is not None:
+        return int(canary)
+    production = ledger.slot(model, "production").version
+    others = [v.version for v in ledger.versions(model) if v.approval == "approved" and v.version != production]
+    if not others:
+        raise UsageError(f"{model} has no approved version besides the one that serves; name one with --version")
+    return int(others[-1])
+
+
+def _await(ctx: click.Context, model: str, sentence: str) -> None:
+    from serving.ledger import open_ledger
+    from serving.release import await_traffic
+
+    place = place_of(ctx)
+    followed = await_traffic(open_ledger(place.ledger), place.serving, model)
+    text = sentence if followed else f"{sentence} as soon as `slipway serve` runs"
+    console_of(ctx).result({"in_force": followed, "sentence": sentence}, text)
+
+
+def _follow(ctx: click.Context, project: "Project", version: int | None) -> None:
+    """Print each change until the rollout is over or waits for a person."""
+    from pipelines.following import follow
+
+    end = follow(place_of(ctx), project.name, console_of(ctx).line, version=version)
+    if end.phase == "rolled back":
+        raise RolledBack(end.sentence)
+    if end.phase != "succeeded":
+        raise Inconclusive(end.sentence)

@@ -1,0 +1,93 @@
+"""``slipway run``: one training run on this machine."""
+
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from pipelines.cli.console import Console, console_of, json_option, place_of, project_option
+from serving.errors import UsageError
+
+
+@click.command()
+@project_option
+@click.option("--as-of", metavar="DATE", help="Pretend that it is this day, e.g. 2026-01-31 (default today, UTC).")
+@click.option("--source", metavar="URI", help="Read this table instead of the project's.")
+@click.option("--window", metavar="LENGTH", default="", help="Only events of the last LENGTH, e.g. 180d.")
+@click.option("--no-cache", is_flag=True, help="Run every step, also those whose result is known.")
+@click.option("--timeout", "timeout_s", metavar="SECONDS", type=float, default=3_600, show_default=True)
+@json_option
+@click.pass_context
+def run(
+    ctx: click.Context,
+    project_path: Path,
+    as_of: str | None,
+    source: str | None,
+    window: str,
+    no_cache: bool,
+    timeout_s: float,
+) -> int:
+    """Take the project's table to a judged, registered and released model.
+
+    Finished steps come from the cache, so that the same command after an interruption goes on where it stopped.
+    Ends with 0 when the version was released, 5 when a gate refused it, 20 when it waits for `slipway models approve`.
+    """
+    from pipelines import project as projects
+    from pipelines.training_run import train
+
+    console = console_of(ctx)
+    project = projects.load(project_path)
+    result = train(
+        project,
+        place_of(ctx),
+        as_of=_day(as_of),
+        source=source,
+        window=window,
+        cache=not no_cache,
+        timeout_s=timeout_s,
+        on_event=Progress(console).show,
+    )
+    console.line(
+        "result",
+        result.sentence,
+        seconds=result.run.seconds,
+        outcome=result.outcome,
+        run_id=result.run.run_id,
+        digest=result.run.outputs.get("digest"),
+        report=str(result.report),
+    )
+    console.line("report", str(result.report))
+    if result.outcome == "waiting":
+        console.line("next", f"slipway models approve {project.name} VERSION --reason '...'")
+    elif result.outcome == "released":
+        console.line("next", "slipway serve, then slipway predict")
+    return result.exit_code
+
+
+class Progress:
+    """Shows each task of a run as it ends."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def show(self, event: object) -> None:
+        from pipelines.runner import Event
+
+        assert isinstance(event, Event)  # noqa: S101 - the runner sends nothing else
+        if event.state in ("RUNNING", "SKIPPED"):
+            return
+        task = event.task.rsplit("/", 1)[-1]
+        note = " (cached)" if event.state == "CACHED" else ""
+        text = f"{event.message or event.state.lower()}{note}"
+        self.console.line(
+            f"run {event.run_id}  {task}", text, seconds=event.seconds, task=event.task, state=event.state
+        )
+
+
+def _day(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"--as-of: expected a date such as 2026-01-31, got {text!r}") from error

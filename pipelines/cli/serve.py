@@ -1,0 +1,95 @@
+"""``slipway serve``: the endpoint on this machine, and what keeps it as it should be."""
+
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipelines.cli.console import console_of, json_option, place_of, project_option
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from components.core.place import Place
+    from serving.local.counting import Tally
+
+
+@click.group(invoke_without_command=True)
+@project_option
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 picks a free one, kept."
+)
+@click.pass_context
+def serve(ctx: click.Context, project_path: Path, port: int) -> None:
+    """Serve the project's model on 127.0.0.1 until interrupted.
+
+    One KServe server per version, Envoy in front with the split that the ledger or a rollout says. Ended and started
+    again it takes over what still runs. `slipway serve status` shows it, `slipway serve stop` ends it.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    from pipelines import project as projects
+    from pipelines.serving_here import serve_until
+
+    project, place = projects.load(project_path), place_of(ctx)
+    console = console_of(ctx)
+    console.line("serving", f"http://127.0.0.1:{port or '(free port)'}/v1/models/{project.name}:predict", port=port)
+    console.line("next", f"slipway predict rows.csv, slipway serve status, slipway rollout status {project.name}")
+    serve_until(project, place, port, threading.Event())
+
+
+@serve.command()
+@project_option
+@json_option
+@click.pass_context
+def status(ctx: click.Context, project_path: Path) -> None:
+    """Revisions, their state, the split asked for and in force, and latencies."""
+    from serving.local import client
+
+    directory = _directory(place_of(ctx), project_path)
+    seen = client.status(directory)
+    tallies = client.traffic(directory)
+    lines = [
+        f"endpoint  {seen.address}  ({'supervised' if seen.running else 'no supervisor: slipway serve'})",
+        f"split     configured {seen.epoch_configured}, in force {seen.epoch_observed}"
+        + (f", {seen.rejected}" * bool(seen.rejected)),
+    ]
+    for revision in seen.revisions:
+        arms = [arms[revision.name] for arms in tallies.values() if revision.name in arms]
+        requests, errors = sum(a.requests for a in arms), sum(a.errors for a in arms)
+        share = "-" if revision.observed is None else f"{revision.observed / 10:g} %"
+        lines.append(
+            f"{revision.name:<14} {revision.state:<9} {share:>6}  {requests:,} requests, {errors} errors"
+            + (
+                f", p50 {_quantile(arms, 0.5)} p95 {_quantile(arms, 0.95)} p99 {_quantile(arms, 0.99)} ms"
+                if requests
+                else ""
+            )
+            + (f"  {revision.reason}" if revision.reason else "")
+        )
+    console_of(ctx).result({"status": asdict(seen)}, "\n".join(lines))
+
+
+@serve.command()
+@project_option
+@click.pass_context
+def stop(ctx: click.Context, project_path: Path) -> None:
+    """Let callers finish, then end Envoy, the model servers and the supervisor."""
+    from serving.local import client
+
+    client.stop(_directory(place_of(ctx), project_path))
+    console_of(ctx).line("stopped", "nothing serves here any more; the ledger is as it was")
+
+
+def _directory(place: "Place", project_path: Path) -> Path:
+    from pipelines import project as projects
+    from serving.release import service_directory
+
+    return service_directory(place.serving, projects.load(project_path).name)
+
+
+def _quantile(arms: "Sequence[Tally]", share: float) -> str:
+    """Of the epoch with most requests; durations of different splits are not mixed."""
+    return str(max(arms, key=lambda tally: tally.requests).quantile_ms(share))

@@ -1,0 +1,25 @@
+"""``slipway ui``: MLflow's pages over the runs of this place."""
+
+import subprocess
+import sys
+
+import click
+
+from pipelines.cli.console import console_of, place_of
+from serving.errors import InfrastructureError
+
+
+@click.command()
+@click.option("--port", type=int, default=5000, show_default=True)
+@click.pass_context
+def ui(ctx: click.Context, port: int) -> None:
+    """Show runs, plots and versions in MLflow on 127.0.0.1 until interrupted."""
+    place = place_of(ctx)
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", place.tracking, "--port", str(port)]
+    command += ["--host", "127.0.0.1", "--workers", "1"]
+    console_of(ctx).line("mlflow", f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
+    environment = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    arguments = ["env", *(f"{name}={value}" for name, value in environment.items()), *command]
+    code = subprocess.call(arguments)  # noqa: S603 - our own arguments, no shell
+    if code not in (0, 130, -2):
+        raise InfrastructureError(f"mlflow ended with code {code}; is port {port} taken? choose another with --port")
