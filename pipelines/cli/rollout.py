@@ -29,11 +29,17 @@ def rollout() -> None:
 @click.pass_context
 def plan(ctx: click.Context, rate_per_s: float, project_path: Path) -> None:
     """The steps, the requests each needs, and where traffic is too little for a verdict."""
+    from serving.rollout.durations import spoken
     from serving.rollout.forecast import forecast
 
     project = _project(project_path)
     seen = forecast(project.rollout, rate_per_s)
-    lines = [str(line) for line in seen.lines] if hasattr(seen, "lines") else [str(step) for step in seen.steps]
+    lines = [
+        f"  {step.name:<8} {step.weight:>6.1%}  "
+        + ("no certificate at these rates" if step.requests is None else f"{step.requests:>7,} requests")
+        + ("" if step.seconds is None else f"  about {spoken(step.seconds)}")
+        for step in seen.steps
+    ]
     console_of(ctx).result(
         {"plan": project.rollout.model_dump(mode="json"), "hash": project.rollout.hash, "forecast": asdict(seen)},
         "\n".join([f"plan {project.rollout.hash[:12]} at {rate_per_s:g} requests/s", *lines, *seen.warnings]),
@@ -236,10 +242,10 @@ def watch(ctx: click.Context, project_path: Path) -> None:
 @click.pass_context
 def simulate(ctx: click.Context, runs: int, seed: int) -> None:
     """False rollbacks and false promotions of the rule, beside thresholds and a peeking z-test."""
-    from serving.rollout.simulate import operating_characteristics
+    from serving.rollout.characteristics import operating_characteristics, table
 
-    table = operating_characteristics(runs, seed)
-    console_of(ctx).result({"table": [asdict(row) for row in table]}, "\n".join(str(row) for row in table))
+    rows = operating_characteristics(runs, seed)
+    console_of(ctx).result({"table": [row.model_dump(mode="json") for row in rows]}, table(rows))
 
 
 @rollout.command()

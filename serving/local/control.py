@@ -10,14 +10,15 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from serving.errors import ConflictError, InfrastructureError, SlipwayError
 from serving.files import read_json, write_json
 from serving.ledger import Ledger
 from serving.release import revision_of, rollout_file, wanted_epoch, wanted_split
-from serving.rollout.backends.protocol import Revision, TrafficBackend
+from serving.rollout.backends.envoy import EnvoyBackend
+from serving.rollout.backends.protocol import Revision
 from serving.rollout.controller import Controller
 from serving.rollout.events import Event
 from serving.rollout.sqlite import SqliteDesk
@@ -45,7 +46,7 @@ class Control:
     directory: Path
     model: str
     ledger: Ledger
-    backend: TrafficBackend
+    backend: EnvoyBackend
     notify: Callable[[Event], None] = _nobody
     desk: SqliteDesk = field(init=False)
     controller: Controller = field(init=False)
@@ -58,6 +59,7 @@ class Control:
             f"pid {os.getpid()} {secrets.token_hex(4)}",
             check=self.refusal,
             notify=self.notify,
+            fenced=lambda token: replace(self.backend, fence=token),
         )
 
     def run(self, stopping: threading.Event) -> None:

@@ -1,0 +1,89 @@
+"""``slipway watch``: is the version that serves still as good as when it was released?"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipelines.cli.console import Console, console_of, json_option, place_of, project_option
+from serving.errors import GateRefusal, UsageError
+
+if TYPE_CHECKING:
+    from pipelines.watch_run import Watched
+
+labels_option = click.option(
+    "--labels",
+    metavar="URI",
+    help="Table of truths: request_id, the target, label_at, and the event time if there is one.",
+)
+
+
+@click.command()
+@project_option
+@labels_option
+@click.option("--as-of", metavar="TIME", help="Use labels known by then, e.g. 2026-03-31 (default now, UTC).")
+@click.option("--since", metavar="TIME", help="Only predictions logged since then.")
+@click.option("--fail-on-alarm", is_flag=True, help="End with 5 on an alarm, for scripts.")
+@json_option
+@click.pass_context
+def watch(
+    ctx: click.Context,
+    project_path: Path,
+    labels: str | None,
+    as_of: str | None,
+    since: str | None,
+    fail_on_alarm: bool,
+) -> None:
+    """Compare the version that serves with its release: errors, inputs, latency.
+
+    Reads the prediction log of `slipway serve` and the labels that have arrived; writes a report and, when something
+    new is wrong, an alert to the file beside it and to the project's webhook. Too few labels are an unknown, not a
+    good sign.
+    """
+    from pipelines import project as projects
+    from pipelines.watch_run import watch_model
+
+    console = console_of(ctx)
+    project = projects.load(project_path)
+    place = place_of(ctx)
+    earliest = None if since is None else moment_of("--since", since)
+    seen = watch_model(project, place, now_or("--as-of", as_of), labels=labels, since=earliest)
+    tell(console, seen)
+    if fail_on_alarm and seen.report.alarm:
+        raise GateRefusal(seen.report.sentence)
+
+
+def tell(console: Console, seen: "Watched") -> None:
+    """The look in a few lines."""
+    from pipelines.watch_run import ALERTS, PAGE
+
+    report = seen.report
+    console.line("watch", report.sentence, report=report.model_dump(mode="json"))
+    labels = report.labels
+    console.line(
+        "labels",
+        f"{labels.labelled:,} of {labels.predictions:,} predictions labelled, {labels.later:,} labels come later, "
+        f"{labels.orphans:,} of unknown requests",
+    )
+    service = report.service
+    if service.latency_p50 is not None:
+        errors = "" if service.error_rate is None else f", {service.errors:,} failed"
+        quantiles = f"{service.latency_p50:.3g} / {service.latency_p95:.3g} / {service.latency_p99:.3g} ms"
+        console.line("service", f"{service.requests:,} requests{errors}, p50 / p95 / p99 {quantiles}")
+    if seen.alerted:
+        console.line("alert", f"sent to {seen.directory / ALERTS}" + (f"; {seen.warning}" if seen.warning else ""))
+    console.line("report", str(seen.directory / PAGE))
+
+
+def now_or(option: str, text: str | None) -> datetime:
+    return datetime.now(UTC) if text is None else moment_of(option, text)
+
+
+def moment_of(option: str, text: str) -> datetime:
+    """The moment that *text* names, UTC unless it says otherwise."""
+    try:
+        stated = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: expected a moment such as 2026-03-31 or 2026-03-31T12:00, got {text!r}") from error
+    return stated if stated.tzinfo else stated.replace(tzinfo=UTC)

@@ -1,0 +1,262 @@
+"""What a rollout is allowed to do, as data: steps, gates, risks, times and policies.
+
+Everything has a default except the service, so ``rollout: {steps: [5, 10, 25, 50]}`` is a whole section. A plan is
+named by the digest of its normalised form: two texts that mean the same have the same hash.
+"""
+
+import itertools
+from datetime import UTC, datetime
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from serving.contract import Frozen
+from serving.files import canonical_json, sha256_bytes
+from serving.rollout.backends.protocol import WEIGHT_SUM, Capabilities
+from serving.rollout.durations import Duration
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+class Step(Frozen):
+    """One stage of exposure: a share of user traffic, or (``shadow``) copies of requests whose answers are dropped.
+
+    Attributes:
+        weight: percent of requests the candidate answers, in steps of 0.1; None for a shadow step.
+        shadow: 100, every request is copied; the routing has no smaller mirror.
+        until: mirrored requests after which a shadow step ends.
+        approve: ``required`` waits for a person before this step begins; ``optional`` announces it and goes on.
+        dwell: shortest stay, in place of the plan's.
+    """
+
+    weight: float | None = Field(default=None, gt=0, le=100)
+    shadow: float | None = Field(default=None, gt=0, le=100)
+    until: int = Field(default=500, ge=1)
+    approve: Literal["none", "optional", "required"] = "none"
+    dwell: Duration | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if (self.weight is None) == (self.shadow is None):
+            raise ValueError("a step has either 'weight' or 'shadow'")
+        if self.shadow is not None and self.shadow != 100:
+            raise ValueError(f"'shadow' copies every request: expected 100, seen {self.shadow:g}")
+        if self.weight is not None and abs(self.weight * 10 - round(self.weight * 10)) > 1e-9:
+            raise ValueError(f"weights go in steps of 0.1 %, seen {self.weight:g} %")
+        return self
+
+    @property
+    def permille(self) -> int:
+        return 0 if self.weight is None else round(self.weight * WEIGHT_SUM / 100)
+
+
+class ErrorGate(Frozen):
+    """Failed requests.
+
+    Attributes:
+        slo: error rate that the service promises, in (0, 1); the absolute guard and the health of stable use it.
+        ratio: canary rate over stable rate that is still tolerated, at least 1.
+        share: part of alpha spent on this gate, relative to the other gates.
+    """
+
+    slo: float = Field(default=0.01, gt=0, lt=1)
+    ratio: float = Field(default=1.1, ge=1)
+    share: float = Field(default=0.5, gt=0)
+
+
+class SlowGate(Frozen):
+    """Answers later than ``slo``, the threshold at which the backend counts an answer as slow."""
+
+    slo: Duration = 0.2
+    ratio: float = Field(default=1.2, ge=1)
+    share: float = Field(default=0.3, gt=0)
+
+
+class OutputGate(Frozen):
+    """Distribution of predictions over fixed bins; a new model may differ, so the default is to ask a person."""
+
+    on_shift: Literal["pause", "rollback", "ignore"] = "pause"
+    ratio: float = Field(default=2.0, ge=1)
+
+
+class QualityGate(Frozen):
+    """Delayed labels that say an answer was wrong.
+
+    Attributes:
+        labels: ``block`` waits for labels before more traffic; ``watch`` promotes on the other gates and keeps testing.
+        label_delay: age at which a request's label can be expected; younger requests are not counted.
+    """
+
+    labels: Literal["watch", "block"] = "watch"
+    label_delay: Duration = 86400.0
+    ratio: float = Field(default=1.1, ge=1)
+    share: float = Field(default=0.2, gt=0)
+
+
+class Gates(Frozen):
+    """What is compared; a gate set to null is off."""
+
+    error: ErrorGate | None = ErrorGate()
+    slow: SlowGate | None = SlowGate()
+    output: OutputGate | None = OutputGate()
+    quality: QualityGate | None = QualityGate()
+
+
+class Risk(Frozen):
+    """The error rates a rollout keeps, and the harm it may do meanwhile.
+
+    Attributes:
+        alpha: chance of rolling back a candidate that is no worse than the gates tolerate, over the whole rollout.
+        beta: chance of promoting a candidate whose excess on some gate is above ``rho``.
+        rho: share of all users who may newly fail, in (0, 1); certified before each increase.
+        max_canary_errors: failed requests on the candidate, beyond those that stable's own rate explains, that end the
+            rollout whatever the tests say.
+        max_initial_weight: largest first weight in percent; the first step has no evidence behind it.
+        min_excess: excess of the candidate's rate that must be certain before the harm test may roll back.
+    """
+
+    alpha: float = Field(default=0.01, gt=0, lt=0.5)
+    beta: float = Field(default=0.05, gt=0, lt=0.5)
+    rho: float = Field(default=0.01, gt=0, lt=1)
+    max_canary_errors: int = Field(default=50, ge=1)
+    max_initial_weight: float = Field(default=10, gt=0, le=100)
+    min_excess: float = Field(default=0, ge=0, lt=1)
+
+
+class Times(Frozen):
+    """Durations in seconds, written as ``"2m"``.
+
+    Attributes:
+        ready: for the candidate to load; dwell: shortest stay in a step; step: longest stay without a verdict.
+        bake: stay at 95 % before 100 %; metrics: silence of the metrics source that is borne.
+        converge: for a split to reach traffic; pause: age of a pause that triggers its policy.
+        drain: for requests in flight to end; unattended: exposure without a living controller that is borne.
+    """
+
+    ready: Duration = 300.0
+    dwell: Duration = 120.0
+    step: Duration = 3600.0
+    bake: Duration = 600.0
+    metrics: Duration = 120.0
+    converge: Duration = 60.0
+    pause: Duration = 86400.0
+    drain: Duration = 60.0
+    unattended: Duration = 86400.0
+
+
+class Watch(Frozen):
+    """After success: how long late evidence is still tested, and what harm then causes."""
+
+    window: Duration = 0.0
+    on_harm: Literal["reverse", "alert"] = "reverse"
+
+
+class Freeze(Frozen):
+    """A weekly window in UTC in which no weight grows; rolling back is always allowed.
+
+    A window whose ``end`` is not after its ``start`` runs over midnight.
+    """
+
+    days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = DAYS  # type: ignore[assignment]  # the tuple holds exactly these words
+    start: str = Field(default="00:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
+    end: str = Field(default="24:00", pattern=r"^(([01]\d|2[0-3]):[0-5]\d|24:00)$")
+
+    def covers(self, now: float) -> bool:
+        moment = datetime.fromtimestamp(now, UTC)
+        clock, day = moment.strftime("%H:%M"), moment.weekday()
+        if self.start < self.end:
+            return DAYS[day] in self.days and self.start <= clock < self.end
+        return (DAYS[day] in self.days and clock >= self.start) or (DAYS[day - 1] in self.days and clock < self.end)
+
+
+class RolloutPlan(Frozen):
+    """One service's way to a new version.
+
+    Attributes:
+        service: whose traffic; empty in a project file, filled in from the project's name.
+        sticky_header: request header whose value keeps a caller on one arm; evidence is then counted per value.
+        on_inconclusive: what a step without a verdict at its deadline does; it never promotes.
+        on_silence: what a silent metrics source causes before the bake.
+        on_pause_timeout: what an old pause causes.
+    """
+
+    service: str = ""
+    steps: tuple[Step, ...] = (Step(weight=5), Step(weight=10), Step(weight=25), Step(weight=50))
+    gates: Gates = Gates()
+    risk: Risk = Risk()
+    time: Times = Times()
+    watch: Watch = Watch()
+    freeze: tuple[Freeze, ...] = ()
+    replicas: int = Field(default=1, ge=1)
+    sticky_header: str | None = None
+    on_inconclusive: Literal["pause", "rollback"] = "pause"
+    on_silence: Literal["rollback", "pause"] = "rollback"
+    on_pause_timeout: Literal["rollback", "hold"] = "rollback"
+
+    @field_validator("steps", mode="before")
+    @classmethod
+    def _numbers_are_weights(cls, value: Any) -> Any:
+        """A bare number is a weight in percent; a closing 100 says what follows the steps anyway."""
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"'steps' is a list such as [5, 10, 25, 50], seen {value!r}")  # noqa: TRY004  # pydantic turns only ValueError into its report
+        steps = [_as_step(item) for item in value]
+        if len(steps) > 1 and isinstance(steps[-1], dict) and steps[-1] == {"weight": 100}:
+            steps.pop()
+        return steps
+
+    @model_validator(mode="after")
+    def _climbs(self) -> Self:
+        weights = [step.weight for step in self.steps if step.weight is not None]
+        if not weights:
+            raise ValueError("'steps' is empty: expected at least one weight in percent, such as [5, 10, 25, 50]")
+        if any(later <= earlier for earlier, later in itertools.pairwise(weights)):
+            raise ValueError(f"'steps' must ascend, seen {', '.join(f'{weight:g}' for weight in weights)}")
+        if weights[0] > self.risk.max_initial_weight:
+            raise ValueError(
+                f"the first weight has no evidence behind it: expected at most {self.risk.max_initial_weight:g} %, "
+                f"seen {weights[0]:g} %; start smaller or raise risk.max_initial_weight"
+            )
+        if weights[-1] > 95:
+            raise ValueError(f"steps end at 95 % or below, where the bake begins, seen {weights[-1]:g} %")
+        if any(step.shadow is not None for step in self.steps[1:]):
+            raise ValueError("a shadow step comes first: later steps already show the candidate to users")
+        if self.gates.error is None and self.gates.slow is None:
+            raise ValueError("'gates' compares nothing: expected 'error' or 'slow'")
+        return self
+
+    @property
+    def shadow(self) -> Step | None:
+        return self.steps[0] if self.steps[0].shadow is not None else None
+
+    @property
+    def stages(self) -> tuple[Step, ...]:
+        """The steps that show the candidate to users."""
+        return tuple(step for step in self.steps if step.weight is not None)
+
+    @property
+    def hash(self) -> str:
+        return sha256_bytes(canonical_json(self.model_dump(mode="json")))
+
+    def frozen_at(self, now: float) -> bool:
+        """True inside a freeze window; *now* in seconds since 1970."""
+        return any(window.covers(now) for window in self.freeze)
+
+    def refusal(self, capabilities: Capabilities) -> str:
+        """Why an installation cannot run this plan, as one sentence; empty when it can."""
+        if self.shadow is not None and not capabilities.mirror:
+            return f"the plan begins with a shadow step, but {capabilities.name} cannot mirror; remove that step"
+        if self.sticky_header is not None and not capabilities.sticky:
+            return f"the plan asks for sticky_header, but {capabilities.name} has no sticky routing; remove it"
+        odd = [step.weight for step in self.stages if step.permille % capabilities.resolution]
+        if odd:
+            share = capabilities.resolution * 100 / WEIGHT_SUM
+            return f"{capabilities.name} takes weights in steps of {share:g} %, seen {odd[0]:g} %; round the step"
+        return ""
+
+
+def _as_step(item: Any) -> Any:
+    if isinstance(item, bool) or not isinstance(item, int | float):
+        return item
+    if not 0 < item <= 100:
+        raise ValueError(f"a step's weight is a percentage above 0 and at most 100, seen {item:g}")
+    return {"weight": item}

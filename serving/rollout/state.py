@@ -1,0 +1,267 @@
+"""The state document of one rollout: small, whole, and enough to go on after any crash.
+
+It holds no history; the journal does. Times are seconds since 1970. Counts are cumulative and only grow.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from enum import StrEnum
+from typing import Any
+
+from serving.contract import Frozen
+from serving.errors import ConfigError
+from serving.files import canonical_json, sha256_bytes
+from serving.rollout.backends.protocol import WEIGHT_SUM, ArmCounts, Capabilities, Revision
+from serving.rollout.plan import RolloutPlan
+
+BAKE_WEIGHT = 950  # per mille; the rest stays on a warm stable
+Counts = Mapping[str, Mapping[str, ArmCounts]]  # epoch token -> revision name -> counts
+
+_NONE = ArmCounts()
+_NUMBERS = tuple(field.name for field in fields(ArmCounts) if field.name != "bins")
+
+
+class Phase(StrEnum):
+    PENDING = "pending"
+    PREPARE = "prepare"
+    SHADOW = "shadow"
+    STEP = "step"
+    BAKE = "bake"
+    PROMOTE = "promote"
+    ADOPT = "adopt"
+    CLEANUP = "cleanup"
+    SUCCEEDED = "succeeded"
+    PAUSED = "paused"
+    ROLLBACK = "rollback"
+    DRAIN = "drain"
+    REMOVE = "remove"
+    ROLLED_BACK = "rolled back"
+
+
+class Reason(StrEnum):
+    """Why a rollout is paused."""
+
+    MANUAL = "manual"
+    APPROVAL = "approval"
+    INCONCLUSIVE = "inconclusive"
+    SRM = "srm"
+    DRIFT = "drift"
+    METRICS = "metrics"
+    STABLE_SICK = "stable-sick"
+    CONVERGE = "converge"
+    OUTPUT = "output"
+    UNRANDOM = "unrandom"
+
+
+TERMINAL = frozenset({Phase.SUCCEEDED, Phase.ROLLED_BACK})
+GOING_HOME = frozenset({Phase.ROLLBACK, Phase.DRAIN, Phase.REMOVE})
+GUARDED = frozenset({Phase.STEP, Phase.BAKE, Phase.PAUSED, Phase.PROMOTE})  # harm ends these
+
+
+class Epoch(Frozen):
+    """A stretch with one split.
+
+    Attributes:
+        weight, previous: candidate's per mille in this epoch and in the one before it.
+        step: number of the stage it belongs to; the stages are followed by the bake and by full traffic.
+        settling: counts at the moment traffic was known to follow the split, None until then. They came while either
+            weight may have held: harm takes them at the larger one, promotion leaves them out.
+        digest: of the configuration in force once settled.
+    """
+
+    token: str
+    weight: int
+    previous: int
+    step: int
+    since: float
+    settling: Mapping[str, ArmCounts] | None = None
+    digest: str = ""
+    mirror: bool = False
+
+
+class Pause(Frozen):
+    """``resumes`` is the phase that goes on afterwards; ``until`` the time at which the plan's policy acts."""
+
+    reason: Reason
+    detail: str
+    since: float
+    until: float
+    resumes: Phase
+
+
+class Request(Frozen):
+    """What ``start`` is asked for; it names the rollout together with its attempt."""
+
+    plan: RolloutPlan
+    candidate: Revision
+    stable: Revision | None
+    attempt: int = 1
+    fast: bool = False
+    leftovers: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        key = [self.plan.service, self.candidate.digest, self.plan.hash, self.attempt]
+        return sha256_bytes(canonical_json(key))[:12]
+
+
+class RolloutState(Frozen):
+    """Where a rollout is.
+
+    Attributes:
+        step: stage in which the candidate is or will next be; ``len(plan.stages)`` in the bake, one more at 100 %.
+        since, deadline: when the present phase or step began, and when it must have a verdict.
+        counts: last known counters.
+        silent_since: when the metrics source was last heard, None while it answers.
+        applies, next_apply: tries of the present split, and the earliest time of the next.
+        guards, stable_guards: (requests, errors) at which copies of the absolute guard began.
+        done: actions of the present phase that are finished.
+        outcome: one sentence, set when the end is decided.
+        heartbeat: when a controller last looked.
+        warm: the previous revision is kept running.
+        successor: what starts when this one has gone home.
+    """
+
+    id: str
+    request: Request
+    capabilities: Capabilities
+    started: float
+    phase: Phase = Phase.PENDING
+    step: int = 0
+    since: float
+    deadline: float | None = None
+    epochs: tuple[Epoch, ...] = ()
+    counts: Mapping[str, Mapping[str, ArmCounts]] = {}
+    pause: Pause | None = None
+    silent_since: float | None = None
+    applies: int = 0
+    next_apply: float = 0.0
+    guards: tuple[tuple[int, int], ...] = ()
+    stable_guards: tuple[tuple[int, int], ...] = ()
+    done: tuple[str, ...] = ()
+    approved: tuple[int, ...] = ()
+    shift_accepted: bool = False
+    outcome: str = ""
+    heartbeat: float
+    warm: bool = False
+    successor: Request | None = None
+
+    @property
+    def plan(self) -> RolloutPlan:
+        return self.request.plan
+
+    @property
+    def candidate(self) -> Revision:
+        return self.request.candidate
+
+    @property
+    def stable(self) -> Revision | None:
+        return self.request.stable
+
+    @property
+    def epoch(self) -> Epoch | None:
+        return self.epochs[-1] if self.epochs else None
+
+    @property
+    def settled(self) -> bool:
+        return self.epoch is not None and self.epoch.settling is not None
+
+    @property
+    def weight(self) -> int:
+        """Candidate's per mille as asked for."""
+        return self.epoch.weight if self.epoch else 0
+
+    @property
+    def terminal(self) -> bool:
+        return self.phase in TERMINAL
+
+    @property
+    def going_on(self) -> Phase:
+        """The phase that a pause interrupts, else the phase itself."""
+        return self.pause.resumes if self.phase is Phase.PAUSED and self.pause else self.phase
+
+    def to_json(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_json(cls, value: Any) -> "RolloutState":
+        return cls.model_validate(value)
+
+
+def begin(request: Request, capabilities: Capabilities, now: float) -> RolloutState:
+    """A rollout that has not done anything yet.
+
+    Raises:
+        ConfigError: the plan cannot run here, or the candidate already serves.
+    """
+    reason = request.plan.refusal(capabilities)
+    if reason:
+        raise ConfigError(reason)
+    if not request.plan.service:
+        raise ConfigError("the plan names no service: expected 'service', the one whose traffic moves")
+    if request.stable is not None and request.stable.name == request.candidate.name:
+        raise ConfigError(f"{request.candidate.name} already serves {request.plan.service}; name another candidate")
+    return RolloutState(
+        id=request.id, request=request, capabilities=capabilities, started=now, since=now, heartbeat=now
+    )
+
+
+def merged(known: Counts, seen: Counts) -> dict[str, dict[str, ArmCounts]]:
+    """The larger of each count: counts only grow, so a smaller one comes from a source that started anew."""
+    tokens = [*known, *(token for token in seen if token not in known)]
+    return {token: _merged_arms(known.get(token, {}), seen.get(token, {})) for token in tokens}
+
+
+def minus(counts: ArmCounts, earlier: ArmCounts | None) -> ArmCounts:
+    """Counts since *earlier*, never negative."""
+    if earlier is None or earlier == _NONE:
+        return counts
+    values, old = vars(counts), vars(earlier)
+    bins = {name: max(0, n - earlier.bins.get(name, 0)) for name, n in counts.bins.items()}
+    return ArmCounts(bins=bins, **{name: max(0, values[name] - old[name]) for name in _NUMBERS})
+
+
+def total(parts: list[ArmCounts]) -> ArmCounts:
+    """The sum of *parts*."""
+    bins: dict[str, int] = {}
+    for part in parts:
+        for name, n in part.bins.items():
+            bins[name] = bins.get(name, 0) + n
+    return ArmCounts(bins=bins, **{name: sum(vars(part)[name] for part in parts) for name in _NUMBERS})
+
+
+def of_step(state: RolloutState, step: int) -> tuple[ArmCounts, ArmCounts]:
+    """Settled counts of (candidate, stable) in stage *step*."""
+    arms: tuple[list[ArmCounts], list[ArmCounts]] = ([], [])
+    for epoch in state.epochs:
+        if epoch.step == step and epoch.settling is not None and not epoch.mirror:
+            for parts, name in zip(arms, arm_names(state), strict=True):
+                counts = state.counts.get(epoch.token, {}).get(name, ArmCounts())
+                parts.append(minus(counts, epoch.settling.get(name)))
+    return total(arms[0]), total(arms[1])
+
+
+def arm_names(state: RolloutState) -> tuple[str, str]:
+    """Names of (candidate, stable); the latter empty at a first deployment."""
+    return state.candidate.name, state.stable.name if state.stable else ""
+
+
+def weight_of(state: RolloutState, step: int) -> int:
+    """Candidate's per mille in stage *step*."""
+    stages = state.plan.stages
+    if step < len(stages):
+        return stages[step].permille
+    return BAKE_WEIGHT if step == len(stages) else WEIGHT_SUM
+
+
+def _merged_arms(known: Mapping[str, ArmCounts], seen: Mapping[str, ArmCounts]) -> dict[str, ArmCounts]:
+    names = [*known, *(name for name in seen if name not in known)]
+    return {name: _larger(known.get(name), seen.get(name)) for name in names}
+
+
+def _larger(known: ArmCounts | None, seen: ArmCounts | None) -> ArmCounts:
+    if known is None or seen is None or known == seen:
+        return known or seen or _NONE
+    values, other = vars(known), vars(seen)
+    bins = {name: max(known.bins.get(name, 0), seen.bins.get(name, 0)) for name in [*known.bins, *seen.bins]}
+    return ArmCounts(bins=bins, **{name: max(values[name], other[name]) for name in _NUMBERS})
