@@ -5,6 +5,7 @@ of months and weekdays, Sunday as 0 or 7; when both the day of the month and the
 enough.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -21,6 +22,11 @@ class _Field:
     low: int
     high: int
     names: tuple[str, ...] = ()
+
+    @property
+    def last(self) -> int:
+        """The largest value that is no second name of another."""
+        return 6 if self.name == "weekday" else self.high
 
 
 _FIELDS = (
@@ -96,11 +102,11 @@ def due_since(cron: Cron, last: datetime, now: datetime) -> datetime | None:
 def six_fields(text: str) -> str:
     """*text* with the seconds first, as Kubeflow Pipelines takes it: ``0 0 3 1 * *``.
 
-    Its parser knows Sunday as 0 only, so weekdays with a 7 are written out.
+    Its parser knows Sunday as 0 only, so weekdays with a 7 or up to Sunday are written out.
     """
     parse(text)
     words = text.upper().split()
-    if "7" in words[4]:
+    if re.search(r"7|-(SUN|0)", words[4]):
         weekdays = sorted(day % 7 for day in _values(words[4].lower(), _FIELDS[4], text))
         words[4] = ",".join(str(day) for day in dict.fromkeys(weekdays))
     return " ".join(["0", *words])
@@ -118,11 +124,13 @@ def _part(part: str, field: _Field, text: str) -> range:
     span, slash, step_text = part.partition("/")
     step = _number(step_text, field, text) if slash else 1
     if span == "*":
-        low, high = field.low, field.high if not field.names or field.high == 12 else 6
+        low, high = field.low, field.last
     else:
         first, dash, last = span.partition("-")
         low = _number(first, field, text)
-        high = _number(last, field, text) if dash else field.high if slash else low
+        high = _number(last, field, text) if dash else field.last if slash else low
+        if field.name == "weekday" and high == 0 < low:
+            high = 7  # fri-sun
     if step < 1 or not field.low <= low <= high <= field.high:
         raise ConfigError(f"schedule {text!r}: {field.name} {part!r} is not within {field.low} to {field.high}")
     return range(low, high + 1, step)

@@ -1,25 +1,34 @@
 """Watching a rollout from outside of its controller: one line for each change, until it is over."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from components.core.place import Place
+from serving.errors import InfrastructureError
 from serving.release import rollout_file, service_directory
-from serving.rollout.explain import status
+from serving.rollout.backends.envoy import EnvoyBackend
+from serving.rollout.explain import Status, status
 from serving.rollout.sqlite import SqliteDesk
+from serving.rollout.state import RolloutState
 
 POLL_S = 0.1
 
 
 @dataclass(frozen=True)
 class End:
-    """How a rollout stands when nobody needs to wait for it any more."""
+    """How a rollout stands when nobody needs to wait for it any more.
+
+    Attributes:
+        steps: (time of the look, status) at the end of each stretch with one weight.
+    """
 
     rollout: str
     phase: str
     sentence: str
+    steps: tuple[tuple[float, Status], ...] = ()
 
 
 def follow(
@@ -29,25 +38,48 @@ def follow(
     *,
     version: int | None = None,
     timeout_s: float = 3_600.0,
-    going_on: Callable[[], bool] = lambda: True,
 ) -> End:
     """Call *line* with each change of the rollout (of *version*, or the newest) until it ends, pauses or time is up."""
-    shown: tuple[Any, ...] = ()
+    directory = service_directory(place.serving, model)
     deadline = time.monotonic() + timeout_s
-    with SqliteDesk(rollout_file(service_directory(place.serving, model))) as desk:
-        while time.monotonic() < deadline and going_on():
+    seen: dict[int, tuple[float, Status]] = {}
+    shown: tuple[Any, ...] = ()
+    state: RolloutState | None = None
+    with SqliteDesk(rollout_file(directory)) as desk:
+        while time.monotonic() < deadline:
             stored = desk.load()
             state = stored.state if stored else None
             if state is None or (version is not None and state.candidate.version != version):
                 time.sleep(POLL_S)
                 continue
-            now = (state.id, state.phase, state.weight)
-            if now != shown:
-                seen = status(state, time.time())
-                line("canary", f"{state.weight / 10:g} %  {state.phase.value}: {seen.sentences[-1]}", phase=seen.phase)
-                shown = now
+            now = look(state, EnvoyBackend(directory))
+            if state.weight and state.pause is None and not state.terminal:
+                seen[state.weight] = (time.time(), now)
+            if (change := (state.id, state.phase, state.weight)) != shown:
+                line("canary", _said(state, now), phase=now.phase, weight=state.weight / 10)
+                shown = change
             if state.terminal or state.pause is not None:
                 words = state.outcome or (state.pause.detail if state.pause else "")
-                return End(state.id, state.phase.value, words)
+                return End(state.id, state.phase.value, words, tuple(seen.values()))
             time.sleep(POLL_S)
-    return End(state.id if state else "", state.phase.value if state else "none", f"no end within {timeout_s:.0f} s")
+    phase = state.phase.value if state else "none"
+    return End(state.id if state else "", phase, f"no end within {timeout_s:.0f} s", tuple(seen.values()))
+
+
+def look(state: RolloutState, backend: EnvoyBackend) -> Status:
+    """The status of *state* with the split that Envoy follows."""
+    found = status(state, time.time())
+    with contextlib.suppress(InfrastructureError):
+        split = backend.observed().split
+        if split is not None:
+            return found.model_copy(update={"observed": {name: w / 10 for name, w in split.weights.items()}})
+    return found
+
+
+def _said(state: RolloutState, seen: Status) -> str:
+    share = f"{state.weight / 10:g} %"
+    if state.terminal:
+        return f"{state.phase.value}: {state.outcome}" if state.outcome else state.phase.value
+    if state.pause is not None:
+        return f"{share}  paused: {state.pause.detail}"
+    return f"{share}  {state.phase.value}  evidence of harm {seen.harm:.2g} of {seen.threshold:g}"

@@ -22,7 +22,7 @@ class LoopState(Frozen):
     Attributes:
         last_run: when the last training run of the model started, however it ended; None: never.
         last_training_event: of the newest row that it could learn from; None: unknown, every label is fresh.
-        running: a run is under way now.
+        running: a run is under way now, or the version it made has a part of the traffic only.
     """
 
     last_run: datetime | None = None
@@ -60,7 +60,7 @@ def decide(
     trigger = next(iter(ready or due))
     reason = f"{trigger}: {due[trigger]}"
     if state.running:
-        return LoopDecision(run=False, why=f"{reason}; waits, a run is under way", trigger=trigger)
+        return LoopDecision(run=False, why=f"{reason}; waits, a run or its canary is under way", trigger=trigger)
     if state.last_run is not None and now - state.last_run < policy.cooldown:
         until = state.last_run + policy.cooldown
         wait = f"waits until {until:%Y-%m-%d %H:%M}, {text(policy.cooldown)} after the last run"
@@ -80,11 +80,9 @@ def _due(
         yield "performance", watch.sentence
     if watch is not None and watch.drift is not None and watch.drift_alarm:
         yield "drift", watch.drift.sentence
-    if newest_data is not None and state.last_training_event is not None and newest_data > state.last_training_event:
-        yield (
-            "data",
-            f"rows until {newest_data:%Y-%m-%d %H:%M}, trained on rows until {state.last_training_event:%Y-%m-%d %H:%M}",
-        )
+    learned = state.last_training_event
+    if newest_data is not None and learned is not None and newest_data > learned:
+        yield "data", f"rows until {newest_data:%Y-%m-%d %H:%M}, trained on rows until {learned:%Y-%m-%d %H:%M}"
     if policy.schedule and state.last_run is not None:
         moment = cron.due_since(cron.parse(policy.schedule), state.last_run, now)
         if moment is not None:

@@ -4,11 +4,11 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from components.core.families import check_task
 from components.core.features import FeatureSpec, check_features
@@ -18,6 +18,7 @@ from components.core.split import SplitPolicy
 from components.core.training import ModelSpec
 from components.core.tuning import Search, check_search
 from components.core.watch_policy import Retrain, Watch
+from components.core.watching import check_alarms
 from serving.contract import Contract, Frozen
 from serving.errors import ConfigError
 from serving.rollout.plan import RolloutPlan
@@ -31,6 +32,12 @@ class Success(Frozen):
     metric: str
     at_most: float | None = None
     at_least: float | None = None
+
+    @model_validator(mode="after")
+    def _one_level(self) -> Self:
+        if (self.at_most is None) == (self.at_least is None):
+            raise ValueError("success needs exactly one of 'at_most' and 'at_least'")
+        return self
 
 
 class Problem(Frozen):
@@ -115,8 +122,9 @@ def _check_sections(project: Project) -> None:
     check_features(project.contract, project.features, project.model)
     check_search(project.search, project.model, project.contract)
     check_gates(project.gates, project.contract)
-    for metric in project.watch.alarm:
-        get_metric(metric, where="watch.alarm", task=project.contract.task)
+    check_alarms(project.watch, project.contract)
+    if project.problem.success is not None:
+        get_metric(project.problem.success.metric, where="problem.success.metric", task=project.contract.task)
 
 
 def _sentences(error: ValidationError) -> list[str]:

@@ -5,19 +5,21 @@ import fcntl
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from components.core.place import Place
 from components.core.provenance import code_version
+from components.core.report_pages import run_page
+from components.core.run_records import Paths, gather
 from pipelines import runner
 from pipelines.code_digest import code_digest
 from pipelines.project import Project
 from pipelines.runner import Event, RunResult
 from serving.errors import ConflictError, SlipwayError
-from serving.files import read_json, write_json
+from serving.files import read_json, write_json, write_text
 
 PACKAGE = Path(__file__).with_name("train.yaml")
 TIMEOUT_S = 3_600.0
@@ -77,6 +79,8 @@ def train(
             cache=cache,
         )
         outcome = judge(result)
+        if outcome.outcome != "failed":
+            outcome = replace(outcome, report=write_report(project, result))
         write_json(result.directory / FINISHED, {"outcome": outcome.outcome, "sentence": outcome.sentence})
     if outcome.outcome == "failed":
         raise RunFailed(outcome.sentence, outcome.exit_code)
@@ -120,11 +124,37 @@ def train_arguments(
     }
 
 
+def write_report(project: Project, result: RunResult) -> Path:
+    """The run's report beside its logs, with what happened after the verdict; MLflow has it as of the verdict."""
+    made = {task.task.rsplit("/", 1)[-1]: task for task in result.tasks}
+
+    def path(task: str, output: str) -> Path:
+        return Path(made[task].outputs[output]["uri"])
+
+    paths = Paths(
+        snapshot=path("ingest", "snapshot"),
+        quarantine=path("validate", "quarantine"),
+        trials=path("tune", "trials"),
+        bundle=path("train", "bundle"),
+        evaluation=path("evaluate", "evaluation"),
+        decision=path("gate", "decision"),
+    )
+    facts = gather(project.name, result.run_id, project.model_dump(mode="json"), paths)
+    aftermath = [
+        (name, made[name].message or "")
+        for name in ("verify", "register", "release", "decline")
+        if name in made and made[name].state != "SKIPPED"
+    ]
+    page = result.directory / "report.html"
+    write_text(page, run_page(facts, aftermath))
+    return page
+
+
 def judge(result: RunResult) -> TrainingResult:
     """What a finished run means, from the verdict and the last step that spoke."""
     if result.state != "SUCCEEDED":
         return TrainingResult(result, "failed", result.error or "the run failed", result.exit_code or 1, None)
-    report = Path(result.outputs["report"]["uri"])
+    report = None
     last = next((t.message for t in reversed(result.tasks) if t.message and t.state != "SKIPPED"), "")
     if result.outputs["verdict"] != "accepted":
         return TrainingResult(result, "refused", last or "the candidate was refused", 5, report)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import polars as pl
 
@@ -85,6 +84,11 @@ def join(predictions: pl.DataFrame, labels: pl.DataFrame, contract: Contract, as
     return Labelled(frame, report)
 
 
+def no_labels(contract: Contract) -> pl.DataFrame:
+    """A table of labels without a row."""
+    return pl.DataFrame(schema={REQUEST_ID: pl.String, contract.target.name: pl.String, LABEL_AT: pl.Datetime("us")})
+
+
 def naive(moment: datetime) -> datetime:
     """*moment* in UTC without saying so, as tables hold it; one without a zone is UTC."""
     return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
@@ -99,9 +103,9 @@ def _checked(labels: pl.DataFrame, contract: Contract, as_of: datetime) -> pl.Da
             f"{', '.join(labels.columns)}; export the truth together with the id each answer carried"
         )
     row = pl.col(ROW).cast(pl.Int64, strict=False) if ROW in labels.columns else pl.lit(0, dtype=pl.Int64)
-    known = _moment(labels, LABEL_AT) if LABEL_AT in labels.columns else pl.lit(naive(as_of), dtype=_TIME)
+    known = moments(labels, LABEL_AT) if LABEL_AT in labels.columns else pl.lit(naive(as_of), dtype=_TIME)
     has_event = contract.event_time is not None and contract.event_time in labels.columns
-    event = _moment(labels, str(contract.event_time)) if has_event else pl.lit(None, dtype=_TIME)
+    event = moments(labels, str(contract.event_time)) if has_event else pl.lit(None, dtype=_TIME)
     return labels.select(
         pl.col(REQUEST_ID).cast(pl.String),
         row.alias(ROW),
@@ -114,7 +118,7 @@ def _checked(labels: pl.DataFrame, contract: Contract, as_of: datetime) -> pl.Da
 _TIME = pl.Datetime("us")
 
 
-def _truth(contract: Contract) -> Any:
+def _truth(contract: Contract) -> pl.Expr:
     """The target as a float, null where the contract does not take it."""
     target = contract.target
     column = pl.col(target.name)
@@ -128,15 +132,20 @@ def _truth(contract: Contract) -> Any:
     return pl.when(good).then(number)
 
 
-def _moment(labels: pl.DataFrame, name: str) -> Any:
-    kind = labels.schema[name]
+def moments(table: pl.DataFrame, name: str) -> pl.Expr:
+    """The column *name* as naive UTC moments; text that is none becomes null.
+
+    Raises:
+        DataError: the column holds neither moments nor text.
+    """
+    kind = table.schema[name]
     column = pl.col(name)
     if kind == pl.String:
         utc = column.str.to_datetime(time_zone="UTC", time_unit="us", strict=False)
         return pl.coalesce(utc.dt.replace_time_zone(None), column.str.to_datetime(time_unit="us", strict=False))
-    if kind == pl.Date:
+    if kind in (pl.Date, pl.Null):
         return column.cast(_TIME)
     if isinstance(kind, pl.Datetime):
         zoned = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if kind.time_zone else column
         return zoned.cast(_TIME)
-    raise DataError(f"labels: {name} holds {kind}; expected moments such as 2026-03-01T12:00:00Z")
+    raise DataError(f"column {name} holds {kind}; expected moments such as 2026-03-01T12:00:00Z")

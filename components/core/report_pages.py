@@ -11,6 +11,7 @@ from components.core.report_slices import slices_table
 from components.core.report_style import (
     Html,
     badge,
+    beside,
     figure,
     figures,
     identifier,
@@ -18,6 +19,7 @@ from components.core.report_style import (
     moment,
     page,
     pairs,
+    percent,
     section,
     shares,
     table,
@@ -31,12 +33,21 @@ if TYPE_CHECKING:
     from components.core.gates import Check, Decision
     from components.core.run_records import RunFacts
 
-CAPTIONS = {
-    "errors": "Left of the dashed line the prediction was too low, right of it too high; the outer bars are open.",
-    "predicted_actual": "One dot per held-out row, at most 1,000; on the dashed line the prediction is exact.",
-    "confusion": "Rows are the true class, and the percentages are shares of it.",
-    "roc": "The further above the dashed line of chance, the better the classes are told apart.",
-    "calibration": "How often the class was true, per stated probability: dots on the line mean it can be believed.",
+PICTURES = {
+    "errors": (
+        "Errors",
+        "Left of the dashed line the prediction was too low, right of it too high; the outer bars are open.",
+    ),
+    "predicted_actual": (
+        "Predicted against actual",
+        "One dot per held-out row, at most 1,000; on the dashed line the prediction is exact.",
+    ),
+    "confusion": ("Confusion", "Rows are the true class, and the percentages are shares of it."),
+    "roc": ("ROC curve", "The further above the dashed line of chance, the better the classes are told apart."),
+    "calibration": (
+        "Calibration",
+        "How often the class was true, per stated probability: dots on the line mean it can be believed.",
+    ),
 }
 
 
@@ -78,17 +89,22 @@ def _problem(facts: "RunFacts") -> Html:
     """The purpose as the project states it, and whether its figure was reached."""
     problem: Mapping[str, Any] = facts.settings.get("problem") or {}
     lines = [("Purpose", text(problem["objective"]))] if problem.get("objective") else []
-    if success := problem.get("success"):
-        metric, unit = metrics.get(success["metric"]), facts.evaluation.unit
-        least = success.get("at_least")
-        level = success.get("at_most") if least is None else least
-        seen = facts.evaluation.metrics.get(metric.name)
-        wanted = f"{metric.label} of at {'most' if least is None else 'least'} {metric.show(level, unit)}: "
-        reached = seen is not None and (seen >= level if least is not None else metric.loss(seen) <= level)
-        shown = "undefined" if seen is None else metric.show(seen, unit)
-        word = tag("b", "reached" if reached else "not reached", cls="good" if reached else "bad")
-        lines.append(("Success", join([wanted, word, f", it is {shown}"])))
+    if problem.get("success"):
+        lines.append(("Success", _success(problem["success"], facts)))
     return pairs(lines)
+
+
+def _success(success: Mapping[str, Any], facts: "RunFacts") -> Html:
+    metric, unit = metrics.METRICS.get(success["metric"]), facts.evaluation.unit
+    least, most = success.get("at_least"), success.get("at_most")
+    level = most if least is None else least
+    if metric is None or level is None:
+        return text(f"{success['metric']}: the project states no level that could be held against it")
+    seen = facts.evaluation.metrics.get(metric.name)
+    reached = seen is not None and (seen >= level if least is not None else metric.loss(seen) <= level)
+    wanted = f"{metric.label} of at {'most' if least is None else 'least'} {metric.show(level, unit)}: "
+    word = tag("b", "reached" if reached else "not reached", cls="good" if reached else "bad")
+    return join([wanted, word, f", it is {'undefined' if seen is None else metric.show(seen, unit)}"])
 
 
 def _headline(facts: "RunFacts") -> Iterator[Html]:
@@ -97,25 +113,25 @@ def _headline(facts: "RunFacts") -> Iterator[Html]:
     for name in metrics.names(ours.task):
         metric = metrics.get(name)
         seen = ours.metrics.get(name)
-        notes = [_beside_champion(metric, seen, facts), _floor(metric, facts)]
+        notes = [*_beside_champion(metric, seen, facts), _floor(metric, facts)]
         yield tile(metric.label, "undefined" if seen is None else metric.show(seen, unit), filter(None, notes))
 
 
-def _beside_champion(metric: Metric, seen: float | None, facts: "RunFacts") -> str:
+def _beside_champion(metric: Metric, seen: float | None, facts: "RunFacts") -> Iterator[str]:
     theirs = facts.champion.metrics.get(metric.name) if facts.champion else None
     if theirs is None:
-        return ""
-    gain = 0.0 if seen is None else metric.loss(theirs) - metric.loss(seen)
-    word = "better" if gain > 0 else "worse" if gain < 0 else "equal"
-    size = f"{abs(gain) / abs(theirs):.0%} ".replace("%", " %") if gain and theirs and metric.unit != "none" else ""
-    return f"champion {metric.show(theirs, facts.evaluation.unit)}, {size}{word}"
+        return
+    yield f"champion {metric.show(theirs, facts.evaluation.unit)}"
+    if seen is not None and theirs and metric.unit != "none" and (gain := metric.loss(theirs) - metric.loss(seen)):
+        yield f"{100 * abs(gain) / abs(theirs):.0f} % {'better' if gain > 0 else 'worse'}"
 
 
 def _floor(metric: Metric, facts: "RunFacts") -> str:
     for gate in facts.settings.get("gates") or ():
-        for key, word in (("at_most", "at most"), ("at_least", "at least")):
+        most = "within ±" if metric.direction == "zero" else "at most "
+        for key, word in (("at_most", most), ("at_least", "at least ")):
             if gate.get("metric") == metric.name and gate.get(key) is not None:
-                return f"{word} {metric.show(gate[key], facts.evaluation.unit)}"
+                return f"{word}{metric.show(gate[key], facts.evaluation.unit)}"
     return ""
 
 
@@ -128,7 +144,7 @@ def _data(facts: "RunFacts") -> Iterator[str]:
             ("Snapshot", identifier(snapshot.id)),
             ("Read", f"{seen.rows:,} rows, {len(snapshot.columns)} columns"),
             ("Accepted", f"{seen.accepted:,} rows"),
-            ("Set aside", f"{seen.quarantined:,} rows ({100 * seen.share:.2g} %)"),
+            ("Set aside", f"{seen.quarantined:,} rows ({percent(seen.share)})"),
             *([("Columns dropped", ", ".join(seen.extra_columns))] if seen.extra_columns else []),
             *_times(facts),
         ]
@@ -136,7 +152,13 @@ def _data(facts: "RunFacts") -> Iterator[str]:
     if seen.reasons:
         yield tag("h3", "Why rows were set aside")
         rows = [
-            (one.column or "(whole row)", one.reason, f"{one.rows:,}", one.expected, _examples(one.examples))
+            (
+                _word(one.column or "whole row"),
+                _word(one.reason),
+                f"{one.rows:,}",
+                one.expected,
+                _lines(one.examples),
+            )
             for one in seen.worst
         ]
         yield table(("Column", "Reason", "Rows", "Expected", "For example"), rows, numbers=(2,))
@@ -144,10 +166,10 @@ def _data(facts: "RunFacts") -> Iterator[str]:
         yield tag("p", "No row was set aside: each keeps the contract.")
     if seen.classes:
         yield tag("h3", "Classes among the accepted rows")
-        counted = [(name, f"{n:,}", f"{100 * n / max(seen.accepted, 1):.1f} %") for name, n in seen.classes.items()]
-        yield table(("Class", "Rows", "Share"), counted, numbers=(1, 2))
+        total = max(seen.accepted, 1)
+        yield pairs((name, f"{rows:,} rows ({100 * rows / total:.1f} %)") for name, rows in seen.classes.items())
     if missing := {name: share for name, share in seen.missing.items() if share}:
-        told = ", ".join(f"{name} {100 * share:.2g} %" for name, share in missing.items())
+        told = ", ".join(f"{name} {percent(share)}" for name, share in missing.items())
         yield tag("p", f"Missing among the accepted rows, as the contract allows: {told}.", cls="note")
     yield tag("h3", "Split")
     yield tag("p", _split_words(facts.settings.get("split") or {}))
@@ -157,12 +179,18 @@ def _data(facts: "RunFacts") -> Iterator[str]:
 def _times(facts: "RunFacts") -> Iterator[tuple[str, str]]:
     fresh = facts.validation.freshness
     if fresh is not None:
-        yield "Events", f"{fresh.oldest[:10]} to {fresh.newest[:10]}, the newest {fresh.age_days:.0f} days old"
+        days = round(fresh.age_days)
+        age = "less than a day" if fresh.age_days < 1 else "1 day" if days == 1 else f"{days:,} days"
+        yield "Events", f"{fresh.oldest[:10]} to {fresh.newest[:10]}, the newest {age} old"
     yield "Checked as of", facts.validation.as_of[:10]
 
 
-def _examples(examples: Sequence[str]) -> Html:
-    return join([identifier(one) for one in examples], ", ")
+def _word(value: str) -> Html:
+    return tag("span", value, cls="nowrap")
+
+
+def _lines(examples: Sequence[str]) -> Html:
+    return tag("div", *(tag("div", identifier(one)) for one in examples), cls="long")
 
 
 def _split_words(policy: Mapping[str, Any]) -> str:
@@ -183,20 +211,22 @@ def _model(facts: "RunFacts") -> Iterator[str]:
     tuned = set(tuning.best_params)
     chosen = {**(model.get("params") or {}), **tuning.best_params}
     yield pairs([("Family", identifier(str(model.get("family", "unknown")))), ("Search", tuning.sentence)])
-    if chosen:
-        rows = [
-            (identifier(name), _parameter(value), "found by the search" if name in tuned else "set by the project")
-            for name, value in sorted(chosen.items())
-        ]
-        yield table(("Parameter", "Value", ""), rows, numbers=(1,))
-    else:
-        yield tag("p", "All parameters are the defaults of the family.")
-    if not tuning.skipped:
-        caption = f"Measured on {tuning.validation}. Trial 0 has the project's own parameters."
-        yield figures([figure(trials_plot(tuning), caption)])
+    rows = [
+        (identifier(name), _parameter(value), "found by the search" if name in tuned else "set by the project")
+        for name, value in sorted(chosen.items())
+    ]
+    left = table(("Parameter", "Value", ""), rows, numbers=(1,)) or tag(
+        "p", "Its parameters are the family's defaults."
+    )
+    caption = f"Measured on {tuning.validation}. Trial 0 has the project's own parameters."
+    yield left if tuning.skipped else beside(left, figure(_search_title(facts), trials_plot(tuning), caption))
     failed = [trial for trial in tuning.trials if trial.failure]
     if failed:
         yield table(("Trial", "Why it has no value"), [(str(trial.number), trial.failure) for trial in failed])
+
+
+def _search_title(facts: "RunFacts") -> str:
+    return f"{metrics.get(facts.tuning.metric).label} by trial"
 
 
 def _parameter(value: Any) -> str:
@@ -215,7 +245,7 @@ def _gates(facts: "RunFacts") -> Iterator[str]:
     if not decision.checks:
         yield tag("p", "The project defines no gates.")
     checked = [_check_row(check, facts.evaluation.unit) for check in decision.checks]
-    yield table(("Verdict", "What was found", "Candidate", "Bar"), checked, numbers=(2, 3))
+    yield table(("Verdict", "What was found", "Candidate", "Bar"), checked, numbers=(2, 3), aside=(2, 3))
 
 
 def _check_row(check: "Check", unit: str) -> tuple[str, ...]:
@@ -233,7 +263,7 @@ def _pictures(facts: "RunFacts") -> Iterator[str]:
     made = evaluation_plots(facts.evaluation)
     lead = LEADING[facts.evaluation.task]
     yield tag("p", f"{facts.evaluation.rows:,} held-out rows: {facts.evaluation.show(lead)}.", cls="soft")
-    yield figures(figure(svg, CAPTIONS[name]) for name, svg in made.items() if name in CAPTIONS)
+    yield figures(figure(PICTURES[name][0], svg, PICTURES[name][1]) for name, svg in made.items() if name in PICTURES)
     if facts.evaluation.error is not None:
         unit = facts.evaluation.unit
         given = facts.evaluation.error.quantiles

@@ -11,10 +11,10 @@ from urllib.parse import quote, urlsplit
 
 CSS = """
 :root{color-scheme:light dark;--page:#fff;--ink:#1b2530;--soft:#5a6876;--line:#dde3e9;--panel:#f5f7f9;
---link:#1d5fc9;--good:#1b7443;--good-wash:#e4f4eb;--bad:#b3261e;--bad-wash:#fcebe9;
+--link:#1d5fc9;--good:#1b7443;--good-wash:#e4f4eb;--bad:#b3261e;--bad-wash:#fcebe9;--mark:#fff4dc;
 --plot-ink:var(--ink);--plot-soft:#e4e8ed;--plot-main:#2f6fde;--plot-other:#c2701c;--plot-alarm:#c8372d}
 @media screen and (prefers-color-scheme:dark){:root{--page:#12171d;--ink:#e4e9ee;--soft:#9aa8b5;--line:#2c3641;
---panel:#1a212a;--link:#8ab4f8;--good:#6fcf97;--good-wash:#16301f;--bad:#f28b82;--bad-wash:#3a1d1b;
+--panel:#1a212a;--link:#8ab4f8;--good:#6fcf97;--good-wash:#16301f;--bad:#f28b82;--bad-wash:#3a1d1b;--mark:#33290f;
 --plot-soft:#2c3641;--plot-main:#7aa7f7;--plot-other:#e8a35c;--plot-alarm:#f0776e}}
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%}
@@ -49,19 +49,21 @@ margin:22px 0 20px}
 .tile .value{font-size:25px;line-height:1.3;font-weight:600;font-variant-numeric:tabular-nums;white-space:nowrap}
 .tile .unit{font-size:15px;font-weight:400;color:var(--soft)}
 .tile .note{display:block;line-height:1.45}
-dl{display:grid;grid-template-columns:minmax(130px,max-content) 1fr;gap:6px 24px;margin:12px 0 16px}
-dt{color:var(--soft)}dd{margin:0;min-width:0;overflow-wrap:anywhere}
+dl{display:grid;grid-template-columns:fit-content(45%) 1fr;gap:6px 20px;margin:12px 0 16px}
+dt{color:var(--soft);min-width:144px;overflow-wrap:anywhere}dd{margin:0;min-width:0;overflow-wrap:anywhere}
 .scroll{overflow-x:auto;margin:8px 0 16px}
 table{border-collapse:collapse;width:100%;font-size:15px;line-height:1.45}
-th,td{text-align:left;vertical-align:top;padding:7px 20px 7px 0;border-bottom:1px solid var(--line)}
-th:last-child,td:last-child{padding-right:8px}
+th,td{text-align:left;vertical-align:baseline;padding:7px 20px 7px 0;border-bottom:1px solid var(--line)}
+th:first-child,td:first-child{padding-left:8px}th:last-child,td:last-child{padding-right:8px}
 thead th{font-weight:600;font-size:14px;color:var(--soft);vertical-align:bottom;white-space:nowrap}
 tbody th{font-weight:400}
+td .long{min-width:210px}
+.nowrap{white-space:nowrap}
 .num{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-tr.worst>*{background:var(--bad-wash)}
+tr.worst>*{background:var(--mark)}
 tr.group th{font-weight:600;padding-top:18px}
 .bar{display:block;height:8px;min-width:2px;border-radius:2px;background:var(--plot-main)}
-.worst .bar{background:var(--plot-alarm)}
+.worst .bar{background:var(--plot-other)}
 td.track{width:24%;min-width:110px;vertical-align:middle}
 .share{display:flex;gap:2px;height:14px;border-radius:3px;overflow:hidden;margin:14px 0 6px}
 .share i{background:var(--plot-main)}.share i+i{background:var(--plot-other)}.share i+i+i{background:var(--soft)}
@@ -69,9 +71,9 @@ td.track{width:24%;min-width:110px;vertical-align:middle}
 .key.two{background:var(--plot-other)}.key.three{background:var(--soft)}
 .keys{display:flex;flex-wrap:wrap;gap:4px 24px;font-size:14px;margin-bottom:16px}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(480px,100%),1fr));gap:20px 24px;margin:16px 0}
-figure{margin:0;min-width:0}
-figure svg.sw-plot{display:block;width:100%;max-width:680px;font-size:13px}
-.sw-plot .head{font-size:15px}
+figure{margin:0;min-width:0}figure>b{font-weight:600;display:block}
+figure svg.sw-plot{display:block;width:100%;max-width:680px;margin-top:-8px;font-size:14px}
+figure .sw-plot .head{display:none}
 figcaption{color:var(--soft);font-size:14px;max-width:66ch}
 ol.chain{list-style:none;margin:16px 0;padding:0}
 .chain li{position:relative;padding:0 0 16px 26px}
@@ -83,7 +85,9 @@ border:2px solid var(--plot-main);background:var(--page)}
 .chain li.good:after{border-color:var(--good);background:var(--good)}
 .chain li.good{color:inherit}
 .chain b{font-weight:600;margin-right:8px}
-.chain .at{float:right;color:var(--soft);font-variant-numeric:tabular-nums;font-size:14px;margin-left:12px}
+.chain .at{display:inline-block;min-width:46px;color:var(--soft);font-variant-numeric:tabular-nums;font-size:14px}
+.beside{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(420px,100%),1fr));gap:8px 40px}
+.beside>*{min-width:0}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(380px,100%),1fr));gap:14px;margin:14px 0}
 .card{border:1px solid var(--line);border-radius:6px;padding:14px 18px}
 .card p{margin:6px 0 0}
@@ -91,12 +95,16 @@ footer{color:var(--soft);font-size:14px;padding-top:20px;padding-bottom:48px;mar
 @media(max-width:640px){main,footer{padding-left:16px;padding-right:16px}main{padding-top:24px}h1{font-size:25px}
 h2{margin-top:40px}.verdict p{font-size:17px}dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:8px}
 .tiles{grid-template-columns:1fr 1fr;gap:8px}.tile{padding:10px 12px}.tile .value{font-size:20px}
-figure svg.sw-plot{font-size:17px}.sw-plot .head{font-size:19px}th,td{padding-right:14px}}
+figure svg.sw-plot{font-size:16px}.aside{display:none}th,td{padding-right:14px}}
 @media print{@page{margin:16mm 14mm}body{font-size:10.5pt}main,footer{max-width:none;padding:0}h2{margin-top:28px}
 h2,h3{break-after:avoid}figure,tr,.tile,.card,.chain li,.verdict,dl{break-inside:avoid}
 .scroll{overflow:visible}.plots{grid-template-columns:1fr 1fr}
+table{font-size:8.5pt}th,td{padding-right:10px}td.track{width:12%;min-width:48px}
+.beside figure svg.sw-plot{max-width:420px}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
 """
+
+_CONTROL = {code: "\ufffd" for code in range(32) if chr(code) not in "\t\n\r"}  # no document may hold them
 
 
 class Html(str):
@@ -110,7 +118,7 @@ class Html(str):
 
 def text(value: str) -> Html:
     """*value* escaped, unless it is markup already."""
-    return value if isinstance(value, Html) else Html(escape(value))
+    return value if isinstance(value, Html) else Html(escape(value.translate(_CONTROL)))
 
 
 def join(parts: Iterable[str], between: str = "") -> Html:
@@ -173,17 +181,26 @@ def tiles(made: Iterable[str]) -> Html:
     return tag("div", *made, cls="tiles")
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str] | Html], *, numbers: Sequence[int] = ()) -> Html:
-    """A table whose columns *numbers* (positions) are aligned as figures; a row that is markup is placed as it is."""
+def table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str] | Html],
+    *,
+    numbers: Sequence[int] = (),
+    aside: Sequence[int] = (),
+) -> Html:
+    """A table whose columns *numbers* (positions) are aligned as figures; a row that is markup is placed as it is.
+
+    The columns *aside* are left out on a narrow screen: what they say stands in the row anyway.
+    """
     if not (rows := list(rows)):
         return Html()
-    top = tag("tr", *(_cell("th", word, k in numbers) for k, word in enumerate(head)))
-    body = [one if isinstance(one, Html) else row(one, numbers=numbers) for one in rows]
+    top = tag("tr", *(_cell("th", word, _classes(k, numbers, aside)) for k, word in enumerate(head)))
+    body = [one if isinstance(one, Html) else row(one, numbers=numbers, aside=aside) for one in rows]
     return tag("div", tag("table", tag("thead", top), tag("tbody", *body)), cls="scroll")
 
 
-def row(cells: Sequence[str], *, numbers: Sequence[int] = (), cls: str = "") -> Html:
-    return tag("tr", *(_cell("td", cell, k in numbers) for k, cell in enumerate(cells)), cls=cls)
+def row(cells: Sequence[str], *, numbers: Sequence[int] = (), aside: Sequence[int] = (), cls: str = "") -> Html:
+    return tag("tr", *(_cell("td", cell, _classes(k, numbers, aside)) for k, cell in enumerate(cells)), cls=cls)
 
 
 def group_row(title: str, width: int) -> Html:
@@ -202,19 +219,24 @@ def shares(parts: Sequence[tuple[str, int]]) -> Html:
     cut = [Html(f'<i style="flex:{count / total:.4f}"></i>') for _, count in parts if count]
     named = [(name, count) for name, count in parts if count]
     keys = [
-        tag("span", tag("span", cls=f"key {word}".strip()), f"{name} {count:,}", f" ({count / total:.1%})")
+        tag("span", tag("span", cls=f"key {word}".strip()), f"{name} {count:,}", f" ({100 * count / total:.1f} %)")
         for word, (name, count) in zip(("", "two", "three"), named, strict=False)
     ]
     return join([tag("div", *cut, cls="share"), tag("div", *keys, cls="keys")])
 
 
-def figure(svg: str, caption: str = "") -> Html:
-    """A picture of ``plots``, which escapes what it draws."""
-    return tag("figure", Html(svg), tag("figcaption", caption) if caption else "")
+def figure(title: str, svg: str, caption: str = "") -> Html:
+    """A picture of ``plots``, which escapes what it draws; its own heading gives way to *title*."""
+    return tag("figure", tag("b", title), Html(svg), tag("figcaption", caption) if caption else "")
 
 
 def figures(made: Iterable[str]) -> Html:
     return tag("div", *made, cls="plots") if (made := list(made)) else Html()
+
+
+def beside(*content: str) -> Html:
+    """Blocks next to each other where there is room."""
+    return tag("div", *content, cls="beside")
 
 
 def chain(items: Iterable[tuple[str, str, str]]) -> Html:
@@ -226,12 +248,21 @@ def commands(lines: Iterable[str]) -> Html:
     return tag("pre", "\n".join(lines))
 
 
+def percent(share: float) -> str:
+    """*share*, 0..1, to three digits: ``8.94 %``."""
+    return f"{100 * share:.3g} %"
+
+
 def moment(at: datetime) -> str:
     """``1 June 2026, 09:30 UTC``."""
     utc = at.astimezone(UTC)
     return f"{utc.day} {utc:%B %Y, %H:%M} UTC"
 
 
-def _cell(name: str, content: str, number: bool) -> Html:
+def _classes(position: int, numbers: Sequence[int], aside: Sequence[int]) -> str:
+    return " ".join(word for word, where in (("num", numbers), ("aside", aside)) if position in where)
+
+
+def _cell(name: str, content: str, cls: str) -> Html:
     track = isinstance(content, Html) and content.startswith('<span class="bar"')
-    return tag(name, content, cls="num" if number else "track" if track else "")
+    return tag(name, content, cls="track" if track else cls)

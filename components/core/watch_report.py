@@ -61,12 +61,19 @@ def _performance(report: WatchReport) -> str:
 
 
 def _figure_row(figure: Figure) -> tuple[str, ...]:
-    interval = (
-        "" if figure.low is None or figure.high is None else f"{figure.show(figure.low)} to {figure.show(figure.high)}"
-    )
+    interval = ""
+    if figure.low is not None and figure.high is not None:
+        interval = f"{figure.show(figure.low)} to {figure.show(figure.high)}"
     reference = "" if figure.reference is None else figure.show(figure.reference)
     level = "" if figure.level is None else figure.show(figure.level)
-    return (figure.label, figure.show(figure.value), interval, reference, level, figure.standing)
+    return (
+        figure.label,
+        figure.show(figure.value),
+        interval,
+        reference,
+        level,
+        "" if figure.standing == "not judged" else figure.standing,
+    )
 
 
 def _course(report: WatchReport, figure: Figure) -> str:
@@ -92,7 +99,7 @@ def _labels(report: WatchReport) -> str:
         ("labels that cannot be used", f"{seen.unusable:,}"),
     ]
     course = ""
-    if report.buckets:
+    if any(bucket.predictions != bucket.labelled for bucket in report.buckets):
         counts: dict[str, list[float | None]] = {
             "predictions": [float(bucket.predictions) for bucket in report.buckets],
             "labelled": [float(bucket.labelled) for bucket in report.buckets],
@@ -104,8 +111,20 @@ def _labels(report: WatchReport) -> str:
 
 def _drift(drift: Drift) -> str:
     ordered = sorted(drift.columns, key=lambda column: (not column.drifted, -column.effect))
-    head = ("column", "test", "effect", "p, corrected", "PSI", "moved by", "missing", "unknown", "out of range", "")
+    head = (
+        "column",
+        "test",
+        "effect",
+        "p, corrected",
+        "PSI",
+        "moved by (of its range)",
+        "missing",
+        "unknown",
+        "out of range",
+        "",
+    )
     parts = ["<h2>Inputs and predictions</h2>", f"<p>{escape(drift.sentence)}, on {drift.rows:,} rows.</p>"]
+    parts.append('<p class="faint">Values moved by: the mean distance, as a share of the range of most of them.</p>')
     if drift.not_logged:
         parts.append(f'<p class="faint">Not logged: {escape(", ".join(drift.not_logged))}.</p>')
     parts.append(_table(head, [_drift_row(column) for column in ordered]))
@@ -119,11 +138,11 @@ def _drift_row(column: ColumnDrift) -> tuple[str, ...]:
     cells = [f"{rates[name].current:.1%}" if name in rates else "" for name in ("missing", "unknown", "out of range")]
     return (
         column.column,
-        "Kolmogorov-Smirnov" if column.statistic == "ks" else "chi-square",
+        "KS" if column.statistic == "ks" else "chi-square",
         f"{column.effect:.3f}",
-        f"{column.p_value:.2g}",
+        "below 1e-16" if column.p_value < 1e-16 else f"{column.p_value:.2g}",
         f"{column.psi:.3f}",
-        "" if column.wasserstein is None else f"{column.wasserstein:.1%} of its range",
+        "" if column.wasserstein is None else f"{column.wasserstein:.1%}",
         *cells,
         "drifted" if column.drifted else "",
     )

@@ -12,7 +12,7 @@ import polars as pl
 
 from components.core import metrics, profiles
 from components.core.drift import Drift, compare
-from components.core.labels import Labelled, LabelReport, join, naive
+from components.core.labels import Labelled, LabelReport, join, naive, no_labels
 from components.core.watch_figures import buckets, deviation, figure, scores, usable
 from components.core.watch_policy import DriftPolicy, Watch
 from components.core.watch_values import SERVICE_FIGURES, Bucket, Figure, Service, Verdict, WatchReport
@@ -125,8 +125,7 @@ def _flagged(rows: pl.DataFrame, contract: Contract) -> Mapping[str, int]:
 
 
 def _join(rows: pl.DataFrame, labels: pl.DataFrame | None, contract: Contract, as_of: datetime) -> Labelled:
-    table = labels if labels is not None else pl.DataFrame({"request_id": [], contract.target.name: []})
-    met = join(rows, table, contract, as_of)
+    met = join(rows, no_labels(contract) if labels is None else labels, contract, as_of)
     return Labelled(usable(met.frame, contract), met.report)
 
 

@@ -1,0 +1,85 @@
+"""The types that ``model.skops`` may hold, by the skops loader that would construct them.
+
+Written down by hand from what the supported transformers and model families need; nothing is ever added from what a
+file says about itself. A type outside of these lists is refused even where skops would trust it.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+# What skops does not trust by itself. Arrays of trees can crash the process: allowed since tree_bounds checks them.
+TRUSTED = frozenset(
+    {
+        "sklearn.tree._tree.Tree",
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "numpy.dtype",
+    }
+)
+
+
+def _named(module: str, names: str) -> frozenset[str]:
+    return frozenset(f"{module}.{name}" for name in names.split())
+
+
+_HGB = "sklearn.ensemble._hist_gradient_boosting"
+_TASKS = ("Classifier", "Regressor")
+_GROWN = {"tree._classes": ("DecisionTree", "ExtraTree"), "ensemble._forest": ("RandomForest", "ExtraTrees"),
+          "ensemble._gb": ("GradientBoosting",), "ensemble._hist_gradient_boosting.gradient_boosting":
+          ("HistGradientBoosting",)}  # fmt: skip
+
+TREE_ESTIMATORS = frozenset(
+    f"sklearn.{module}.{kind}{task}" for module, kinds in _GROWN.items() for kind in kinds for task in _TASKS
+)
+_LINEAR = (
+    _named("sklearn.linear_model._base", "LinearRegression")
+    | _named("sklearn.linear_model._ridge", "Ridge")
+    | _named("sklearn.linear_model._coordinate_descent", "Lasso ElasticNet")
+    | _named("sklearn.linear_model._logistic", "LogisticRegression")
+)
+_TRANSFORMERS = (
+    _named("sklearn.pipeline", "Pipeline")
+    | _named("sklearn.compose._column_transformer", "ColumnTransformer _RemainderColsList")
+    | _named("sklearn.impute._base", "SimpleImputer")
+    | _named("sklearn.preprocessing._data", "StandardScaler MinMaxScaler RobustScaler")
+    | _named("sklearn.preprocessing._encoders", "OneHotEncoder OrdinalEncoder")
+    | _named("sklearn.preprocessing._function_transformer", "FunctionTransformer")
+)
+_PARTS = (
+    _named("sklearn.dummy", "DummyClassifier DummyRegressor")  # where gradient boosting starts from
+    | _named("sklearn.preprocessing._label", "LabelEncoder")
+    | _named(f"{_HGB}.binning", "_BinMapper")
+    | _named(f"{_HGB}.predictor", "TreePredictor")
+    | _named("sklearn._loss.link", "HalfLogitLink IdentityLink Interval LogLink LogitLink MultinomialLogit")
+    | _named(
+        "sklearn._loss.loss",
+        "AbsoluteError ExponentialLoss HalfBinomialLoss HalfGammaLoss HalfMultinomialLoss HalfPoissonLoss "
+        "HalfSquaredError HuberLoss PinballLoss",
+    )
+)
+_COMPILED_LOSSES = _named(
+    "sklearn._loss._loss",
+    "CyAbsoluteError CyExponentialLoss CyHalfBinomialLoss CyHalfGammaLoss CyHalfMultinomialLoss CyHalfPoissonLoss "
+    "CyHalfSquaredError CyHuberLoss CyPinballLoss",
+)
+KEY_TYPES = frozenset({"builtins.str", "builtins.int", "numpy.int64"})  # of dicts
+_SCALARS = _named("numpy", "bool bool_ float32 float64 int32 int64 intc intp uint8 uint32 uint64 str_")
+
+ALLOWED: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "DictNode": _named("builtins", "dict"),
+        "ListNode": _named("builtins", "list"),
+        "TupleNode": _named("builtins", "tuple"),
+        "SetNode": _named("builtins", "set"),
+        "SliceNode": _named("builtins", "slice"),
+        "JsonNode": _named("builtins", "str"),
+        "TypeNode": _named("builtins", "bool float int str") | _SCALARS,
+        "FunctionNode": _named("numpy", "log log1p sqrt"),
+        "NdArrayNode": _named("numpy", "ndarray") | _SCALARS,
+        "DTypeNode": _named("numpy", "dtype"),
+        "RandomStateNode": _named("numpy.random.mtrand", "RandomState"),
+        "RandomGeneratorNode": _named("numpy.random._generator", "Generator"),
+        "ObjectNode": TREE_ESTIMATORS | _LINEAR | _TRANSFORMERS | _PARTS,
+        "TreeNode": _named("sklearn.tree._tree", "Tree"),
+        "LossNode": _COMPILED_LOSSES,
+    }
+)

@@ -1,0 +1,85 @@
+"""What every form of a model answers to, and scikit-learn as one of the forms."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.contract import Contract, Matrix
+from serving.errors import DataError, GateRefusal
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+Form = Literal["trees", "linear", "sklearn"]
+Predictions = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Declined:
+    """A pipeline without a fast form; ``reason`` is the phrase a status page shows."""
+
+    reason: str
+
+
+class Scorer(Protocol):
+    """A model as a function.
+
+    Attributes:
+        form: which implementation answers.
+        reason: why it is that one.
+    """
+
+    @property
+    def form(self) -> Form: ...
+
+    @property
+    def reason(self) -> str: ...
+
+    def score(self, matrix: Matrix) -> Predictions:
+        """Predictions of a coded matrix: (n_rows,) in the target's unit for regression, (n_rows, n_classes)
+        probabilities in the contract's class order for classification.
+
+        Raises:
+            DataError: the model cannot take a row, such as a missing value where it needs a number.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class SklearnScorer:
+    """The pipeline itself, called the way it was fitted."""
+
+    pipeline: "Pipeline"
+    contract: Contract
+    reason: str
+    form: Form = "sklearn"
+
+    def score(self, matrix: Matrix) -> Predictions:
+        table = self.contract.frame(matrix)
+        with np.errstate(all="ignore"):
+            try:
+                if self.contract.task == "regression":
+                    return np.asarray(self.pipeline.predict(table), dtype=np.float64)
+                answer = self.pipeline.predict_proba(table)
+            except ValueError as error:
+                raise DataError(f"the model cannot take these rows: {error}") from error
+        order = class_order(self.pipeline.classes_, self.contract)
+        return np.ascontiguousarray(np.asarray(answer, dtype=np.float64)[:, order])
+
+
+def class_order(classes: npt.NDArray[np.generic], contract: Contract) -> list[int]:
+    """Where each class of the contract stands among a classifier's *classes*, which are its words or positions.
+
+    Raises:
+        GateRefusal: the classifier knows other classes than the contract.
+    """
+    known = classes.tolist()
+    for wanted in (list(contract.target.classes), list(range(len(contract.target.classes)))):
+        if len(known) == len(wanted) and set(known) == set(wanted):
+            return [known.index(one) for one in wanted]
+    raise GateRefusal(
+        f"the model knows the classes {known[:10]}, the contract {list(contract.target.classes)}; train it on rows of "
+        "every class"
+    )

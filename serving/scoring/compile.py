@@ -1,0 +1,178 @@
+"""The fast form: a fitted pipeline as flat arrays that score like it, bit for bit.
+
+Sums of trees are equal to scikit-learn's to the last bit. Linear sums differ by the order of addition only. Whoever
+compiles compares with the pipeline afterwards (``serving.bundle`` does, on the golden rows, at writing and at loading).
+"""
+
+import json
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from serving.archive import Arrays, pack_arrays, unpack_arrays
+from serving.contract import Contract, Matrix
+from serving.errors import GateRefusal, UsageError
+from serving.scoring.api import Declined, Form, Predictions
+from serving.scoring.linear import Linear
+from serving.scoring.links import LINKS, ROUNDED, outputs_of
+from serving.scoring.program import Program
+from serving.scoring.trees import Forest
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+ULPS = 4  # units in the last place that a rounded sum or exponential may differ
+_HEAD = "head"
+_FORMAT = 1
+_BROKEN = (zipfile.BadZipFile, KeyError, TypeError, ValueError, IndexError, EOFError, OSError, AttributeError)
+
+
+@dataclass(frozen=True)
+class CompiledScorer:
+    """Preprocessing, sums and link of one model.
+
+    Attributes:
+        order: for classification, where each class of the contract stands among the model's.
+    """
+
+    contract: Contract
+    program: Program
+    sums: Forest | Linear
+    link: str
+    order: tuple[int, ...] = ()
+
+    @property
+    def form(self) -> Form:
+        return "trees" if isinstance(self.sums, Forest) else "linear"
+
+    @property
+    def reason(self) -> str:
+        if self.form == "linear":
+            return f"exact to {ULPS} units in the last place: the pipeline's sums in a fixed order"
+        return "exact: the pipeline's own comparisons and additions, compiled"
+
+    def score(self, matrix: Matrix) -> Predictions:
+        """See ``api.Scorer``; contiguous float64 arrays are read without a copy."""
+        return self._finish(self.sums.raw(self._features(matrix)))
+
+    def tolerance(self, matrix: Matrix) -> Predictions:
+        """How far each prediction of *matrix* may lie from scikit-learn's: 0 where all operations are the same ones."""
+        features = self._features(matrix)
+        if isinstance(self.sums, Linear):
+            scale = self.sums.magnitude(features).max(axis=1)
+            if self.link == "exponential" or self.link in ROUNDED:
+                scale = np.maximum(scale, 1.0)
+        elif self.link in ROUNDED:
+            scale = np.abs(self._finish(self.sums.raw(features))).reshape(len(features), -1).max(axis=1)
+        else:
+            return np.zeros(len(features))
+        return np.asarray(ULPS * np.spacing(scale))
+
+    def _features(self, matrix: Matrix) -> Matrix:
+        matrix = np.ascontiguousarray(matrix, np.float64)
+        if matrix.ndim != 2 or matrix.shape[1] != self.program.n_columns:
+            raise UsageError(f"expected a coded matrix of {self.program.n_columns} columns, seen {matrix.shape}")
+        return self.program.features(matrix, self.contract)
+
+    def _finish(self, raw: Matrix) -> Predictions:
+        answer = LINKS[self.link](raw)
+        if self.order and self.order != tuple(range(len(self.order))):
+            answer = np.ascontiguousarray(answer[:, self.order])
+        return answer
+
+
+def compile_pipeline(pipeline: "Pipeline", contract: Contract) -> CompiledScorer | Declined:
+    """The fast form of a fitted *pipeline* that takes ``contract.frame`` tables, or why there is none."""
+    from serving.scoring.api import class_order
+    from serving.scoring.estimators import compile_estimator
+    from serving.scoring.preprocess import transform_all
+    from serving.scoring.symbols import CannotCompile, lower, symbols_of
+
+    try:
+        steps, estimator = _flattened(pipeline)
+        sparse = any(getattr(step, "sparse_output_", False) for _, step in steps)
+        core = compile_estimator(estimator, sparse)
+        symbols = transform_all(steps, symbols_of(contract))
+        program = lower(symbols, len(contract.columns), core.accepts, core.narrow)
+        order = tuple(class_order(pipeline.classes_, contract)) if contract.task == "classification" else ()
+    except CannotCompile as reason:
+        return Declined(str(reason))
+    scorer = CompiledScorer(contract, program, core.sums, core.link, order)
+    fault = _fault(scorer)
+    return scorer if fault is None else Declined(f"the compiled arrays do not fit together: {fault}")
+
+
+def _flattened(pipeline: "Pipeline") -> tuple[list[tuple[str, Any]], Any]:
+    """All transformers and the estimator of a pipeline that may end in another pipeline."""
+    *steps, (_, last) = pipeline.steps
+    if hasattr(last, "steps"):
+        inner, estimator = _flattened(last)
+        return steps + inner, estimator
+    return list(steps), last
+
+
+def to_bytes(scorer: CompiledScorer) -> bytes:
+    """The form as ``scoring.npz``."""
+    program, program_arrays = scorer.program.to_arrays()
+    sums, sums_arrays = scorer.sums.to_arrays()
+    head = {
+        "format": _FORMAT,
+        "form": scorer.form,
+        "link": scorer.link,
+        "order": list(scorer.order),
+        "program": program,
+        "sums": sums,
+    }
+    arrays: Arrays = {**program_arrays, **sums_arrays}
+    arrays[_HEAD] = np.frombuffer(json.dumps(head, sort_keys=True).encode(), np.uint8)
+    return pack_arrays(arrays)
+
+
+def from_bytes(data: bytes, contract: Contract) -> CompiledScorer:
+    """The form in a ``scoring.npz``; every index in it is checked, since the compiled loops do not.
+
+    Raises:
+        GateRefusal: damaged or crafted arrays, or ones that do not belong to *contract*.
+    """
+    try:
+        arrays = unpack_arrays(data)
+        head = json.loads(arrays.pop(_HEAD).tobytes())
+        if head["format"] != _FORMAT:
+            raise GateRefusal(f"scoring.npz has format {head['format']!r}, expected {_FORMAT}; train a new bundle")
+        kind = {"trees": Forest, "linear": Linear}[head["form"]]
+        scorer = CompiledScorer(
+            contract,
+            Program.from_arrays(head["program"], arrays),
+            kind.from_arrays(head["sums"], arrays),  # type: ignore[attr-defined]  # both kinds have it
+            str(head["link"]),
+            tuple(int(place) for place in head["order"]),
+        )
+        fault = _fault(scorer)
+    except (
+        zipfile.BadZipFile,
+        KeyError,
+        TypeError,
+        ValueError,
+        IndexError,
+        EOFError,
+        OSError,
+        AttributeError,
+    ) as error:
+        raise GateRefusal(f"scoring.npz is damaged or crafted ({error}); train a new bundle") from error
+    if fault is not None:
+        raise GateRefusal(f"scoring.npz holds {fault}; it is damaged or crafted, train a new bundle")
+    return scorer
+
+
+def _fault(scorer: CompiledScorer) -> str | None:
+    """What does not fit in the arrays of *scorer*, or None."""
+    if scorer.program.n_columns != len(scorer.contract.columns):
+        return f"a program over {scorer.program.n_columns} columns for a contract of {len(scorer.contract.columns)}"
+    sums = scorer.sums
+    n_outputs = len(sums.base) if isinstance(sums, Forest) else len(sums.intercepts)
+    classes = len(scorer.contract.target.classes)
+    if outputs_of(scorer.link, n_outputs) != classes or sorted(scorer.order) != list(range(classes)):
+        return f"{n_outputs} sums through {scorer.link!r} for {classes} classes"
+    return scorer.program.fault() or sums.fault(scorer.program.n_features)

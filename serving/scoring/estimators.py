@@ -1,0 +1,126 @@
+"""Fitted scikit-learn estimators, compiled into sums and a link."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from serving.scoring import kernels
+from serving.scoring.linear import Linear
+from serving.scoring.symbols import CannotCompile
+from serving.scoring.trees import Forest, grown_predictor, grown_tree, plant
+
+
+@dataclass(frozen=True)
+class Core:
+    """An estimator without its preprocessing.
+
+    Attributes:
+        accepts, narrow: see ``program.Program``.
+        link: a name of ``links.LINKS``.
+    """
+
+    sums: Forest | Linear
+    link: str
+    accepts: int
+    narrow: bool
+
+
+def compile_estimator(estimator: Any, sparse: bool) -> Core:
+    """The core of a fitted *estimator*; *sparse* tells that scikit-learn hands it a sparse matrix.
+
+    Raises:
+        CannotCompile: the family or a setting has no exact fast form.
+    """
+    name = type(estimator).__name__
+    if type(estimator).__module__.startswith("sklearn.") and name in _COMPILERS:
+        return _COMPILERS[name](estimator, sparse)
+    raise CannotCompile(f"{name} has no fast form")
+
+
+def _linear_regression(estimator: Any, sparse: bool) -> Core:
+    del sparse  # only the order of a sum
+    return Core(_linear(estimator), "identity", kernels.FINITE, narrow=False)
+
+
+def _logistic_regression(estimator: Any, sparse: bool) -> Core:
+    del sparse
+    link = "logistic" if len(estimator.classes_) == 2 else "softmax"
+    return Core(_linear(estimator), link, kernels.FINITE, narrow=False)
+
+
+def _linear(estimator: Any) -> Linear:
+    coefficients = np.atleast_2d(np.asarray(estimator.coef_, np.float64))
+    intercepts = np.broadcast_to(np.asarray(estimator.intercept_, np.float64).ravel(), len(coefficients))
+    return Linear(np.ascontiguousarray(coefficients), np.ascontiguousarray(intercepts))
+
+
+def _tree(estimator: Any, sparse: bool) -> Core:
+    return _grown([estimator], _width(estimator), 1.0, sparse)
+
+
+def _forest(estimator: Any, sparse: bool) -> Core:
+    return _grown(estimator.estimators_, _width(estimator), float(len(estimator.estimators_)), sparse)
+
+
+def _width(estimator: Any) -> int:
+    if estimator.n_outputs_ != 1:
+        raise CannotCompile("a tree of several targets has no fast form")
+    return int(getattr(estimator, "n_classes_", 0))
+
+
+def _grown(estimators: Any, classes: int, divisor: float, sparse: bool) -> Core:
+    trees = [grown_tree(one.tree_, missing=not sparse) for one in estimators]
+    forest = plant(trees, [0.0] * max(classes, 1), divisor)
+    return Core(forest, "shares" if classes else "identity", kernels.NOT_INF, narrow=True)
+
+
+def _gradient_boosting(estimator: Any, sparse: bool) -> Core:
+    del sparse  # NaN is refused, so nothing is missing
+    if estimator.init_ != "zero" and type(estimator.init_).__name__ not in ("DummyRegressor", "DummyClassifier"):
+        raise CannotCompile("gradient boosting that starts from another model has no fast form")
+    base = estimator._raw_predict_init(np.zeros((1, estimator.n_features_in_), np.float32))[0]
+    trees = [
+        grown_tree(one.tree_, missing=False, scale=float(estimator.learning_rate))
+        for one in estimator.estimators_.ravel()
+    ]
+    link = "identity"
+    if hasattr(estimator, "classes_"):
+        half = type(estimator._loss).__name__ == "ExponentialLoss"
+        link = "half_logistic" if half else "logistic" if len(base) == 1 else "softmax"
+    return Core(plant(trees, base.tolist()), link, kernels.FINITE, narrow=True)
+
+
+def _histogram(estimator: Any, sparse: bool) -> Core:
+    if sparse or estimator._preprocessor is not None:
+        raise CannotCompile("histogram gradient boosting over declared categories has no fast form")
+    predictors = [one for stage in estimator._predictors for one in stage]
+    if any(one.nodes["is_categorical"].any() for one in predictors):
+        raise CannotCompile("histogram gradient boosting over declared categories has no fast form")
+    base = np.asarray(estimator._baseline_prediction, np.float64).ravel()
+    if hasattr(estimator, "classes_"):
+        link = "logistic" if len(base) == 1 else "softmax_by_columns"
+    else:
+        links = {"IdentityLink": "identity", "LogLink": "exponential"}
+        link = links[type(estimator._loss.link).__name__]
+    return Core(plant(map(grown_predictor, predictors), base.tolist()), link, kernels.ANY, narrow=False)
+
+
+_COMPILERS: dict[str, Callable[[Any, bool], Core]] = {
+    "LinearRegression": _linear_regression,
+    "Ridge": _linear_regression,
+    "Lasso": _linear_regression,
+    "ElasticNet": _linear_regression,
+    "LogisticRegression": _logistic_regression,
+    "DecisionTreeRegressor": _tree,
+    "DecisionTreeClassifier": _tree,
+    "RandomForestRegressor": _forest,
+    "RandomForestClassifier": _forest,
+    "ExtraTreesRegressor": _forest,
+    "ExtraTreesClassifier": _forest,
+    "GradientBoostingRegressor": _gradient_boosting,
+    "GradientBoostingClassifier": _gradient_boosting,
+    "HistGradientBoostingRegressor": _histogram,
+    "HistGradientBoostingClassifier": _histogram,
+}

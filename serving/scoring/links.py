@@ -1,0 +1,81 @@
+"""From an estimator's sums to its predictions, by the calls scikit-learn makes.
+
+Exponentials stay in numpy and scipy: only the same function rounds the same way.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+Sums = npt.NDArray[np.float64]
+
+
+def _identity(raw: Sums) -> Sums:
+    return raw[:, 0]
+
+
+def _exponential(raw: Sums) -> Sums:
+    return np.asarray(np.exp(raw[:, 0]))
+
+
+def _shares(raw: Sums) -> Sums:
+    return raw
+
+
+def _logistic(raw: Sums) -> Sums:
+    from scipy.special import expit  # half a second that only binary classifiers need
+
+    answer = np.empty((len(raw), 2))
+    answer[:, 1] = expit(raw[:, 0])
+    answer[:, 0] = 1 - answer[:, 1]
+    return answer
+
+
+def _half_logistic(raw: Sums) -> Sums:
+    return _logistic(2 * raw)
+
+
+def _softmax(raw: Sums) -> Sums:
+    answer = raw - raw.max(axis=1, keepdims=True)
+    np.exp(answer, out=answer)
+    total = answer.sum(axis=1, keepdims=True)
+    return np.asarray(answer / total)
+
+
+def _softmax_by_columns(raw: Sums) -> Sums:
+    """Like ``softmax``, adding class after class, as numpy does for histogram gradient boosting's batches.
+
+    For a single row of eight classes or more scikit-learn adds in another order; here a row's result does not depend on
+    the rows beside it.
+    """
+    answer = raw - raw.max(axis=1, keepdims=True)
+    np.exp(answer, out=answer)
+    total = answer[:, 0].copy()
+    for column in range(1, answer.shape[1]):
+        total += answer[:, column]
+    return np.asarray(answer / total[:, None])
+
+
+LINKS: Mapping[str, Callable[[Sums], Sums]] = MappingProxyType(
+    {
+        "identity": _identity,
+        "exponential": _exponential,
+        "shares": _shares,
+        "logistic": _logistic,
+        "half_logistic": _half_logistic,
+        "softmax": _softmax,
+        "softmax_by_columns": _softmax_by_columns,
+    }
+)
+ROUNDED = frozenset(LINKS) - {"identity", "shares"}  # another processor's exponential may differ in the last place
+
+
+def outputs_of(link: str, n_outputs: int) -> int | None:
+    """How many columns of probabilities *link* gives for so many sums; 0 for one number per row, None for a misfit."""
+    if link in ("identity", "exponential"):
+        return 0 if n_outputs == 1 else None
+    if link in ("logistic", "half_logistic"):
+        return 2 if n_outputs == 1 else None
+    return n_outputs if link in LINKS else None
