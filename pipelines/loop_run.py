@@ -115,7 +115,8 @@ def _learned(outputs: Iterable[Mapping[str, Any]]) -> datetime | None:
     """The newest row that validation accepted, given the outputs of a run's steps; None for rows without a time."""
     for output in outputs:
         with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-            folder = local_path(output["quarantine"]["uri"], "quarantine")
+            found = output["quarantine"]
+            folder = local_path(found.get("artifact", found)["uri"], "quarantine")  # as stored, and as a result has it
             newest = read_json(folder / "report.json")["freshness"]["newest"]
             return datetime.fromisoformat(newest).replace(tzinfo=UTC)
     return None

@@ -33,9 +33,10 @@ def revision(number: int) -> Revision:
 
 
 def plan(**changes: Any) -> RolloutPlan:
-    """A plan with short times; ``time`` is merged, everything else replaces."""
+    """A plan with short times that removes the version before; ``time`` is merged, everything else replaces."""
     times = QUICK | changes.pop("time", {})
-    return RolloutPlan.model_validate({"service": "housing", "steps": [5, 10, 25, 50], "time": times} | changes)
+    usual = {"service": "housing", "steps": [5, 10, 25, 50], "time": times, "keep_previous": False}
+    return RolloutPlan.model_validate(usual | changes)
 
 
 def request(candidate: int = 2, stable: int | None = 1, attempt: int = 1, **changes: Any) -> Request:

@@ -79,6 +79,17 @@ def test_a_good_candidate_takes_over(world: World) -> None:
     ]  # fmt: skip
 
 
+def test_the_version_before_stays_warm(world: World) -> None:
+    """By default the previous version goes on running without traffic, also long after success."""
+    world.start(keep_previous=True, **QUICK)
+    world.until_phase("succeeded")
+    for _ in range(20):
+        world.clock.sleep(30)
+        world.controller.tick(world.clock())
+    assert world.backend.serving() == {"housing-2": 1000}
+    assert world.backend.readiness("housing-1").state == "ready"
+
+
 def test_starting_again_joins(world: World) -> None:
     """The same service, candidate, plan and attempt are one rollout, also when it is over; a new attempt is another."""
     first = world.start(**QUICK)

@@ -90,6 +90,19 @@ def rules(schema: Any, contract: Contract, as_of: datetime) -> list[Rule]:
     return found
 
 
+def input_forms(schema: Any, contract: Contract) -> list[pl.Expr]:
+    """Both forms of the input columns alone, for rows without a key, an event time or a target; see ``typed``."""
+    forms = []
+    for name, column in contract.columns.items():
+        forms += [_value(name, column, schema[name]).alias(name), pl.col(name).alias(raw(name))]
+    return forms
+
+
+def input_rules(schema: Any, contract: Contract) -> list[Rule]:
+    """What is asked of the input columns alone; see ``rules``."""
+    return [r for name, column in contract.columns.items() for r in _column_rules(name, column, schema[name], False)]
+
+
 def number(value: float) -> str:
     """A bound as one writes it: 1500 and 0.05, not 1500.0 and 5e-02."""
     return str(int(value)) if float(value).is_integer() else repr(float(value))

@@ -16,9 +16,9 @@ from typing import NamedTuple
 from pydantic import Field, ValidationError
 
 from serving.files import write_json
+from serving.frozen import Frozen
 from serving.local.envoy_config import MIRROR_ROUTE, SPLIT_ROUTE
 from serving.local.place import Place
-from serving.local.state import Frozen
 from serving.locks import file_lock
 
 ROTATE_AT = 64 << 20  # bytes

@@ -324,7 +324,8 @@ def _watched(state: RolloutState) -> bool:
     """A finished rollout that still has something to look after: a watch window, or a warm version to remove."""
     if state.phase is not Phase.SUCCEEDED or state.plan.watch.window <= 0:
         return False
-    return "watched" not in state.done or (state.warm and "remove" not in state.done)
+    leaves = state.warm and not state.plan.keep_previous
+    return "watched" not in state.done or (leaves and "remove" not in state.done)
 
 
 def _kind(kind: str) -> RecordKind:

@@ -149,7 +149,8 @@ def _adopted(look: Look) -> Decision | None:
 def _clean(look: Look) -> Decision | None:
     state = look.state
     name = state.candidate.name
-    keep = state.capabilities.warm_rollback and state.plan.watch.window > 0 and state.stable is not None
+    wanted = state.plan.keep_previous or state.plan.watch.window > 0
+    keep = state.capabilities.warm_rollback and wanted and state.stable is not None
     if state.stable is None or keep or "remove" in state.done:
         sentence = f"{name} serves all requests"
         after = enter(state, Phase.SUCCEEDED, look.now, outcome=sentence, warm=keep)

@@ -175,6 +175,8 @@ class RolloutPlan(Frozen):
     Attributes:
         service: whose traffic; empty in a project file, filled in from the project's name.
         sticky_header: request header whose value keeps a caller on one arm; evidence is then counted per value.
+        keep_previous: the version before keeps running after success where the installation can do that, so that a
+            rollback is a change of weights and no start of a server.
         on_inconclusive: what a step without a verdict at its deadline does; it never promotes.
         on_silence: what a silent metrics source causes before the bake.
         on_pause_timeout: what an old pause causes.
@@ -189,6 +191,7 @@ class RolloutPlan(Frozen):
     freeze: tuple[Freeze, ...] = ()
     replicas: int = Field(default=1, ge=1)
     sticky_header: str | None = None
+    keep_previous: bool = True
     on_inconclusive: Literal["pause", "rollback"] = "pause"
     on_silence: Literal["rollback", "pause"] = "rollback"
     on_pause_timeout: Literal["rollback", "hold"] = "rollback"

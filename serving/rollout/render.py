@@ -93,7 +93,13 @@ def _remove(state: RolloutState) -> tuple[str, ...]:
         return state.request.leftovers
     if state.phase is Phase.CLEANUP and "drained" in state.done and state.stable:
         return (state.stable.name,)
-    if state.phase is Phase.SUCCEEDED and state.warm and "watched" in state.done and state.stable:
+    if (
+        state.phase is Phase.SUCCEEDED
+        and state.warm
+        and not state.plan.keep_previous
+        and "watched" in state.done
+        and state.stable
+    ):
         return (state.stable.name,)
     return ()
 

@@ -1,0 +1,83 @@
+# The same on Kubernetes. Every step may be repeated: what is done is skipped, and what blocks is named.
+# A machine that can pull no images names a directory of tools that make them: CLUSTER_TOOLS=DIR (programs up, upstream
+# and stack/load in it). An existing cluster needs `make upstream deploy OVERLAY=production REGISTRY=...`, and
+# KUBECTL="kubectl --context NAME".
+CLUSTER ?= slipway
+OVERLAY ?= kind
+PROJECT ?= pipelines/housing/project.yaml
+IMAGES ?= pipeline serving
+BASE ?=
+REGISTRY ?=
+CLUSTER_TOOLS ?=
+KUBECTL ?= kubectl $(if $(filter kind,$(OVERLAY)),--context kind-$(CLUSTER))
+DOCKER_BUILD ?= docker build --network host
+# Only the classic builder's instructions are used, so a machine without BuildKit's front end builds them too.
+export DOCKER_BUILDKIT ?= 0
+export PATH := $(if $(CLUSTER_TOOLS),$(HOME)/.cache/slipway-cluster/bin:)$(PATH)
+export KUBECTL WITHOUT WAIT
+
+image = $(if $(REGISTRY),$(REGISTRY)/)$$($(BIN)/python -m pipelines.image_tag $(1) $(BASE))
+
+.PHONY: upstream
+upstream: $(READY) ## Bring the pinned release manifests of third parties (UPSTREAM=DIR: from a directory of copies)
+	@$(BIN)/python -m pipelines.upstream $(if $(UPSTREAM),--from $(UPSTREAM)) $(if $(ACCEPT),--accept)
+
+.PHONY: kind-up
+kind-up: ## Start a kind cluster whose gateway is 127.0.0.1:30080
+	@if kind get clusters 2>/dev/null | grep -qx '$(CLUSTER)' && [ -z '$(CLUSTER_TOOLS)' ]; then \
+		echo "kind               cluster $(CLUSTER) exists"; \
+	elif [ -n '$(CLUSTER_TOOLS)' ]; then \
+		'$(CLUSTER_TOOLS)/up' --name '$(CLUSTER)' --config kind-config.yaml; \
+	else \
+		command -v kind >/dev/null || { echo "make: kind is missing; see kind.sigs.k8s.io, or set CLUSTER_TOOLS" >&2; exit 7; }; \
+		kind create cluster --name '$(CLUSTER)' --config kind-config.yaml --wait 180s; \
+	fi
+
+.PHONY: images
+images: $(READY) ## Build our images and give them to kind, or push them to REGISTRY (IMAGES="pipeline serving minio")
+	@for name in $(IMAGES); do \
+		tag=$(if $(REGISTRY),$(REGISTRY)/)$$($(BIN)/python -m pipelines.image_tag $$name $(BASE)); \
+		[ $$name != minio ] || tag=docker.io/minio/minio:RELEASE.2026-02-12T20-18-48Z; \
+		started=$$(date +%s); \
+		docker image inspect "$$tag" >/dev/null 2>&1 || \
+			$(DOCKER_BUILD) -q -t "$$tag" -f "images/$$name.Dockerfile" $(if $(BASE),--build-arg BASE=$(BASE)) \
+				--build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null || echo unknown)" . >/dev/null; \
+		if [ -n '$(REGISTRY)' ]; then docker push -q "$$tag" >/dev/null; \
+		else \
+			docker exec '$(CLUSTER)-control-plane' crictl inspecti "$$tag" >/dev/null 2>&1 || \
+				kind load docker-image --name '$(CLUSTER)' "$$tag" >/dev/null 2>&1 || \
+				{ echo "make: $$tag was built, but there is no kind cluster $(CLUSTER) to give it to; first: make kind-up" >&2; exit 30; }; \
+		fi; \
+		printf '%-18s %s, %s MB, %s s\n' "$$name" "$$tag" \
+			"$$(( $$(docker image inspect -f '{{.Size}}' "$$tag") / 1000000 ))" "$$(( $$(date +%s) - started ))"; \
+	done
+
+.PHONY: images-upstream
+images-upstream: upstream ## Give third parties' images to kind where none can be pulled (needs CLUSTER_TOOLS)
+	@test -n '$(CLUSTER_TOOLS)' || { echo "make: only where images cannot be pulled; set CLUSTER_TOOLS=DIR" >&2; exit 2; }
+	@mkdir -p build && for piece in overlays/$(OVERLAY)/gateway overlays/$(OVERLAY) \
+			controllers/pipelines controllers/kserve controllers/minio controllers/mlflow controllers/prometheus; do \
+		kubectl kustomize manifests/$$piece; echo ---; \
+	done >build/images.yaml
+	@echo "# docker.io/envoyproxy/envoy:distroless-v$$(sed -n 's/^ *proxy: *\([0-9.]*\).*/\1/p' manifests/versions.yaml)" >>build/images.yaml
+	@'$(CLUSTER_TOOLS)/stack/load' --name '$(CLUSTER)' build/images.yaml
+
+.PHONY: deploy
+deploy: $(READY) ## Apply controllers, base and overlay in order, and wait for each (OVERLAY=kind|production)
+	@PYTHON=$(CURDIR)/$(BIN)/python manifests/deploy.sh '$(OVERLAY)' "$(call image,pipeline)" "$(call image,serving)"
+
+.PHONY: status
+status: ## What runs on the cluster, what does not, and what it asks for
+	@manifests/status.sh
+
+.PHONY: submit
+submit: $(READY) ## Submit the project's pipeline to Kubeflow Pipelines and follow it (PROJECT=FILE)
+	@SLIPWAY_IMAGE="$(call image,pipeline)" $(BIN)/slipway submit --project '$(PROJECT)' $(ARGS)
+
+.PHONY: test-cluster
+test-cluster: $(READY) ## The tests that need the cluster
+	@$(BIN)/pytest -m cluster --timeout 1800 $(ARGS)
+
+.PHONY: kind-down
+kind-down: ## Remove the kind cluster with everything in it
+	@if [ -n '$(CLUSTER_TOOLS)' ]; then '$(CLUSTER_TOOLS)/down' --name '$(CLUSTER)'; else kind delete cluster --name '$(CLUSTER)'; fi

@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# Apply everything in order and wait for it; what is there already is left as it is. Called by `make deploy`.
+# Usage: deploy.sh OVERLAY PYTHON_IMAGE SERVING_IMAGE    (from the environment: KUBECTL, PYTHON, WITHOUT, WAIT)
+# WITHOUT names pieces to leave out, e.g. WITHOUT="grafana minio"; a piece that others bring is left out so.
+set -euo pipefail
+cd "$(dirname "$0")"
+OVERLAY=$1 PYTHON_IMAGE=$2 SERVING_IMAGE=$3
+: "${KUBECTL:=kubectl}" "${PYTHON:=python}" "${WITHOUT:=}" "${WAIT:=300}"
+read -ra KUBE <<<"$KUBECTL"
+STARTED=$SECONDS
+
+say() { printf '%-18s %s\n' "$1" "$2"; }
+die() { printf 'deploy: %s\n' "$*" >&2; exit 30; }
+with() { [[ " $WITHOUT " != *" $1 "* ]]; }
+
+render() { # DIRECTORY; ours are named :dev in the manifests, and by their digests in a cluster
+	"${KUBE[@]}" kustomize "$1" | sed -e "s|image: slipway-python:dev|image: $PYTHON_IMAGE|" -e "s|image: slipway-serving:dev|image: $SERVING_IMAGE|"
+}
+
+# Types and objects of these types come in the same manifests: the second attempt finds what the first one brought. The
+# webhooks of a manager that is still starting refuse for some seconds as well.
+apply() { # NAME DIRECTORY
+	local attempt log
+	for attempt in 1 2 3 4 5 6 7 8 9 10; do
+		log=$(render "$2" | "${KUBE[@]}" apply --server-side --force-conflicts -f - 2>&1) && { say "$1" "applied, $((SECONDS - STARTED)) s"; return; }
+		grep -qE 'no matches for kind|failed calling webhook|ensure CRDs are installed first|not found' <<<"$log" || break
+		sleep 3
+	done
+	grep -vE 'serverside-applied$' <<<"$log" | tail -5 >&2
+	die "$1 was refused (attempt $attempt); above is what the API server says"
+}
+
+# Say which piece blocks, and what it says itself, instead of a bare timeout.
+ready() { # NAME NAMESPACE KIND/NAME...
+	local one
+	for one in "${@:3}"; do
+		"${KUBE[@]}" -n "$2" rollout status "$one" --timeout="${WAIT}s" >/dev/null 2>&1 && continue
+		"${KUBE[@]}" -n "$2" get pods -o wide >&2 || true
+		"${KUBE[@]}" -n "$2" get events --field-selector type=Warning --sort-by=.lastTimestamp 2>/dev/null | tail -5 >&2 || true
+		die "$1: $one in $2 is not ready after $WAIT s; the warnings above are the newest, next: kubectl -n $2 describe $one"
+	done
+	say "$1" "ready, $((SECONDS - STARTED)) s"
+}
+
+for piece in gateway-api envoy-gateway kserve pipelines/crds pipelines; do
+	[[ -s controllers/$piece/upstream.yaml ]] || die "controllers/$piece/upstream.yaml is missing; first: make upstream"
+done
+"${KUBE[@]}" version >/dev/null 2>&1 || die "no cluster answers '$KUBECTL'; first: make kind-up, or set KUBECTL='kubectl --context NAME'"
+
+# Types first, then namespaces and secrets, then what uses them.
+apply gateway-api controllers/gateway-api
+apply pipelines-crds controllers/pipelines/crds
+"${KUBE[@]}" wait --for=condition=Established crd --all --timeout=60s >/dev/null
+"${KUBE[@]}" apply --server-side --force-conflicts -f base/namespaces.yaml >/dev/null
+existing=$("${KUBE[@]}" -n slipway-system get secrets -o json)
+(cd .. && "$PYTHON" -m pipelines.deploy_secrets <<<"$existing") | "${KUBE[@]}" apply --server-side --force-conflicts -f - >/dev/null
+say secrets "made or kept, $((SECONDS - STARTED)) s"
+
+apply envoy-gateway "overlays/$OVERLAY/gateway"
+with minio && apply minio controllers/minio
+apply pipelines controllers/pipelines
+apply kserve controllers/kserve
+job=webhook-certificate-$(date +%s)
+"${KUBE[@]}" -n kserve create job --from=cronjob/webhook-certificate "$job" >/dev/null
+"${KUBE[@]}" -n kserve wait --for=condition=Complete "job/$job" --timeout="${WAIT}s" >/dev/null ||
+	die "no certificate for KServe's webhooks; next: kubectl -n kserve logs job/$job"
+ready envoy-gateway envoy-gateway-system deployment/envoy-gateway
+ready kserve kserve deployment/kserve-controller-manager
+with minio && ready minio slipway-system statefulset/minio
+apply slipway "overlays/$OVERLAY"
+[[ $OVERLAY != kind ]] || ready ledger slipway-system statefulset/ledger
+for piece in mlflow prometheus grafana; do
+	with "$piece" && apply "$piece" "controllers/$piece"
+done
+ready pipelines kubeflow deployment/{mysql,metadata-grpc-deployment,ml-pipeline,ml-pipeline-persistenceagent,ml-pipeline-scheduledworkflow,workflow-controller}
+for piece in mlflow prometheus grafana; do
+	with "$piece" && ready "$piece" slipway-system "deployment/$piece"
+done
+ready controller slipway-system deployment/rollout-controller
+"${KUBE[@]}" -n kserve wait --for=condition=Programmed gateway/kserve-ingress-gateway --timeout="${WAIT}s" >/dev/null ||
+	die "the Gateway has no proxy; next: kubectl -n kserve describe gateway kserve-ingress-gateway"
+say deployed "in $((SECONDS - STARTED)) s; next: make status, slipway doctor, make submit"

@@ -1,0 +1,72 @@
+"""``python -m serving.predictor``: serve the bundle of one model version."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from serving.errors import ConfigError, SlipwayError
+from serving.predictor.served import LoadedBundle
+from serving.predictor.settings import Settings, from_process
+
+_FIELDS = frozenset(vars(logging.makeLogRecord({})))
+
+
+class JsonLines(logging.Formatter):
+    """One line of JSON per event: a constant message, and the values that go with it as fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {key: value for key, value in vars(record).items() if key not in _FIELDS and key != "message"}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("slipway").setLevel(logging.INFO)
+    logging.getLogger("kserve").setLevel(logging.WARNING)
+
+
+def open_trusted(settings: Settings) -> LoadedBundle:
+    """The bundle that *settings* name, if a trusted key signed it.
+
+    Raises:
+        ConfigError: no trusted key is named.
+        GateRefusal: the bundle is not to be loaded; the message says why.
+    """
+    from serving.bundle import open_bundle  # scikit-learn and numba load while probes are already answered
+    from serving.signing import load_public_key
+
+    if settings.trusted_key is None:
+        raise ConfigError("no trusted key: name the public key that signed the bundle with --trusted_key")
+    place = settings.trusted_key
+    paths: Sequence[Path] = sorted(place.glob("*.pem")) if place.is_dir() else [place]
+    return open_bundle(settings.bundle, [load_public_key(path) for path in paths])
+
+
+def main(argv: Sequence[str], opener: Callable[[Settings], LoadedBundle] = open_trusted) -> int:
+    log_to_stderr()
+    try:
+        settings = from_process(argv)
+        from serving.predictor.process import run  # kserve is slow to import, and --help does not need it
+
+        return run(settings, lambda: opener(settings))
+    except SlipwayError as error:
+        print(error, file=sys.stderr)  # the one line a person sees
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

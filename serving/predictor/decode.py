@@ -1,0 +1,237 @@
+"""V1 bodies into the coded matrix, without a table in between.
+
+The contract is compiled into a msgspec type, so that types, ranges, categories, missing and unknown columns are checked
+in C while the JSON is read. Where that refuses, the same rows go through ``validate``, which finds all problems and the
+words for them; the two must agree, and a test holds them to it.
+"""
+
+import contextlib
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+
+from serving.contract import Column, Contract, Matrix
+from serving.predictor.errors import Refusal, bad_request, jsonable, shown, too_large
+from serving.predictor.split import Pieces, pieces
+from serving.predictor.validate import Checker, Flag, Gather, Rows, lenient, rows_of
+
+PIECE_ROWS = 256
+
+
+def cell_type(column: Column) -> Any:
+    """The msgspec type of one JSON value of *column*; lenient columns are checked afterwards."""
+    kind: Any
+    if column.type == "category":
+        kind = str if column.unknown == "flag" else Literal[column.values]
+    elif column.type == "bool":
+        kind = bool
+    elif column.range is not None and column.out_of_range == "refuse":
+        kind = Annotated[float, msgspec.Meta(ge=column.range[0], le=column.range[1])]
+    else:
+        kind = float
+    return kind | None if column.nullable else kind
+
+
+class Decoder:
+    """Reads V1 bodies of one contract; holds no state between calls, so that threads may share it."""
+
+    def __init__(self, contract: Contract, max_rows: int) -> None:
+        self.checker = Checker(contract)
+        self.max_rows = max_rows
+        columns = self.checker.columns
+        fields = [(f"c{i}", cell_type(column)) for i, column in enumerate(columns)]
+        names = {f"c{i}": name for i, name in enumerate(self.checker.names)}
+        self._row: Any = msgspec.defstruct("Row", fields, rename=names, forbid_unknown_fields=True, gc=False)
+        array: Any = tuple[tuple(kind for _, kind in fields)]  # type: ignore[misc]  # made from the contract at run time
+        rows = list[self._row | array]  # type: ignore[misc,name-defined]  # as above
+        self._rows = msgspec.json.Decoder(rows)
+        optional: Any = rows | msgspec.UnsetType  # type: ignore[operator]  # as above
+        envelope = msgspec.defstruct(
+            "Envelope", [("instances", optional, msgspec.UNSET), ("inputs", optional, msgspec.UNSET)]
+        )
+        self._envelope: msgspec.json.Decoder[Any] = msgspec.json.Decoder(envelope)
+        self._categories = [(i, codes) for i, codes in enumerate(self.checker.codes) if codes]
+        self._whole = _positions(columns, lambda column: column.type == "int")
+        loose = [c.numeric and c.range is not None and c.out_of_range != "refuse" for c in columns]
+        self._loose = np.flatnonzero(loose)
+        self._low = np.array([columns[i].range[0] for i in self._loose])  # type: ignore[index]  # loose ones have a range
+        self._high = np.array([columns[i].range[1] for i in self._loose])  # type: ignore[index]  # as above
+        self._whole_list = self._whole.tolist()
+        self._open = [i for i, column in enumerate(columns) if column.type == "category" and column.unknown == "flag"]
+        self._unsure = [*self._loose.tolist(), *self._open]
+
+    def decode(self, body: bytes) -> Rows:
+        """The rows of a small V1 body.
+
+        Raises:
+            Refusal: 400 with every problem of the first bad rows, or 413 for too many rows.
+        """
+        try:
+            envelope = self._envelope.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return self._slowly(body)
+        rows, other = envelope.instances, envelope.inputs
+        if rows is msgspec.UNSET:
+            rows, other = other, rows
+        if other is not msgspec.UNSET or rows is msgspec.UNSET:
+            return self._slowly(body)
+        self._count(len(rows))
+        return self._coded(rows) or self._slowly(body)
+
+    def decode_large(self, body: bytes) -> Rows:
+        """As ``decode``, in pieces that give other threads a turn."""
+        cut = pieces(body, PIECE_ROWS)
+        prefix = self._prefix(cut) if cut else None
+        if cut is None or prefix is None or cut.rows <= PIECE_ROWS:
+            return self.decode(body)
+        self._count(cut.rows)
+        parts: list[Matrix] = []
+        flags: list[Flag] = []
+        gather = Gather()
+        done = 0
+        for part in cut.parts:
+            try:
+                coded = self._piece(part, done, prefix)
+            except Refusal as refusal:
+                if not refusal.problems:
+                    raise
+                if gather.full(*refusal.problems):
+                    break
+                done += PIECE_ROWS
+                continue
+            parts.append(coded.matrix)
+            flags += coded.flags
+            done += len(coded.matrix)
+        gather.raise_if_any()
+        return Rows(np.concatenate(parts), tuple(flags))
+
+    def _prefix(self, cut: Pieces) -> str | None:
+        """Which list was cut, if it was the list of rows and the rest of the body is as it should be."""
+        try:
+            envelope = self._envelope.decode(cut.envelope)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        if envelope.instances == [] and envelope.inputs is msgspec.UNSET:
+            return "instances"
+        return "inputs" if envelope.inputs == [] and envelope.instances is msgspec.UNSET else None
+
+    def _piece(self, part: bytes, first: int, prefix: str) -> Rows:
+        coded = None
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            rows = self._rows.decode(part)
+            if not rows:  # a comma with nothing behind it, just where the body was cut
+                raise bad_request(f"the body: expected JSON, got a comma without a row after {prefix}[{first - 1}]")
+            coded = self._coded(rows, first)
+        return coded or rows_of(self.checker, json_value(part), first, prefix)
+
+    def _slowly(self, body: bytes) -> Rows:
+        document = json_value(body)
+        if not isinstance(document, dict):
+            raise bad_request(f"the body: expected an object with 'instances', got {shown(document)}")
+        present = [key for key in ("instances", "inputs") if key in document]
+        if len(present) != 1:
+            keys = ", ".join(repr(jsonable(key)) for key in list(document)[:10]) or "no keys"
+            raise bad_request(f"the body: expected either 'instances' or 'inputs', a list of rows, got {keys}")
+        rows = document[present[0]]
+        if not isinstance(rows, list):
+            raise bad_request(f"{present[0]}: expected a list of rows, got {shown(rows)}")
+        self._count(len(rows))
+        return rows_of(self.checker, rows, 0, present[0])
+
+    def _count(self, rows: int) -> None:
+        if rows == 0:
+            raise bad_request(f"expected 1 to {self.max_rows} rows, got an empty list")
+        if rows > self.max_rows:
+            raise too_large(f"expected at most {self.max_rows} rows in one request, got {rows}; send them in parts")
+
+    def _coded(self, rows: list[Any], first: int = 0) -> Rows | None:
+        """Rows of typed *rows*; None where a check that the type cannot express found something."""
+        kind, astuple = self._row, msgspec.structs.astuple
+        tuples = [astuple(row) if row.__class__ is kind else row for row in rows]
+        if len(tuples) == 1:
+            return self._one(tuples[0], first)
+        matrix = self._matrix(tuples)
+        if self._whole.size:
+            whole = matrix[:, self._whole]
+            if (np.floor(whole) < whole).any():
+                return None
+        return Rows(matrix, self._lenient(matrix, tuples, first))
+
+    def _one(self, values: tuple[Any, ...], row: int) -> Rows | None:
+        """As ``_coded`` for one row, without arrays until the last step: a call into numpy costs more than a cell."""
+        cells = list(values)
+        for position, codes in self._categories:
+            cells[position] = codes.get(cells[position])
+        for position in self._whole_list:
+            value = cells[position]
+            if value is not None and not value.is_integer():
+                return None
+        for position in self._unsure:
+            if cells[position] is None or not self._plain(position, cells[position]):
+                coded, problems, flags = self.checker.row(list(values), row, "")
+                return None if problems else Rows(np.array([coded]), tuple(flags))
+        return Rows(np.array([cells], dtype=np.float64))
+
+    def _plain(self, position: int, value: float) -> bool:
+        column = self.checker.columns[position]
+        return column.range is None or column.range[0] <= value <= column.range[1]
+
+    def _matrix(self, tuples: list[tuple[Any, ...]]) -> Matrix:
+        matrix = np.empty((len(tuples), len(self.checker.names)), dtype=np.float64)
+        categories = dict(self._categories)
+        for position, values in enumerate(zip(*tuples, strict=True)):
+            if position in categories:
+                codes: dict[str | None, float] = {**categories[position], None: np.nan}
+                unknown = float(len(codes) - 1)
+                matrix[:, position] = [codes.get(value, unknown) for value in values]
+            else:
+                matrix[:, position] = values
+        return matrix
+
+    def _lenient(self, matrix: Matrix, tuples: list[tuple[Any, ...]], first: int) -> tuple[Flag, ...]:
+        """Flags of cells outside of lenient columns' ranges and categories; clips them in *matrix*."""
+        flags: list[Flag] = []
+        names, columns = self.checker.names, self.checker.columns
+        if self._loose.size:
+            cells = matrix[:, self._loose]
+            outside = (cells < self._low) | (cells > self._high)
+            if outside.any():
+                for row, loose in np.argwhere(outside).tolist():
+                    position = int(self._loose[loose])
+                    seen = float(matrix[row, position])
+                    matrix[row, position], word = lenient(columns[position], seen)
+                    flags.append(Flag(first + row, names[position], word, jsonable(tuples[row][position])))
+        for position in self._open:
+            for row in np.flatnonzero(matrix[:, position] == len(columns[position].values)).tolist():
+                seen_word = jsonable(tuples[row][position])
+                flags.append(Flag(first + row, names[position], "unknown_category", seen_word))
+        flags.sort(key=lambda flag: (flag.row, names.index(flag.column)))
+        return tuple(flags)
+
+
+def json_value(body: bytes) -> Any:
+    """*body* as JSON values.
+
+    Raises:
+        Refusal: 400 where it is no JSON; NaN and Infinity are none.
+    """
+    try:
+        return msgspec.json.decode(body)
+    except RecursionError:
+        raise bad_request("the body: expected rows of plain values, got lists nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise bad_request(_not_json(body, str(error))) from None
+
+
+def _not_json(body: bytes, reason: str) -> str:
+    if not body.strip():
+        return "the body: expected JSON, got nothing"
+    hint = ""
+    if any(word in body for word in (b"NaN", b"Infinity")):
+        hint = "; NaN and Infinity are not JSON: send null for a missing value"
+    return f"the body: expected JSON, got something else ({reason}){hint}"
+
+
+def _positions(columns: tuple[Column, ...], wanted: Any) -> np.ndarray[Any, np.dtype[np.intp]]:
+    return np.flatnonzero([wanted(column) for column in columns])

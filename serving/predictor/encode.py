@@ -1,0 +1,119 @@
+"""Scores into answers: V1 JSON, V2 JSON, V2 with raw tensors."""
+
+import json
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from serving.contract import Contract
+from serving.predictor.errors import bad_request
+from serving.predictor.protocol_v2 import OUTPUTS, Wanted
+from serving.predictor.validate import Flag
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the model said.
+
+    Attributes:
+        predictions: numbers (regression) or class names, one per row.
+        probabilities: of shape (n_rows, n_classes) in the order of the contract's classes; None for regression.
+        tracked: of shape (n_rows,), what the prediction histogram counts: the number, or the last class's probability.
+    """
+
+    predictions: list[Any]
+    probabilities: npt.NDArray[np.float64] | None
+    tracked: npt.NDArray[np.float64]
+    flags: tuple[Flag, ...] = ()
+
+
+class Encoder:
+    """Writes answers of one model version."""
+
+    def __init__(self, contract: Contract, model: str, version: str) -> None:
+        self.classes = contract.target.classes
+        self.model, self.version = model, version
+
+    def answer(self, scores: npt.NDArray[np.float64], flags: tuple[Flag, ...]) -> Answer:
+        """*scores* as a person reads them.
+
+        Raises:
+            Refusal: 400 naming the first row whose score is not finite; numbers that large are no answer.
+        """
+        if not self.classes:
+            numbers = scores.tolist()
+            if len(numbers) > 1 or not isfinite(numbers[0]):
+                _all_finite(scores)
+            return Answer(numbers, None, scores, flags)
+        _all_finite(scores)
+        names = [self.classes[i] for i in np.argmax(scores, axis=1).tolist()]
+        return Answer(names, scores, scores[:, -1], flags)
+
+    def v1(self, answer: Answer, request_id: str) -> bytes:
+        document: dict[str, Any] = {"predictions": answer.predictions}
+        if answer.probabilities is not None:
+            document["probabilities"] = answer.probabilities.tolist()
+        document["model_name"] = self.model
+        document["model_version"] = self.version
+        document["request_id"] = request_id
+        if answer.flags:
+            document["flags"] = answer.flags
+        return _encode(document)
+
+    def outputs(self, answer: Answer, wanted: Sequence[str]) -> list[tuple[str, str, list[int], Any]]:
+        """Name, datatype, shape and flat values of the output tensors, all or those *wanted*."""
+        rows = len(answer.predictions)
+        tensors: list[tuple[str, str, list[int], Any]] = [
+            (OUTPUTS[0], "BYTES" if self.classes else "FP64", [rows], answer.predictions)
+        ]
+        if answer.probabilities is not None:
+            tensors.append((OUTPUTS[1], "FP64", [rows, len(self.classes)], answer.probabilities.ravel()))
+        by_name = {tensor[0]: tensor for tensor in tensors}
+        return [by_name[name] for name in wanted] if wanted else tensors
+
+    def v2(self, answer: Answer, request_id: str, wanted: Wanted) -> tuple[bytes, int | None]:
+        """The body, and how many bytes of it are JSON if raw tensors follow."""
+        outputs, raw = [], []
+        for name, datatype, shape, values in self.outputs(answer, wanted.outputs):
+            output: dict[str, Any] = {"name": name, "shape": shape, "datatype": datatype}
+            if name in wanted.binary:
+                data = raw_bytes(datatype, values)
+                output["parameters"] = {"binary_data_size": len(data)}
+                raw.append(data)
+            else:
+                output["data"] = values if isinstance(values, list) else values.tolist()
+            outputs.append(output)
+        document: dict[str, Any] = {
+            "model_name": self.model,
+            "model_version": self.version,
+            "id": wanted.id or request_id,
+            "outputs": outputs,
+        }
+        if answer.flags:
+            document["parameters"] = {"flags": flags_text(answer.flags)}
+        head = _encode(document)
+        return (head + b"".join(raw), len(head)) if raw else (head, None)
+
+
+def _all_finite(scores: npt.NDArray[np.float64]) -> None:
+    finite = np.isfinite(scores)
+    if not finite.all():
+        row = int(np.argwhere(~finite)[0, 0])
+        raise bad_request(f"row {row}: the prediction is not a finite number; its values are too extreme to score")
+
+
+def flags_text(flags: Sequence[Flag]) -> str:
+    """Flags as JSON text, since a V2 parameter holds one plain value."""
+    return json.dumps(msgspec.to_builtins(list(flags)), ensure_ascii=False)
+
+
+def raw_bytes(datatype: str, values: Any) -> bytes:
+    if datatype != "BYTES":
+        return np.asarray(values, dtype="<f8").tobytes()
+    encoded = [word.encode() for word in values]
+    return b"".join(len(word).to_bytes(4, "little") + word for word in encoded)

@@ -1,0 +1,227 @@
+"""The gRPC form of the Open Inference Protocol: KServe's servicer with our tensors, errors and codes."""
+
+import logging
+import time
+from typing import Any
+
+import grpc
+import numpy as np
+from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
+from kserve.protocol.grpc.servicer import InferenceServicer
+
+from serving.predictor import ids, openapi, work
+from serving.predictor.encode import Answer, flags_text
+from serving.predictor.errors import Refusal, bad_request, internal, not_found, not_implemented, shown
+from serving.predictor.log import Record
+from serving.predictor.protocol_v2 import OUTPUTS, Infer, Wanted, raw_values, text
+from serving.predictor.served import Served
+from serving.predictor.state import State
+from serving.predictor.tensors import Tensor, known_datatype, rows_of_tensors, size
+from serving.predictor.validate import Rows
+
+LOG = logging.getLogger("slipway.predictor")
+VERB = "grpc"
+CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    404: grpc.StatusCode.NOT_FOUND,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    501: grpc.StatusCode.UNIMPLEMENTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+}
+CONTENTS = {
+    "BOOL": "bool_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
+
+
+def tensors_of(request: Any, limit: int) -> list[Tensor]:
+    """Input tensors of a ``ModelInferRequest``.
+
+    Raises:
+        Refusal: 400 or 413 with the words of the REST form.
+    """
+    raw = request.raw_input_contents
+    if raw and len(raw) != len(request.inputs):
+        raise bad_request(f"raw_input_contents: expected one for each of {len(request.inputs)} inputs, got {len(raw)}")
+    tensors = []
+    for i, given in enumerate(request.inputs):
+        name = given.name
+        datatype = known_datatype(name, given.datatype)
+        count = size(name, list(given.shape), limit)
+        if raw:
+            if given.HasField("contents"):
+                raise bad_request(f"inputs.{name}: expected either contents or raw_input_contents, got both")
+            values = raw_values(name, datatype, memoryview(raw[i]), count)
+        else:
+            values = _contents(name, datatype, given.contents)
+        if len(values) != count:
+            raise bad_request(
+                f"inputs.{name}: expected {count} values for shape {list(given.shape)}, got {len(values)}"
+            )
+        tensors.append(Tensor(name, datatype, tuple(given.shape), values))
+    return tensors
+
+
+def _contents(name: str, datatype: str, contents: Any) -> Any:
+    field = CONTENTS.get(datatype)
+    if field is None:
+        raise bad_request(f"inputs.{name}: expected {datatype} in raw_input_contents, got contents")
+    values = getattr(contents, field)
+    if datatype == "BYTES":
+        return [text(name, value) for value in values]
+    return np.array(values, dtype=np.float64)
+
+
+def response_of(served: Served, answer: Answer, wanted: Wanted, request_id: str, raw: bool) -> Any:
+    """A ``ModelInferResponse``; raw output contents answer raw input contents."""
+    response = pb.ModelInferResponse(
+        model_name=served.encoder.model, model_version=served.encoder.version, id=wanted.id or request_id
+    )
+    for name, datatype, shape, values in served.encoder.outputs(answer, wanted.outputs):
+        output = response.outputs.add(name=name, datatype=datatype, shape=shape)
+        if raw and datatype != "BYTES":
+            response.raw_output_contents.append(np.asarray(values, dtype="<f8").tobytes())
+        elif raw:
+            words = [word.encode() for word in values]
+            response.raw_output_contents.append(b"".join(len(w).to_bytes(4, "little") + w for w in words))
+        elif datatype == "BYTES":
+            output.contents.bytes_contents.extend(word.encode() for word in values)
+        else:
+            output.contents.fp64_contents.extend(values if isinstance(values, list) else values.tolist())
+    if answer.flags:
+        response.parameters["flags"].string_param = flags_text(answer.flags)
+    return response
+
+
+class Servicer(InferenceServicer):
+    """Infers by our own path; metadata and readiness from our state; models cannot be loaded or unloaded by callers."""
+
+    def __init__(self, state: State, workers: work.Workers, dataplane: Any) -> None:
+        super().__init__(dataplane, None)
+        self._state, self._workers = state, workers
+
+    async def ServerMetadata(self, _request: Any, _context: Any) -> Any:  # noqa: N802  # the protocol's name
+        return pb.ServerMetadataResponse(**openapi.SERVER)
+
+    async def ServerReady(self, _request: Any, _context: Any) -> Any:  # noqa: N802  # as above
+        return pb.ServerReadyResponse(ready=self._state.ready)
+
+    async def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802  # as above
+        try:
+            self._check(request.name, request.version)
+        except Refusal as refusal:
+            await self._abort(context, refusal, "")
+        return pb.ModelReadyResponse(ready=self._state.ready)
+
+    async def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802  # as above
+        try:
+            self._check(request.name, request.version)
+            contract = self._state.model().contract
+        except Refusal as refusal:
+            await self._abort(context, refusal, "")
+        settings = self._state.settings
+        return pb.ModelMetadataResponse(
+            name=settings.model_name,
+            versions=[settings.version],
+            platform="slipway",
+            inputs=openapi.tensors_in(contract),
+            outputs=openapi.tensors_out(contract),
+        )
+
+    async def RepositoryModelLoad(self, _request: Any, context: Any) -> Any:  # noqa: N802  # as above
+        await self._abort(context, not_implemented("models are not loaded by callers"), "")
+
+    async def RepositoryModelUnload(self, _request: Any, context: Any) -> Any:  # noqa: N802  # as above
+        await self._abort(context, not_implemented("models are not unloaded by callers"), "")
+
+    async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802  # as above
+        began = time.perf_counter()
+        request_id = _request_id(context)
+        metrics = self._state.metrics
+        metrics.in_flight += 1
+        try:
+            self._check(request.model_name, request.model_version)
+            response, rows = await self._infer(self._state.model(), request, request_id, began)
+        except Refusal as refusal:
+            metrics.answered(VERB, refusal.status, time.perf_counter() - began)
+            if self._state.served:
+                metrics.refused(refusal.problems, self._state.served.columns)
+            await self._abort(context, refusal, request_id)
+        except Exception:
+            LOG.exception("request failed", extra={"request_id": request_id, "path": "ModelInfer"})
+            metrics.answered(VERB, 500, time.perf_counter() - began)
+            await self._abort(context, internal(), request_id)
+        finally:
+            metrics.in_flight -= 1
+        metrics.answered(VERB, 200, time.perf_counter() - began)
+        metrics.rows[VERB] += len(rows.matrix)
+        metrics.let_through(rows.flags)
+        await context.send_initial_metadata(self._marks(request_id))
+        return response
+
+    async def _infer(self, served: Served, request: Any, request_id: str, began: float) -> tuple[Any, Rows]:
+        settings = self._state.settings
+
+        def all_of_it() -> tuple[Any, Rows, Answer]:
+            wanted = _wanted(served, request)
+            tensors = tensors_of(request, settings.max_rows * len(served.columns))
+            infer = Infer(rows_of_tensors(served.checker, tensors, settings.max_rows), wanted)
+            answer = served.answer(infer.rows)
+            work.count(served, work.Done(b"", infer.rows, answer))
+            raw = bool(request.raw_input_contents)
+            return response_of(served, answer, wanted, request_id, raw), infer.rows, answer
+
+        if served.quick and request.ByteSize() <= settings.inline_bytes:
+            response, rows, answer = all_of_it()
+        else:
+            response, rows, answer = await self._workers.run(all_of_it)
+        if self._state.log is not None:
+            seconds = time.perf_counter() - began
+            record = Record(
+                request_id, time.time(), rows.matrix, answer.predictions, answer.probabilities, answer.flags, seconds
+            )
+            self._state.log.offer(record)
+        return response, rows
+
+    def _check(self, name: str, version: str) -> None:
+        settings = self._state.settings
+        if name != settings.model_name:
+            raise not_found(f"no model named {shown(name)}: this server has {settings.model_name!r}")
+        if version not in ("", settings.version):
+            raise not_found(f"model {name!r} has version {settings.version!r} only, got {shown(version)}")
+
+    def _marks(self, request_id: str) -> tuple[tuple[str, str], ...]:
+        settings = self._state.settings
+        return (
+            ("x-request-id", request_id),
+            ("x-model-version", settings.version),
+            ("x-revision", settings.revision),
+        )
+
+    async def _abort(self, context: Any, refusal: Refusal, request_id: str) -> None:
+        code = CODES.get(refusal.status, grpc.StatusCode.INTERNAL)
+        await context.abort(code, refusal.message, trailing_metadata=self._marks(request_id))
+
+
+def _wanted(served: Served, request: Any) -> Wanted:
+    known = OUTPUTS if served.encoder.classes else OUTPUTS[:1]
+    for output in request.outputs:
+        if output.name not in known:
+            raise bad_request(f"outputs: expected {' or '.join(known)}, got {shown(output.name)}")
+    return Wanted(request.id[:256], tuple(dict.fromkeys(output.name for output in request.outputs)))
+
+
+def _request_id(context: Any) -> str:
+    given = next((value for key, value in context.invocation_metadata() or () if key == "x-request-id"), "")
+    return ids.request_id(given.encode() if isinstance(given, str) else given).decode()

@@ -1,0 +1,212 @@
+"""What the process counts, and how Prometheus reads it.
+
+Plain numbers on the event loop, turned into metric families only when somebody scrapes: a labelled client object would
+cost more per request than a linear model does.
+"""
+
+import threading
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+
+from serving.predictor.errors import UNNAMED, Problem
+from serving.predictor.tally import Counts, Tally
+from serving.predictor.validate import Flag
+
+BOUNDS = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+)  # fmt: skip
+"""Upper bounds of the latency buckets, in seconds."""
+
+
+class Latency:
+    """A histogram of seconds over ``BOUNDS``."""
+
+    __slots__ = ("counts", "sum")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BOUNDS) + 1)
+        self.sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self.counts[bisect_left(BOUNDS, seconds)] += 1
+        self.sum += seconds
+
+    def quantile(self, share: float) -> float | None:
+        """Seconds below which *share* of the observations lie, linear inside a bucket; None without observations."""
+        return quantile(self.counts, share)
+
+    def buckets(self) -> list[tuple[str, float]]:
+        return cumulative([*(str(bound) for bound in BOUNDS), "+Inf"], self.counts)
+
+
+def quantile(counts: Sequence[int], share: float) -> float | None:
+    total = sum(counts)
+    if not total:
+        return None
+    wanted, below = share * total, 0
+    for i, count in enumerate(counts[: len(BOUNDS)]):
+        if below + count >= wanted and count:
+            low = BOUNDS[i - 1] if i else 0.0
+            return low + (BOUNDS[i] - low) * (wanted - below) / count
+        below += count
+    return BOUNDS[-1]
+
+
+def cumulative(bounds: Sequence[str], counts: Sequence[int] | Counts) -> list[tuple[str, float]]:
+    return list(zip(bounds, np.cumsum(counts).astype(float).tolist(), strict=True))
+
+
+class Metrics:
+    """Counts of one process; written on the event loop, read by a scrape in another thread.
+
+    Attributes:
+        in_flight: requests whose body was read and whose answer is not yet made.
+        queued: of those, the ones that wait for a worker thread.
+    """
+
+    def __init__(self, model: str, version: str) -> None:
+        self.labels = {"model": model, "version": version}
+        self.requests: Counter[tuple[str, int]] = Counter()
+        self.latency: dict[str, Latency] = {}
+        self.rows: Counter[str] = Counter()
+        self.cells: Counter[tuple[str, str, str]] = Counter()
+        self.in_flight = 0
+        self.queued = 0
+        self.buffered = 0
+        self.ready = False
+        self.load_seconds: float | None = None
+        self.info: dict[str, str] = {}
+        self.tally: Tally | None = None
+        self.logged: Any = None
+        self._lock = threading.Lock()
+
+    def answered(self, verb: str, code: int, seconds: float) -> None:
+        key = (verb, code)
+        self.requests[key] += 1
+        latency = self.latency.get(verb)
+        if latency is None:
+            with self._lock:
+                latency = self.latency.setdefault(verb, Latency())
+        latency.observe(seconds)
+
+    def refused(self, problems: Sequence[Problem], columns: frozenset[str]) -> None:
+        """Count refused cells; a name the contract does not have is counted as one, so that labels stay bounded."""
+        for problem in problems:
+            column = problem.column if problem.column in columns else UNNAMED
+            self.cells[column, problem.reason, "refused"] += 1
+
+    def let_through(self, flags: Sequence[Flag]) -> None:
+        for flag in flags:
+            action = "clipped" if flag.reason == "clipped" else "flagged"
+            self.cells[flag.column, "category" if flag.reason == "unknown_category" else "range", action] += 1
+
+    def total_latency(self) -> list[int]:
+        """Latency counts of all verbs together."""
+        counts = [list(latency.counts) for latency in list(self.latency.values())]
+        return [sum(column) for column in zip(*counts, strict=True)] if counts else [0] * (len(BOUNDS) + 1)
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._traffic()
+        yield from self._state()
+        yield from self._log()
+        if self.tally is not None:
+            yield from self._tallied(self.tally)
+
+    def _traffic(self) -> Iterator[Metric]:
+        names, base = [*self.labels], [*self.labels.values()]
+        requests = CounterMetricFamily(
+            "slipway_requests",
+            "Requests for a prediction or explanation, by status code",
+            labels=[*names, "verb", "code"],
+        )
+        for (verb, code), count in list(self.requests.items()):
+            requests.add_metric([*base, verb, str(code)], count)
+        seconds = HistogramMetricFamily(
+            "slipway_request_seconds", "From the first byte of the body to the answer", labels=[*names, "verb"]
+        )
+        for verb, latency in list(self.latency.items()):
+            seconds.add_metric([*base, verb], latency.buckets(), latency.sum)
+        rows = CounterMetricFamily("slipway_rows", "Rows answered", labels=[*names, "verb"])
+        for verb, count in list(self.rows.items()):
+            rows.add_metric([*base, verb], count)
+        cells = CounterMetricFamily(
+            "slipway_cells",
+            "Cells that are not what the contract says, by what was done: refused, clipped, flagged",
+            labels=[*names, "column", "reason", "action"],
+        )
+        for (column, reason, action), count in list(self.cells.items()):
+            cells.add_metric([*base, column, reason, action], count)
+        yield from (requests, seconds, rows, cells)
+
+    def _state(self) -> Iterator[Metric]:
+        names, base = [*self.labels], [*self.labels.values()]
+        gauges: list[tuple[str, str, float | None]] = [
+            ("slipway_in_flight", "Requests being worked on", self.in_flight),
+            ("slipway_queue", "Requests waiting for a worker thread", self.queued),
+            ("slipway_buffered_bytes", "Bytes of large request bodies held", self.buffered),
+            ("slipway_ready", "1 if the model answers", float(self.ready)),
+            ("slipway_load_seconds", "From the start of loading to ready, warm-up included", self.load_seconds),
+        ]
+        for name, text, value in gauges:
+            if value is not None:
+                gauge = GaugeMetricFamily(name, text, labels=names)
+                gauge.add_metric(base, value)
+                yield gauge
+        if self.info:
+            info = GaugeMetricFamily(
+                "slipway_model_info", "Always 1; its labels say what is served", labels=[*names, *self.info]
+            )
+            info.add_metric([*base, *self.info.values()], 1)
+            yield info
+
+    def _log(self) -> Iterator[Metric]:
+        if self.logged is None:
+            return
+        names, base = [*self.labels], [*self.labels.values()]
+        for name, text, value in (
+            ("slipway_log_rows", "Rows written to the prediction log", self.logged.written),
+            (
+                "slipway_log_dropped_rows",
+                "Rows the prediction log had no room or no working store for",
+                self.logged.dropped,
+            ),
+        ):
+            counter = CounterMetricFamily(name, text, labels=names)
+            counter.add_metric(base, value)
+            yield counter
+
+    def _tallied(self, tally: Tally) -> Iterator[Metric]:
+        names, base = [*self.labels], [*self.labels.values()]
+        inputs, predictions, total = tally.counts()
+        values = HistogramMetricFamily(
+            "slipway_input_value", "Input numbers on the profile's bins; no sum is kept", labels=[*names, "column"]
+        )
+        words = CounterMetricFamily("slipway_input_category", "Input categories", labels=[*names, "column", "value"])
+        missing = CounterMetricFamily("slipway_input_missing", "Missing input values", labels=[*names, "column"])
+        for bins, counts in zip(tally.inputs, inputs, strict=True):
+            missing.add_metric([*base, bins.name], int(counts[-1]))
+            if bins.values:
+                for word, count in zip((*bins.values, UNNAMED), counts[:-1].tolist(), strict=True):
+                    words.add_metric([*base, bins.name, word], count)
+            else:
+                bounds = [*(repr(edge) for edge in bins.edges.tolist()), "+Inf"]
+                values.add_metric([*base, bins.name], cumulative(bounds, counts[:-1]), None)
+        prediction = HistogramMetricFamily(
+            "slipway_prediction_value", "Predicted number, or probability of the last class", labels=names
+        )
+        bounds = [*(repr(edge) for edge in tally.prediction.edges.tolist()), "+Inf"]
+        prediction.add_metric(base, cumulative(bounds, predictions[:-1]), total)
+        yield from (values, words, missing, prediction)

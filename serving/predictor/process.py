@@ -1,0 +1,209 @@
+"""One predictor process from start to end: listen, load, answer, drain, leave.
+
+KServe's ``ModelServer`` registers the model and builds the REST and gRPC servers; its ``start`` is not used, since it
+declares a model ready that was never loaded and runs its servers on the slower event loop. The order here:
+
+1. ports are bound and probes answered, readiness says 503 with the reason;
+2. a thread checks, loads and warms the bundle; if that fails the process stays, unready, and says why;
+3. SIGTERM: readiness says no, requests are still answered for ``drain_s`` on connections that are told to close;
+4. no more connections; what is in flight is finished; the prediction log is flushed; exit 0 within ``grace_s``.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+import uvicorn
+import uvloop
+from prometheus_client import REGISTRY
+
+from serving.errors import PlaceError
+from serving.predictor.grpc_service import Servicer
+from serving.predictor.route import Front
+from serving.predictor.served import LoadedBundle
+from serving.predictor.settings import Settings
+from serving.predictor.state import State, load
+from serving.predictor.work import Workers
+
+with contextlib.ExitStack() as _stack:  # kserve reads the command line when it is imported, and this one is not its own
+    _argv, sys.argv = sys.argv, [sys.argv[0], "--configure_logging=false"]
+    _stack.callback(setattr, sys, "argv", _argv)
+    from fastapi.exceptions import FastAPIDeprecationWarning
+    from kserve import Model, ModelServer, model_server
+    from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as rpc
+    from kserve.protocol.rest.server import RESTServer
+
+warnings.simplefilter("ignore", FastAPIDeprecationWarning)  # of kserve's own routes, once per process and not ours
+LOG = logging.getLogger("slipway.predictor")
+SWITCH_S = 0.0005  # the interpreter's default of 5 ms would be a small request's wait behind a large one
+FLUSH_S = 5.0
+
+
+class Registered(Model):
+    """The model as KServe's registry sees it: its name, and whether it is ready; predictions take our own route."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state.settings.model_name)
+        self._state = state
+
+    async def healthy(self) -> bool:
+        return self._state.ready
+
+    def start(self) -> None:
+        """Nothing: KServe's own would declare the model ready."""
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn that leaves signals to the process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def run(settings: Settings, opener: Callable[[], LoadedBundle]) -> int:
+    """Serve until told to end; the exit code.
+
+    Raises:
+        PlaceError: a port is taken.
+    """
+    sys.setswitchinterval(SWITCH_S)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(settings, opener))
+
+
+async def _serve(settings: Settings, opener: Callable[[], LoadedBundle]) -> int:
+    state = State(settings)
+    workers = Workers(settings, state.metrics)
+    with contextlib.closing(_bind(settings.host, settings.http_port)) as listening:
+        return await _on(listening, settings, state, workers, opener)
+
+
+async def _on(
+    listening: socket.socket, settings: Settings, state: State, workers: Workers, opener: Callable[[], LoadedBundle]
+) -> int:
+    server = ModelServer(http_port=settings.http_port, grpc_port=settings.grpc_port)
+    server.register_model(Registered(state))
+    http, rest = _http(server, state, workers, settings)
+    remote = await _grpc(server, state, workers, settings) if settings.enable_grpc else None
+    REGISTRY.register(state.metrics)
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    loader = threading.Thread(target=_load, args=(state, opener), name="load", daemon=True)
+    loader.start()
+    LOG.info("listening", extra={"http_port": settings.http_port, "grpc_port": settings.grpc_port})
+    rest.create_application()
+    serving = asyncio.create_task(http.serve(sockets=[listening]))
+    await asyncio.wait([serving, asyncio.create_task(told.wait())], return_when=asyncio.FIRST_COMPLETED)
+    await _end(state, http, serving, remote, settings)
+    workers.close()
+    return 0
+
+
+async def _end(state: State, http: HttpServer, serving: "asyncio.Task[None]", remote: Any, settings: Settings) -> None:
+    state.drain()
+    _end_at_the_latest(settings.grace_s)
+    LOG.info("draining", extra={"in_flight": state.metrics.in_flight, "drain_s": settings.drain_s})
+    await asyncio.sleep(min(settings.drain_s, settings.grace_s))
+    left = max(0.1, (settings.grace_s - settings.drain_s) / 2)
+    http.config.timeout_graceful_shutdown = max(1, int(left))  # whole seconds, says uvicorn
+    http.should_exit = True
+    stopping = asyncio.create_task(remote.stop(grace=left)) if remote else None
+    await asyncio.sleep(0)
+    await serving
+    if stopping:
+        await stopping
+    if state.log is not None:
+        await asyncio.to_thread(state.log.close, min(FLUSH_S, left))
+    LOG.info("ended", extra={"in_flight": state.metrics.in_flight})
+
+
+def _end_at_the_latest(grace_s: float) -> None:
+    """Leave when the grace is over, even if a thread is still at work: the kubelet would kill the process anyway."""
+
+    def leave() -> None:
+        LOG.error("ended with work in hand", extra={"grace_s": grace_s})
+        os._exit(1)
+
+    timer = threading.Timer(grace_s, leave)
+    timer.daemon = True
+    timer.start()
+
+
+def _load(state: State, opener: Callable[[], LoadedBundle]) -> None:
+    """Load the model; without one the process stays, so that a person can ask it why."""
+    try:
+        served = load(state, opener)
+        LOG.info("ready", extra={"digest": served.bundle.digest, "load_s": round(state.metrics.load_seconds or 0, 3)})
+    except Exception:
+        LOG.exception("the bundle was not loaded", extra={"bundle": str(state.settings.bundle)})
+
+
+def _http(server: Any, state: State, workers: Workers, settings: Settings) -> tuple[HttpServer, Any]:
+    rest = RESTServer(
+        "kserve.model_server:app",
+        server.dataplane,
+        server.model_repository_extension,
+        settings.http_port,
+        grace_period=max(1, int(settings.grace_s)),
+    )
+    config = rest.config
+    config.app = Front(state, model_server.app, workers)
+    config.access_log = False
+    config.proxy_headers = False
+    config.server_header = False
+    config.lifespan = "off"
+    config.ws = "none"
+    config.http = "httptools"
+    http = HttpServer(config)
+    rest._server = http
+    return http, rest
+
+
+async def _grpc(server: Any, state: State, workers: Workers, settings: Settings) -> Any:
+    limit = settings.max_body_bytes
+    remote = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", limit),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),  # else a second process would share the port in silence
+        ]
+    )
+    rpc.add_GRPCInferenceServiceServicer_to_server(Servicer(state, workers, server.dataplane), remote)
+    try:
+        bound = remote.add_insecure_port(f"{settings.host}:{settings.grpc_port}")
+    except RuntimeError:
+        bound = 0
+    if not bound:
+        raise _taken(settings.host, settings.grpc_port)
+    await remote.start()
+    return remote
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise _taken(host, port) from error
+    listening.setblocking(False)
+    return listening
+
+
+def _taken(host: str, port: int) -> PlaceError:
+    return PlaceError(
+        f"cannot listen on {host}:{port}: the port is taken; choose another with --http_port or --grpc_port"
+    )

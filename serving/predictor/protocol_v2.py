@@ -1,0 +1,220 @@
+"""The REST form of the Open Inference Protocol (V2): JSON, and JSON followed by raw tensors."""
+
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from serving.predictor.decode import json_value
+from serving.predictor.errors import bad_request, jsonable, shown
+from serving.predictor.tensors import DTYPES, Tensor, known_datatype, rows_of_tensors, size
+from serving.predictor.validate import Checker, Rows
+
+OUTPUTS = ("predict", "probabilities")
+MAX_ID = 256
+
+
+class InputTensor(msgspec.Struct):
+    name: str
+    shape: list[int]
+    datatype: str
+    data: msgspec.Raw = msgspec.Raw()
+    parameters: dict[str, Any] | None = None
+
+
+class OutputTensor(msgspec.Struct):
+    name: str
+    parameters: dict[str, Any] | None = None
+
+
+class InferBody(msgspec.Struct):
+    inputs: list[InputTensor]
+    id: str | None = None
+    parameters: dict[str, Any] | None = None
+    outputs: list[OutputTensor] | None = None
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """How a V2 request is to be answered.
+
+    Attributes:
+        id: echoed; empty if the client gave none.
+        outputs: names to answer with, in this order; empty: all.
+        binary: of ``outputs`` (or of all), those to send as raw bytes after the JSON.
+    """
+
+    id: str = ""
+    outputs: tuple[str, ...] = ()
+    binary: frozenset[str] = frozenset()
+
+
+class Infer(msgspec.Struct, frozen=True):
+    rows: Rows
+    wanted: Wanted
+
+
+_body = msgspec.json.Decoder(InferBody)
+_numbers = msgspec.json.Decoder(list[float | None])
+_booleans = msgspec.json.Decoder(list[bool | None])
+_words = msgspec.json.Decoder(list[str | None])
+_any = msgspec.json.Decoder()
+
+
+def decode(checker: Checker, body: bytes, json_length: int | None, max_rows: int) -> Infer:
+    """Rows and wishes of a V2 body.
+
+    Args:
+        json_length: bytes of JSON before the raw tensors, from ``Inference-Header-Content-Length``; None: all is JSON.
+
+    Raises:
+        Refusal: 400 or 413, as the error table says.
+    """
+    raw = memoryview(b"")
+    if json_length is not None:
+        if not 0 < json_length <= len(body):
+            raise bad_request(
+                f"inference-header-content-length: expected 1 to {len(body)}, the size of the body, got {json_length}"
+            )
+        body, raw = body[:json_length], memoryview(body)[json_length:]
+    request = _request(body)
+    limit = max_rows * len(checker.names)
+    tensors = []
+    for given in request.inputs:
+        tensor, raw = _tensor(given, raw, limit)
+        tensors.append(tensor)
+    if len(raw):
+        raise bad_request(f"the body: expected to end with the last tensor, got {len(raw)} more bytes")
+    return Infer(rows_of_tensors(checker, tensors, max_rows), _wanted(request, checker.contract.task))
+
+
+def _request(body: bytes) -> InferBody:
+    try:
+        return _body.decode(body)
+    except msgspec.ValidationError as error:
+        raise bad_request(f"the body is no V2 request: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        document = json_value(body)  # raises with the right words
+        raise bad_request(f"the body: expected an object with 'inputs', got {shown(document)}") from None
+
+
+def _wanted(request: InferBody, task: str) -> Wanted:
+    parameters = request.parameters or {}
+    outputs = request.outputs or []
+    known = OUTPUTS if task == "classification" else OUTPUTS[:1]
+    for output in outputs:
+        if output.name not in known:
+            raise bad_request(f"outputs: expected {' or '.join(known)}, got {shown(jsonable(output.name))}")
+    names = tuple(dict.fromkeys(output.name for output in outputs))
+    everything = parameters.get("binary_data_output") is True
+    asked = {o.name: (o.parameters or {}).get("binary_data", everything) is True for o in outputs}
+    binary = frozenset(n for n in (names or known) if asked.get(n, everything))
+    return Wanted((request.id or "")[:MAX_ID], names, binary)
+
+
+def _tensor(given: InputTensor, raw: memoryview, limit: int) -> tuple[Tensor, memoryview]:
+    """*given* with its values, and what is left of *raw*."""
+    name = str(jsonable(given.name))
+    datatype = known_datatype(name, given.datatype)
+    count = size(name, given.shape, limit)
+    binary = (given.parameters or {}).get("binary_data_size")
+    if binary is None:
+        values = _json_values(name, datatype, bytes(given.data))
+        rest = raw
+    else:
+        if isinstance(binary, bool) or not isinstance(binary, int) or not 0 <= binary <= len(raw):
+            raise bad_request(
+                f"inputs.{name}: expected binary_data_size of 0 to {len(raw)}, the bytes left, got {shown(binary)}"
+            )
+        values, rest = raw_values(name, datatype, raw[:binary], count), raw[binary:]
+    if len(values) != count:
+        raise bad_request(f"inputs.{name}: expected {count} values for shape {given.shape}, got {len(values)}")
+    return Tensor(name if name != given.name else given.name, datatype, tuple(given.shape), values), rest
+
+
+def _json_values(name: str, datatype: str, data: bytes) -> Any:
+    """Flat values of a tensor's JSON ``data``, which may be nested as its shape is."""
+    if not data:
+        raise bad_request(f"inputs.{name}: expected 'data', or 'binary_data_size' with raw bytes, got neither")
+    decoder: Any = _words if datatype == "BYTES" else _booleans if datatype == "BOOL" else _numbers
+    try:
+        values = decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        values = _nested(name, datatype, decoder, data)
+    return values if datatype == "BYTES" else _floats(name, datatype, values)
+
+
+def _nested(name: str, datatype: str, decoder: Any, data: bytes) -> Any:
+    flat: list[Any] = []
+    stack = [json_value(data)]
+    if not isinstance(stack[0], list):
+        raise bad_request(f"inputs.{name}.data: expected a list, got {shown(stack[0])}")
+    while stack:
+        value = stack.pop()
+        if isinstance(value, list):
+            stack.extend(reversed(value))
+        else:
+            flat.append(value)
+    try:
+        return msgspec.convert(flat, decoder.type)
+    except msgspec.ValidationError:
+        wrong = next((i for i, value in enumerate(flat) if not _is(datatype, value)), 0)
+        raise bad_request(
+            f"inputs.{name}.data[{wrong}]: expected a value of {datatype}, got {shown(flat[wrong])}"
+        ) from None
+
+
+def _is(datatype: str, value: Any) -> bool:
+    if value is None:
+        return True
+    if datatype == "BYTES":
+        return isinstance(value, str)
+    if datatype == "BOOL":
+        return isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _floats(name: str, datatype: str, values: list[Any]) -> Any:
+    numbers = np.array(values, dtype=np.float64)
+    if datatype.startswith(("INT", "UINT")):
+        bounds = np.iinfo(np.dtype(DTYPES[datatype]))
+        wrong = ~np.isnan(numbers) & (
+            (np.floor(numbers) < numbers) | (numbers < float(bounds.min)) | (numbers > float(bounds.max))
+        )
+        if wrong.any():
+            first = int(np.argmax(wrong))
+            raise bad_request(
+                f"inputs.{name}.data[{first}]: expected a value of {datatype}, got {shown(values[first])}"
+            )
+    return numbers
+
+
+def raw_values(name: str, datatype: str, raw: memoryview, count: int) -> Any:
+    """Flat values of the raw bytes of *count* elements, little-endian; BYTES have their length before them."""
+    if datatype == "BYTES":
+        return _raw_words(name, raw)
+    dtype = np.dtype(DTYPES[datatype])
+    if len(raw) != count * dtype.itemsize:
+        raise bad_request(f"inputs.{name}: expected {count * dtype.itemsize} bytes of {datatype}, got {len(raw)}")
+    if datatype == "BOOL":
+        return (np.frombuffer(raw, dtype=np.uint8) != 0).astype(np.float64)
+    return np.frombuffer(raw, dtype=dtype).astype(np.float64)
+
+
+def _raw_words(name: str, raw: memoryview) -> list[str]:
+    words = []
+    at = 0
+    while at < len(raw):
+        length = int.from_bytes(raw[at : at + 4], "little")
+        at += 4
+        if at + length > len(raw):
+            raise bad_request(f"inputs.{name}: expected {length} bytes of text, got {max(0, len(raw) - at)}")
+        words.append(text(name, bytes(raw[at : at + length])))
+        at += length
+    return words
+
+
+def text(name: str, value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise bad_request(f"inputs.{name}: expected text in UTF-8, got other bytes") from None

@@ -1,0 +1,245 @@
+"""The ASGI application in front of KServe's: predictions and errors are answered here, KServe's other paths there.
+
+Everything that is no prediction goes through a list of known paths, so that nothing KServe exposes (loading and
+unloading of models, a documentation page) is reachable unless it is named here.
+"""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
+from typing import Any
+
+import msgspec
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
+
+from serving.predictor import ids, openapi, work
+from serving.predictor.body import Gone, Headers, Receive, check_media, held, read
+from serving.predictor.errors import Refusal, internal, method_not_allowed, not_found, shown
+from serving.predictor.log import Record
+from serving.predictor.protocol_v2 import Infer
+from serving.predictor.served import Served
+from serving.predictor.state import State
+from serving.predictor.work import Done, Workers
+
+LOG = logging.getLogger("slipway.predictor")
+Scope = MutableMapping[str, Any]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Pair = tuple[bytes, bytes]
+
+_MODEL_PATH = re.compile(r"/v[12]/models/([^/:]+)(?:/versions/([^/]+))?(?:/infer|/ready|:predict|:explain)?")
+_JSON: Pair = (b"content-type", b"application/json")
+_RAW: Pair = (b"content-type", b"application/octet-stream")
+_KSERVE = frozenset({"/", "/v1/models", "/v2/models", "/v2/health/live"})
+_OURS = frozenset({"/v2", "/metrics", "/slipway/status", "/openapi.json"})
+
+
+class Front:
+    """Routes one model's requests.
+
+    Args:
+        inner: KServe's application.
+        workers: threads for large bodies and for models without a fast form.
+    """
+
+    def __init__(self, state: State, inner: App, workers: Workers) -> None:
+        self.state, self.inner, self.workers = state, inner, workers
+        settings = state.settings
+        name, version = settings.model_name, settings.version
+        v1, v2 = f"/v1/models/{name}", f"/v2/models/{name}"
+        self._verbs = {f"{v1}:predict": "predict", f"{v1}:explain": "explain"}
+        self._ready = {v1, "/v2/health/ready"}
+        self._metadata = set()
+        for base in (v2, f"{v2}/versions/{version}"):
+            self._verbs[f"{base}/infer"] = "infer"
+            self._ready.add(f"{base}/ready")
+            self._metadata.add(base)
+        self._marks: list[Pair] = [
+            (b"x-model-version", version.encode()),
+            (b"x-revision", settings.revision.encode()),
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        began = time.perf_counter()
+        headers = Headers(scope["headers"])
+        request_id = ids.request_id(headers.request_id)
+        verb = self._verbs.get(scope["path"])
+        try:
+            if verb is None:
+                await self._other(scope, receive, send, request_id)
+            else:
+                _only("POST", scope)
+                await self._infer(verb, headers, receive, send, request_id, began)
+        except Gone:
+            return
+        except Refusal as refusal:
+            await self._refuse(refusal, send, request_id, verb, began)
+        except Exception:
+            LOG.exception("request failed", extra={"request_id": request_id.decode(), "path": scope["path"]})
+            await self._refuse(internal(), send, request_id, verb, began)
+
+    async def _infer(
+        self, verb: str, headers: Headers, receive: Receive, send: Send, request_id: bytes, began: float
+    ) -> None:
+        served, metrics = self.state.model(), self.state.metrics
+        check_media(headers, raw_allowed=verb == "infer")
+        body = await read(receive, headers, self.state.settings, metrics)
+        metrics.in_flight += 1
+        try:
+            done = await self._done(verb, served, body, headers.json_length, request_id.decode())
+        finally:
+            metrics.in_flight -= 1
+            metrics.buffered -= held(body)
+        seconds = time.perf_counter() - began
+        metrics.answered(verb, 200, seconds)
+        metrics.rows[verb] += len(done.rows.matrix)
+        if done.rows.flags:
+            metrics.let_through(done.rows.flags)
+        if self.state.log is not None and done.answer is not None:
+            self._log(done, request_id.decode(), seconds)
+        await self._send(send, 200, done.body, request_id, done.json_length)
+
+    async def _done(self, verb: str, served: Served, body: bytes, json_length: int | None, request_id: str) -> Done:
+        """The answer, made here for a small request of a fast model and in a worker thread for others."""
+        settings = self.state.settings
+        if verb == "explain":
+            return await self.workers.run(partial(work.explain_v1, served, body, request_id, settings.max_explain_rows))
+        small = served.quick and len(body) <= settings.inline_bytes
+        answer = work.answer_v1 if verb == "predict" else work.answer_v2
+
+        def decoded(large: bool) -> Infer:
+            return work.read_v1(served, body, large) if verb == "predict" else work.read_v2(served, body, json_length)
+
+        def all_of_it() -> Done:
+            done = answer(served, decoded(large=True), request_id)
+            work.count(served, done)
+            return done
+
+        if not small:
+            return await self.workers.run(all_of_it)
+        infer = decoded(large=False)
+        if len(infer.rows.matrix) > settings.inline_rows:
+
+            def rest() -> Done:
+                done = answer(served, infer, request_id)
+                work.count(served, done)
+                return done
+
+            return await self.workers.run(rest)
+        done = answer(served, infer, request_id)
+        work.count(served, done)
+        return done
+
+    def _log(self, done: Done, request_id: str, seconds: float) -> None:
+        answer, log = done.answer, self.state.log
+        if answer is None or log is None:
+            return
+        log.offer(
+            Record(
+                request_id,
+                time.time(),
+                done.rows.matrix,
+                answer.predictions,
+                answer.probabilities,
+                answer.flags,
+                seconds,
+            )
+        )
+
+    async def _refuse(self, refusal: Refusal, send: Send, request_id: bytes, verb: str | None, began: float) -> None:
+        metrics = self.state.metrics
+        if verb is not None:
+            metrics.answered(verb, refusal.status, time.perf_counter() - began)
+            served = self.state.served
+            if refusal.problems and served is not None:
+                metrics.refused(refusal.problems, served.columns)
+        body = refusal.body(request_id.decode())
+        await self._send(send, refusal.status, body, request_id, None, refusal.headers)
+
+    async def _send(
+        self,
+        send: Send,
+        status: int,
+        body: bytes,
+        request_id: bytes,
+        json_length: int | None = None,
+        more: tuple[Pair, ...] = (),
+        media: Pair = _JSON,
+    ) -> None:
+        headers = [media, (b"content-length", b"%d" % len(body)), (b"x-request-id", request_id), *self._marks, *more]
+        if json_length is not None:
+            headers[0] = _RAW
+            headers.append((b"inference-header-content-length", b"%d" % json_length))
+        if self.state.phase == "draining" and (b"connection", b"close") not in headers:
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send, request_id: bytes) -> None:
+        path = scope["path"]
+        known = path in self._ready or path in self._metadata or path in _KSERVE
+        if not known and path not in _OURS:
+            raise self._unknown(path)
+        _only("GET", scope)
+        if path in self._ready and not self.state.ready:
+            raise self.state.unready()
+        if path == "/metrics":
+            accept = next((value for name, value in scope["headers"] if name == b"accept"), b"").decode("latin-1")
+            encoder, media = choose_encoder(accept)
+            text = await asyncio.to_thread(encoder, REGISTRY)
+            await self._send(send, 200, text, request_id, media=(b"content-type", media.encode()))
+        elif path in _OURS or path in self._metadata or "/versions/" in path:
+            await self._send(send, 200, msgspec.json.encode(self._document(path)), request_id)
+        else:
+            await self.inner(scope, receive, self._marking(send, request_id))
+
+    def _document(self, path: str) -> Any:
+        settings = self.state.settings
+        if path == "/slipway/status":
+            return self.state.status()
+        if path == "/v2":
+            return openapi.SERVER
+        if path.endswith("/ready"):
+            return {"name": settings.model_name, "ready": True}
+        contract = self.state.model().contract
+        if path == "/openapi.json":
+            return openapi.document(contract, settings)
+        return {
+            "name": settings.model_name,
+            "versions": [settings.version],
+            "platform": "slipway",
+            "inputs": openapi.tensors_in(contract),
+            "outputs": openapi.tensors_out(contract),
+        }
+
+    def _unknown(self, path: str) -> Refusal:
+        settings = self.state.settings
+        model = _MODEL_PATH.fullmatch(path)
+        if model is None:
+            return not_found(f"no such path: {shown(path)}; /openapi.json lists the ones there are")
+        name, version = model.groups()
+        if name != settings.model_name:
+            return not_found(f"no model named {shown(name)}: this server has {settings.model_name!r}")
+        if version not in (None, settings.version):
+            return not_found(f"model {name!r} has version {settings.version!r} only, got {shown(version)}")
+        return not_found(f"no such path: {shown(path)}; /openapi.json lists the ones there are")
+
+    def _marking(self, send: Send, request_id: bytes) -> Send:
+        async def marked(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                headers = [*message["headers"], (b"x-request-id", request_id), *self._marks]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        return marked
+
+
+def _only(method: str, scope: Scope) -> None:
+    if scope["method"] != method:
+        raise method_not_allowed(scope["method"], scope["path"], method)

@@ -1,0 +1,159 @@
+"""A loaded bundle with everything that answers from it, and the steps every protocol shares."""
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from serving.contract import Contract, Matrix
+from serving.errors import DataError
+from serving.predictor.decode import Decoder
+from serving.predictor.encode import Answer, Encoder
+from serving.predictor.errors import Refusal, bad_request, not_implemented
+from serving.predictor.explain import METHOD, Explanation, explain
+from serving.predictor.settings import Settings
+from serving.predictor.tally import Tally
+from serving.predictor.validate import Rows
+from serving.profile import Profile
+
+WARM_ROWS = 512
+SEED = 20140101
+
+
+class LoadedScorer(Protocol):
+    @property
+    def form(self) -> str: ...
+
+    @property
+    def reason(self) -> str: ...
+
+    def score(self, matrix: Matrix) -> npt.NDArray[np.float64]: ...
+
+
+class LoadedBundle(Protocol):
+    """What the predictor needs of ``serving.bundle.Bundle``."""
+
+    @property
+    def digest(self) -> str: ...
+
+    @property
+    def manifest(self) -> Mapping[str, Any]: ...
+
+    @property
+    def contract(self) -> Contract: ...
+
+    @property
+    def profile(self) -> Profile: ...
+
+    @property
+    def golden(self) -> Matrix: ...
+
+    @property
+    def scorer(self) -> LoadedScorer: ...
+
+
+class Served:
+    """One model, ready to answer; stateless but for the tally, so that threads may share it.
+
+    Attributes:
+        quick: whether single rows may be scored on the event loop: the model has a fast form.
+    """
+
+    def __init__(self, bundle: LoadedBundle, settings: Settings) -> None:
+        self.bundle = bundle
+        self.contract = bundle.contract
+        self.scorer = bundle.scorer
+        self.quick = bundle.scorer.form != "sklearn"
+        self.decoder = Decoder(bundle.contract, settings.max_rows)
+        self.checker = self.decoder.checker
+        self.encoder = Encoder(bundle.contract, settings.model_name, settings.version)
+        self.tally = Tally(bundle.contract, bundle.profile)
+        self.columns = frozenset(bundle.contract.names)
+        self._settings = settings
+
+    def score(self, matrix: Matrix) -> npt.NDArray[np.float64]:
+        """Scores of a coded matrix.
+
+        Raises:
+            Refusal: 400 where the model cannot take a row that the contract allows.
+        """
+        try:
+            return self.scorer.score(matrix)
+        except DataError as error:
+            raise bad_request(str(error)) from None
+
+    def warm(self) -> None:
+        """Score one row and a batch, and read one body of each kind, so that no request pays for compilation."""
+        golden = self.bundle.golden
+        if not len(golden):
+            return
+        rows = np.resize(golden, (WARM_ROWS, golden.shape[1]))
+        for matrix in (np.ascontiguousarray(golden[:1]), rows):
+            answer = self.encoder.answer(self.score(matrix), ())
+            self.encoder.v1(answer, "warm")
+        with contextlib.suppress(Refusal):  # a contract whose examples are refused is odd, but can be served
+            self.decoder.decode(self.sample_body(1))
+            self.decoder.decode_large(self.sample_body(WARM_ROWS))
+
+    def sample_body(self, rows: int) -> bytes:
+        """A V1 body of *rows* valid rows."""
+        row = {name: example(column) for name, column in self.contract.columns.items()}
+        return msgspec.json.encode({"instances": [row] * rows})
+
+    def answer(self, rows: Rows) -> Answer:
+        return self.encoder.answer(self.score(rows.matrix), rows.flags)
+
+    def explain(self, rows: Rows, request_id: str) -> bytes:
+        """The V1 answer to ``:explain``.
+
+        Raises:
+            Refusal: 400 for too many rows, 501 if the bundle has no rows to compare with.
+        """
+        background = self.bundle.golden
+        if not len(background):
+            raise not_implemented("explanations compare with the bundle's golden rows, and this bundle has none")
+        scores = self.score(rows.matrix)
+        answer = self.encoder.answer(scores, rows.flags)
+        explanations = [self._explanation(row, scores[i], background) for i, row in enumerate(rows.matrix)]
+        document = {
+            "explanations": explanations,
+            "predictions": answer.predictions,
+            "method": METHOD,
+            "model_name": self._settings.model_name,
+            "model_version": self._settings.version,
+            "request_id": request_id,
+        }
+        return msgspec.json.encode(document)
+
+    def _explanation(self, row: npt.NDArray[np.float64], score: Any, background: Matrix) -> dict[str, Any]:
+        """What one row's number is made of; of classes, the probability of the last of two or the likeliest of more."""
+        classes = self.contract.target.classes
+        index = None if not classes else 1 if len(classes) == 2 else int(np.argmax(score))
+
+        def of_interest(matrix: Matrix) -> npt.NDArray[np.float64]:
+            scores = self.score(matrix)
+            return scores if index is None else np.asarray(scores[:, index])
+
+        found: Explanation = explain(row, background, of_interest, SEED)
+        contributions = dict(zip(self.contract.names, found.contributions.tolist(), strict=True))
+        told: dict[str, Any] = {"score": found.score, "base": found.base, "contributions": contributions}
+        return told if index is None else {"class": classes[index], **told}
+
+
+def example(column: Any) -> Any:
+    """A value that *column* takes."""
+    if column.type == "category":
+        return column.values[0]
+    if column.type == "bool":
+        return False
+    if column.range is None:
+        return 1
+    low, high = column.range
+    value = 0.0 if low <= 0 <= high else (low + high) / 2
+    if column.type == "int":
+        whole = int(np.ceil(low))
+        return int(value) if low <= int(value) <= high else whole
+    return value

@@ -1,0 +1,114 @@
+"""What one predictor process is told: flags first, then ``SLIPWAY_*`` variables, then defaults."""
+
+import argparse
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from serving.contract import Frozen
+from serving.errors import ConfigError
+
+
+class Settings(Frozen):
+    """Where the model is, where it answers, and the bounds that keep memory and latency in hand.
+
+    Attributes:
+        trusted_key: PEM file, or directory of ``*.pem``, with the public keys whose bundles may be loaded.
+        inline_bytes: a body up to this size is decoded on the event loop; a larger one in a worker thread.
+        inline_rows: up to this many rows are scored on the event loop, if the model has a fast form.
+        workers: threads for large bodies; more than the cores of the pod only makes them wait for each other.
+        queue: requests that may wait for a worker; one more is answered 429.
+        buffered_bytes: sum of large request bodies held at one time; one more is answered 429.
+        body_timeout_s: how long a client may take to send its body.
+        drain_s: after SIGTERM, how long requests are still served while readiness says no, so that a gateway that
+            learns of it late loses nothing.
+        grace_s: after SIGTERM, when the process ends at the latest.
+        log_dir: directory or ``s3://bucket/prefix`` of the prediction log; empty: none.
+        log_s3: directory with the S3 secret of ``log_dir``, as ``serving.store.S3Settings.from_files`` reads it.
+        log_share: share of requests that are logged, 0..1.
+        log_without: columns that never enter the log.
+    """
+
+    model_name: str = Field(default="model", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
+    version: str = Field(default="0", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    revision: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,127}$")
+    bundle: Path = Path("/mnt/models")
+    trusted_key: Path | None = None
+    host: str = "0.0.0.0"  # noqa: S104  # a pod is reached from outside of it
+    http_port: int = Field(default=8080, ge=1, le=65535)
+    grpc_port: int = Field(default=8081, ge=1, le=65535)
+    enable_grpc: bool = True
+    max_body_bytes: int = Field(default=16 << 20, ge=65536)
+    max_rows: int = Field(default=50_000, ge=1)
+    max_explain_rows: int = Field(default=100, ge=1)
+    inline_bytes: int = Field(default=16 << 10, ge=0)
+    inline_rows: int = Field(default=32, ge=0)
+    workers: int = Field(default=2, ge=1, le=64)
+    queue: int = Field(default=32, ge=0)
+    buffered_bytes: int = Field(default=128 << 20, ge=1024)
+    body_timeout_s: float = Field(default=30.0, gt=0)
+    drain_s: float = Field(default=2.0, ge=0)
+    grace_s: float = Field(default=25.0, gt=0)
+    log_dir: str = ""
+    log_s3: Path | None = None
+    log_share: float = Field(default=1.0, ge=0, le=1)
+    log_without: tuple[str, ...] = ()
+    log_queue_rows: int = Field(default=100_000, ge=1)
+    log_part_bytes: int = Field(default=16 << 20, ge=1024)
+    log_part_s: float = Field(default=60.0, gt=0)
+    instance: str = ""
+
+
+_ALIASES = {
+    "model_name": ("--model_name", "--model-name"),
+    "bundle": ("--bundle", "--model_dir", "--model-dir"),
+    "version": ("--version", "--model_version"),
+}
+
+
+def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Settings:
+    """Settings of *argv* over *environment*; a flag wins over ``SLIPWAY_<FIELD>``.
+
+    Raises:
+        ConfigError: a value is outside of its bounds, or a flag is unknown.
+    """
+    given, unknown = _parser().parse_known_args(list(argv))
+    if unknown:
+        raise ConfigError(f"unknown arguments {unknown}; `python -m serving.predictor --help` lists the known ones")
+    values: dict[str, Any] = {}
+    for name in Settings.model_fields:
+        variable = environment.get(f"SLIPWAY_{name.upper()}")
+        flag = getattr(given, name)
+        if flag is not None:
+            values[name] = flag
+        elif variable is not None:
+            values[name] = variable
+    for name in ("log_without",):
+        if isinstance(values.get(name), str):
+            values[name] = tuple(part.strip() for part in values[name].split(",") if part.strip())
+    values.setdefault("instance", f"{socket.gethostname()}-{os.getpid()}")
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"predictor setting {field!r}: {first['msg']}, seen {first.get('input')!r}") from error
+    return settings.model_copy(update={"revision": settings.revision or settings.version})
+
+
+def from_process(argv: Sequence[str]) -> Settings:
+    return parse(argv, os.environ)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.predictor", description="Serve one bundle by KServe's protocols.", allow_abbrev=False
+    )
+    for name, field in Settings.model_fields.items():
+        flags = _ALIASES.get(name, (f"--{name}",))
+        parser.add_argument(*flags, dest=name, default=None, help=f"default: {field.default}")
+    return parser

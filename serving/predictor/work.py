@@ -1,0 +1,103 @@
+"""From a body to an answer: the plain functions both the event loop and the worker threads call, and those threads."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import msgspec
+
+from serving.predictor import protocol_v2
+from serving.predictor.encode import Answer
+from serving.predictor.errors import overloaded, too_large
+from serving.predictor.metrics import Metrics
+from serving.predictor.protocol_v2 import Infer, Wanted
+from serving.predictor.served import Served
+from serving.predictor.settings import Settings
+from serving.predictor.validate import Rows
+
+T = TypeVar("T")
+
+
+class Done(msgspec.Struct, frozen=True):
+    """A body to send, and what went into it.
+
+    Attributes:
+        json_length: bytes of JSON before raw tensors; None: all is JSON.
+        answer: None for an explanation, which is neither counted on the profile nor logged.
+    """
+
+    body: bytes
+    rows: Rows
+    answer: Answer | None
+    json_length: int | None = None
+
+
+def read_v1(served: Served, body: bytes, large: bool) -> Infer:
+    rows = served.decoder.decode_large(body) if large else served.decoder.decode(body)
+    return Infer(rows, Wanted())
+
+
+def read_v2(served: Served, body: bytes, json_length: int | None) -> Infer:
+    return protocol_v2.decode(served.checker, body, json_length, served.decoder.max_rows)
+
+
+def answer_v1(served: Served, infer: Infer, request_id: str) -> Done:
+    answer = served.answer(infer.rows)
+    return Done(served.encoder.v1(answer, request_id), infer.rows, answer)
+
+
+def answer_v2(served: Served, infer: Infer, request_id: str) -> Done:
+    answer = served.answer(infer.rows)
+    body, json_length = served.encoder.v2(answer, request_id, infer.wanted)
+    return Done(body, infer.rows, answer, json_length)
+
+
+def explain_v1(served: Served, body: bytes, request_id: str, max_rows: int) -> Done:
+    rows = served.decoder.decode(body)
+    if len(rows.matrix) > max_rows:
+        raise too_large(f"expected at most {max_rows} rows to explain in one request, got {len(rows.matrix)}")
+    return Done(served.explain(rows, request_id), rows, None)
+
+
+def count(served: Served, done: Done) -> None:
+    """Count inputs and predictions on the profile's bins."""
+    if done.answer is None:
+        return
+    matrix = done.rows.matrix
+    if len(matrix) == 1:
+        served.tally.add_row(matrix[0], done.answer.tracked[0])
+    else:
+        served.tally.add(matrix, done.answer.tracked)
+
+
+class Workers:
+    """A few threads with a bounded queue."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="predict")
+        self._threads = settings.workers
+        self._room = settings.workers + settings.queue
+        self._pending = 0
+        self._metrics = metrics
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """The result of *call* from a worker thread.
+
+        Raises:
+            Refusal: 429 if the queue is full.
+        """
+        if self._pending >= self._room:
+            raise overloaded(f"{self._room} large requests are already in hand; wait and send it again")
+        self._moved(1)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+        finally:
+            self._moved(-1)
+
+    def _moved(self, by: int) -> None:
+        self._pending += by
+        self._metrics.queued = max(0, self._pending - self._threads)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
