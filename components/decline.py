@@ -6,7 +6,7 @@ from components.step import step
 @step
 def decline(name: str, digest: str) -> str:
     from components.core.failing import told
-    from components.core.stages_release import decline as stage
+    from components.core.stage_release import decline as stage
 
     with told():
         return stage(name, digest)

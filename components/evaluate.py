@@ -17,7 +17,7 @@ def evaluate(
     evaluation: dsl.Output[dsl.Artifact],
 ) -> str:
     from components.core.failing import told
-    from components.core.stages_model import evaluate as stage
+    from components.core.stage_evaluate import evaluate as stage
 
     with told():
         return stage(slices, key, holdout.path, bundle.path, evaluation.path)

@@ -17,7 +17,7 @@ def gate(
     decision: dsl.Output[dsl.Artifact],
 ) -> str:
     from components.core.failing import told
-    from components.core.stages_release import gate as stage
+    from components.core.stage_gate import gate as stage
 
     with told():
         return stage(name, gates, slices, place, evaluation.path, holdout.path, decision.path)

@@ -18,7 +18,7 @@ def register(
     decision: dsl.Input[dsl.Artifact],
 ) -> int:
     from components.core.failing import told
-    from components.core.stages_release import register as stage
+    from components.core.stage_register import register as stage
 
     with told():
         return stage(name, run_id, place, approval, tracked, bundle.path, decision.path)

@@ -6,7 +6,7 @@ from components.step import step
 @step
 def release(name: str, place: str, rollout: str, version: int) -> str:
     from components.core.failing import told
-    from components.core.stages_release import release as stage
+    from components.core.stage_release import release as stage
 
     with told():
         return stage(name, place, rollout, version)

@@ -22,8 +22,8 @@ def track(
     report: dsl.Output[dsl.HTML],
 ) -> str:
     from components.core.failing import told
-    from components.core.stages_release import Evidence
-    from components.core.stages_release import track as stage
+    from components.core.stage_track import Evidence
+    from components.core.stage_track import track as stage
 
     evidence = Evidence(
         snapshot=snapshot.path,

@@ -8,6 +8,7 @@ HERE = Path(__file__).parent
 
 def graphs() -> dict[Any, Path]:
     """Pipeline function -> its committed package."""
+    from pipelines.score import score
     from pipelines.train import train
 
-    return {train: HERE / "train.yaml"}
+    return {train: HERE / "train.yaml", score: HERE / "score.yaml"}

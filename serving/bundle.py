@@ -25,6 +25,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from serving.archive import same_arrays
+from serving.bundle_files import CARD, CONTRACT, GOLDEN, MANIFEST, MODEL, PROFILE, SCORING, SIGNATURE
 from serving.contract import Contract, Matrix
 from serving.errors import DataError, GateRefusal, UsageError
 from serving.files import canonical_json, sha256_bytes, whole_directory, whole_file
@@ -39,10 +40,6 @@ if TYPE_CHECKING:
 
 BundleId = str  # sha256 hex of manifest.json
 FORMAT = 1
-MODEL, SCORING, CONTRACT, PROFILE, GOLDEN, CARD, MANIFEST, SIGNATURE = (
-    "model.skops", "scoring.npz", "contract.json", "profile.json", "golden.json", "card.md", "manifest.json",
-    "manifest.sig",
-)  # fmt: skip
 REQUIRED = frozenset({MODEL, CONTRACT, PROFILE, GOLDEN, CARD})
 LIBRARIES = ("numba", "numpy", "scikit-learn", "scipy", "skops")
 # scikit-learn's sums go through BLAS, which another processor may add up in another order.

@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from components.core.keys import trusted_keys
 from components.core.place import Place, s3_settings
-from serving.bundle import MANIFEST, Bundle, open_bundle
+from serving.bundle_files import MANIFEST
 from serving.files import sha256_file
 from serving.ledger import open_ledger
 from serving.ledger_values import Version
-from serving.store import open_store
+
+if TYPE_CHECKING:
+    from serving.bundle import Bundle
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,7 @@ class Champion:
     """The production version and its checked bundle."""
 
     version: int
-    bundle: Bundle
+    bundle: "Bundle"
 
 
 def find(name: str, place: Place) -> Champion | None:
@@ -26,12 +29,16 @@ def find(name: str, place: Place) -> Champion | None:
     slot = ledger.slot(name, "production")
     if slot.version is None:
         return None
+    from serving.bundle import open_bundle  # brings numba, which a first run need not wait for
+
     version = ledger.version(name, slot.version)
     return Champion(version.version, open_bundle(local_bundle(version, place), trusted_keys(place.key)))
 
 
 def local_bundle(version: Version, place: Place) -> Path:
     """The bundle of *version* as a directory of this machine, fetched once."""
+    from serving.store import open_store  # as above: only where there is a champion
+
     path = place.root / "bundles" / version.digest
     if not (path / MANIFEST).exists() or sha256_file(path / MANIFEST) != version.digest:
         store = open_store(place.store, s3_settings(place))

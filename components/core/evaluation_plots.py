@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from components.core import metrics, plots
 from components.core.evaluation import Evaluation
-from components.core.tuning import Tuning
+from components.core.tuning_values import Tuning
 
 LEADING = {"regression": "rmse", "classification": "log_loss"}
 

@@ -12,7 +12,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 from serving.errors import ConfigError
 
@@ -85,6 +84,8 @@ def bias(target: Values, prediction: Values) -> float:
 
 def auc(positive: npt.NDArray[np.bool_], score: Values) -> float:
     """Chance that a positive row scores above a negative one, ties counting half (Mann and Whitney 1947)."""
+    from scipy.stats import rankdata  # only this metric needs it, and its import is slow
+
     n_positive = int(positive.sum())
     n_negative = len(positive) - n_positive
     if not n_positive or not n_negative:

@@ -15,8 +15,8 @@ from components.core.provenance import CodeVersion, Environment, environment
 from components.core.quarantine_report import Report as ValidationReport
 from components.core.report_pages import run_page
 from components.core.snapshots import Snapshot, open_snapshot
-from components.core.tuning import Tuning
-from serving.bundle import MANIFEST
+from components.core.tuning_values import Tuning
+from serving.bundle_files import MANIFEST
 from serving.files import read_json, sha256_file, write_text
 
 LIBRARIES = (

@@ -10,15 +10,13 @@ from components.core.place import Place, s3_settings
 from components.core.quarantine_report import report_html
 from components.core.split import SplitPolicy
 from components.core.split import split as split_rows
-from components.core.telling import tell
+from components.core.telling import SHORT, tell
 from components.core.validation import require
 from components.core.validation import validate as validate_rows
 from serving.contract import Contract
 from serving.durations import parse
 from serving.errors import ConfigError
 from serving.files import canonical_json, sha256_bytes, whole_directory, write_text
-
-SHORT = 6  # characters of a digest that people read
 
 
 def ingest(source: str, contract: str, as_of: str, window: str, place: str, snapshot: str) -> str:

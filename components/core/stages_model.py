@@ -9,22 +9,19 @@ from typing import Any
 import numpy as np
 
 from components.core import snapshots
-from components.core.evaluation import Evaluation
 from components.core.evaluation import evaluate as judge_predictions
 from components.core.features import FeatureSpec
-from components.core.keys import signing_key, trusted_keys
-from components.core.metrics import get as metric
+from components.core.keys import signing_key
 from components.core.model_card import card
 from components.core.profiles import profile
-from components.core.stages_data import SHORT
-from components.core.telling import tell
+from components.core.telling import SHORT, tell
 from components.core.training import ModelSpec, matrix_and_target, predict
 from components.core.training import fit as fit_pipeline
 from components.core.tuning import Search
 from components.core.tuning import tune as search_parameters
-from serving.bundle import open_bundle, write_bundle
+from serving.bundle import write_bundle
 from serving.contract import Contract, Matrix
-from serving.files import canonical_json, sha256_bytes, whole_directory, write_json, write_text
+from serving.files import canonical_json, sha256_bytes, whole_directory, write_text
 
 GOLDEN_ROWS = 200
 
@@ -84,33 +81,7 @@ def train(recipe: Recipe, key: str, train: str, holdout: str, bundle: str) -> st
     return digest
 
 
-def evaluate(slices: str, key: str, holdout: str, bundle: str, evaluation: str) -> str:
-    """Score the holdout rows with the bundle's own scorer; returns a digest of the evaluation."""
-    opened = open_bundle(Path(bundle), trusted_keys(key))
-    result = score_rows(opened, Path(holdout), tuple(json.loads(slices)))
-    with whole_directory(Path(evaluation)) as folder:
-        write_json(folder / "evaluation.json", result.model_dump(mode="json"))
-    tell(f"{result.sentence}{_worst_slice(result)}")
-    return sha256_bytes(canonical_json(result.model_dump(mode="json")))
-
-
-def score_rows(bundle: Any, holdout: Path, slices: tuple[str, ...]) -> Evaluation:
-    """The evaluation of an opened *bundle* on the rows of a snapshot; champion and candidate meet here."""
-    matrix, target = matrix_and_target(snapshots.read(holdout), bundle.contract)
-    return judge_predictions(bundle.scorer.score(matrix), target, matrix, bundle.contract, slices)
-
-
 def golden_rows(matrix: Matrix) -> Matrix:
     """At most 200 rows, evenly spaced: what a server must answer exactly before it is trusted."""
     chosen = np.unique(np.linspace(0, len(matrix) - 1, min(GOLDEN_ROWS, len(matrix))).round().astype(np.intp))
     return np.ascontiguousarray(matrix[chosen])
-
-
-def _worst_slice(evaluation: Evaluation) -> str:
-    """The slice of at least 30 rows where the leading metric is worst, as a phrase."""
-    leading = metric("rmse" if evaluation.task == "regression" else "log_loss")
-    known = [part for part in evaluation.slices if part.rows >= 30 and leading.name in part.metrics]
-    if not known:
-        return ""
-    worst = max(known, key=lambda part: leading.loss(part.metrics[leading.name]))
-    return f"  worst slice {worst.column} {worst.value}: {leading.show(worst.metrics[leading.name], evaluation.unit)}"

@@ -5,7 +5,6 @@ the values before it, so a seeded search gives the same trials every time. The o
 cuts the row of trials at a place that depends on the machine; the result says so.
 """
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -23,10 +22,10 @@ from components.core.families import ModelSpec, build_estimator, check_names
 from components.core.features import FeatureSpec
 from components.core.metrics import Metric
 from components.core.training import Vector, fit, matrix_and_target, predict
+from components.core.tuning_values import Trial, Tuning
 from serving.contract import Contract, Frozen, Matrix
 from serving.durations import Duration, parse
 from serving.errors import ConfigError, PlaceError
-from serving.files import canonical_json
 
 if TYPE_CHECKING:
     import polars as pl
@@ -59,56 +58,6 @@ class Search(Frozen):
         if self.metric is not None:
             metrics.get(self.metric, where="search.metric")
         return self
-
-
-class Trial(Frozen):
-    """One set of parameters and the metric it reached; None, with the reason, when it could not be fitted."""
-
-    number: int
-    params: dict[str, Any]
-    value: float | None
-    failure: str = ""
-    seconds: float = 0.0
-
-
-class Tuning(Frozen):
-    """The outcome of a search.
-
-    Attributes:
-        baseline_score: of the project's own parameters; the best is never worse.
-        validation: which rows the metric was measured on.
-        timed_out: the time limit ended the search, so that another run may hold more or fewer trials.
-    """
-
-    trials: tuple[Trial, ...] = ()
-    best_params: dict[str, Any] = Field(default_factory=dict)
-    best_score: float | None = None
-    baseline_score: float | None = None
-    metric: str = ""
-    direction: str = ""
-    unit: str = ""
-    validation: str = ""
-    timed_out: bool = False
-
-    @property
-    def skipped(self) -> bool:
-        return not self.trials
-
-    @property
-    def digest(self) -> str:
-        """sha256 of everything but the seconds."""
-        value = self.model_dump(mode="json", exclude={"trials": {"__all__": {"seconds"}}})
-        return hashlib.sha256(canonical_json(value)).hexdigest()
-
-    @property
-    def sentence(self) -> str:
-        """``16 trials, best RMSE 41,870 EUR (default 44,912 EUR)``."""
-        if self.best_score is None or self.baseline_score is None:
-            return "skipped: the search space is empty"
-        metric = metrics.get(self.metric)
-        best, default = (metric.show(score, self.unit) for score in (self.best_score, self.baseline_score))
-        limit = ", ended by the time limit" if self.timed_out else ""
-        return f"{len(self.trials)} trials{limit}, best {metric.label} {best} (default {default})"
 
 
 def check_search(search: Search, model: ModelSpec, contract: Contract) -> None:

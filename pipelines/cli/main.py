@@ -15,6 +15,7 @@ VERBS = {
     "compile": "pipelines.cli.compile:compile_",
     "serve": "pipelines.cli.serve:serve",
     "predict": "pipelines.cli.predict:predict",
+    "score": "pipelines.cli.score:score",
     "models": "pipelines.cli.models:models",
     "rollout": "pipelines.cli.rollout:rollout",
     "watch": "pipelines.cli.watch:watch",

@@ -1,0 +1,22 @@
+"""The last stage: an approved version to traffic, or a refused candidate to its record."""
+
+from components.core.place import Place
+from components.core.telling import SHORT, tell
+from serving.ledger import open_ledger
+from serving.release import release_version
+from serving.rollout.plan import RolloutPlan
+
+
+def release(name: str, place: str, rollout: str, version: int) -> str:
+    """Hand the version to traffic; returns ``released``, or ``waiting`` when a person has to approve it first."""
+    where = Place.model_validate_json(place)
+    plan = RolloutPlan.model_validate_json(rollout)
+    outcome = release_version(open_ledger(where.ledger), where.serving, name, version, plan, where.actor)
+    tell(outcome.sentence)
+    return outcome.state
+
+
+def decline(name: str, digest: str) -> str:
+    """Say that nothing changes; the refused candidate stays in its run's record."""
+    tell(f"{name} stays as it is; the refused candidate {digest[:SHORT]} is kept with its run")
+    return "refused"

@@ -1,0 +1,23 @@
+"""Plan scores: which version, which partitions of a table, and in how many shares."""
+
+from kfp import dsl
+
+from components.step import step
+
+
+@step
+def plan_scores(
+    name: str,
+    version: int,
+    source: str,
+    output: str,
+    keep: str,
+    shares: int,
+    place: str,
+    plan: dsl.Output[dsl.Artifact],
+) -> list[str]:
+    from components.core.failing import told
+    from components.core.stages_score import plan as stage
+
+    with told():
+        return stage(name, version, source, output, keep, shares, place, plan.path)

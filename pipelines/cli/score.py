@@ -1,0 +1,62 @@
+"""``slipway score``: a table of any size to predictions, file to file."""
+
+import os
+import time
+from pathlib import Path
+
+import click
+
+from pipelines.cli.console import console_of, json_option, place_of, project_option
+
+MOST_WORKERS = 8
+
+
+@click.command()
+@click.argument("source", metavar="INPUT")
+@click.argument("output", metavar="OUTPUT")
+@click.option("--version", type=click.IntRange(1), help="Score with this version instead of the one that serves.")
+@click.option("--keep", metavar="COLUMNS", help="Input columns to keep beside the predictions, with commas between.")
+@project_option
+@json_option
+@click.pass_context
+def score(
+    ctx: click.Context, source: str, output: str, version: int | None, keep: str | None, project_path: Path
+) -> None:
+    """Score INPUT, a CSV or parquet file or a directory of them, to parquet files in OUTPUT.
+
+    Both may be s3:// addresses. Every row gets what the endpoint would answer; rows that break the contract have no
+    prediction and stand with their reasons in OUTPUT/_refused. The same command again goes on where it was stopped.
+    """
+    from components.core.scoring_manifest import PartitionManifest
+    from components.core.stages_score import SERVING, make_plan, score_all
+    from pipelines import project as projects
+
+    console, place = console_of(ctx), place_of(ctx)
+    started = last = time.monotonic()
+    columns = None if keep is None else tuple(word.strip() for word in keep.split(",") if word.strip())
+    plan = make_plan(projects.load(project_path).name, version or SERVING, source, output, columns, place)
+
+    def show(part: PartitionManifest, fresh: bool) -> None:
+        nonlocal last
+        now = time.monotonic()
+        refused = f", {part.refused:,} refused" if part.refused else ""
+        text = f"{part.asked.input.name}  {part.rows:,} rows{refused}" + ("" if fresh else " (done before)")
+        console.line(
+            "scored", text, seconds=now - last, partition=part.asked.input.name, rows=part.rows, refused=part.refused,
+            fresh=fresh,
+        )  # fmt: skip
+        last = now
+
+    whole = score_all(plan, place, min(os.cpu_count() or 1, MOST_WORKERS), show)
+    console.line(
+        "predictions",
+        f"{whole.sentence}: {output}",
+        seconds=time.monotonic() - started,
+        output=output,
+        model=whole.model,
+        version=whole.version,
+        bundle=whole.bundle,
+        rows=whole.rows,
+        scored=whole.scored,
+        refused=whole.refused,
+    )

@@ -1,0 +1,41 @@
+"""The scoring pipeline: a table's partitions to predictions, as many shares side by side as the cluster gives.
+
+No step comes from a cache: which partitions are done is known by their manifests beside the predictions, and those are
+looked at whenever a run asks.
+"""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from components.collect_scores import collect_scores
+from components.plan_scores import plan_scores
+from components.score import score as score_share
+
+
+class Outputs(NamedTuple):
+    digest: str
+    manifest: dsl.Artifact
+
+
+@dsl.pipeline(name="score", description="From a table's partitions to predictions of one registered version")
+def score(
+    name: str,
+    source: str,
+    output: str,
+    place: str,
+    version: int = 0,
+    keep: str = "",
+    shares: int = 8,
+    workers: int = 2,
+) -> Outputs:
+    planned = plan_scores(
+        name=name, version=version, source=source, output=output, keep=keep, shares=shares, place=place
+    )
+    planned.set_caching_options(False)  # the files, and what serves, may have changed
+    with dsl.ParallelFor(planned.outputs["Output"]) as share:
+        scored = score_share(share=share, place=place, workers=workers, plan=planned.outputs["plan"])
+        scored.set_caching_options(False)
+    collected = collect_scores(results=dsl.Collected(scored.output), place=place, plan=planned.outputs["plan"])
+    collected.set_caching_options(False)
+    return Outputs(digest=collected.outputs["Output"], manifest=collected.outputs["manifest"])

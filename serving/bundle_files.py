@@ -1,0 +1,10 @@
+"""The names of a bundle's files, for those who move or read one without opening it."""
+
+MODEL = "model.skops"
+SCORING = "scoring.npz"
+CONTRACT = "contract.json"
+PROFILE = "profile.json"
+GOLDEN = "golden.json"
+CARD = "card.md"
+MANIFEST = "manifest.json"
+SIGNATURE = "manifest.sig"
