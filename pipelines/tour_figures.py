@@ -33,6 +33,8 @@ def page_of(place: Place, story: Story, played: Played, *, address: str, kept: b
         runs=[_run(run, place.root) for run in played.runs],
         error=_error(played),
         canary=_canary(played, story.began),
+        candidate=_names(played)[0],
+        stable=_names(played)[1],
         requests=dict(sorted(Counter(f"version {r.version}" for r in replies if r.status == 200).items())),
         lost=lost,
         latency_ms={
@@ -102,6 +104,14 @@ def _canary(played: Played, began: datetime) -> list[CanaryStep]:
         return []
     start = began.replace(tzinfo=UTC).timestamp()
     return [canary_step(status, at - start) for at, status in played.canary.steps]
+
+
+def _names(played: Played) -> tuple[str, str]:
+    """What the candidate and the version before are called."""
+    if played.canary is None or not played.canary.steps:
+        return "candidate", "stable"
+    status = played.canary.steps[-1][1]
+    return status.candidate, status.stable
 
 
 def _addresses(address: str, kept: bool) -> list[tuple[str, str]]:

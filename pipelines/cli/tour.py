@@ -27,6 +27,7 @@ def tour(ctx: click.Context, project_path: Path, world: str, port: int, keep: bo
     What the last tour left is put aside in `earlier/` below the home; what its runs computed is used again.
     """
     from pipelines import project as projects
+    from pipelines.settings import DEFAULT_HOME
     from pipelines.tour import Story, Tour, serving
     from pipelines.tour_home import finish, prepare
 
@@ -42,11 +43,12 @@ def tour(ctx: click.Context, project_path: Path, world: str, port: int, keep: bo
     minutes, seconds = divmod(int(story.happenings[-1].at), 60)
     console.line("", "")
     console.line("report", str(page))
-    console.line("experiments", f"slipway --home {place.home} ui   (MLflow, on http://127.0.0.1:5000)")
+    own = "slipway" if place.root == Path(DEFAULT_HOME).absolute() else f"slipway --home {place.home}"
+    console.line("experiments", f"{own} ui   (MLflow, on http://127.0.0.1:5000)")
     if keep:
-        console.line("endpoint", f"{address}/v1/models/{project.name}:predict; slipway serve stop ends it")
+        console.line("endpoint", f"{address}/v1/models/{project.name}:predict; {own} serve stop ends it")
     else:
         console.line("try", "make run KEEP=1                    leave the endpoint running")
-    console.line("try" if keep else "", f"slipway models history {project.name}   who decided what, and why")
-    console.line("", "slipway rollout explain            the evidence behind the canary")
+    console.line("try" if keep else "", f"{own} models history {project.name}   who decided what, and why")
+    console.line("", f"{own} rollout explain            the evidence behind the canary")
     console.line("", f"the tour took {minutes} min {seconds} s")
