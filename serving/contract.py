@@ -34,7 +34,7 @@ class Column(Frozen):
         range: inclusive bounds in ``unit``; both batch rows and requests are held to it.
         values: the categories in their fixed order, which is also the order of their codes.
         out_of_range: what a request's value outside of ``range`` meets: a 400, the nearest bound, or a flag in the
-            answer and the log. Batch rows outside are always quarantined.
+            answer and the log. Rows outside never train a model: they are always quarantined.
         unknown: what a category outside of ``values`` meets in a request: a 400, or a flag.
     """
 

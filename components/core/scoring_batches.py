@@ -28,7 +28,7 @@ from serving.contract import Contract
 from serving.errors import DataError, UsageError
 from serving.store import S3Settings
 
-CHUNK_ROWS = 131_072  # also a row group of the results
+CHUNK_ROWS = 65_536  # also a row group of the results; larger ones leave the cache of the processor
 AHEAD = 2  # chunks that wait, beyond those being scored
 PREDICTION, VERSION, PROBABILITY = "prediction", "model_version", "probability_"
 ROW, REASONS = "row", "reasons"

@@ -8,11 +8,10 @@ from collections.abc import Iterable, Mapping
 
 from components.core.scoring_inputs import Partition
 from components.core.telling import SHORT
-from serving.contract import Contract, Frozen
+from serving.contract import Frozen
 from serving.errors import DataError
 
 FORMAT = 1
-
 FEW = 3  # reasons a sentence names
 
 
@@ -128,8 +127,8 @@ def added(parts: Iterable[tuple[Count, ...]]) -> tuple[Count, ...]:
     return counted(total)
 
 
-def require(manifest: Manifest, contract: Contract) -> None:
-    """Say whether the predictions are what they were meant to be.
+def require(manifest: Manifest, refuse_above: float) -> None:
+    """Say whether the predictions are what they were meant to be; *refuse_above* is the contract's.
 
     Raises:
         DataError: there were no rows, or more were refused than the contract tolerates; the files stay.
@@ -137,8 +136,8 @@ def require(manifest: Manifest, contract: Contract) -> None:
     if not manifest.rows:
         raise DataError("the table to score is empty: expected at least one row, got none; check the export")
     share = manifest.refused / manifest.rows
-    if share > contract.refuse_above:
+    if share > refuse_above:
         raise DataError(
             f"{manifest.sentence}: {share:.1%} of the rows have no prediction, more than contract.refuse_above allows "
-            f"({contract.refuse_above:.1%}); see the refused rows and correct the export"
+            f"({refuse_above:.1%}); see the refused rows and correct the export"
         )

@@ -24,7 +24,13 @@ SERVING = 0  # stands for the version that serves
 
 
 class Plan(Frozen):
-    """What is scored with which version; ``source`` and ``output`` are URIs, ``keep`` as in ``Job``."""
+    """What is scored with which version.
+
+    Attributes:
+        source, output: URIs.
+        keep: as in ``Job``.
+        refuse_above: of the version's contract.
+    """
 
     model: str
     version: int
@@ -32,6 +38,7 @@ class Plan(Frozen):
     source: str
     output: str
     keep: tuple[str, ...] | None
+    refuse_above: float
     partitions: tuple[Partition, ...]
 
 
@@ -52,6 +59,7 @@ def make_plan(name: str, version: int, source: str, output: str, keep: tuple[str
         source=source,
         output=output,
         keep=keep,
+        refuse_above=chosen.bundle.contract.refuse_above,
         partitions=found,
     )
 
@@ -81,7 +89,7 @@ def score_all(
             done.append(manifest)
         whole = Manifest.of(done)
         job.output.write(MANIFEST, whole)
-    require(whole, job.bundle.contract)
+    require(whole, plan.refuse_above)
     return whole
 
 
@@ -126,8 +134,8 @@ def collect(results: Sequence[str], place: str, plan: str, manifest: str) -> str
         DataError: a partition is missing, or too many rows were refused.
     """
     made = Plan.model_validate_json(Path(plan).read_text(encoding="utf-8"))
-    job = _job(made, Place.model_validate_json(place), workers=1)
-    found = [(partition, job.output.read_manifest(partition.name)) for partition in made.partitions]
+    output = open_output(made.output, made.source, s3_settings(Place.model_validate_json(place)))
+    found = [(partition, output.read_manifest(partition.name)) for partition in made.partitions]
     parts = [part for partition, part in found if part is not None and _answers(part, partition, made)]
     if len(parts) < len(made.partitions):
         raise DataError(
@@ -135,10 +143,10 @@ def collect(results: Sequence[str], place: str, plan: str, manifest: str) -> str
             f"plan, though {len(results)} shares ended; run the same command again"
         )
     whole = Manifest.of(parts)
-    data = job.output.write(MANIFEST, whole)
+    data = output.write(MANIFEST, whole)
     write_bytes(Path(manifest), data)
     tell(whole.sentence)
-    require(whole, job.bundle.contract)
+    require(whole, made.refuse_above)
     return sha256_bytes(data)
 
 

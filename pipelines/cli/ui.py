@@ -14,7 +14,11 @@ from serving.errors import InfrastructureError
 @click.pass_context
 def ui(ctx: click.Context, port: int) -> None:
     """Show runs, plots and versions in MLflow on 127.0.0.1 until interrupted."""
+    from components.core.tracking import mirror
+    from serving.ledger import open_ledger
+
     place = place_of(ctx)
+    mirror(open_ledger(place.ledger), place.tracking)  # so that versions and aliases are as the ledger has them
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", place.tracking, "--port", str(port)]
     command += ["--host", "127.0.0.1", "--workers", "1"]
     console_of(ctx).line("mlflow", f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
