@@ -69,4 +69,4 @@ clean: ## Remove the virtual environment and caches; .slipway (your models and d
 	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-include cluster.mk
+include bench.mk rollout.mk cluster.mk

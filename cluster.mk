@@ -70,10 +70,6 @@ deploy: $(READY) ## Apply controllers, base and overlay in order, and wait for e
 status: ## What runs on the cluster, what does not, and what it asks for
 	@manifests/status.sh
 
-.PHONY: submit
-submit: $(READY) ## Submit the project's pipeline to Kubeflow Pipelines and follow it (PROJECT=FILE)
-	@SLIPWAY_IMAGE="$(call image,pipeline)" $(BIN)/slipway submit --project '$(PROJECT)' $(ARGS)
-
 .PHONY: test-cluster
 test-cluster: $(READY) ## The tests that need the cluster
 	@$(BIN)/pytest -m cluster --timeout 1800 $(ARGS)

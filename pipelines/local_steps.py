@@ -19,6 +19,7 @@ from kfp.local.status import Status
 
 from pipelines import kfp_shim, step_log
 from pipelines.step_cache import Content, Entry, StepCache, key_of, read_content, unchanged
+from serving.errors import SlipwayError
 
 Emit = Callable[..., None]
 _GROUP = re.compile(r"(condition|condition-branches|exit-handler)-\d+$")
@@ -66,7 +67,7 @@ class LocalSteps:
         try:
             outputs, state, summary = self._outcome(task, task_name=task_name, **given)
         except Exception as error:  # noqa: BLE001 - whatever stops a step is a failure of that step, told in its event
-            fault = error if isinstance(error, StepError) else StepError(_sentence(error))
+            fault = error if isinstance(error, StepError) else StepError(_sentence(error), _exit_code(error))
             self.fault = self.fault or StepError(f"{task}: {fault} (log: {self._log(task)})", fault.exit_code)
             self.emit(task=task, state="FAILED", seconds=time.monotonic() - started, message=str(fault))
             return {}, Status.FAILURE
@@ -258,7 +259,13 @@ def _delay(policy: Any, number: int) -> float:
     return float(min(policy.backoff_duration.seconds * factor**number, most))
 
 
+def _exit_code(error: Exception) -> int:
+    return error.exit_code if isinstance(error, SlipwayError) else 1
+
+
 def _sentence(error: Exception) -> str:
+    if isinstance(error, SlipwayError):
+        return str(error)
     if isinstance(error, OSError) and error.errno == errno.E2BIG:
         return "its parameters are larger than one command line may be (about 128 KiB); pass a file as an artifact"
     return f"{type(error).__name__}: {error}"

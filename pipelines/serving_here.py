@@ -12,13 +12,14 @@ from pipelines.project import Project
 from serving.files import write_bytes
 from serving.ledger import open_ledger
 from serving.local import client
-from serving.local.control import Control
+from serving.local.control import Control, serve_and_decide
+from serving.local.extras import LogExtras
 from serving.local.servers import local_bundle, predictor_command
 from serving.local.state import WantedRevision
 from serving.local.supervisor import ServeOptions
-from serving.local.supervisor import serve as supervise
 from serving.release import service_directory
 from serving.rollout.backends.envoy import EnvoyBackend
+from serving.rollout.notices import Notices
 from serving.store import open_store
 
 
@@ -34,17 +35,16 @@ def serve_until(project: Project, place: Place, port: int, stop: threading.Event
     key = directory / "trusted.pub"
     write_bytes(key, trusted_keys(place.key)[0].pem)
     options = ServeOptions(command=predictor_command(key), port=port, fetch=lambda wanted: fetched(wanted, place))
-    slow = project.rollout.gates.slow
-    backend = EnvoyBackend(directory, slow_ms=None if slow is None else slow.slo * 1_000)
-    control = Control(directory, project.name, open_ledger(place.ledger), backend)
-    ended = threading.Event()
-    loop = threading.Thread(target=control.run, args=(ended,), name="controller")
-    loop.start()
-    try:
-        supervise(directory, options, stop)
-    finally:
-        ended.set()
-        loop.join()
+    gates = project.rollout.gates
+    extras = LogExtras(
+        directory, options.fetch, label_delay=gates.quality.label_delay if gates.quality is not None else 0.0
+    )
+    backend = EnvoyBackend(
+        directory, slow_ms=None if gates.slow is None else gates.slow.slo * 1_000, extras=extras.read
+    )
+    notify = Notices(directory / "notices.jsonl", place.rollout_webhook)
+    control = Control(directory, project.name, open_ledger(place.ledger), backend, notify=notify)
+    serve_and_decide(control, options, stop)
 
 
 def fetched(wanted: WantedRevision, place: Place) -> Path:

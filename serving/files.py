@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -100,11 +101,18 @@ def _told(path: Path) -> Iterator[None]:
     """Turn the two failures a person can mend into a sentence."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else _rust_errno(error)
+        if number in (errno.ENOSPC, errno.EDQUOT):
             raise PlaceError(
                 f"cannot write {path}: the disk is full; free some space and run the same command again"
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        if number in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise PlaceError(f"cannot write {path}: permission denied; choose another place with --home") from error
         raise
+
+
+def _rust_errno(error: Exception) -> int | None:
+    """The system's number in the text of an error of a library written in Rust, such as polars."""
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None

@@ -20,7 +20,7 @@ from serving.rollout.backends.envoy import EnvoyBackend
 from serving.rollout.backends.protocol import WEIGHT_SUM, Revision, Split
 from serving.rollout.plan import RolloutPlan
 from serving.rollout.sqlite import SqliteDesk
-from serving.rollout.state import Request
+from serving.rollout.state import Request, RolloutState
 from serving.rollout.waiting import waiting_requests
 
 State = Literal["released", "waiting"]
@@ -59,6 +59,13 @@ def release_version(
         ledger.promote(model, version, actor, "first version")
         followed = await_traffic(ledger, serving, model)
         return Release("released", f"{model} {version} takes 100 %" + ("" if followed else " when slipway serve runs"))
+    canary = ledger.slot(model, "canary")
+    if canary.version not in (None, version) and not rollout_live(directory):
+        return Release(
+            "waiting",
+            f"{model} {canary.version} has {canary.percent:g} % by hand: slipway rollout set 0 ends that, "
+            f"then slipway rollout start {version}",
+        )
     request = Request(
         plan=plan.model_copy(update={"service": model}),
         candidate=revision_of(found),
@@ -153,16 +160,21 @@ def await_traffic(ledger: Ledger, serving: str, model: str, timeout_s: float = F
 
 def refuse_during_rollout(directory: Path) -> None:
     """Raise ``ConflictError`` while a rollout decides about this service's traffic."""
-    path = rollout_file(directory)
-    if not path.exists():
-        return
-    with SqliteDesk(path) as desk:
-        stored = desk.load()
-    if stored is not None and not stored.state.terminal:
+    if (state := rollout_live(directory)) is not None:
         raise ConflictError(
-            f"rollout {stored.state.id} of {stored.state.candidate.name} is live ({stored.state.phase.value}); "
+            f"rollout {state.id} of {state.candidate.name} is live ({state.phase.value}); "
             "use slipway rollout promote, pause or abort"
         )
+
+
+def rollout_live(directory: Path) -> RolloutState | None:
+    """The rollout that decides about this service's traffic now."""
+    path = rollout_file(directory)
+    if not path.exists():
+        return None
+    with SqliteDesk(path) as desk:
+        stored = desk.load()
+    return None if stored is None or stored.state.terminal else stored.state
 
 
 def rollout_file(directory: Path) -> Path:

@@ -154,7 +154,7 @@ def test_what_only_the_prediction_log_knows_is_added(tmp_path: Path) -> None:
     where.access_log.write_text('{"r":"split|e1","c":"housing-1","s":200,"f":"-","d":30}\n' * 3)
     extra = ArmCounts(errors=1, bins={"low": 3}, labelled=2, mistakes=1, mirrored_differences=2)
     backend = EnvoyBackend(tmp_path, slow_ms=20, extras=lambda: {"e1": {"housing-1": extra}})
-    assert backend.counters().epochs == {"e1": {"housing-1": replace(extra, requests=3, slow=3)}}
+    assert backend.counters().epochs == {"e1": {"housing-1": replace(extra, requests=3, slow=3, mirrored=2)}}
 
 
 def test_the_observed_split_is_the_one_that_was_asked_for(shared: Service) -> None:

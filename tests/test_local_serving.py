@@ -216,13 +216,15 @@ def line(**changes: object) -> bytes:
 @pytest.mark.parametrize(
     ("entry", "counted"),
     [
-        pytest.param(line(), Entry("e1", "a", False, 3, copy=False), id="an-answer"),
-        pytest.param(line(s=500), Entry("e1", "a", True, 3, copy=False), id="a-broken-model"),
-        pytest.param(line(s=400), Entry("e1", "a", False, 3, copy=False), id="a-caller's-mistake-is-not-the-arm's"),
-        pytest.param(line(s=504, f="UT", d=60000), Entry("e1", "a", True, 60000, copy=False), id="a-timeout"),
-        pytest.param(line(s=200, f="UC"), Entry("e1", "a", True, 3, copy=False), id="an-answer-cut-short"),
-        pytest.param(line(s=0, f="DC"), Entry("e1", "a", False, 3, copy=False), id="a-caller-who-left"),
-        pytest.param(line(r="mirror", e="e1"), Entry("e1", "a", False, 3, copy=True), id="a-mirrored-copy"),
+        pytest.param(line(), Entry("e1", "a", False, False, 3, copy=False), id="an-answer"),
+        pytest.param(line(s=500), Entry("e1", "a", True, False, 3, copy=False), id="a-broken-model"),
+        pytest.param(
+            line(s=400), Entry("e1", "a", False, True, 3, copy=False), id="a-caller's-mistake-is-not-the-arm's"
+        ),
+        pytest.param(line(s=504, f="UT", d=60000), Entry("e1", "a", True, False, 60000, copy=False), id="a-timeout"),
+        pytest.param(line(s=200, f="UC"), Entry("e1", "a", True, False, 3, copy=False), id="an-answer-cut-short"),
+        pytest.param(line(s=0, f="DC"), Entry("e1", "a", False, False, 3, copy=False), id="a-caller-who-left"),
+        pytest.param(line(r="mirror", e="e1"), Entry("e1", "a", False, False, 3, copy=True), id="a-mirrored-copy"),
         pytest.param(line(r="other"), None, id="health-and-metadata-are-not-counted"),
         pytest.param(line(r="arm"), None, id="header-chosen-arms-are-not-counted"),
         pytest.param(line(r=None, c=None, s=400), None, id="a-request-without-a-route"),

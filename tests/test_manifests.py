@@ -236,7 +236,7 @@ def test_every_target_of_the_cluster_explains_itself_and_the_scripts_find_what_t
     targets = set(re.findall(r"^([a-z-]+):.*## \S", (ROOT / "cluster.mk").read_text(), re.MULTILINE))
     script = (MANIFESTS / "deploy.sh").read_text()
 
-    assert {"upstream", "kind-up", "images", "deploy", "status", "submit", "test-cluster", "kind-down"} <= targets
+    assert {"upstream", "kind-up", "images", "deploy", "status", "test-cluster", "kind-down"} <= targets
     for directory in re.findall(r"^(?:with \w+ && )?apply \S+ ([a-z/-]+)$", script, re.MULTILINE):
         assert (MANIFESTS / directory / "kustomization.yaml").is_file(), directory
 

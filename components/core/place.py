@@ -22,6 +22,7 @@ class Place(Frozen):
         serving: what moves traffic; ``file://`` names the directory that ``slipway serve`` watches.
         key: signing key; a directory gets a development pair on first use.
         s3_secrets: directory with the files ``endpoint``, ``access_key``, ``secret_key`` and so on, for ``s3://`` URIs.
+        rollout_webhook: http(s) address that is told of each transition of a rollout; empty: nobody is.
         actor: who acts, for the audit trail.
     """
 
@@ -32,6 +33,7 @@ class Place(Frozen):
     serving: str
     key: str
     s3_secrets: str = ""
+    rollout_webhook: str = ""
     actor: str = "unknown"
 
     @property

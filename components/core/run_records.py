@@ -121,12 +121,17 @@ def mlflow_record(facts: RunFacts, paths: Paths, report_path: Path) -> tracking.
             snapshot=facts.snapshot.id, rows=facts.snapshot.rows, source=str(facts.settings["source"]["uri"])
         ),
         environment=facts.environment,
-        started=facts.ended,
+        started=_began(paths, facts.ended),
         ended=facts.ended,
         tags={"verdict": "accepted" if facts.decision.accepted else "refused", "bundle": facts.digest,
               "code": str(facts.provenance.get("code", ""))},
         trials=tuple(_trial(trial, facts) for trial in facts.tuning.trials),
     )  # fmt: skip
+
+
+def _began(paths: Paths, ended: datetime) -> datetime:
+    """When the rows had been read: by the first step, the one that is never taken from a cache."""
+    return min(ended, datetime.fromtimestamp((paths.snapshot / "manifest.json").stat().st_mtime, UTC))
 
 
 def _trial(trial: Any, facts: RunFacts) -> tracking.Trial:

@@ -15,7 +15,7 @@ def data() -> None:
 
 @data.command()
 @click.option("--source", metavar="URI", help="Another table than the project's.")
-@click.option("--rows", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--rows", type=click.IntRange(1), default=5, show_default=True, help="How many.")
 @project_option
 @json_option
 @click.pass_context

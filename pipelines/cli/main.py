@@ -1,5 +1,6 @@
 """The ``slipway`` command: verbs, their lazy loading, and what becomes of an error."""
 
+import errno
 import json
 import sys
 from importlib import import_module
@@ -7,7 +8,7 @@ from typing import Any
 
 import click
 
-from serving.errors import SlipwayError
+from serving.errors import PlaceError, SlipwayError
 
 # verb -> where its command lives; a verb's libraries are imported only when it is used
 VERBS = {
@@ -75,6 +76,11 @@ def main(arguments: list[str] | None = None) -> None:
             click.echo(json.dumps({"error": str(error), "kind": type(error).__name__, "exit_code": error.exit_code}))
         click.echo(f"slipway: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        click.echo("slipway: the disk is full; free some space and run the same command again", err=True)
+        sys.exit(PlaceError.exit_code)
     sys.exit(result if isinstance(result, int) else 0)
 
 

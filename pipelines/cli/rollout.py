@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipelines.cli.console import console_of, json_option, place_of, project_option
+from pipelines.cli.experiment import experiment
+from pipelines.cli.rollout_page import labels, page
 from serving.errors import ConflictError, Inconclusive, RolledBack, UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +22,10 @@ reason_option = click.option("--reason", default="", help="Why; it is kept in th
 @click.group()
 def rollout() -> None:
     """Move traffic to a new version step by step, by evidence; or set the split by hand."""
+
+
+for _verb in (page, labels, experiment):
+    rollout.add_command(_verb)
 
 
 @rollout.command()
@@ -236,8 +242,8 @@ def watch(ctx: click.Context, project_path: Path) -> None:
 
 
 @rollout.command()
-@click.option("--runs", type=click.IntRange(50), default=200, show_default=True)
-@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--runs", type=click.IntRange(50), default=200, show_default=True, help="Rollouts played per rule.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of everything that is drawn.")
 @json_option
 @click.pass_context
 def simulate(ctx: click.Context, runs: int, seed: int) -> None:

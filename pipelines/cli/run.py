@@ -15,7 +15,15 @@ from serving.errors import UsageError
 @click.option("--source", metavar="URI", help="Read this table instead of the project's.")
 @click.option("--window", metavar="LENGTH", default="", help="Only events of the last LENGTH, e.g. 180d.")
 @click.option("--no-cache", is_flag=True, help="Run every step, also those whose result is known.")
-@click.option("--timeout", "timeout_s", metavar="SECONDS", type=float, default=3_600, show_default=True)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    metavar="SECONDS",
+    type=float,
+    default=3_600,
+    show_default=True,
+    help="End the run after this long; the same command takes it up again.",
+)
 @json_option
 @click.pass_context
 def run(

@@ -10,7 +10,7 @@ from serving.errors import InfrastructureError
 
 
 @click.command()
-@click.option("--port", type=int, default=5000, show_default=True)
+@click.option("--port", type=int, default=5000, show_default=True, help="Where the browser finds it.")
 @click.pass_context
 def ui(ctx: click.Context, port: int) -> None:
     """Show runs, plots and versions in MLflow on 127.0.0.1 until interrupted."""

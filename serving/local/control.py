@@ -16,6 +16,12 @@ from pathlib import Path
 from serving.errors import ConflictError, InfrastructureError, SlipwayError
 from serving.files import read_json, write_json
 from serving.ledger import Ledger
+from serving.local.client import supervisor_alive
+from serving.local.pages import pages
+from serving.local.place import place
+from serving.local.showing import Showing
+from serving.local.state import read_observed
+from serving.local.supervisor import ServeOptions, serve
 from serving.release import revision_of, rollout_file, wanted_epoch, wanted_split
 from serving.rollout.backends.envoy import EnvoyBackend
 from serving.rollout.backends.protocol import Revision
@@ -29,10 +35,31 @@ log = logging.getLogger(__name__)
 
 ACTOR = "rollout controller"
 INTERVAL_S = 0.2
+LEASE_S = 5.0  # the one controller of a machine that died is followed by the next after that
 
 
 def _nobody(_: Event) -> None:
     return None
+
+
+def serve_and_decide(control: "Control", options: ServeOptions, stop: threading.Event | None = None) -> None:
+    """Supervise and control the service of *control* in one process, until SIGTERM, SIGINT or *stop*.
+
+    Raises what ``supervisor.serve`` raises.
+    """
+    if supervisor_alive(read_observed(place(control.directory))):
+        serve(control.directory, options, stop)  # which says who serves already
+        return
+    ended = threading.Event()
+    loop = threading.Thread(target=control.run, args=(ended,), name="controller")
+    loop.start()
+    try:
+        with pages(control.directory) as address:
+            log.info("rollout page at %s", address)
+            serve(control.directory, options, stop)
+    finally:
+        ended.set()
+        loop.join()
 
 
 @dataclass
@@ -50,15 +77,18 @@ class Control:
     notify: Callable[[Event], None] = _nobody
     desk: SqliteDesk = field(init=False)
     controller: Controller = field(init=False)
+    show: Showing = field(init=False)
 
     def __post_init__(self) -> None:
         self.desk = SqliteDesk(rollout_file(self.directory))
+        self.show = Showing(self.directory, self.desk)
         self.controller = Controller(
             self.backend,
             self.desk,
             f"pid {os.getpid()} {secrets.token_hex(4)}",
             check=self.refusal,
             notify=self.notify,
+            lease_ttl=LEASE_S,
             fenced=lambda token: replace(self.backend, fence=token),
         )
 
@@ -72,6 +102,7 @@ class Control:
             except (SlipwayError, ValueError):
                 log.warning("a pass of the controller failed; it is tried again", exc_info=True)
         self.controller.release()
+        self.show.close()
         self.desk.close()
 
     def tick(self, now: float) -> None:
@@ -79,6 +110,7 @@ class Control:
         seen = self.controller.tick(now)
         if seen.state is not None:
             self._tell_ledger(seen.state)
+            self.show.after(seen, now)
         if seen.state is None or (seen.state.terminal and seen.state.successor is None):
             self._follow_slots()
 

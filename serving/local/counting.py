@@ -34,12 +34,14 @@ class Tally(Frozen):
     """Counts of one revision in one epoch.
 
     Attributes:
+        refused: answers with a status 400 to 499 that are no errors: the request was to blame, or the arm takes others.
         durations: milliseconds to user requests.
         mirrored: copies sent to it beside the arm that answered, and how many of them failed; in no other count.
     """
 
     requests: int = 0
     errors: int = 0
+    refused: int = 0
     mirrored: int = 0
     mirrored_errors: int = 0
     durations: Mapping[int, int] = Field(default_factory=dict)
@@ -102,6 +104,7 @@ class Entry(NamedTuple):
     epoch: str
     revision: str
     failed: bool
+    refused: bool
     duration_ms: int
     copy: bool
 
@@ -116,8 +119,10 @@ def parse(lines: Iterable[bytes]) -> Iterator[Entry]:
             epoch = found["e"] if copy else route.removeprefix(SPLIT_ROUTE)
             if not revision or not epoch or not (copy or route.startswith(SPLIT_ROUTE)):
                 continue
-            failed = found["s"] >= 500 or bool(set((found["f"] or "").split(",")) & FAILURE_FLAGS)
-            yield Entry(epoch, revision, failed, int(found["d"] or 0), copy)
+            told = bool(found.get("m"))  # the model server says that its model failed
+            failed = found["s"] >= 500 or told or bool(set((found["f"] or "").split(",")) & FAILURE_FLAGS)
+            refused = 400 <= found["s"] < 500 and not failed
+            yield Entry(epoch, revision, failed, refused, int(found["d"] or 0), copy)
         except (ValueError, KeyError, TypeError, AttributeError):  # a line cut short when the disk was full
             continue
 
@@ -154,6 +159,7 @@ def _added(
         epochs[epoch][revision] = Tally(
             requests=old.requests + len(users),
             errors=old.errors + sum(entry.failed for entry in users),
+            refused=old.refused + sum(entry.refused for entry in users),
             mirrored=old.mirrored + len(seen) - len(users),
             mirrored_errors=old.mirrored_errors + sum(entry.failed for entry in seen if entry.copy),
             durations=dict(durations),

@@ -44,6 +44,7 @@ ACCESS_LINE = {
     "d": "%DURATION%",
     "i": "%REQ(X-REQUEST-ID)%",
     "p": "%REQ(:PATH)%",
+    "m": "%RESP(X-MODEL-FAULT)%",
 }
 
 

@@ -20,16 +20,18 @@ class Headers:
     """The request headers that matter here.
 
     Attributes:
+        epoch: token of the split that chose this server; empty where no router says it.
         json_length: of a V2 body with raw tensors, its JSON part in bytes; None: all is JSON.
         length: as announced; None for a chunked body.
     """
 
-    __slots__ = ("encoding", "json_length", "length", "media", "request_id")
+    __slots__ = ("encoding", "epoch", "json_length", "length", "media", "request_id")
 
     def __init__(self, pairs: list[tuple[bytes, bytes]]) -> None:
         self.media = b""
         self.encoding = b""
         self.request_id = b""
+        self.epoch = b""
         self.length: int | None = None
         self.json_length: int | None = None
         for name, value in pairs:
@@ -39,6 +41,8 @@ class Headers:
                 self.length = _whole(value)
             elif name == b"x-request-id":
                 self.request_id = value
+            elif name == b"x-epoch":
+                self.epoch = value
             elif name == b"content-encoding":
                 self.encoding = value
             elif name == b"inference-header-content-length":

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.contract import Contract
-from serving.predictor.errors import bad_request
+from serving.predictor.errors import Refusal
 from serving.predictor.protocol_v2 import OUTPUTS, Wanted
 from serving.predictor.validate import Flag
 
 _encode = msgspec.json.Encoder().encode
+MODEL_FAULT = (b"x-model-fault", b"prediction")  # tells a router that the model is to blame, not the request
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -104,7 +105,8 @@ def _all_finite(scores: npt.NDArray[np.float64]) -> None:
     finite = np.isfinite(scores)
     if not finite.all():
         row = int(np.argwhere(~finite)[0, 0])
-        raise bad_request(f"row {row}: the prediction is not a finite number; its values are too extreme to score")
+        message = f"row {row}: the prediction is not a finite number; its values are too extreme to score"
+        raise Refusal(400, "bad_request", message, headers=(MODEL_FAULT,))
 
 
 def flags_text(flags: Sequence[Flag]) -> str:

@@ -6,12 +6,11 @@ from typing import Any
 
 import grpc
 import numpy as np
-from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
-from kserve.protocol.grpc.servicer import InferenceServicer
 
 from serving.predictor import ids, openapi, work
 from serving.predictor.encode import Answer, flags_text
 from serving.predictor.errors import Refusal, bad_request, internal, not_found, not_implemented, shown
+from serving.predictor.kserve_parts import InferenceServicer, pb
 from serving.predictor.log import Record
 from serving.predictor.protocol_v2 import OUTPUTS, Infer, Wanted, raw_values, text
 from serving.predictor.served import Served

@@ -36,6 +36,7 @@ class Record(msgspec.Struct, frozen=True):
     Attributes:
         time: seconds since the epoch, when the answer was made.
         matrix: coded, of shape (n_rows, n_columns).
+        epoch: token of the split under which the request was routed here; empty without a router, and then not logged.
     """
 
     request_id: str
@@ -45,6 +46,7 @@ class Record(msgspec.Struct, frozen=True):
     probabilities: npt.NDArray[np.float64] | None
     flags: tuple[Flag, ...]
     latency_s: float
+    epoch: str = ""
 
 
 class Lines:
@@ -75,6 +77,8 @@ class Lines:
                 line["probabilities"] = chances[row]
             line["flags"] = [f for f in record.flags if f.row == row and f.column not in self._without]
             line["latency_ms"] = round(record.latency_s * 1000, 3)
+            if record.epoch:
+                line["epoch"] = record.epoch
             lines.append(_encode(line))
         return b"\n".join(lines) + b"\n"
 

@@ -24,23 +24,17 @@ from typing import Any
 import grpc
 import uvicorn
 import uvloop
+from fastapi.exceptions import FastAPIDeprecationWarning
 from prometheus_client import REGISTRY
 
 from serving.errors import PlaceError
 from serving.predictor.grpc_service import Servicer
+from serving.predictor.kserve_parts import Model, ModelServer, RESTServer, app, rpc
 from serving.predictor.route import Front
 from serving.predictor.served import LoadedBundle
 from serving.predictor.settings import Settings
 from serving.predictor.state import State, load
 from serving.predictor.work import Workers
-
-with contextlib.ExitStack() as _stack:  # kserve reads the command line when it is imported, and this one is not its own
-    _argv, sys.argv = sys.argv, [sys.argv[0], "--configure_logging=false"]
-    _stack.callback(setattr, sys, "argv", _argv)
-    from fastapi.exceptions import FastAPIDeprecationWarning
-    from kserve import Model, ModelServer, model_server
-    from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as rpc
-    from kserve.protocol.rest.server import RESTServer
 
 warnings.simplefilter("ignore", FastAPIDeprecationWarning)  # of kserve's own routes, once per process and not ours
 LOG = logging.getLogger("slipway.predictor")
@@ -158,7 +152,7 @@ def _http(server: Any, state: State, workers: Workers, settings: Settings) -> tu
         grace_period=max(1, int(settings.grace_s)),
     )
     config = rest.config
-    config.app = Front(state, model_server.app, workers)
+    config.app = Front(state, app, workers)
     config.access_log = False
     config.proxy_headers = False
     config.server_header = False

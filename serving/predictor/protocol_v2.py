@@ -53,6 +53,9 @@ class Infer(msgspec.Struct, frozen=True):
     wanted: Wanted
 
 
+_WHOLE = {
+    name: (float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)) for name, dtype in DTYPES.items() if "INT" in name
+}
 _body = msgspec.json.Decoder(InferBody)
 _numbers = msgspec.json.Decoder(list[float | None])
 _booleans = msgspec.json.Decoder(list[bool | None])
@@ -176,10 +179,8 @@ def _is(datatype: str, value: Any) -> bool:
 def _floats(name: str, datatype: str, values: list[Any]) -> Any:
     numbers = np.array(values, dtype=np.float64)
     if datatype.startswith(("INT", "UINT")):
-        bounds = np.iinfo(np.dtype(DTYPES[datatype]))
-        wrong = ~np.isnan(numbers) & (
-            (np.floor(numbers) < numbers) | (numbers < float(bounds.min)) | (numbers > float(bounds.max))
-        )
+        low, high = _WHOLE[datatype]
+        wrong = (np.floor(numbers) < numbers) | (numbers < low) | (numbers > high)  # of NaN none is true
         if wrong.any():
             first = int(np.argmax(wrong))
             raise bad_request(

@@ -102,7 +102,7 @@ class Front:
         if done.rows.flags:
             metrics.let_through(done.rows.flags)
         if self.state.log is not None and done.answer is not None:
-            self._log(done, request_id.decode(), seconds)
+            self._log(done, request_id.decode(), seconds, headers.epoch.decode("latin-1"))
         await self._send(send, 200, done.body, request_id, done.json_length)
 
     async def _done(self, verb: str, served: Served, body: bytes, json_length: int | None, request_id: str) -> Done:
@@ -136,7 +136,7 @@ class Front:
         work.count(served, done)
         return done
 
-    def _log(self, done: Done, request_id: str, seconds: float) -> None:
+    def _log(self, done: Done, request_id: str, seconds: float, epoch: str) -> None:
         answer, log = done.answer, self.state.log
         if answer is None or log is None:
             return
@@ -149,6 +149,7 @@ class Front:
                 answer.probabilities,
                 answer.flags,
                 seconds,
+                epoch,
             )
         )
 

@@ -172,14 +172,11 @@ def _wanted(column: Column, matrix: bool) -> str:
 
 def _checked(checker: Checker, columns: Sequence[_Cells], rows: int) -> Rows:
     matrix: Matrix = np.empty((rows, len(columns)), dtype=np.float64)
-    suspects: list[tuple[int, int]] = []
     for cells in columns:
         matrix[:, cells.position] = cells.codes
-        suspicious = np.flatnonzero(_suspicious(checker.columns[cells.position], cells.codes))
-        suspects += [(row, cells.position) for row in suspicious.tolist()]
     flags: list[Flag] = []
     gather = Gather()
-    for row, position in sorted(suspects):
+    for row, position in np.argwhere(checker.suspicious(matrix)).tolist():
         cells = columns[position]
         matrix[row, position], problem, flag = checker.cell(position, cells.seen(row), row, f"{cells.where}[{row}]")
         if problem and gather.full(problem):
@@ -187,19 +184,3 @@ def _checked(checker: Checker, columns: Sequence[_Cells], rows: int) -> Rows:
         flags += [flag] if flag else []
     gather.raise_if_any()
     return Rows(matrix, tuple(flags))
-
-
-def _suspicious(column: Column, codes: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Which cells need a closer look; everything else is as the contract says."""
-    missing = np.isnan(codes)
-    bad = missing & (not column.nullable)
-    if column.type == "category":
-        return np.asarray(bad | (codes == len(column.values)))
-    if column.type == "bool":
-        return np.asarray(bad | ~(missing | (codes == 0.0) | (codes == 1.0)))
-    bad |= np.isinf(codes)
-    if column.type == "int":
-        bad |= np.floor(codes) < codes
-    if column.range is not None:
-        bad |= (codes < column.range[0]) | (codes > column.range[1])
-    return np.asarray(bad)

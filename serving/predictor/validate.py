@@ -7,12 +7,14 @@ would else pass for a missing value.
 
 import difflib
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from serving.contract import Column, Contract, Matrix
 from serving.predictor.errors import NOTHING, Problem, Reason, Words, bad_cells, jsonable, no_such_column, wrong
@@ -56,6 +58,14 @@ class Checker:
         self.codes: tuple[dict[str | None, float], ...] = tuple(
             {value: float(code) for code, value in enumerate(column.values)} for column in self.columns
         )
+        self._low, self._high = np.array([_span(column) for column in self.columns]).T.copy()
+        self._whole = np.array([column.type in ("int", "bool") for column in self.columns])
+        self._required = np.array([not column.nullable for column in self.columns])
+
+    def suspicious(self, codes: Matrix) -> npt.NDArray[np.bool_]:
+        """Which cells of a coded matrix need a closer look; everything else is as the contract says."""
+        bad = (codes < self._low) | (codes > self._high) | (np.isnan(codes) & self._required)
+        return np.asarray(bad | ((np.floor(codes) < codes) & self._whole))
 
     def row(self, cells: Any, row: int, where: str) -> tuple[list[float], list[Problem], list[Flag]]:
         """Codes of one row given as an object or an array; codes mean something only if there are no problems."""
@@ -126,6 +136,15 @@ class Checker:
             return math.nan, "type"
         code = self.codes[position].get(value)
         return (float(len(self.codes[position])), "category") if code is None else (code, None)
+
+
+def _span(column: Column) -> tuple[float, float]:
+    """The lowest and the highest code of *column* that is as the contract says."""
+    if column.type == "category":
+        return 0.0, len(column.values) - 1.0
+    if column.type == "bool":
+        return 0.0, 1.0
+    return column.range or (-sys.float_info.max, sys.float_info.max)
 
 
 def number(column: Column, value: Any) -> tuple[float, Reason | None]:

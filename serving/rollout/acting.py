@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from serving.errors import InfrastructureError, SlipwayError
-from serving.rollout.backends.protocol import Revision, TrafficBackend
+from serving.rollout.backends.protocol import Counters, Revision, TrafficBackend
 from serving.rollout.render import Desired, leaving, render, same_split
 from serving.rollout.rules import Seen
 from serving.rollout.state import GOING_HOME, RolloutState
@@ -28,11 +28,17 @@ def look(backend: TrafficBackend, state: RolloutState, check: Callable[[Revision
     candidate = _ask(lambda: backend.readiness(state.candidate.name))
     stable = _ask(functools.partial(backend.readiness, state.stable.name)) if state.stable else None
     observed = _ask(backend.observed)
-    counters = _ask(backend.counters)
+    counters = _ask(lambda: _own(backend.counters(), state))
     name = leaving(state)
     drained = bool(_ask(lambda: backend.drained(name))) if name is not None else False
     refused = _ask(functools.partial(check, state.candidate))
     return Seen(candidate, stable, observed, counters, drained, refused)
+
+
+def _own(counters: Counters, state: RolloutState) -> Counters:
+    """The epochs of this rollout: a service that has seen many rollouts has many others."""
+    tokens = [epoch.token for epoch in state.epochs if epoch.token in counters.epochs]
+    return replace(counters, epochs={token: counters.epochs[token] for token in tokens})
 
 
 def seen_to_json(seen: Seen) -> Any:

@@ -95,9 +95,11 @@ class SqliteDesk:
         return record
 
     def records(self, rollout: str | None = None) -> list[Record]:
-        rows = self._all("SELECT * FROM journal ORDER BY seq")
-        found = [_record(*row) for row in rows]
-        return found if rollout is None else [record for record in found if record.rollout == rollout]
+        if rollout is None:
+            rows = self._all("SELECT * FROM journal ORDER BY seq")
+        else:
+            rows = self._all("SELECT * FROM journal WHERE rollout = ? ORDER BY seq", rollout)
+        return [_record(*row) for row in rows]
 
     def head(self) -> str | None:
         """Hash of the newest record when the state was last saved; ``verify`` misses nothing up to it."""

@@ -6,7 +6,7 @@ read from Envoy itself. Both survive the process that asks, so a controller may 
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from serving.errors import ConflictError, InfrastructureError
@@ -37,6 +37,7 @@ from serving.rollout.backends.protocol import (
 
 # What Envoy cannot see, by epoch and revision: bins, labels, invalid answers, mirrored answers that differ.
 Extras = Callable[[], Mapping[str, Mapping[str, ArmCounts]]]
+REFUSED = "refused"  # the bin of requests that got no prediction because the arm took them for invalid
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,9 @@ class EnvoyBackend:
 
     def _arm(self, tally: Tally) -> ArmCounts:
         slow = 0 if self.slow_ms is None else tally.slow(self.slow_ms)
-        return ArmCounts(requests=tally.requests, errors=tally.errors, slow=slow, mirrored=tally.mirrored)
+        # Refusals are the caller's fault on both arms alike; an arm that refuses more of them answers differently.
+        bins = {REFUSED: tally.refused} if tally.refused else {}
+        return ArmCounts(requests=tally.requests, errors=tally.errors, slow=slow, bins=bins, mirrored=tally.mirrored)
 
     def _update(self, change: Callable[[Desired], Desired]) -> None:
         update_desired(self._where, change, fence=self.fence)
@@ -230,18 +233,23 @@ def _without(split: WantedSplit | None, revision: str) -> WantedSplit | None:
 
 
 def _add(epochs: dict[str, dict[str, ArmCounts]], extras: Mapping[str, Mapping[str, ArmCounts]]) -> None:
-    """Fill in the fields that only *extras* has; its errors are answers with status 200 that are no predictions."""
+    """Fill in the fields that only *extras* has; its errors are answers with status 200 that are no predictions.
+
+    An arm that only gets copies has no counts but theirs.
+    """
     for epoch, arms in extras.items():
         for name, extra in arms.items():
             own = epochs.setdefault(epoch, {}).get(name, ArmCounts())
-            epochs[epoch][name] = ArmCounts(
-                requests=own.requests,
+            if own.mirrored and not own.requests:
+                extra = ArmCounts(mirrored_differences=extra.mirrored_differences)
+            epochs[epoch][name] = replace(
+                own,
                 errors=own.errors + extra.errors,
-                slow=own.slow,
-                bins=extra.bins,
+                bins={**own.bins, **extra.bins},
                 labelled=extra.labelled,
                 mistakes=extra.mistakes,
-                mirrored=own.mirrored,
+                # A copy that differs was answered, whether or not its line in the access log is written yet.
+                mirrored=max(own.mirrored, extra.mirrored_differences),
                 mirrored_differences=extra.mirrored_differences,
             )
 

@@ -1,0 +1,11 @@
+# Measurements on this machine; each prints a Markdown table. The load average of a busy machine is printed with it.
+# Other servers join from environments of their own: make bench PEERS="mlserver=/path/to/python bentoml=/path/to/python"
+PEERS ?= mlflow=$(BIN)/python
+
+.PHONY: bench
+bench: $(READY) ## The model server beside stock KServe and other servers (ARGS="--rounds 5 --json FILE")
+	@$(BIN)/python -m tests.bench.serve $(if $(PEERS),--peers $(PEERS)) $(ARGS)
+
+.PHONY: bench-batch
+bench-batch: $(READY) ## Ten million rows scored file to file (ARGS="--rows 1000000")
+	@$(BIN)/python -m tests.bench_batch $(ARGS)

@@ -1,0 +1,148 @@
+"""``slipway rollout experiment``: an A/B test on a fixed split, compared at any time, stopped at a verdict."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipelines.cli.console import console_of, json_option, place_of, project_option
+from serving.errors import ConflictError, UsageError
+
+if TYPE_CHECKING:
+    from serving.local.counting import Tally
+    from serving.rollout.backends.protocol import ArmCounts
+    from serving.rollout.experiment import Arm, MetricKind
+
+metric_option = click.option(
+    "--metric",
+    type=click.Choice(["error", "slow", "loss", "latency"]),
+    default="error",
+    show_default=True,
+    help="What is compared.",
+)
+alpha_option = click.option("--alpha", type=float, default=0.05, show_default=True, help="Chance of a wrong interval.")
+
+
+@click.group()
+def experiment() -> None:
+    """Compare two versions on a fixed split; looking at it as often as one likes changes no error rate."""
+
+
+@experiment.command()
+@click.argument("version", type=int)
+@click.option(
+    "--percent", type=click.FloatRange(0.1, 99.9), default=50.0, show_default=True, help="Of requests, to variant b."
+)
+@project_option
+@json_option
+@click.pass_context
+def start(ctx: click.Context, version: int, percent: float, project_path: Path) -> None:
+    """Give VERSION a fixed share beside the one that serves; `rollout set 0` or `rollout promote` ends it."""
+    from pipelines import project as projects
+    from serving.ledger import open_ledger
+    from serving.release import await_traffic, refuse_during_rollout, service_directory
+
+    project, place = projects.load(project_path), place_of(ctx)
+    refuse_during_rollout(service_directory(place.serving, project.name))
+    ledger = open_ledger(place.ledger)
+    slot = ledger.slot(project.name, "canary")
+    ledger.canary(project.name, version, percent, place.actor, "experiment", expected_revision=slot.revision)
+    followed = await_traffic(ledger, place.serving, project.name)
+    sentence = f"{project.name} {version} is variant b with {percent:g} % of requests"
+    console_of(ctx).result({"in_force": followed}, sentence if followed else f"{sentence} when `slipway serve` runs")
+
+
+@experiment.command()
+@metric_option
+@alpha_option
+@click.option("--margin", type=float, default=0.0, show_default=True, help="Difference that does not matter.")
+@project_option
+@json_option
+@click.pass_context
+def compare(ctx: click.Context, metric: "MetricKind", alpha: float, margin: float, project_path: Path) -> None:
+    """Variant b (the canary) minus variant a, with an interval that holds at every look, and the verdict."""
+    from pipelines import project as projects
+    from serving.local import client
+    from serving.local.place import place as service_place
+    from serving.local.state import read_desired
+    from serving.release import service_directory
+    from serving.rollout import experiment as statistics
+
+    project = projects.load(project_path)
+    directory = service_directory(place_of(ctx).serving, project.name)
+    desired = read_desired(service_place(directory))
+    split = desired.split
+    others = [name for name, weight in (split.weights if split else {}).items() if weight and name != desired.stable]
+    if split is None or desired.stable is None or desired.epoch is None or len(others) != 1:
+        raise ConflictError("no experiment runs; slipway rollout experiment start VERSION")
+    names = (desired.stable, others[0])
+    tallies = client.traffic(directory).get(desired.epoch, {})
+    extras = _extras(directory, project.rollout) if metric == "loss" else {}
+    slow_ms = (project.rollout.gates.slow.slo if project.rollout.gates.slow else 0.2) * 1_000
+    a, b = (_arm(metric, tallies.get(n), extras.get(desired.epoch, {}).get(n), slow_ms) for n in names)
+    chosen = statistics.ExperimentPlan(
+        share=split.weights[names[1]] / sum(split.weights.values()), metric=metric, alpha=alpha, margin=margin
+    )
+    found = statistics.compare(chosen, a, b)
+    lines = [f"a {names[0]}: {a.values.n:,} observations, b {names[1]}: {b.values.n:,}", found.sentence]
+    console_of(ctx).result({"a": names[0], "b": names[1], **asdict(found)}, "\n".join(lines))
+
+
+@experiment.command()
+@metric_option
+@alpha_option
+@click.option(
+    "--percent", type=click.FloatRange(0.1, 99.9), default=50.0, show_default=True, help="Of requests, to variant b."
+)
+@click.option("--base", type=float, required=True, help="Variant a's rate in [0, 1], or mean in ms.")
+@click.option("--effect", type=float, required=True, help="Smallest difference b minus a that should be found.")
+@click.option("--deviation", type=float, help="Standard deviation of one latency, in ms.")
+@click.option("--rate", "rate_per_s", type=float, default=50.0, show_default=True, help="Requests per second.")
+@json_option
+@click.pass_context
+def power(
+    ctx: click.Context, metric: "MetricKind", alpha: float, percent: float, base: float, effect: float,
+    deviation: float | None, rate_per_s: float,
+) -> None:  # fmt: skip
+    """Requests until a difference is found with a chance of 80 %."""
+    from serving.rollout import experiment as statistics
+    from serving.rollout.durations import spoken
+
+    chosen = statistics.ExperimentPlan(share=percent / 100, metric=metric, alpha=alpha)
+    try:
+        found = statistics.power(chosen, effect, base=base, deviation=deviation, rate_per_s=rate_per_s)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    text = (
+        f"{found.sequential:,} requests to both, looked at any time (about {spoken(found.seconds or 0)} at "
+        f"{rate_per_s:g}/s); {found.fixed:,} with a single look at the end"
+    )
+    console_of(ctx).result(asdict(found), text)
+
+
+def _extras(directory: Path, rollout: Any) -> Mapping[str, Mapping[str, "ArmCounts"]]:
+    from serving.local.extras import LogExtras
+    from serving.local.servers import local_bundle
+
+    delay = rollout.gates.quality.label_delay if rollout.gates.quality else 0.0
+    return LogExtras(directory, local_bundle, label_delay=delay, clock=time.time).read()
+
+
+def _arm(metric: "MetricKind", tally: "Tally | None", extra: "ArmCounts | None", slow_ms: float) -> "Arm":
+    """One variant's observations of *metric*."""
+    from serving.local.counting import Tally
+    from serving.rollout.continuous import Moments
+    from serving.rollout.experiment import Arm
+
+    seen = tally or Tally()
+    if metric == "latency":
+        times = seen.durations.items()
+        total, squares = (sum(n * ms**power for ms, n in times) for power in (1, 2))
+        return Arm(seen.requests, Moments(seen.requests, total, squares))
+    n, events = seen.requests, seen.errors if metric == "error" else seen.slow(slow_ms)
+    if metric == "loss":
+        n, events = (extra.labelled, extra.mistakes) if extra else (0, 0)
+    return Arm(seen.requests, Moments(n, events, events))

@@ -1,0 +1,278 @@
+"""What only the model servers' own logs and late labels know of a rollout: predictions, mistakes, paired answers.
+
+The prediction log names the epoch of each request, so every figure belongs to the split that chose its arm. Bins and
+the size of a mistake come from the profile of the version that serves, which a rollout does not change before its end.
+Nothing is remembered on disk: a new process reads the logs again and comes to the same figures.
+"""
+
+import heapq
+import math
+import time
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from serving.errors import InfrastructureError, SlipwayError
+from serving.local.place import place
+from serving.local.state import WantedRevision, read_desired
+from serving.local.tail import Tail
+from serving.profile import NumericHistogram, Profile
+from serving.rollout.backends.protocol import ArmCounts
+
+Value = float | str
+KEEP_EPOCHS = 500
+KEEP_ANSWERS = 1_000_000  # answers that still wait for a label
+KEEP_PAIRS = 100_000  # answers that still wait for the same request's other answer
+TYPICAL_SHARE = 0.9
+
+
+class Line(msgspec.Struct, frozen=True):
+    """What is read of a line of the prediction log; *prediction* is null where the model gave no number."""
+
+    request_id: str
+    row: int
+    time: str
+    prediction: Value | None
+    epoch: str = ""
+
+
+class Label(msgspec.Struct, frozen=True):
+    """A line of the labels' file: what the answer should have been."""
+
+    request_id: str
+    truth: Value
+
+
+@dataclass(frozen=True)
+class Reference:
+    """How predictions are binned and judged.
+
+    Attributes:
+        edges: ascending inner bin edges of a predicted number; without them numbers are in no bin.
+        mistake_above: distance from the truth, in the target's unit, beyond which a number is a mistake; None: never.
+    """
+
+    edges: tuple[float, ...] = ()
+    mistake_above: float | None = None
+
+    def bin(self, prediction: Value) -> str | None:
+        """The class, or the number's bin named by its upper edge."""
+        if isinstance(prediction, str):
+            return prediction
+        if not self.edges:
+            return None
+        position = bisect_left(self.edges, prediction)
+        return f"<= {self.edges[position]:g}" if position < len(self.edges) else f"> {self.edges[-1]:g}"
+
+    def apart(self, one: Value, other: Value) -> bool:
+        """Whether two answers are not the same: another class, or numbers farther apart than a mistake."""
+        if isinstance(one, str) or isinstance(other, str):
+            return one != other
+        if self.mistake_above is None:
+            return not math.isclose(one, other, rel_tol=1e-9)
+        return abs(one - other) > self.mistake_above
+
+
+def reference_of(profile: Profile) -> Reference:
+    """A mistake is an error larger than nine in ten of those on the holdout rows of *profile*."""
+    limit = None if profile.error is None else typical(profile.error, TYPICAL_SHARE)
+    return Reference(edges=profile.prediction.edges, mistake_above=limit)
+
+
+def typical(errors: NumericHistogram, share: float) -> float | None:
+    """The smallest edge b such that at least *share* of the errors is surely within [-b, b]; None without rows."""
+    rows = sum(errors.counts)
+    ends = [-math.inf, *errors.edges, math.inf]
+    bounds = sorted({abs(edge) for edge in errors.edges})
+    for bound in bounds:
+        inside = sum(n for i, n in enumerate(errors.counts) if ends[i] >= -bound and ends[i + 1] <= bound)
+        if rows and inside >= share * rows:
+            return bound
+    return bounds[-1] if rows and bounds else None
+
+
+@dataclass
+class _Arm:
+    errors: int = 0
+    bins: dict[str, int] = field(default_factory=dict)
+    labelled: int = 0
+    mistakes: int = 0
+    differences: int = 0
+
+
+@dataclass
+class _Known:
+    """Everything counted so far, and what still waits for its counterpart."""
+
+    epochs: OrderedDict[str, dict[str, _Arm]] = field(default_factory=OrderedDict)
+    answers: OrderedDict[str, tuple[_Arm, Value, float]] = field(default_factory=OrderedDict)
+    truths: dict[str, Value] = field(default_factory=dict)
+    counted: set[str] = field(default_factory=set)  # requests whose label is in the figures
+    due: list[tuple[float, str]] = field(default_factory=list)  # a heap of labels that are too young to count
+    pairs: OrderedDict[tuple[str, str], tuple[str, Value]] = field(default_factory=OrderedDict)
+
+    def arm(self, epoch: str, revision: str) -> _Arm:
+        if epoch not in self.epochs and len(self.epochs) >= KEEP_EPOCHS:
+            self.epochs.popitem(last=False)
+        return self.epochs.setdefault(epoch, {}).setdefault(revision, _Arm())
+
+
+class LogExtras:
+    """The extras of one service; ``read`` is what ``EnvoyBackend.extras`` asks for.
+
+    Args:
+        bundle: gives the directory of a revision's bundle, for its profile.
+        label_delay: seconds after which a request's label can be expected; younger requests are not counted, since
+            labels that come early are not like the others.
+    """
+
+    def __init__(
+        self,
+        service_dir: Path,
+        bundle: Callable[[WantedRevision], Path],
+        *,
+        label_delay: float = 0.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._where, self._bundle = place(service_dir), bundle
+        self._delay, self._clock = label_delay, clock
+        self._reference: Reference | None = None
+        self._stable = ""
+        self._start(with_labels=labels_file(service_dir).exists())
+
+    def read(self) -> Mapping[str, Mapping[str, ArmCounts]]:
+        """Counts by epoch and revision up to the present ends of the logs."""
+        labels = labels_file(self._where.directory)
+        if labels.exists() and not self._with_labels:
+            self._start(with_labels=True)  # answers read before are needed after all
+        reference = self._reference = self._reference or self._stable_reference()
+        if reference is None:
+            return {}
+        for revision in sorted(path for path in self._where.predictions.glob("*") if path.is_dir()):
+            for part in sorted(revision.glob("*.jsonl")):
+                for text in self._tail.read(part):
+                    self._answered(text, revision.name, reference)
+        if self._with_labels:
+            for text in self._tail.read(labels):
+                self._labelled(text)
+            self._count_due(reference)
+        return {epoch: {name: _counts(arm) for name, arm in arms.items()} for epoch, arms in self._known.epochs.items()}
+
+    def _start(self, *, with_labels: bool) -> None:
+        self._with_labels, self._known, self._tail = with_labels, _Known(), Tail()
+
+    def _stable_reference(self) -> Reference | None:
+        """From the profile of the version that serves; without one only classes are binned, and no number is wrong."""
+        desired = read_desired(self._where)
+        stable = desired.revisions.get(desired.stable or "")
+        if stable is None:
+            return None
+        self._stable = stable.name
+        try:
+            text = (self._bundle(stable) / "profile.json").read_bytes()
+            return reference_of(Profile.model_validate_json(text))
+        except InfrastructureError:
+            return None  # a store that does not answer now; asked again at the next look
+        except (FileNotFoundError, ValueError, SlipwayError):
+            return Reference()
+
+    def _answered(self, text: bytes, revision: str, reference: Reference) -> None:
+        try:
+            line = msgspec.json.decode(text, type=Line)
+        except msgspec.DecodeError:
+            return
+        if not line.epoch or line.row:  # rows of one request are not drawn apart, so the first stands for all
+            return
+        arm = self._known.arm(line.epoch, revision)
+        value = line.prediction
+        if value is None or (isinstance(value, float) and not math.isfinite(value)):
+            arm.errors += 1
+            return
+        name = reference.bin(value)
+        if name is not None:
+            arm.bins[name] = arm.bins.get(name, 0) + 1
+        self._pair(line, revision, value, reference)
+        if self._with_labels:
+            self._expect(line, arm, value)
+
+    def _pair(self, line: Line, revision: str, value: Value, reference: Reference) -> None:
+        """Compare with the other revision's answer to the same request, which only a mirror can have."""
+        pairs, key = self._known.pairs, (line.epoch, line.request_id)
+        first = pairs.pop(key, None)
+        if first is None or first[0] == revision:
+            pairs[key] = (revision, value)
+            if len(pairs) > KEEP_PAIRS:
+                pairs.popitem(last=False)
+        elif reference.apart(first[1], value):
+            for name in {first[0], revision} - {self._stable}:
+                self._known.arm(line.epoch, name).differences += 1
+
+    def _expect(self, line: Line, arm: _Arm, value: Value) -> None:
+        known = self._known
+        if line.request_id in known.answers or line.request_id in known.counted:
+            return  # the first answer is the one that the label belongs to
+        at = datetime.fromisoformat(line.time).timestamp()
+        known.answers[line.request_id] = (arm, value, at)
+        if len(known.answers) > KEEP_ANSWERS:
+            known.answers.popitem(last=False)
+        if line.request_id in known.truths:
+            heapq.heappush(known.due, (at + self._delay, line.request_id))
+
+    def _labelled(self, text: bytes) -> None:
+        known = self._known
+        try:
+            label = msgspec.json.decode(text, type=Label)
+        except msgspec.DecodeError:
+            return
+        if label.request_id in known.truths:
+            return
+        known.truths[label.request_id] = label.truth
+        if label.request_id in known.answers:
+            heapq.heappush(known.due, (known.answers[label.request_id][2] + self._delay, label.request_id))
+
+    def _count_due(self, reference: Reference) -> None:
+        known, now = self._known, self._clock()
+        while known.due and known.due[0][0] <= now:
+            request_id = heapq.heappop(known.due)[1]
+            found = known.answers.pop(request_id, None)
+            if found is None:
+                continue
+            known.counted.add(request_id)
+            arm, value, _ = found
+            arm.labelled += 1
+            truth = known.truths[request_id]
+            is_class = isinstance(value, str)
+            arm.mistakes += value != str(truth) if is_class else _beyond(value, truth, reference.mistake_above)
+
+
+def labels_file(service_dir: Path) -> Path:
+    """Where labels are appended as lines of ``{"request_id", "truth"}``."""
+    return service_dir / "labels.jsonl"
+
+
+def append_labels(service_dir: Path, labels: Mapping[str, Value]) -> None:
+    """Add truths by request id; a label that is there already counts as it was first told."""
+    lines = b"".join(msgspec.json.encode(Label(name, truth)) + b"\n" for name, truth in labels.items())
+    with labels_file(service_dir).open("ab") as file:
+        file.write(lines)
+
+
+def _beyond(value: Value, truth: Value, limit: float | None) -> bool:
+    if limit is None or isinstance(truth, str) or isinstance(value, str):
+        return False
+    return abs(value - truth) > limit
+
+
+def _counts(arm: _Arm) -> ArmCounts:
+    return ArmCounts(
+        errors=arm.errors,
+        bins=dict(arm.bins),
+        labelled=arm.labelled,
+        mistakes=arm.mistakes,
+        mirrored_differences=arm.differences,
+    )

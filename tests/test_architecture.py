@@ -1,0 +1,209 @@
+"""Rules about the source itself that no single test of behaviour would notice being broken."""
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from pipelines.compiling import is_current
+from pipelines.graphs import graphs
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("components", "pipelines", "serving")
+LONGEST = 350  # lines
+
+# Who may import what is heavy or belongs to one place; a name may be a file or a folder.
+HOMES = {
+    "mlflow": ("components/core/tracking.py",),
+    "minio": ("serving/store.py",),
+    "kubernetes": ("serving/cluster.py",),
+    "kserve": ("serving/predictor/",),
+    "kfp": ("components/", "pipelines/"),
+    "optuna": ("components/core/tuning.py", "components/core/tuning_values.py"),
+    "pandera": ("components/core/validation.py",),
+    "envoy": ("serving/local/proxy.py",),
+}
+
+# Who touches the environment, and why it may.
+ENVIRONMENT = {
+    "pipelines/settings.py": "the settings of this machine",
+    "serving/predictor/settings.py": "the settings of the model server's pod",
+    "components/core/tracking.py": "writes MLflow's switches, which it reads nowhere else, before it is imported",
+    "pipelines/local_run.py": "hands variables on to the steps",
+}
+
+
+@cache
+def sources() -> tuple[Path, ...]:
+    return tuple(sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")))
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imports(module: ast.Module) -> Iterator[str]:
+    """The first word of every import, wherever it stands; those for type checkers are no imports."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
+            called = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
+            if called in ("import_module", "__import__") and node.args and isinstance(node.args[0], ast.Constant):
+                yield str(node.args[0].value).partition(".")[0]
+
+
+def allowed(path: str, homes: tuple[str, ...]) -> bool:
+    return any(path == home or (home.endswith("/") and path.startswith(home)) for home in homes)
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_a_library_stays_in_its_place(library: str) -> None:
+    """Each of these is imported only where the design puts it, so that images and stages stay small."""
+    found = [name_of(path) for path in sources() if library in imports(tree(path))]
+    assert [path for path in found if not allowed(path, HOMES[library])] == []
+
+
+def test_the_core_of_components_knows_no_kfp() -> None:
+    """Stages run without kfp; only the doorways and pipelines know it."""
+    core = [path for path in sources() if name_of(path).startswith("components/core/")]
+    assert [name_of(path) for path in core if "kfp" in imports(tree(path))] == []
+
+
+def test_arrows_point_one_way() -> None:
+    """pipelines -> components -> serving, counted with imports inside of functions."""
+    order = {name: rank for rank, name in enumerate(("serving", "components", "pipelines"))}
+    against = [
+        (name_of(path), word)
+        for path in sources()
+        for word in imports(tree(path))
+        if order.get(word, -1) > order[name_of(path).partition("/")[0]]
+    ]
+    assert against == []
+
+
+def touches_environment(module: ast.Module) -> bool:
+    names = {"environ", "environb", "getenv", "putenv", "unsetenv"}
+    return any(
+        (isinstance(node, ast.Attribute) and node.attr in names and getattr(node.value, "id", "") == "os")
+        or (isinstance(node, ast.ImportFrom) and node.module == "os" and any(a.name in names for a in node.names))
+        for node in ast.walk(module)
+    )
+
+
+def test_the_environment_is_read_in_one_place() -> None:
+    """Values come in as arguments; whoever else touches the environment has a reason here."""
+    assert {name_of(path) for path in sources() if touches_environment(tree(path))} == set(ENVIRONMENT)
+
+
+def test_the_exceptions_only_write_to_the_environment() -> None:
+    """The two that are not settings set variables for others and decide nothing by them."""
+    for name in ("components/core/tracking.py", "pipelines/local_run.py"):
+        for node in ast.walk(tree(ROOT / name)):
+            if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "os.environ":
+                assert isinstance(node.ctx, ast.Store), f"{name}:{node.lineno} reads a variable"
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "os.environ":
+                assert node.attr in ("update", "setdefault"), f"{name}:{node.lineno} reads a variable"
+            assert not (isinstance(node, ast.Attribute) and node.attr == "getenv"), f"{name}: reads a variable"
+
+
+def test_packages_hold_a_docstring_only() -> None:
+    """`__init__.py` runs in every step and every process: nothing to import, nothing to go wrong."""
+    packages = [path for path in sources() if path.name == "__init__.py"]
+    assert len(packages) >= 8
+    for path in packages:
+        body = tree(path).body
+        assert len(body) == 1, name_of(path)
+        assert ast.get_docstring(tree(path)), name_of(path)
+
+
+def test_modules_say_what_they_are() -> None:
+    """Each module begins with a docstring, and none is longer than one sits down to read."""
+    silent = [name_of(path) for path in sources() if not ast.get_docstring(tree(path))]
+    assert silent == []
+    long = {name_of(path): lines for path in sources() if (lines := path.read_text().count("\n")) > LONGEST}
+    assert long == {}
+
+
+def test_functions_fit_a_screen() -> None:
+    """None has more than 45 lines of code, without its docstring and signature.
+
+    Pipelines are tables of contents, and a compiled loop is one piece of arithmetic.
+    """
+    long = {}
+    for path in sources():
+        if name_of(path) == "serving/scoring/kernels.py":
+            continue
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                lines = (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+                is_pipeline = any(ast.unparse(one).startswith("dsl.pipeline") for one in node.decorator_list)
+                if lines > 45 and not is_pipeline:
+                    long[f"{name_of(path)}:{node.name}"] = lines
+    assert long == {}
+
+
+def test_waivers_have_a_reason() -> None:
+    """Each `noqa` and `type: ignore` names its rule and says why on the same line."""
+    waiver = re.compile(r"#\s*(noqa|type:\s*ignore)")
+    good = re.compile(r"#\s*(noqa: [A-Z]+\d+(, [A-Z]+\d+)*|type: ignore\[[a-z-, ]+\])\s+(- |# |\()\S+")
+    bare = [
+        f"{name_of(path)}:{number}: {line.strip()}"
+        for path in sources()
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if waiver.search(line) and not good.search(line)
+    ]
+    assert bare == []
+
+
+def test_compiled_pipelines_are_current() -> None:
+    """What a cluster is given is what the source says: `slipway compile` would change nothing."""
+    for pipeline, path in graphs().items():
+        assert is_current(pipeline, path), f"{path.name} is not what its pipeline compiles to: make compile"
+
+
+@cache
+def tracked() -> tuple[Path, ...]:
+    """The files that git knows or would add; all text files where there is no git."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    )
+    names = listed.stdout.splitlines() if listed.returncode == 0 else [name_of(path) for path in sources()]
+    return tuple(ROOT / name for name in names if (ROOT / name).is_file())
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        pytest.param(r"pypi\.org|pythonhosted\.org|registry\.npmjs|proxy\.golang\.org|index-url\s*=", id="registries"),
+        pytest.param(r"(?<![\w.~})-])/(work|root|home)/\w", id="home-directories"),
+        pytest.param(r"BEGIN (EC |RSA )?PRIVATE KEY|AKIA[0-9A-Z]{16}", id="secrets"),
+    ],
+)
+def test_no_file_names_a_place_of_ours(pattern: str) -> None:
+    """No address of a package registry, no path of somebody's home and no key is in the repository."""
+    sought = re.compile(pattern)
+    found = []
+    for path in tracked():
+        if path == Path(__file__):
+            continue
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        found += [
+            f"{name_of(path)}:{number}" for number, line in enumerate(text.splitlines(), 1) if sought.search(line)
+        ]
+    assert found == []
