@@ -64,6 +64,11 @@ def imports(module: ast.Module) -> Iterator[str]:
                 yield str(node.args[0].value).partition(".")[0]
 
 
+@cache
+def imported(path: Path) -> frozenset[str]:
+    return frozenset(imports(tree(path)))
+
+
 def allowed(path: str, homes: tuple[str, ...]) -> bool:
     return any(path == home or (home.endswith("/") and path.startswith(home)) for home in homes)
 
@@ -71,14 +76,14 @@ def allowed(path: str, homes: tuple[str, ...]) -> bool:
 @pytest.mark.parametrize("library", HOMES)
 def test_a_library_stays_in_its_place(library: str) -> None:
     """Each of these is imported only where the design puts it, so that images and stages stay small."""
-    found = [name_of(path) for path in sources() if library in imports(tree(path))]
+    found = [name_of(path) for path in sources() if library in imported(path)]
     assert [path for path in found if not allowed(path, HOMES[library])] == []
 
 
 def test_the_core_of_components_knows_no_kfp() -> None:
     """Stages run without kfp; only the doorways and pipelines know it."""
     core = [path for path in sources() if name_of(path).startswith("components/core/")]
-    assert [name_of(path) for path in core if "kfp" in imports(tree(path))] == []
+    assert [name_of(path) for path in core if "kfp" in imported(path)] == []
 
 
 def test_arrows_point_one_way() -> None:
@@ -87,7 +92,7 @@ def test_arrows_point_one_way() -> None:
     against = [
         (name_of(path), word)
         for path in sources()
-        for word in imports(tree(path))
+        for word in imported(path)
         if order.get(word, -1) > order[name_of(path).partition("/")[0]]
     ]
     assert against == []
