@@ -45,6 +45,11 @@ test: $(READY) ## The test suite (under 8 minutes on 2 cores)
 test-slow: $(READY) ## Full-size simulations, load, soak and fuzz runs
 	@$(BIN)/pytest -m slow --timeout 3600 $(ARGS)
 
+.PHONY: test-readme
+test-readme: $(READY) ## The main job, and then every other command of the README
+	@$(MAKE) --no-print-directory run KEEP=1
+	@bash tests/readme.sh
+
 .PHONY: check
 check: $(READY) ## Lint, format, types, import arrows
 	@$(BIN)/ruff check .
