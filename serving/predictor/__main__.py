@@ -69,4 +69,6 @@ def main(argv: Sequence[str], opener: Callable[[Settings], LoadedBundle] = open_
 
 
 if __name__ == "__main__":
+    # Where pyarrow is installed pandas loads it, 25 MB that a predictor has no use for; its image comes without.
+    sys.modules["pyarrow"] = None  # type: ignore[assignment]  # Python's own way to say that a module is not there
     sys.exit(main(sys.argv[1:]))

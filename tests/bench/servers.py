@@ -65,7 +65,8 @@ def stock(folder: Path, port: int, kind: str = "columns") -> list[str]:
 @contextlib.contextmanager
 def running(command: Sequence[str], port: int, ready: str = "/v2/models/housing/ready") -> Iterator[Server]:
     """The server that *command* starts on *port*, once its path *ready* answers 200."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    path = f"{Path(command[0]).absolute().parent}:{os.environ['PATH']}"  # for peers that start their own
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PATH": path}
     with tempfile.NamedTemporaryFile(suffix=".log") as log:
         began = time.perf_counter()
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
