@@ -28,7 +28,13 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     yield made
     checked = made.ledger.verify()
     assert checked.intact, checked.sentence
-    made.control.desk.close()
+    end(made)
+
+
+def end(scene: Scene) -> None:
+    """What is left of a process goes: the thread that writes the page first, it reads the desk."""
+    scene.control.show.close()
+    scene.control.desk.close()
 
 
 @pytest.fixture
@@ -281,7 +287,7 @@ def fails(served: Scene, where: Callable[..., Any], call: str, moment: str) -> N
     """Go on until the process ends at *call*, then start another that knows nothing."""
     with where(served, call, moment), pytest.raises(Crash):
         served.until(lambda: False)
-    served.control.desk.close()
+    end(served)
     served.control = served.another()
 
 
