@@ -74,6 +74,29 @@ def test_a_body_read_in_pieces_says_what_it_says_in_one_go(data: st.DataObject) 
     assert outcome(lambda: DECODER.decode_large(body)) == outcome(lambda: DECODER.decode(body))
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param({"about": [ROW] * (2 * PIECE_ROWS), "instances": []}, id="another-list-first-no-rows"),
+        pytest.param({"about": [ROW] * (2 * PIECE_ROWS), "instances": [{**ROW, "rooms": 2}]}, id="another-list-first"),
+        pytest.param({"instances": [ROW] * (2 * PIECE_ROWS), "about": []}, id="another-list-after"),
+        pytest.param({"instances": [ROW] * (2 * PIECE_ROWS), "inputs": [ROW]}, id="both-names"),
+        pytest.param({"about": [ROW] * (2 * PIECE_ROWS)}, id="only-another-list"),
+    ],
+)
+def test_only_the_list_of_rows_is_answered(body: dict[str, Any]) -> None:
+    """A large list under another name is never taken for the rows, wherever it stands."""
+    text = json.dumps(body).encode()
+    assert outcome(lambda: DECODER.decode_large(text)) == outcome(lambda: DECODER.decode(text))
+
+
+def test_of_two_lists_of_one_name_the_last_counts() -> None:
+    """As in every JSON reader; cutting the first one must not change that."""
+    rows = json.dumps([ROW] * (2 * PIECE_ROWS)).encode()
+    text = b'{"instances":' + rows + b',"instances":' + json.dumps([{**ROW, "rooms": 2}]).encode() + b"}"
+    assert len(DECODER.decode_large(text).matrix) == 1
+
+
 @pytest.mark.parametrize("end", [b",]}", b",,1]}", b"]", b"]}}", b"]} x", b"", b',"x"'], ids=repr)
 def test_a_large_body_that_is_no_json_is_refused(end: bytes) -> None:
     """No place where a body is cut lets a mistake of syntax through."""

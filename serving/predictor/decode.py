@@ -20,6 +20,16 @@ from serving.predictor.validate import Checker, Flag, Gather, Rows, lenient, row
 PIECE_ROWS = 256
 
 
+class _Lists(msgspec.Struct):
+    """A body whose rows are not looked at."""
+
+    instances: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    inputs: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_LISTS = msgspec.json.Decoder(_Lists)
+
+
 def cell_type(column: Column) -> Any:
     """The msgspec type of one JSON value of *column*; lenient columns are checked afterwards."""
     kind: Any
@@ -113,14 +123,18 @@ class Decoder:
         return Rows(np.concatenate(parts), tuple(flags))
 
     def _prefix(self, cut: Pieces) -> str | None:
-        """Which list was cut, if it was the list of rows and the rest of the body is as it should be."""
+        """Which list was cut, if it was the list of rows and the rest of the body is as it should be.
+
+        A body may have other lists, and a second one of the same name: the list that was cut is the one that changes
+        with what is put in its place.
+        """
         try:
-            envelope = self._envelope.decode(cut.envelope)
+            one, other = (_LISTS.decode(cut.envelope(text)) for text in (b"[]", b"[0]"))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
-        if envelope.instances == [] and envelope.inputs is msgspec.UNSET:
-            return "instances"
-        return "inputs" if envelope.inputs == [] and envelope.instances is msgspec.UNSET else None
+        found = [name for name in ("instances", "inputs") if getattr(one, name) is not msgspec.UNSET]
+        changed = [name for name in found if getattr(one, name) != getattr(other, name)]
+        return changed[0] if found == changed and len(found) == 1 else None
 
     def _piece(self, part: bytes, first: int, prefix: str) -> Rows:
         coded = None

@@ -59,13 +59,17 @@ class Pieces:
     """A body cut at row boundaries.
 
     Attributes:
-        envelope: the body with the list emptied; it decodes to the same envelope as the body.
+        head, tail: the body before and after the list.
         rows: how many elements the list has if the body is valid JSON.
         parts: JSON lists of ``every`` rows, the last one of fewer; only if they all decode was the body valid.
     """
 
-    def __init__(self, envelope: bytes, rows: int, parts: list[bytes]) -> None:
-        self.envelope, self.rows, self.parts = envelope, rows, parts
+    def __init__(self, head: bytes, tail: bytes, rows: int, parts: list[bytes]) -> None:
+        self.head, self.tail, self.rows, self.parts = head, tail, rows, parts
+
+    def envelope(self, cut: bytes) -> bytes:
+        """The body with *cut* in place of the list."""
+        return self.head + cut + self.tail
 
 
 def pieces(body: bytes, every: int) -> Pieces | None:
@@ -77,4 +81,4 @@ def pieces(body: bytes, every: int) -> Pieces | None:
     starts = [begin, *cuts[:written].tolist()]
     ends = [*cuts[:written].tolist(), end]
     parts = [b"[" + body[start + 1 : stop] + b"]" for start, stop in zip(starts, ends, strict=True)]
-    return Pieces(body[:begin] + b"[]" + body[end + 1 :], rows, parts)
+    return Pieces(body[:begin], body[end + 1 :], rows, parts)
