@@ -35,7 +35,7 @@ setup: $(READY) ## Create the virtual environment from the lock
 
 .PHONY: run
 run: $(READY) ## The main job: rows to live traffic, market turn, retraining, canary (KEEP=1 leaves it running)
-	@$(BIN)/slipway tour $(if $(KEEP),--keep)
+	@$(BIN)/slipway tour $(if $(KEEP),--keep) $(if $(AGAIN),--again)
 
 .PHONY: test
 test: $(READY) ## The test suite (under 8 minutes on 2 cores)

@@ -66,6 +66,10 @@ images-upstream: upstream ## Give third parties' images to kind where none can b
 deploy: $(READY) ## Apply controllers, base and overlay in order, and wait for each (OVERLAY=kind|production)
 	@PYTHON=$(CURDIR)/$(BIN)/python manifests/deploy.sh '$(OVERLAY)' "$(call image,pipeline)" "$(call image,serving)"
 
+.PHONY: submit
+submit: $(READY) ## Run the training pipeline on the cluster and follow it (PROJECT=FILE, ARGS="--as-of 2026-01-31")
+	@$(BIN)/slipway submit --project '$(PROJECT)' $(if $(filter kind,$(OVERLAY)),--context kind-$(CLUSTER)) $(ARGS)
+
 .PHONY: status
 status: ## What runs on the cluster, what does not, and what it asks for
 	@manifests/status.sh

@@ -76,6 +76,8 @@ ready pipelines kubeflow deployment/{mysql,metadata-grpc-deployment,ml-pipeline,
 for piece in mlflow prometheus grafana; do
 	with "$piece" && ready "$piece" slipway-system "deployment/$piece"
 done
+# Runs are about the code in the image, not about the checkout that submits them.
+"${KUBE[@]}" -n slipway-system annotate --overwrite deployment/rollout-controller $(cd .. && "$PYTHON" -m pipelines.code_digest) >/dev/null
 ready controller slipway-system deployment/rollout-controller
 "${KUBE[@]}" -n kserve wait --for=condition=Programmed gateway/kserve-ingress-gateway --timeout="${WAIT}s" >/dev/null ||
 	die "the Gateway has no proxy; next: kubectl -n kserve describe gateway kserve-ingress-gateway"

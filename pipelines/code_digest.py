@@ -1,4 +1,7 @@
-"""One digest of the code that steps run: a pipeline passes it on as a parameter, and so it counts for every cache."""
+"""One digest of the code that steps run: a pipeline passes it on as a parameter, and so it counts for every cache.
+
+``python -m pipelines.code_digest`` prints it and the commit as annotations, for what is deployed from this checkout.
+"""
 
 from pathlib import Path
 
@@ -18,3 +21,10 @@ def code_digest(root: Path | None = None) -> str:
     files = [file for package in PACKAGES for file in (root / package).rglob("*.py")]
     files += [root / LOCK] if (root / LOCK).is_file() else []
     return sha256_bytes(canonical_json(sorted([f.relative_to(root).as_posix(), sha256_file(f)] for f in files)))
+
+
+if __name__ == "__main__":
+    from components.core.provenance import code_version
+
+    version = code_version(Path(__file__).parent)
+    print(f"slipway.dev/code={code_digest()} slipway.dev/commit={version.commit}{'+changes' if version.dirty else ''}")

@@ -25,7 +25,7 @@ def compile_bytes(pipeline: Callable[..., Any]) -> bytes:
     documents = _documents(pipeline)
     source, file = _source(pipeline)
     require_clean(documents, source, file)
-    return _dump(documents)
+    return dump_package(documents)
 
 
 def compile_package(pipeline: Callable[..., Any], path: Path) -> None:
@@ -54,7 +54,7 @@ def with_image(package: bytes, image: str) -> bytes:
         container = executor.get("container", {})
         if container.get("image") == IMAGE:
             container["image"] = image
-    return _dump(documents)
+    return dump_package(documents)
 
 
 def _documents(pipeline: Callable[..., Any]) -> list[dict[str, Any]]:
@@ -69,7 +69,8 @@ def _documents(pipeline: Callable[..., Any]) -> list[dict[str, Any]]:
     return documents
 
 
-def _dump(documents: Sequence[Mapping[str, Any]]) -> bytes:
+def dump_package(documents: Sequence[Mapping[str, Any]]) -> bytes:
+    """The bytes of a package: equal documents, equal bytes."""
     text = yaml.safe_dump_all(
         documents, sort_keys=True, allow_unicode=True, width=120, explicit_start=len(documents) > 1
     )

@@ -1,20 +1,15 @@
 """Watching a rollout from outside of its controller: one line for each change, until it is over."""
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from components.core.place import Place
-from serving.errors import InfrastructureError
-from serving.release import rollout_file, service_directory
-from serving.rollout.backends.envoy import EnvoyBackend
 from serving.rollout.explain import Status, status
-from serving.rollout.sqlite import SqliteDesk
+from serving.rollout.persistence import Grant
 from serving.rollout.state import RolloutState
-
-POLL_S = 0.1
+from serving.service import Service, open_service
 
 
 @dataclass(frozen=True)
@@ -40,19 +35,19 @@ def follow(
     timeout_s: float = 3_600.0,
 ) -> End:
     """Call *line* with each change of the rollout (of *version*, or the newest) until it ends, pauses or time is up."""
-    directory = service_directory(place.serving, model)
+    service = open_service(place.serving, model, place.ledger)
     deadline = time.monotonic() + timeout_s
     seen: dict[int, tuple[float, Status]] = {}
     shown: tuple[Any, ...] = ()
     state: RolloutState | None = None
-    with SqliteDesk(rollout_file(directory)) as desk:
+    with service.desk() as desk:
         while time.monotonic() < deadline:
             stored = desk.load()
             state = stored.state if stored else None
             if state is None or (version is not None and state.candidate.version != version):
-                time.sleep(POLL_S)
+                time.sleep(service.poll_s)
                 continue
-            now = look(state, EnvoyBackend(directory))
+            now = look(state, service)
             if state.weight and state.pause is None and not state.terminal:
                 seen[state.weight] = (time.time(), now)
             if (change := (state.id, state.phase, state.weight)) != shown:
@@ -61,19 +56,17 @@ def follow(
             if state.terminal or state.pause is not None:
                 words = state.outcome or (state.pause.detail if state.pause else "")
                 return End(state.id, state.phase.value, words, tuple(seen.values()))
-            time.sleep(POLL_S)
+            time.sleep(service.poll_s)
     phase = state.phase.value if state else "none"
     return End(state.id if state else "", phase, f"no end within {timeout_s:.0f} s", tuple(seen.values()))
 
 
-def look(state: RolloutState, backend: EnvoyBackend) -> Status:
-    """The status of *state* with the split that Envoy follows."""
-    found = status(state, time.time())
-    with contextlib.suppress(InfrastructureError):
-        split = backend.observed().split
-        if split is not None:
-            return found.model_copy(update={"observed": {name: w / 10 for name, w in split.weights.items()}})
-    return found
+def look(state: RolloutState, service: Service, lease: Grant | None = None) -> Status:
+    """The status of *state* with the split that traffic follows."""
+    found, split = status(state, time.time(), lease=lease), service.observed()
+    if split is None:
+        return found
+    return found.model_copy(update={"observed": {name: weight / 10 for name, weight in split.weights.items()}})
 
 
 def _said(state: RolloutState, seen: Status) -> str:

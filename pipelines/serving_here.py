@@ -12,12 +12,12 @@ from pipelines.project import Project
 from serving.files import write_bytes
 from serving.ledger import open_ledger
 from serving.local import client
-from serving.local.control import Control, serve_and_decide
+from serving.local.control import local_control, serve_and_decide
 from serving.local.extras import LogExtras
+from serving.local.place import service_directory
 from serving.local.servers import local_bundle, predictor_command
 from serving.local.state import WantedRevision
 from serving.local.supervisor import ServeOptions
-from serving.release import service_directory
 from serving.rollout.backends.envoy import EnvoyBackend
 from serving.rollout.notices import Notices
 from serving.store import open_store
@@ -43,8 +43,8 @@ def serve_until(project: Project, place: Place, port: int, stop: threading.Event
         directory, slow_ms=None if gates.slow is None else gates.slow.slo * 1_000, extras=extras.read
     )
     notify = Notices(directory / "notices.jsonl", place.rollout_webhook)
-    control = Control(directory, project.name, open_ledger(place.ledger), backend, notify=notify)
-    serve_and_decide(control, options, stop)
+    control = local_control(directory, project.name, open_ledger(place.ledger), backend, notify)
+    serve_and_decide(directory, control, options, stop)
 
 
 def fetched(wanted: WantedRevision, place: Place) -> Path:

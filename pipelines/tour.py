@@ -28,8 +28,9 @@ from pipelines.watch_run import Watched, watch_model
 from serving.errors import Inconclusive
 from serving.ledger import Ledger, open_ledger
 from serving.local import client
-from serving.release import await_traffic, service_directory
+from serving.local.place import service_directory
 from serving.rollout.plan import RolloutPlan
+from serving.service import open_service
 
 SEED = 7
 CALM = range(24)  # months the first version learns from
@@ -104,6 +105,7 @@ class Tour:
         quick = RolloutPlan.model_validate({**plan.model_dump(), "time": {**plan.time.model_dump(), **QUICK}})
         self.project = self.project.model_copy(update={"rollout": quick})
         self.ledger: Ledger = open_ledger(self.place.ledger)
+        self.service = open_service(self.place.serving, self.model, self.place.ledger)
         self.buyers: dict[str, Replies] = {}
         self.address = ""
 
@@ -200,7 +202,7 @@ class Tour:
         with self._crowd() as crowd:
             end = follow(self.place, self.model, self.story.tell, version=newest, timeout_s=300)
             if end.phase == "succeeded":
-                await_traffic(self.ledger, self.place.serving, self.model)
+                self.service.await_traffic(self.ledger)
         self.buyers["canary"] = crowd.replies
         if end.phase != "succeeded":
             raise Inconclusive(f"the rollout of {self.model} {newest} ended as {end.phase}: {end.sentence}")
@@ -219,10 +221,10 @@ class Tour:
         with self._crowd() as crowd:
             began = time.monotonic()
             back = self.ledger.rollback(self.model, self.place.actor, "the tour shows the way back")
-            await_traffic(self.ledger, self.place.serving, self.model)
+            self.service.await_traffic(self.ledger)
             seconds = time.monotonic() - began
             forward = self.ledger.rollback(self.model, self.place.actor, "and forward again")
-            await_traffic(self.ledger, self.place.serving, self.model)
+            self.service.await_traffic(self.ledger)
         self.buyers["rollback"] = crowd.replies
         text = (
             f"{self.model} {back.version} served again after {seconds:.1f} s, then {self.model} {forward.version}; "

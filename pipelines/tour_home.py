@@ -1,19 +1,54 @@
-"""The place of a tour: what the one before it left is put aside, so that each begins at version 1."""
+"""The place of a tour: what the one before it left is put aside, so that each begins at version 1.
 
+A tour that came to its end is a result like that of a step: as long as neither code nor project has changed, it stands.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from components.core.place import Place, local_path
 from components.core.story_page import story_page
+from pipelines.code_digest import code_digest
+from pipelines.project import Project
 from pipelines.tour import Played, Story
 from pipelines.tour_figures import page_of
 from serving.errors import ConflictError
-from serving.files import write_json, write_text
+from serving.files import canonical_json, read_json, sha256_bytes, write_json, write_text
+from serving.ledger import open_ledger
 from serving.local import client
-from serving.release import serves, service_directory
+from serving.local.place import service_directory
+from serving.local.service import serves
 
 MARK = "tour.json"
 OF_ONE_TOUR = ("ledger.db", "ledger.db-wal", "ledger.db-shm", "serving", "runs", "watch", "loop", "tour", "report.html")
+
+
+@dataclass(frozen=True)
+class Said:
+    """One line as it was printed."""
+
+    subject: str
+    text: str
+    seconds: float | None = None
+
+
+def key_of(project: Project, world: str) -> str:
+    """What a tour depends on: the code, the project, and how the market goes on."""
+    return sha256_bytes(canonical_json([code_digest(), project.model_dump_json(), world]))
+
+
+def recorded(place: Place, key: str) -> tuple[datetime, list[Said]] | None:
+    """When the finished tour of *key* ended, and its lines; None when there is none, or what it left is not whole."""
+    mark, page = place.root / MARK, place.root / "report.html"
+    if not mark.exists() or not page.exists():
+        return None
+    found: dict[str, Any] = read_json(mark)
+    if found.get("key") != key or not open_ledger(place.ledger).verify().intact:
+        return None
+    return datetime.fromisoformat(found["ended"]), [Said(**line) for line in found["lines"]]
 
 
 def prepare(place: Place, model: str) -> None:
@@ -47,9 +82,12 @@ def _put_aside(place: Place, model: str) -> None:
             (place.root / name).rename(aside / name)
 
 
-def finish(place: Place, story: Story, played: Played, *, address: str, kept: bool) -> Path:
-    """Write the page and mark the tour as played."""
+def finish(
+    place: Place, story: Story, played: Played, *, key: str, lines: Sequence[Said], address: str, kept: bool
+) -> Path:
+    """Write the page and mark the tour of *key* as played, with the *lines* it printed."""
     page = place.root / "report.html"
     write_text(page, story_page(page_of(place, story, played, address=address, kept=kept)))
-    write_json(place.root / MARK, {"finished": True})
+    ended = datetime.now(UTC).isoformat(timespec="seconds")
+    write_json(place.root / MARK, {"finished": True, "key": key, "ended": ended, "lines": [asdict(x) for x in lines]})
     return page

@@ -19,7 +19,7 @@ from serving.errors import UsageError
 from serving.files import read_json, write_json, write_text
 from serving.local.counting import Tally, read_counts
 from serving.local.place import place as service_place
-from serving.release import service_directory
+from serving.local.place import service_directory
 
 REPORT, PAGE, ALERTS = "report.json", "report.html", "alerts.jsonl"
 

@@ -1,14 +1,15 @@
-"""Lengths of time as people write them: ``90s``, ``2m``, ``1h``, ``28d``, ``2 weeks``."""
+"""Lengths of time as people write them: ``200ms``, ``90s``, ``2m``, ``1h``, ``28d``, ``2 weeks``."""
 
 import re
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import BeforeValidator, Field, PlainSerializer
 
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 _WORDS = {"second": "s", "minute": "m", "hour": "h", "day": "d", "week": "w"}
 _TEXT = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*$")
+_EXPECTED = "expected a duration such as 200ms, 90s, 2m, 1h, 28d or 2 weeks"
 
 
 def parse(value: Any) -> timedelta:
@@ -21,20 +22,45 @@ def parse(value: Any) -> timedelta:
         return value
     if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
         return timedelta(seconds=value)
-    if isinstance(value, str) and (match := _TEXT.match(value.lower())):
-        unit = match[2] if match[2] in _SECONDS else _WORDS.get(match[2].removesuffix("s"), "")
-        if unit:
-            return timedelta(seconds=float(match[1]) * _SECONDS[unit])
-    raise ValueError("expected a length of time such as 90s, 2m, 1h, 28d or 2 weeks")
+    if isinstance(value, str):
+        return timedelta(seconds=_read(value))
+    raise ValueError(f"{_EXPECTED}, seen {value!r}")
+
+
+def seconds(value: Any) -> Any:
+    """Seconds of a text; everything else passes unchanged, for pydantic to judge.
+
+    Raises:
+        ValueError: the text is no length of time.
+    """
+    return _read(value) if isinstance(value, str) else value
 
 
 def text(length: timedelta) -> str:
     """The shortest way to write *length*: ``28d``, ``90s``."""
-    seconds = length.total_seconds()
+    total = length.total_seconds()
     for unit in ("d", "h", "m"):
-        if seconds and seconds % _SECONDS[unit] == 0:
-            return f"{seconds / _SECONDS[unit]:g}{unit}"
-    return f"{seconds:g}s"
+        if total and total % _SECONDS[unit] == 0:
+            return f"{total / _SECONDS[unit]:g}{unit}"
+    return f"{total:g}s"
+
+
+def spoken(value: float) -> str:
+    """*value* seconds as a person reads them: ``'850 ms'``, ``'12 s'``, ``'3 min'``, ``'2.5 h'``, ``'4 d'``."""
+    for limit, unit, name in ((1, 0.001, "ms"), (120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
+        if value < limit:
+            return f"{value / unit:.3g} {name}"
+    return f"{value / 86400:.3g} d"
+
+
+def _read(words: str) -> float:
+    """The seconds that *words* say."""
+    if match := _TEXT.match(words.lower()):
+        unit = match[2] if match[2] in _SECONDS else _WORDS.get(match[2].removesuffix("s"), "")
+        if unit:
+            return float(match[1]) * _SECONDS[unit]
+    raise ValueError(f"{_EXPECTED}, seen {words!r}")
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse), PlainSerializer(text, return_type=str)]
+Seconds = Annotated[float, BeforeValidator(seconds), Field(ge=0)]  # the same as a number, where it is computed with

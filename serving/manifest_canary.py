@@ -130,8 +130,12 @@ def knative_weight(per_mille: int, *, fence: int = 0) -> Object:
 
 
 def knative_return(stable: Revision, at: Installation, *, fence: int = 0) -> tuple[Object, Object]:
-    """Traffic back to the previous revision; then the template cleaned, or a later edit would serve the bad model."""
-    clean = {**predictor(stable, at), "canaryTrafficPercent": None}
+    """Traffic back to the previous revision; then the template cleaned, or a later edit would serve the bad model.
+
+    The clean one starts at 0 %: without a number the newest revision that is ready has everything, and until the clean
+    one is up that is the bad one.
+    """
+    clean = {**predictor(stable, at), "canaryTrafficPercent": 0}
     return knative_weight(0, fence=fence), _fenced({"spec": {"predictor": clean}}, fence)
 
 

@@ -224,9 +224,13 @@ def _arm_rule(route: Route, slot: Slot) -> Object:
     }
 
 
+def _epoch(route: Route) -> Object:
+    return {"set": [{"name": EPOCH_HEADER, "value": route.epoch}]}
+
+
 def _split_rule(route: Route) -> Object:
     # In the answer for whoever waits for this write to be in force, in the request for the predictor's own log.
-    epoch = {"set": [{"name": EPOCH_HEADER, "value": route.epoch}]}
+    epoch = _epoch(route)
     filters: list[Object] = [
         {"type": "RequestHeaderModifier", "requestHeaderModifier": epoch},
         {"type": "ResponseHeaderModifier", "responseHeaderModifier": epoch},
@@ -244,7 +248,13 @@ def _split_rule(route: Route) -> Object:
 
 def _other_rule(route: Route) -> Object:
     stable = route.a if route.stable == "A" else route.b
-    return {"matches": _metadata(), "backendRefs": [_ref(stable.revision)], "timeouts": {"request": TIMEOUT}}
+    return {
+        "matches": _metadata(),
+        # The proxy takes all rules of a route at once: whether this write is in force can be asked here, uncounted.
+        "filters": [{"type": "ResponseHeaderModifier", "responseHeaderModifier": _epoch(route)}],
+        "backendRefs": [_ref(stable.revision)],
+        "timeouts": {"request": TIMEOUT},
+    }
 
 
 def _ref(revision: str, weight: int = 1) -> Object:

@@ -9,13 +9,14 @@ from typing import Any, Literal
 
 from serving.ledger import Ledger, open_ledger
 from serving.local import client
-from serving.local.control import Control, serve_and_decide
+from serving.local.control import local_control, serve_and_decide
 from serving.local.extras import LogExtras
 from serving.local.lifecycle import Limits
 from serving.local.servers import local_bundle
+from serving.local.service import LocalService, rollout_file
 from serving.local.supervisor import ServeOptions
 from serving.profile import NumericHistogram, Profile
-from serving.release import await_traffic, release_version, rollout_file
+from serving.release import release_version
 from serving.rollout.backends.envoy import EnvoyBackend
 from serving.rollout.notices import Notices
 from serving.rollout.persistence import Command
@@ -55,6 +56,10 @@ class LiveService(Service):
         return open_ledger(f"sqlite:///{self.directory.parent}/ledger.db")
 
     @property
+    def service(self) -> LocalService:
+        return LocalService(self.directory.parent.as_uri(), MODEL)
+
+    @property
     def desk(self) -> SqliteDesk:
         return SqliteDesk(rollout_file(self.directory))
 
@@ -69,13 +74,12 @@ class LiveService(Service):
         return found.version
 
     def release(self, version: int, plan: RolloutPlan) -> None:
-        serving = self.directory.parent.as_uri()
-        release_version(self.ledger, serving, MODEL, version, plan, "tester", again=True)
+        release_version(self.ledger, self.service, version, plan, "tester", again=True)
 
     def first(self, **behaviour: object) -> None:
         """Version 1 takes everything."""
         self.release(self.version(**behaviour), plan())
-        await_traffic(self.ledger, self.directory.parent.as_uri(), MODEL)
+        self.service.await_traffic(self.ledger)
 
     @property
     def stable(self) -> int:
@@ -157,9 +161,9 @@ def serve_live(directory: Path, port: int, webhook: str) -> None:
     backend = EnvoyBackend(directory, slow_ms=100.0, extras=extras.read)
     ledger = open_ledger(f"sqlite:///{directory.parent}/ledger.db")
     notify = Notices(directory / "notices.jsonl", webhook)
-    control = Control(directory, MODEL, ledger, backend, notify=notify)
+    control = local_control(directory, MODEL, ledger, backend, notify)
     limits = Limits(backoff_s=0.1, backoff_max_s=0.5)
-    serve_and_decide(control, ServeOptions(command=STUB, port=port, limits=limits))
+    serve_and_decide(directory, control, ServeOptions(command=STUB, port=port, limits=limits))
 
 
 if __name__ == "__main__":

@@ -1,18 +1,24 @@
 """Values and worlds that the rollout tests share; everything has a default, so a test says only what it is about."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from serving.files import sha256_bytes
 from serving.rollout.backends.fake import Behaviour, Clock, FakeBackend
 from serving.rollout.backends.protocol import ArmCounts, Counters, Observed, Readiness, Revision, Split
 from serving.rollout.controller import Controller
 from serving.rollout.engine import decide
 from serving.rollout.events import Event, Tick
+from serving.rollout.persistence import OpenDesk
 from serving.rollout.plan import RolloutPlan
 from serving.rollout.render import wanted_split
 from serving.rollout.rules import Decision, Seen
-from serving.rollout.sqlite import SqliteDesk, open_desk
+from serving.rollout.sql import SqlDesk
+from serving.rollout.sqlite import open_desk
 from serving.rollout.state import Request, RolloutState, begin
 
 NOW = 1_700_000_000.0
@@ -44,10 +50,26 @@ def request(candidate: int = 2, stable: int | None = 1, attempt: int = 1, **chan
     return Request(plan=plan(**changes), candidate=revision(candidate), stable=old, attempt=attempt)
 
 
+Opener = Callable[[Path, str], OpenDesk]
+
+
+def open_sql_desk(directory: Path, service: str) -> SqlDesk:
+    """A desk in a database below *directory*, or in that of SLIPWAY_TEST_DATABASE, where *directory* tells it apart."""
+    directory.mkdir(parents=True, exist_ok=True)
+    address = os.environ.get("SLIPWAY_TEST_DATABASE", f"sqlite:///{directory}/ledger.db")
+    return SqlDesk(address, f"{service}-{sha256_bytes(str(directory).encode())[:12]}")
+
+
+# What is true of one desk is true of the other: tests take the desk as a parameter.
+OPENERS = [pytest.param(open_desk, id="file"), pytest.param(open_sql_desk, id="database")]
+
+
 class World:
     """A fake place with version 1 serving, a desk on disk, and a controller."""
 
-    def __init__(self, directory: Path, *, rate: float = 50.0, stable: bool = True, **backend: Any) -> None:
+    def __init__(
+        self, directory: Path, *, rate: float = 50.0, stable: bool = True, opener: Opener = open_desk, **backend: Any
+    ) -> None:
         self.clock = Clock()
         self.backend = FakeBackend(self.clock, rate=rate, **backend)
         self.backend.behave("housing-1", Behaviour(errors=0.001))
@@ -60,7 +82,8 @@ class World:
             self.backend.stable = "housing-1"
         self.backend.effects.clear()
         self.directory = directory
-        self.desk: SqliteDesk = open_desk(directory, "housing")
+        self.opener = opener
+        self.desk: OpenDesk = opener(directory, "housing")
         self.controller = self.another("first")
 
     def another(self, holder: str, **options: Any) -> Controller:
@@ -92,6 +115,11 @@ class World:
 
     def close(self) -> None:
         self.desk.close()
+
+    def reopen(self) -> None:
+        """What was on disk is all that is left."""
+        self.desk.close()
+        self.desk = self.opener(self.directory, "housing")
 
 
 class Bench:

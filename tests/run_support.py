@@ -19,12 +19,18 @@ import yaml
 from components.core.provenance import CodeVersion
 from pipelines.cli.main import main
 from pipelines.housing import market
+from serving.cluster_control import ClusterControl
+from serving.cluster_service import ClusterService
+from serving.control import Control
 from serving.ledger import Ledger, open_ledger
-from serving.local.control import Control
-from serving.release import Release, release_version, service_directory
+from serving.local.control import local_control
+from serving.local.place import service_directory
+from serving.release import Release, release_version
 from serving.rollout.backends.fake import Clock, FakeBackend
 from serving.rollout.plan import RolloutPlan
+from serving.rollout.sql_schema import open_rollouts
 from serving.rollout.state import RolloutState
+from serving.service import open_service
 from tests.rollout_support import plan
 
 AS_OF = "2024-06-01"  # a month after the newest sale
@@ -161,23 +167,33 @@ class Fenced:
 
 
 class Scene:
-    """A home with a real ledger, a fake place with 400 requests a second, and the controller of one service."""
+    """A home with a real ledger, a fake place with 400 requests a second, and the controller of one service.
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.serving = f"file://{home}/serving"
-        self.directory = service_directory(self.serving, MODEL)
-        self.directory.mkdir(parents=True)
-        self.clock = Clock()
+    Args:
+        serving: where the service is: below *home*, or in a namespace, whose controller is a ``ClusterControl``.
+    """
+
+    def __init__(self, home: Path, serving: str = "") -> None:
+        self.home, self.clock = home, Clock()
+        self.serving = serving or f"file://{home}/serving"
+        self.url = f"sqlite:///{home}/ledger.db"
+        self.service = open_service(self.serving, MODEL, self.url)
+        self.service.monotonic, self.service.sleep = self.clock, self.clock.sleep
+        if isinstance(self.service, ClusterService):
+            self.service.clock = self.clock
         self.backend = FakeBackend(self.clock, rate=400, seed=2)
-        self.ledger: Ledger = open_ledger(
-            f"sqlite:///{home}/ledger.db", now=lambda: datetime.fromtimestamp(self.clock(), UTC)
-        )
-        self.control = self.another()
+        self.ledger: Ledger = open_ledger(self.url, now=lambda: datetime.fromtimestamp(self.clock(), UTC))
+        self.another()
 
-    def another(self) -> Control:
+    def another(self) -> None:
         """A controller that knows only what is stored."""
-        return Control(self.directory, MODEL, self.ledger, Fenced(self.backend))  # type: ignore[arg-type]  # the fake
+        self.cluster: ClusterControl | None = None
+        if isinstance(self.service, ClusterService):
+            engine = open_rollouts(self.url)
+            self.cluster = ClusterControl("models", self.ledger, engine, lambda *_: self.backend, lambda: None)
+            return
+        directory = service_directory(self.serving, MODEL)
+        self._local = local_control(directory, MODEL, self.ledger, Fenced(self.backend))  # type: ignore[arg-type]  # the fake
 
     def register(self, *numbers: int) -> None:
         for number in numbers:
@@ -185,10 +201,17 @@ class Scene:
             self.ledger.approve(MODEL, made.version, "ada", "good")
 
     def release(self, version: int, rollout: RolloutPlan = QUICK, **options: Any) -> Release:
-        return release_version(self.ledger, self.serving, MODEL, version, rollout, "ada", **options)
+        return release_version(self.ledger, self.service, version, rollout, "ada", **options)
+
+    @property
+    def control(self) -> Control:
+        return self.cluster.control_of(MODEL) if self.cluster is not None else self._local
 
     def tick(self, seconds: float = 1.0) -> RolloutState | None:
-        self.control.tick(self.clock())
+        if self.cluster is not None:
+            self.cluster.look(self.clock())
+        else:
+            self.control.tick(self.clock())
         self.clock.sleep(seconds)
         return self.state
 

@@ -11,20 +11,20 @@ from unittest.mock import patch
 import pytest
 
 from serving.errors import ConflictError
-from serving.release import Release, refuse_during_rollout, revision_of, wanted_epoch, wanted_split
+from serving.release import Release, refuse_during_rollout
 from serving.rollout.backends.fake import Behaviour
 from serving.rollout.persistence import Command
-from serving.rollout.waiting import waiting_requests
-from tests.run_support import MODEL, Scene, one_sentence, slipway, write_project
+from serving.slots import revision_of, wanted_epoch, wanted_split
+from tests.run_support import MODEL, Scene, environment, one_sentence, slipway, write_project
 
 
 class Crash(BaseException):
     """The process is gone at this line."""
 
 
-@pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
-    made = Scene(tmp_path)
+@pytest.fixture(params=[pytest.param("", id="here"), pytest.param("kserve://models", id="cluster")])
+def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
+    made = Scene(tmp_path, request.param)
     yield made
     checked = made.ledger.verify()
     assert checked.intact, checked.sentence
@@ -50,7 +50,7 @@ def test_the_first_release_takes_all_traffic(scene: Scene) -> None:
     """Without a version in production there is nothing to compare with: the first one has everything at once."""
     scene.register(1)
     outcome = scene.release(1)
-    assert outcome == Release("released", "housing 1 takes 100 % when slipway serve runs")
+    assert outcome == Release("released", f"housing 1 takes 100 % when {scene.service.keeper} runs")
     assert scene.slots["production"] == (1, 100)
     scene.until(lambda: scene.backend.serving() == {"housing-1": 1000})
     assert scene.backend.stable == "housing-1"
@@ -60,9 +60,10 @@ def test_the_first_release_takes_all_traffic(scene: Scene) -> None:
 def test_releasing_what_serves_changes_nothing(served: Scene) -> None:
     """The release of a re-run finds its version in production."""
     events = len(served.ledger.history(MODEL))
+    served.service.sleep = served.tick  # the controller goes on while the release waits
     assert served.release(1) == Release("released", "housing 1 has all traffic already")
     assert len(served.ledger.history(MODEL)) == events
-    assert list(waiting_requests(served.directory)) == []
+    assert list(served.service.waiting) == []
 
 
 def test_nothing_serves_without_approval(scene: Scene) -> None:
@@ -78,9 +79,10 @@ def test_nothing_serves_without_approval(scene: Scene) -> None:
 
 def test_a_waiting_rollout_begins_and_slots_follow_it(served: Scene) -> None:
     """Each step is in the ledger while it is in force; the end is a promotion with the rollout's name as the reason."""
-    assert served.release(2).sentence == "housing 2 starts at 10 % beside housing 1 when slipway serve runs"
+    nobody = "" if served.service.serves() else f" when {served.service.keeper} runs"
+    assert served.release(2).sentence == f"housing 2 starts at 10 % beside housing 1{nobody}"
     assert served.release(2).state == "released", "asking again changes nothing"
-    assert len(list(waiting_requests(served.directory))) == 1
+    assert len(list(served.service.waiting)) == 1
     percents: list[float] = []
 
     def over() -> bool:
@@ -88,7 +90,7 @@ def test_a_waiting_rollout_begins_and_slots_follow_it(served: Scene) -> None:
         return served.over
 
     served.until(over)
-    assert list(waiting_requests(served.directory)) == []
+    assert list(served.service.waiting) == []
     assert [percent for percent, _ in itertools.groupby(percents) if percent] == [10, 50, 95, 100], "95 % is the bake"
     assert served.slots == {"production": (2, 100), "canary": (None, 0), "previous": (1, 0)}
     assert served.stages() == {1: "archived", 2: "production", 3: "staging"}
@@ -154,7 +156,7 @@ def test_a_request_that_lost_its_approval_is_dropped(served: Scene) -> None:
     served.ledger.reject(MODEL, 2, "eve", "second thoughts")
     served.tick()
     assert served.state is None
-    assert list(waiting_requests(served.directory)) == []
+    assert list(served.service.waiting) == []
     served.release(3)
     served.until(lambda: served.over)
     assert served.slots["production"] == (3, 100)
@@ -227,9 +229,11 @@ def test_nobody_moves_traffic_by_hand_during_a_rollout(served: Scene, words: lis
     served.live_at(10)
     before = served.slots
     project = ["--project", write_project(served.home, name=MODEL)] if words[0] == "rollout" else []
-    one_sentence(slipway(*words, *project, home=served.home), 6, "housing-2 is live", "slipway rollout promote")
+    with environment(SLIPWAY_SERVING=served.serving):
+        said = slipway(*words, *project, home=served.home)
+    one_sentence(said, 6, "housing-2 is live", "slipway rollout promote")
     with pytest.raises(ConflictError):
-        refuse_during_rollout(served.directory)
+        refuse_during_rollout(served.service)
     assert served.slots == before
 
 
@@ -288,7 +292,7 @@ def fails(served: Scene, where: Callable[..., Any], call: str, moment: str) -> N
     with where(served, call, moment), pytest.raises(Crash):
         served.until(lambda: False)
     end(served)
-    served.control = served.another()
+    served.another()
 
 
 @pytest.mark.parametrize(("where", "call", "moment"), CRASHES)
@@ -313,9 +317,8 @@ def test_another_controller_ends_the_rollback(served: Scene, call: str, moment: 
     served.live_at(10)
     fails(served, crash_in_ledger, call, moment)
     served.until(lambda: served.over)
-    served.tick()
+    served.until(lambda: served.stages()[2] == "archived")  # once the lease of the one that is gone has ended
     assert served.slots == {"production": (1, 100), "canary": (None, 0), "previous": (None, 0)}
-    assert served.stages()[2] == "archived"
     assert served.backend.serving() == {"housing-1": 1000}
 
 

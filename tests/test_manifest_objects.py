@@ -265,11 +265,11 @@ def test_a_fraction_of_a_percent_is_refused_where_it_would_be_ignored():
 
 
 def test_knative_returns_to_the_old_model_in_the_template_too():
-    """The bad model stays in the template at 0 % until it is cleaned; null removes the field, absence would not."""
+    """The bad model is at 0 % until the template is clean, and the clean one starts at 0 %: else the bad one serves."""
     pinned, cleaned = canary.knative_return(revision(1), AT)
 
     assert pinned["spec"] == {"predictor": {"canaryTrafficPercent": 0}}
-    assert cleaned["spec"]["predictor"]["canaryTrafficPercent"] is None
+    assert cleaned["spec"]["predictor"]["canaryTrafficPercent"] == 0
     assert cleaned["spec"]["predictor"]["model"]["storageUri"].endswith("sha256-0001/")
 
 

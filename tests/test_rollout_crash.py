@@ -11,10 +11,11 @@ import pytest
 
 from serving.rollout.backends.fake import Behaviour
 from serving.rollout.controller import Controller
+from serving.rollout.persistence import OpenDesk
 from serving.rollout.replay import replay
-from serving.rollout.sqlite import SqliteDesk, open_desk
+from serving.rollout.sqlite import open_desk
 from serving.rollout.state import RolloutState
-from tests.rollout_support import World, request
+from tests.rollout_support import OPENERS, Opener, World, open_sql_desk, request
 
 SHORT: dict[str, Any] = {"steps": [10], "time": {"dwell": "1s", "bake": "2s", "drain": "3s"}}
 
@@ -38,7 +39,7 @@ class Trap:
 class TrappedDesk:
     """A desk with a boundary before and after each named write."""
 
-    def __init__(self, desk: SqliteDesk, trap: Trap, writes: frozenset[str]) -> None:
+    def __init__(self, desk: OpenDesk, trap: Trap, writes: frozenset[str]) -> None:
         self._desk, self._trap, self._writes = desk, trap, writes
 
     def __getattr__(self, name: str) -> Any:
@@ -55,9 +56,16 @@ class TrappedDesk:
         return trapped
 
 
-def roll(directory: Path, at: int | None, writes: frozenset[str], calls: bool, prepare: Callable[[World], None]) -> Any:
+def roll(
+    directory: Path,
+    at: int | None,
+    writes: frozenset[str],
+    calls: bool,
+    prepare: Callable[[World], None],
+    opener: Opener,
+) -> Any:
     """One rollout killed at boundary *at*, finished by a second controller on a desk that was opened anew."""
-    world = World(directory, rate=2000, seed=4)
+    world = World(directory, rate=2000, seed=4, opener=opener)
     prepare(world)
     trap = Trap(at)
     desk: Any = TrappedDesk(world.desk, trap, writes)
@@ -68,9 +76,8 @@ def roll(directory: Path, at: int | None, writes: frozenset[str], calls: bool, p
         first.run(world.clock, world.clock.sleep)
     except Killed:
         world.backend.fault = lambda call, moment: None
-        world.close()
         world.clock.sleep(31)
-        world.desk = open_desk(directory, "housing")
+        world.reopen()
         second = Controller(world.backend, world.desk, "second")
         second.start(request(**SHORT), world.clock())
         second.run(world.clock, world.clock.sleep)
@@ -108,13 +115,13 @@ CASES = [
 
 
 def enumerate_kills(
-    tmp_path: Path, writes: frozenset[str], calls: bool, prepare: Callable[[World], None], *end: Any
+    tmp_path: Path, writes: frozenset[str], calls: bool, opener: Opener, prepare: Callable[[World], None], *end: Any
 ) -> int:
-    world, trap = roll(tmp_path / "undisturbed", None, writes, calls, prepare)
+    world, trap = roll(tmp_path / "undisturbed", None, writes, calls, prepare, opener)
     check(world, *end)
     world.close()
     for at in range(1, trap.count + 1):
-        killed, reached = roll(tmp_path / str(at), at, writes, calls, prepare)
+        killed, reached = roll(tmp_path / str(at), at, writes, calls, prepare, opener)
         assert reached.count == at, "the boundary was not reached"
         check(killed, *end)
         killed.close()
@@ -122,22 +129,30 @@ def enumerate_kills(
 
 
 @pytest.mark.timeout(900)  # some fifty whole rollouts
+@pytest.mark.parametrize(
+    "opener",
+    [
+        pytest.param(open_desk, id="file"),
+        pytest.param(open_sql_desk, id="database", marks=pytest.mark.slow),  # each look is some twenty transactions
+    ],
+)
 @pytest.mark.parametrize(("prepare", "phase", "serving", "adoptions"), CASES)
 def test_killed_at_each_journal_boundary(
-    tmp_path: Path, prepare: Callable[[World], None], phase: str, serving: str, adoptions: int
+    tmp_path: Path, opener: Opener, prepare: Callable[[World], None], phase: str, serving: str, adoptions: int
 ) -> None:
     """Before and after every record of the journal: same end, one adoption, no evidence lost."""
-    boundaries = enumerate_kills(tmp_path, frozenset({"append"}), False, prepare, phase, serving, adoptions)
+    boundaries = enumerate_kills(tmp_path, frozenset({"append"}), False, opener, prepare, phase, serving, adoptions)
     assert boundaries >= 30
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
+@pytest.mark.parametrize("opener", OPENERS)
 @pytest.mark.parametrize(("prepare", "phase", "serving", "adoptions"), CASES)
 def test_killed_at_each_write_and_each_call(
-    tmp_path: Path, prepare: Callable[[World], None], phase: str, serving: str, adoptions: int
+    tmp_path: Path, opener: Opener, prepare: Callable[[World], None], phase: str, serving: str, adoptions: int
 ) -> None:
     """Also around every save of the state and every call that changes the backend."""
     writes = frozenset({"append", "save", "acquire"})
-    boundaries = enumerate_kills(tmp_path, writes, True, prepare, phase, serving, adoptions)
+    boundaries = enumerate_kills(tmp_path, writes, True, opener, prepare, phase, serving, adoptions)
     assert boundaries >= 60

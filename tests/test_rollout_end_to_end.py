@@ -17,8 +17,8 @@ from serving.local import client
 from serving.local.counting import read_counts
 from serving.local.extras import append_labels
 from serving.local.place import place
+from serving.local.service import rollout_file
 from serving.local.tail import Tail
-from serving.release import rollout_file
 from serving.rollout.replay import replay
 from serving.rollout.sqlite import SqliteDesk
 from serving.rollout.state import Phase, Reason, RolloutState

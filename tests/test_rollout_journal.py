@@ -1,24 +1,33 @@
 """The journal is a chain that cannot be edited, and each verdict in it can be taken again."""
 
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from serving.errors import ConflictError, DataError
 from serving.rollout.backends.fake import Behaviour
-from serving.rollout.persistence import GENESIS, sealed, verify
+from serving.rollout.persistence import GENESIS, OpenDesk, sealed, verify
 from serving.rollout.replay import replay
-from serving.rollout.sqlite import open_desk
+from serving.rollout.sql import SqlDesk, writing
+from serving.rollout.sqlite import SqliteDesk
 from serving.rollout.state import RolloutState, begin
-from tests.rollout_support import NOW, World, request
+from tests.rollout_support import NOW, OPENERS, Opener, World, request
+
+
+@pytest.fixture(params=OPENERS)
+def opener(request: pytest.FixtureRequest) -> Opener:
+    found: Opener = request.param
+    return found
 
 
 @pytest.fixture
-def finished(tmp_path: Path):
+def finished(tmp_path: Path, opener: Opener) -> Iterator[World]:
     """A rollout that met some errors and was promoted."""
-    world = World(tmp_path, rate=400, seed=8)
+    world = World(tmp_path, rate=400, seed=8, opener=opener)
     world.backend.behave("housing-2", Behaviour(errors=0.001))
     world.start(steps=[5, 50])
     world.until_phase("succeeded")
@@ -63,11 +72,23 @@ def test_a_missing_end_is_found(finished: World) -> None:
         verify(records[:-3], head)
 
 
+def edit(desk: OpenDesk) -> None:
+    """Change record 4 where it is stored."""
+    change = "SET body = replace(body, 'advance', 'advanse'), at = at + 1 WHERE seq = 4"
+    if isinstance(desk, SqlDesk):
+        with writing(desk.engine) as connection:
+            text = sa.text(f"UPDATE rollout_journal {change} AND service = :service")  # nothing of others in it
+            connection.execute(text, {"service": desk.service})
+        return
+    assert isinstance(desk, SqliteDesk)
+    with sqlite3.connect(desk.path) as db:
+        db.execute(f"UPDATE journal {change}")  # nothing of others in it
+    db.close()
+
+
 def test_an_edit_in_the_file_is_found(finished: World) -> None:
     """The chain protects what is on disk, not only what is in memory."""
-    with sqlite3.connect(finished.desk.path) as db:
-        db.execute("UPDATE journal SET body = replace(body, 'advance', 'advanse'), at = at + 1 WHERE seq = 4")
-    db.close()
+    edit(finished.desk)
     with pytest.raises(DataError, match="record 4 "):
         replay(finished.desk.records())
 
@@ -85,21 +106,17 @@ def test_a_decision_that_does_not_follow_is_named(finished: World) -> None:
     assert not replay(forged).identical
 
 
-def test_a_state_survives_the_way_to_disk(tmp_path: Path, finished: World) -> None:
+def test_a_state_survives_the_way_to_disk(finished: World) -> None:
     """What is loaded equals what was saved, to the last digit."""
     state = finished.state
     assert RolloutState.from_json(state.to_json()).to_json() == state.to_json()
-    finished.desk.close()
-    with open_desk(tmp_path, "housing") as again:
-        stored = again.load()
-        assert stored is not None
-        assert stored.state.to_json() == state.to_json()
-    finished.desk = open_desk(tmp_path, "housing")
+    finished.reopen()
+    assert finished.state.to_json() == state.to_json()
 
 
-def test_who_saves_second_is_refused(tmp_path: Path) -> None:
+def test_who_saves_second_is_refused(tmp_path: Path, opener: Opener) -> None:
     """Compare-and-set: a revision can be replaced once."""
-    with open_desk(tmp_path, "housing") as desk:
+    with opener(tmp_path, "housing") as desk:
         grant = desk.acquire("one", NOW, 30)
         assert grant is not None
         world = World(tmp_path / "other")

@@ -1,5 +1,9 @@
 """One controller at a time: a lease with a token that grows, and writes that an old token cannot make."""
 
+import contextlib
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +14,20 @@ from hypothesis import strategies as st
 
 from serving.errors import ConflictError
 from serving.rollout.controller import Controller
-from serving.rollout.persistence import Grant
-from serving.rollout.sqlite import SqliteDesk, open_desk
-from tests.rollout_support import NOW, World, request
+from serving.rollout.persistence import Command, Grant, OpenDesk, verify
+from serving.rollout.sqlite import open_desk
+from tests.rollout_support import NOW, OPENERS, Opener, World, request
 
 SHORT: dict[str, Any] = {"steps": [10], "time": {"dwell": "1s", "bake": "2s", "drain": "3s"}}
 
 
-@pytest.fixture
-def desk(tmp_path: Path):
-    with open_desk(tmp_path, "housing") as opened:
+@pytest.fixture(params=OPENERS)
+def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenDesk]:
+    with request.param(tmp_path, "housing") as opened:
         yield opened
 
 
-def test_a_lease_is_held_until_it_ends(desk: SqliteDesk) -> None:
+def test_a_lease_is_held_until_it_ends(desk: OpenDesk) -> None:
     """Renewal keeps the token, another holder waits for the end and gets a larger one."""
     one = desk.acquire("one", NOW, 30)
     assert one == Grant("one", 1, NOW + 30)
@@ -33,13 +37,13 @@ def test_a_lease_is_held_until_it_ends(desk: SqliteDesk) -> None:
     assert desk.acquire("one", NOW + 61, 30) is None
 
 
-def test_a_holder_that_slept_too_long_gets_a_new_token(desk: SqliteDesk) -> None:
+def test_a_holder_that_slept_too_long_gets_a_new_token(desk: OpenDesk) -> None:
     """What it did under the old token is not continued under it."""
     desk.acquire("one", NOW, 30)
     assert desk.acquire("one", NOW + 31, 30) == Grant("one", 2, NOW + 61)
 
 
-def test_a_released_lease_is_free_at_once(desk: SqliteDesk) -> None:
+def test_a_released_lease_is_free_at_once(desk: OpenDesk) -> None:
     """Releasing an old grant does not take the lease from the new holder."""
     one = desk.acquire("one", NOW, 30)
     assert one is not None
@@ -51,7 +55,7 @@ def test_a_released_lease_is_free_at_once(desk: SqliteDesk) -> None:
     assert desk.current() == two
 
 
-def test_unlocking_voids_the_token(desk: SqliteDesk) -> None:
+def test_unlocking_voids_the_token(desk: OpenDesk) -> None:
     """After ``unlock`` the former holder cannot write, though its lease has not ended."""
     one = desk.acquire("one", NOW, 30)
     assert one is not None
@@ -60,11 +64,40 @@ def test_unlocking_voids_the_token(desk: SqliteDesk) -> None:
         desk.append("alert", "r", {}, NOW, one.token)
 
 
-@given(st.lists(st.tuples(st.sampled_from(["one", "two", "three"]), st.floats(0, 40), st.booleans()), max_size=30))
+@pytest.mark.parametrize("opener", OPENERS)
+def test_of_many_that_ask_at_once_one_gets_the_lease(tmp_path: Path, opener: Opener) -> None:
+    """Four open the desk and ask in the same moment: one is told yes, and what all write at once is one chain."""
+
+    def ask(name: str) -> Grant | None:
+        start.wait()
+        with opener(tmp_path, "housing") as desk:
+            grant = desk.acquire(name, NOW, 30)
+            for number in range(5):
+                desk.ask(Command("pause", name, str(number)))
+                with contextlib.suppress(ConflictError):
+                    desk.append("alert", "r", {"by": name}, NOW, 1)
+        return grant
+
+    start = threading.Barrier(4)
+    with ThreadPoolExecutor(4) as pool:
+        grants = [grant for grant in pool.map(ask, ["one", "two", "three", "four"]) if grant is not None]
+    assert [grant.token for grant in grants] == [1]
+    with opener(tmp_path, "housing") as desk:
+        assert desk.current() == grants[0]
+        assert len(desk.asked()) == 20
+        assert verify(desk.records()) >= 5
+
+
+# who, how many seconds later, and whether to write
+STEPS = st.tuples(st.sampled_from(["one", "two", "three"]), st.floats(0, 40), st.booleans())
+
+
+@pytest.mark.parametrize("opener", OPENERS)
+@given(actions=st.lists(STEPS, max_size=30))
 @settings(max_examples=30, deadline=None)
-def test_only_the_present_holder_ever_writes(tmp_path_factory, actions) -> None:
+def test_only_the_present_holder_ever_writes(tmp_path_factory, opener: Opener, actions) -> None:
     """Random acquisitions and late writes: accepted writes have tokens that never fall, one holder to each."""
-    with open_desk(tmp_path_factory.mktemp("lease"), "housing") as desk:
+    with opener(tmp_path_factory.mktemp("lease"), "housing") as desk:
         now, grants = NOW, {}
         for holder, after, write in actions:
             now += after
@@ -85,7 +118,7 @@ def test_only_the_present_holder_ever_writes(tmp_path_factory, actions) -> None:
 class Pausing:
     """A desk whose user may lose the processor for a while before any call, and another acts meanwhile."""
 
-    def __init__(self, desk: SqliteDesk) -> None:
+    def __init__(self, desk: OpenDesk) -> None:
         self._desk = desk
         self.interrupt = lambda: None
 
@@ -100,10 +133,10 @@ class Pausing:
         return interrupted
 
 
-def two_controllers(directory: Path, seed: int) -> World:
+def two_controllers(directory: Path, seed: int, opener: Opener = open_desk) -> World:
     """Two controllers that stop in the middle of ticks for up to a minute while the other goes on."""
     rng = np.random.default_rng(seed)
-    world = World(directory, rate=2000, seed=seed)
+    world = World(directory, rate=2000, seed=seed, opener=opener)
     desks = [Pausing(world.desk), Pausing(world.desk)]
     both = [Controller(world.backend, desk, name) for desk, name in zip(desks, ("one", "two"), strict=True)]
     nested = False
@@ -139,10 +172,11 @@ def check(world: World) -> None:
     world.close()
 
 
+@pytest.mark.parametrize("opener", OPENERS)
 @pytest.mark.parametrize("seed", range(6))
-def test_two_controllers_make_one_rollout(tmp_path: Path, seed: int) -> None:
+def test_two_controllers_make_one_rollout(tmp_path: Path, seed: int, opener: Opener) -> None:
     """Never two writers with a valid token, one live rollout, at most one adoption."""
-    check(two_controllers(tmp_path, seed))
+    check(two_controllers(tmp_path, seed, opener))
 
 
 @pytest.mark.slow

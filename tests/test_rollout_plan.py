@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from serving.durations import seconds, spoken
 from serving.rollout.backends.protocol import Capabilities
-from serving.rollout.durations import seconds, spoken
 from serving.rollout.forecast import forecast
 from serving.rollout.plan import Freeze, RolloutPlan
 
@@ -86,6 +86,7 @@ def test_the_hash_tells_plans_apart() -> None:
     ("changes", "text", "says"),
     [
         pytest.param({"mirror": False}, "{steps: [{shadow: 100}, 5]}", "mirror", id="shadow-without-mirror"),
+        pytest.param({"pairs": False}, "{steps: [{shadow: 100}, 5]}", "does not compare", id="shadow-without-pairs"),
         pytest.param({"sticky": False}, "{sticky_header: x-user}", "sticky", id="sticky-without-hash"),
         pytest.param({"resolution": 10}, "{steps: [0.5, 5]}", "steps of 1 %", id="tenths-without-resolution"),
         pytest.param({"resolution": 10}, "{steps: [5, 10]}", "", id="whole-percents-fit"),

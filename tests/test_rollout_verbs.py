@@ -13,8 +13,8 @@ from serving.errors import ConflictError, DataError, SlipwayError
 from serving.local.envoy_config import SPLIT_ROUTE
 from serving.local.extras import labels_file
 from serving.local.place import place
+from serving.local.service import rollout_file
 from serving.local.state import WantedRevision, WantedSplit, update_desired
-from serving.release import rollout_file
 from tests.rollout_support import World
 
 PROJECT = Path(__file__).resolve().parent.parent / "pipelines/housing/project.yaml"

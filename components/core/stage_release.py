@@ -5,13 +5,15 @@ from components.core.telling import SHORT, tell
 from serving.ledger import open_ledger
 from serving.release import release_version
 from serving.rollout.plan import RolloutPlan
+from serving.service import open_service
 
 
 def release(name: str, place: str, rollout: str, version: int) -> str:
     """Hand the version to traffic; returns ``released``, or ``waiting`` when a person has to approve it first."""
     where = Place.model_validate_json(place)
     plan = RolloutPlan.model_validate_json(rollout)
-    outcome = release_version(open_ledger(where.ledger), where.serving, name, version, plan, where.actor)
+    service = open_service(where.serving, name, where.ledger)
+    outcome = release_version(open_ledger(where.ledger), service, version, plan, where.actor)
     tell(outcome.sentence)
     return outcome.state
 

@@ -5,12 +5,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from components.core.place import Place
 from pipelines import settings
+
+if TYPE_CHECKING:
+    from serving.service import Service
 
 DEFAULT_PROJECT = "pipelines/housing/project.yaml"
 
@@ -39,8 +42,33 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return option(function)
 
 
+def service_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Whose traffic: the project's model, or ``--model`` where the project's file is not; see ``model_of``."""
+
+    def remember(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+        ctx.find_root().obj["model"] = value
+
+    option = click.option("--model", expose_value=False, callback=remember, help="The model, without a project's file.")
+    return project_option(option(function))
+
+
+def model_of(ctx: click.Context, project_path: Path) -> str:
+    """The model that ``service_option`` names."""
+    from pipelines import project as projects
+
+    return ctx.find_root().obj.get("model") or projects.load(project_path).name
+
+
 def place_of(ctx: click.Context) -> Place:
     return settings.load(home=ctx.find_root().obj["home"])
+
+
+def service_of(ctx: click.Context, model: str) -> "Service":
+    """The service of *model* at the place that the settings name."""
+    from serving.service import open_service
+
+    place = place_of(ctx)
+    return open_service(place.serving, model, place.ledger)
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines.cli.console import console_of, json_option, place_of, project_option
+from pipelines.cli.console import console_of, json_option, place_of, project_option, service_of
 from serving.errors import ConflictError, UsageError
 
 if TYPE_CHECKING:
@@ -43,14 +43,17 @@ def start(ctx: click.Context, version: int, percent: float, project_path: Path) 
     """Give VERSION a fixed share beside the one that serves; `rollout set 0` or `rollout promote` ends it."""
     from pipelines import project as projects
     from serving.ledger import open_ledger
-    from serving.release import await_traffic, refuse_during_rollout, service_directory
+    from serving.local.place import service_directory
+    from serving.release import refuse_during_rollout
 
     project, place = projects.load(project_path), place_of(ctx)
-    refuse_during_rollout(service_directory(place.serving, project.name))
+    service_directory(place.serving, project.name)  # variants are compared beside a service on this machine only
+    service = service_of(ctx, project.name)
+    refuse_during_rollout(service)
     ledger = open_ledger(place.ledger)
     slot = ledger.slot(project.name, "canary")
     ledger.canary(project.name, version, percent, place.actor, "experiment", expected_revision=slot.revision)
-    followed = await_traffic(ledger, place.serving, project.name)
+    followed = service.await_traffic(ledger)
     sentence = f"{project.name} {version} is variant b with {percent:g} % of requests"
     console_of(ctx).result({"in_force": followed}, sentence if followed else f"{sentence} when `slipway serve` runs")
 
@@ -67,8 +70,8 @@ def compare(ctx: click.Context, metric: "MetricKind", alpha: float, margin: floa
     from pipelines import project as projects
     from serving.local import client
     from serving.local.place import place as service_place
+    from serving.local.place import service_directory
     from serving.local.state import read_desired
-    from serving.release import service_directory
     from serving.rollout import experiment as statistics
 
     project = projects.load(project_path)
@@ -108,8 +111,8 @@ def power(
     deviation: float | None, rate_per_s: float,
 ) -> None:  # fmt: skip
     """Requests until a difference is found with a chance of 80 %."""
+    from serving.durations import spoken
     from serving.rollout import experiment as statistics
-    from serving.rollout.durations import spoken
 
     chosen = statistics.ExperimentPlan(share=percent / 100, metric=metric, alpha=alpha)
     try:

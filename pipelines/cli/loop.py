@@ -70,7 +70,7 @@ def _turn(
         verb = "retrain" if decision.run else "no run"
         console.line("loop", f"{verb}, {decision.why}", run=decision.run, trigger=decision.trigger)
 
-    progress = Progress(console).show
+    progress = Progress(console.line).show
     done = turn(project, place, now, labels=labels, source=source, on_decision=decided, on_event=progress)
     if done.result is None:
         return 0

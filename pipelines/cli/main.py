@@ -13,6 +13,7 @@ from serving.errors import PlaceError, SlipwayError
 # verb -> where its command lives; a verb's libraries are imported only when it is used
 VERBS = {
     "run": "pipelines.cli.run:run",
+    "submit": "pipelines.cli.submit:submit",
     "compile": "pipelines.cli.compile:compile_",
     "serve": "pipelines.cli.serve:serve",
     "predict": "pipelines.cli.predict:predict",
@@ -23,6 +24,7 @@ VERBS = {
     "loop": "pipelines.cli.loop:loop",
     "data": "pipelines.cli.data:data",
     "ui": "pipelines.cli.ui:ui",
+    "doctor": "pipelines.cli.doctor:doctor",
     "tour": "pipelines.cli.tour:tour",
 }
 

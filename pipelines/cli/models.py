@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines.cli.console import console_of, json_option, place_of
+from pipelines.cli.console import console_of, json_option, place_of, service_of
 from serving.errors import InfrastructureError, UsageError
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def approve(ctx: click.Context, model: str, version: int, reason: str) -> None:
     place = place_of(ctx)
     ledger = _ledger(ctx)
     ledger.approve(model, version, place.actor, reason)
-    outcome = release_version(ledger, place.serving, model, version, RolloutPlan(), place.actor)
+    outcome = release_version(ledger, service_of(ctx, model), version, RolloutPlan(), place.actor)
     console_of(ctx).result({"approved": version, "release": asdict(outcome)}, f"approved; {outcome.sentence}")
 
 
@@ -134,10 +134,10 @@ def approve(ctx: click.Context, model: str, version: int, reason: str) -> None:
 @click.pass_context
 def promote(ctx: click.Context, model: str, version: int, reason: str) -> None:
     """Give VERSION all traffic, without a canary."""
-    from serving.release import refuse_during_rollout, service_directory
+    from serving.release import refuse_during_rollout
 
     ledger, place = _ledger(ctx), place_of(ctx)
-    refuse_during_rollout(service_directory(place.serving, model))
+    refuse_during_rollout(service_of(ctx, model))
     seen = ledger.slot(model, "production").revision
     slot = ledger.promote(model, version, place.actor, reason, expected_revision=seen)
     _follow(ctx, model, {"production": slot.version}, f"{model} {slot.version} has all traffic")
@@ -150,10 +150,10 @@ def promote(ctx: click.Context, model: str, version: int, reason: str) -> None:
 @click.pass_context
 def rollback(ctx: click.Context, model: str, reason: str) -> None:
     """Give all traffic back to the version before; a second time goes forward again."""
-    from serving.release import refuse_during_rollout, service_directory
+    from serving.release import refuse_during_rollout
 
     ledger, place = _ledger(ctx), place_of(ctx)
-    refuse_during_rollout(service_directory(place.serving, model))
+    refuse_during_rollout(service_of(ctx, model))
     seen = ledger.slot(model, "production").revision
     slot = ledger.rollback(model, place.actor, reason, expected_revision=seen)
     _follow(ctx, model, {"production": slot.version}, f"{model} {slot.version} serves again")
@@ -173,13 +173,12 @@ def archive(ctx: click.Context, model: str, version: int, reason: str) -> None:
 
 def _follow(ctx: click.Context, model: str, value: dict[str, Any], sentence: str) -> None:
     """Wait until traffic is what the ledger says; say so when nothing serves here."""
-    from serving.release import await_traffic
-
+    service = service_of(ctx, model)
     try:
-        followed = await_traffic(_ledger(ctx), place_of(ctx).serving, model)
+        followed = service.await_traffic(_ledger(ctx))
     except InfrastructureError as error:
         raise InfrastructureError(f"the ledger says so ({sentence}), but traffic does not follow: {error}") from error
-    text = sentence if followed else f"{sentence} as soon as `slipway serve` runs"
+    text = sentence if followed else f"{sentence} as soon as {service.keeper} runs"
     console_of(ctx).result({**value, "in_force": followed}, text)
 
 

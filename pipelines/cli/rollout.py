@@ -7,14 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines.cli.console import console_of, json_option, place_of, project_option
+from pipelines.cli.console import (
+    console_of,
+    json_option,
+    model_of,
+    place_of,
+    project_option,
+    service_of,
+    service_option,
+)
 from pipelines.cli.experiment import experiment
+from pipelines.cli.rollout_controller import controller
 from pipelines.cli.rollout_page import labels, page
 from serving.errors import ConflictError, Inconclusive, RolledBack, UsageError
 
 if TYPE_CHECKING:
     from pipelines.project import Project
-    from serving.rollout.sqlite import SqliteDesk
+    from serving.rollout.persistence import OpenDesk
+    from serving.service import Service
 
 reason_option = click.option("--reason", default="", help="Why; it is kept in the journal.")
 
@@ -24,7 +34,7 @@ def rollout() -> None:
     """Move traffic to a new version step by step, by evidence; or set the split by hand."""
 
 
-for _verb in (page, labels, experiment):
+for _verb in (page, labels, experiment, controller):
     rollout.add_command(_verb)
 
 
@@ -35,7 +45,7 @@ for _verb in (page, labels, experiment):
 @click.pass_context
 def plan(ctx: click.Context, rate_per_s: float, project_path: Path) -> None:
     """The steps, the requests each needs, and where traffic is too little for a verdict."""
-    from serving.rollout.durations import spoken
+    from serving.durations import spoken
     from serving.rollout.forecast import forecast
 
     project = _project(project_path)
@@ -65,27 +75,29 @@ def start(ctx: click.Context, version: int, wait: bool, project_path: Path) -> N
 
     project, place = _project(project_path), place_of(ctx)
     ledger = open_ledger(place.ledger)
-    outcome = release_version(ledger, place.serving, project.name, version, project.rollout, place.actor, again=True)
+    service = service_of(ctx, project.name)
+    outcome = release_version(ledger, service, version, project.rollout, place.actor, again=True)
     console_of(ctx).line("rollout", outcome.sentence, state=outcome.state)
     if outcome.state == "waiting":
         raise Inconclusive(outcome.sentence)
     if wait:
-        _follow(ctx, project, version)
+        _follow(ctx, project.name, version)
 
 
 @rollout.command()
-@project_option
+@service_option
 @json_option
 @click.pass_context
 def status(ctx: click.Context, project_path: Path) -> None:
     """Phase, step, the split as configured, observed and realized, and the evidence against its threshold."""
-    from serving.rollout.explain import status as read
+    from pipelines.following import look
 
-    with _desk(ctx, project_path) as desk:
-        stored = desk.load()
-        if stored is None:
-            raise ConflictError("no rollout has been started for this service; slipway rollout start VERSION")
-        seen = read(stored.state, time.time(), lease=desk.current())
+    service = _service(ctx, project_path)
+    with service.desk() as desk:
+        stored, lease = desk.load(), desk.current()
+    if stored is None:
+        raise ConflictError("no rollout has been started for this service; slipway rollout start VERSION")
+    seen = look(stored.state, service, lease)
     lines = [
         f"rollout {seen.id}: {seen.candidate} against {seen.stable or 'nothing'}, phase {seen.phase}"
         + (f" ({seen.pause})" if seen.pause else f", step {min(seen.step + 1, seen.steps)} of {seen.steps}"),
@@ -95,7 +107,7 @@ def status(ctx: click.Context, project_path: Path) -> None:
 
 
 @rollout.command()
-@project_option
+@service_option
 @json_option
 @click.pass_context
 def explain(ctx: click.Context, project_path: Path) -> None:
@@ -111,7 +123,7 @@ def explain(ctx: click.Context, project_path: Path) -> None:
 
 
 @rollout.command()
-@project_option
+@service_option
 @json_option
 @click.pass_context
 def history(ctx: click.Context, project_path: Path) -> None:
@@ -127,7 +139,7 @@ def history(ctx: click.Context, project_path: Path) -> None:
 
 
 @rollout.command()
-@project_option
+@service_option
 @json_option
 @click.pass_context
 def replay(ctx: click.Context, project_path: Path) -> None:
@@ -148,7 +160,7 @@ def _command(name: str, summary: str, *, options: bool = False) -> None:
     @click.option("--adopt", "option", flag_value="adopt", hidden=name != "resume", help="Keep the changed split.")
     @click.option("--reassert", "option", flag_value="reassert", hidden=name != "resume", help="Restore ours.")
     @reason_option
-    @project_option
+    @service_option
     @json_option
     @click.pass_context
     def command(ctx: click.Context, force: bool, option: str | None, reason: str, project_path: Path) -> None:
@@ -166,79 +178,77 @@ _command("abort", "Send the candidate home.")
 @rollout.command("set")
 @click.argument("percent", type=click.FloatRange(0, 100))
 @click.option("--version", type=int, help="The canary; by default the one that is, or the newest approved.")
-@project_option
+@service_option
 @json_option
 @click.pass_context
 def set_(ctx: click.Context, percent: float, version: int | None, project_path: Path) -> None:
     """Give the canary PERCENT of requests by hand; 0 ends it."""
     from serving.ledger import open_ledger
-    from serving.release import refuse_during_rollout, service_directory
+    from serving.release import refuse_during_rollout
 
-    project, place = _project(project_path), place_of(ctx)
-    refuse_during_rollout(service_directory(place.serving, project.name))
+    name, place = model_of(ctx, project_path), place_of(ctx)
+    refuse_during_rollout(service_of(ctx, name))
     ledger = open_ledger(place.ledger)
-    chosen = version or _canary_version(ledger, project.name)
-    slot = ledger.slot(project.name, "canary")
-    ledger.canary(project.name, chosen, percent, place.actor, "set by hand", expected_revision=slot.revision)
-    _await(ctx, project.name, f"{project.name} {chosen} has {percent:g} % of requests")
+    chosen = version or _canary_version(ledger, name)
+    slot = ledger.slot(name, "canary")
+    ledger.canary(name, chosen, percent, place.actor, "set by hand", expected_revision=slot.revision)
+    _await(ctx, name, f"{name} {chosen} has {percent:g} % of requests")
 
 
 @rollout.command()
 @click.option("--force", is_flag=True, help="Over missing evidence, never over harm; needs --reason.")
 @reason_option
-@project_option
+@service_option
 @json_option
 @click.pass_context
 def promote(ctx: click.Context, force: bool, reason: str, project_path: Path) -> None:
     """Give the canary everything: the live rollout's if its evidence allows, else the one set by hand."""
     from serving.ledger import open_ledger
 
-    project, place = _project(project_path), place_of(ctx)
+    name, place = model_of(ctx, project_path), place_of(ctx)
     if _live(ctx, project_path):
         _order(ctx, project_path, "promote", reason, force=force)
         return
     ledger = open_ledger(place.ledger)
-    chosen = ledger.slot(project.name, "canary").version
+    chosen = ledger.slot(name, "canary").version
     if chosen is None:
-        raise ConflictError(f"{project.name} has no canary to promote; slipway rollout start VERSION, or set PERCENT")
-    seen = ledger.slot(project.name, "production").revision
-    ledger.promote(project.name, chosen, place.actor, reason or "promoted by hand", expected_revision=seen)
-    _await(ctx, project.name, f"{project.name} {chosen} has all requests")
+        raise ConflictError(f"{name} has no canary to promote; slipway rollout start VERSION, or set PERCENT")
+    seen = ledger.slot(name, "production").revision
+    ledger.promote(name, chosen, place.actor, reason or "promoted by hand", expected_revision=seen)
+    _await(ctx, name, f"{name} {chosen} has all requests")
 
 
 @rollout.command()
 @reason_option
-@project_option
+@service_option
 @json_option
 @click.pass_context
 def rollback(ctx: click.Context, reason: str, project_path: Path) -> None:
     """Back to the version before: a live rollout is aborted, else the ledger's previous version serves again."""
     from serving.ledger import open_ledger
 
-    project, place = _project(project_path), place_of(ctx)
+    name, place = model_of(ctx, project_path), place_of(ctx)
     if _live(ctx, project_path):
         _order(ctx, project_path, "abort", reason)
         return
     ledger = open_ledger(place.ledger)
-    canary = ledger.slot(project.name, "canary")
+    canary = ledger.slot(name, "canary")
     if canary.version is not None:
-        ledger.canary(
-            project.name, canary.version, 0, place.actor, reason or "by hand", expected_revision=canary.revision
-        )
-        _await(ctx, project.name, f"the canary {project.name} {canary.version} has no requests any more")
+        ledger.canary(name, canary.version, 0, place.actor, reason or "by hand", expected_revision=canary.revision)
+        _await(ctx, name, f"the canary {name} {canary.version} has no requests any more")
         return
-    seen = ledger.slot(project.name, "production").revision
-    slot = ledger.rollback(project.name, place.actor, reason or "rolled back by hand", expected_revision=seen)
-    _await(ctx, project.name, f"{project.name} {slot.version} serves again")
+    seen = ledger.slot(name, "production").revision
+    slot = ledger.rollback(name, place.actor, reason or "rolled back by hand", expected_revision=seen)
+    _await(ctx, name, f"{name} {slot.version} serves again")
 
 
 @rollout.command()
-@project_option
+@service_option
 @json_option
 @click.pass_context
 def watch(ctx: click.Context, project_path: Path) -> None:
     """Follow the live rollout to its end: 0 promoted, 10 rolled back, 20 paused."""
-    _follow(ctx, _project(project_path), None)
+    _follow(ctx, model_of(ctx, project_path), None)
 
 
 @rollout.command()
@@ -256,7 +266,7 @@ def simulate(ctx: click.Context, runs: int, seed: int) -> None:
 
 @rollout.command()
 @click.option("--force", is_flag=True, required=True, help="Say that no controller is alive.")
-@project_option
+@service_option
 @click.pass_context
 def unlock(ctx: click.Context, force: bool, project_path: Path) -> None:  # noqa: ARG001 - asked for to be deliberate
     """Take the lease from a controller that is gone."""
@@ -271,17 +281,16 @@ def _project(path: Path) -> "Project":
     return projects.load(path)
 
 
-def _desk(ctx: click.Context, project_path: Path) -> "SqliteDesk":
-    from serving.release import rollout_file, service_directory
-    from serving.rollout.sqlite import SqliteDesk
+def _service(ctx: click.Context, project_path: Path) -> "Service":
+    return service_of(ctx, model_of(ctx, project_path))
 
-    return SqliteDesk(rollout_file(service_directory(place_of(ctx).serving, _project(project_path).name)))
+
+def _desk(ctx: click.Context, project_path: Path) -> "OpenDesk":
+    return _service(ctx, project_path).desk()
 
 
 def _live(ctx: click.Context, project_path: Path) -> bool:
-    with _desk(ctx, project_path) as desk:
-        stored = desk.load()
-    return stored is not None and not stored.state.terminal
+    return _service(ctx, project_path).live() is not None
 
 
 def _order(
@@ -290,17 +299,18 @@ def _order(
     """Leave a command in the controller's inbox and wait for its answer."""
     from serving.rollout.persistence import Command
 
-    with _desk(ctx, project_path) as desk:
-        if (stored := desk.load()) is None or stored.state.terminal:
-            raise ConflictError("no rollout is live; nothing to change")
+    service = _service(ctx, project_path)
+    if service.live() is None:
+        raise ConflictError("no rollout is live; nothing to change")
+    with service.desk() as desk:
         number = desk.ask(Command(name, place_of(ctx).actor, reason, force=force, option=option))
         deadline = time.monotonic() + 10
         while (answer := desk.answered(number)) is None:
             if time.monotonic() > deadline:
                 raise Inconclusive(
-                    f"asked for {name}; no controller has answered yet, it does so when slipway serve runs"
+                    f"asked for {name}; no controller has answered yet, it does so when {service.keeper} runs"
                 )
-            time.sleep(0.05)
+            time.sleep(service.poll_s)
     if not answer.startswith("done"):
         raise ConflictError(answer)
     console_of(ctx).result({"command": name, "answer": answer}, answer)
@@ -319,19 +329,18 @@ def _canary_version(ledger: Any, model: str) -> int:
 
 def _await(ctx: click.Context, model: str, sentence: str) -> None:
     from serving.ledger import open_ledger
-    from serving.release import await_traffic
 
-    place = place_of(ctx)
-    followed = await_traffic(open_ledger(place.ledger), place.serving, model)
-    text = sentence if followed else f"{sentence} as soon as `slipway serve` runs"
+    service = service_of(ctx, model)
+    followed = service.await_traffic(open_ledger(place_of(ctx).ledger))
+    text = sentence if followed else f"{sentence} as soon as {service.keeper} runs"
     console_of(ctx).result({"in_force": followed, "sentence": sentence}, text)
 
 
-def _follow(ctx: click.Context, project: "Project", version: int | None) -> None:
+def _follow(ctx: click.Context, model: str, version: int | None) -> None:
     """Print each change until the rollout is over or waits for a person."""
     from pipelines.following import follow
 
-    end = follow(place_of(ctx), project.name, console_of(ctx).line, version=version)
+    end = follow(place_of(ctx), model, console_of(ctx).line, version=version)
     if end.phase == "rolled back":
         raise RolledBack(end.sentence)
     if end.phase != "succeeded":

@@ -5,34 +5,38 @@ from pathlib import Path
 
 import click
 
-from pipelines.cli.console import console_of, json_option, place_of, project_option
+from pipelines.cli.console import (
+    console_of,
+    json_option,
+    model_of,
+    place_of,
+    project_option,
+    service_of,
+    service_option,
+)
 from serving.errors import ConflictError
 
 
 @click.command()
 @click.option("--output", type=click.Path(path_type=Path), help="The file; by default the service's own page.")
-@project_option
+@service_option
 @json_option
 @click.pass_context
 def page(ctx: click.Context, output: Path | None, project_path: Path) -> None:
     """Write the newest rollout as one HTML page: decision, split, evidence against its bars, timeline."""
-    from pipelines import project as projects
     from pipelines.following import look
     from serving.files import write_text
-    from serving.release import rollout_file, service_directory
-    from serving.rollout.backends.envoy import EnvoyBackend
     from serving.rollout.explain import explain
     from serving.rollout.page import page as html
-    from serving.rollout.sqlite import SqliteDesk
 
-    directory = service_directory(place_of(ctx).serving, projects.load(project_path).name)
-    with SqliteDesk(rollout_file(directory)) as desk:
+    service = service_of(ctx, model_of(ctx, project_path))
+    with service.desk() as desk:
         stored = desk.load()
         if stored is None:
             raise ConflictError("no rollout has been started for this service; slipway rollout start VERSION")
         records = desk.records(stored.state.id)
-    seen = look(stored.state, EnvoyBackend(directory))
-    path = (output or directory / "rollout.html").absolute()
+    seen = look(stored.state, service)
+    path = (output or service.page or place_of(ctx).root / "rollout" / f"{service.model}.html").absolute()
     write_text(path, html(seen, explain(stored.state), records, time.time()))
     console_of(ctx).result({"page": str(path), "rollout": stored.state.id}, path.as_uri())
 
@@ -49,7 +53,7 @@ def labels(ctx: click.Context, uri: str, project_path: Path) -> None:
     from pipelines import project as projects
     from serving.errors import DataError
     from serving.local.extras import append_labels
-    from serving.release import service_directory
+    from serving.local.place import service_directory
 
     project, place = projects.load(project_path), place_of(ctx)
     table, target = sources.read(uri, s3_settings(place)), project.contract.target.name

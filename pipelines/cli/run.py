@@ -1,11 +1,12 @@
 """``slipway run``: one training run on this machine."""
 
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 import click
 
-from pipelines.cli.console import Console, console_of, json_option, place_of, project_option
+from pipelines.cli.console import console_of, json_option, place_of, project_option
 from serving.errors import UsageError
 
 
@@ -53,7 +54,7 @@ def run(
         window=window,
         cache=not no_cache,
         timeout_s=timeout_s,
-        on_event=Progress(console).show,
+        on_event=Progress(console.line).show,
     )
     console.line(
         "result",
@@ -75,8 +76,8 @@ def run(
 class Progress:
     """Shows each task of a run as it ends."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, line: Callable[..., None]) -> None:
+        self.line = line
 
     def show(self, event: object) -> None:
         from pipelines.runner import Event
@@ -87,9 +88,7 @@ class Progress:
         task = event.task.rsplit("/", 1)[-1]
         note = " (cached)" if event.state == "CACHED" else ""
         text = f"{event.message or event.state.lower()}{note}"
-        self.console.line(
-            f"run {event.run_id}  {task}", text, seconds=event.seconds, task=event.task, state=event.state
-        )
+        self.line(f"run {event.run_id}  {task}", text, seconds=event.seconds, task=event.task, state=event.state)
 
 
 def _day(text: str | None) -> datetime | None:

@@ -1,11 +1,16 @@
 """``slipway tour``: the main job in one go, as ``make run`` does it."""
 
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipelines.cli.console import console_of, json_option, place_of, project_option
 from pipelines.cli.run import Progress
+
+if TYPE_CHECKING:
+    from pipelines.project import Project
 
 WORLDS = ("recession", "calm", "season")
 
@@ -19,36 +24,84 @@ WORLDS = ("recession", "calm", "season")
     "--port", type=click.IntRange(0, 65535), default=0, help="Of the endpoint; 0 picks a free one and keeps it."
 )
 @click.option("--keep", is_flag=True, help="Leave the endpoint running.")
+@click.option("--again", is_flag=True, help="Play it again although nothing has changed since it came to its end.")
 @json_option
 @click.pass_context
-def tour(ctx: click.Context, project_path: Path, world: str, port: int, keep: bool) -> None:
+def tour(ctx: click.Context, project_path: Path, world: str, port: int, keep: bool, again: bool) -> None:
     """Rows to live traffic; then the market turns, the alarm, the retraining, the canary, back and forward again.
 
-    What the last tour left is put aside in `earlier/` below the home; what its runs computed is used again.
+    A finished tour stands while code and project are unchanged; --again plays it anew. What the last one left is then
+    put aside in `earlier/` below the home; what its runs computed is used again.
     """
     from pipelines import project as projects
-    from pipelines.settings import DEFAULT_HOME
-    from pipelines.tour import Story, Tour, serving
-    from pipelines.tour_home import finish, prepare
+    from pipelines.tour_home import key_of, recorded
 
     console = console_of(ctx)
     project, place = projects.load(project_path), place_of(ctx)
+    key = key_of(project, world)
+    began = time.monotonic()
+    found = None if again else recorded(place, key)
+    if found is None:
+        address = _play(ctx, project, project_path, key, world=world, port=port, keep=keep)
+    else:
+        for line in found[1]:
+            console.line(line.subject, line.text, seconds=line.seconds)
+        console.line("unchanged", f"this is the tour of {found[0]:%Y-%m-%d %H:%M} UTC; --again (AGAIN=1) plays it anew")
+        address = _endpoint(ctx, project, project_path, port) if keep else ""
+    _what_next(ctx, project, address)
+    minutes, seconds = divmod(int(time.monotonic() - began), 60)
+    console.line("", f"it took {minutes} min {seconds} s")
+
+
+def _play(
+    ctx: click.Context, project: "Project", project_path: Path, key: str, *, world: str, port: int, keep: bool
+) -> str:
+    """The whole story; returns the address at which it went on, empty when nothing serves any more."""
+    from pipelines.tour import Story, Tour, serving
+    from pipelines.tour_home import Said, finish, prepare
+
+    console, place = console_of(ctx), place_of(ctx)
+    lines: list[Said] = []
+
+    def say(subject: str, text: str, *, seconds: float | None = None, **facts: Any) -> None:
+        lines.append(Said(subject, text, seconds))
+        console.line(subject, text, seconds=seconds, **facts)
+
     prepare(place, project.name)
-    story = Story(console.line)
+    story = Story(say)
     with serving(project_path, place, project.name, port, keep=keep) as address:
-        played = Tour(project, project_path, place, world, story, Progress(console).show)
+        played = Tour(project, project_path, place, world, story, Progress(say).show)
         played.address = address
         result = played.play()
-    page = finish(place, story, result, address=address, kept=keep)
-    minutes, seconds = divmod(int(story.happenings[-1].at), 60)
-    console.line("", "")
-    console.line("report", str(page))
+    finish(place, story, result, key=key, lines=lines, address=address, kept=keep)
+    return address if keep else ""
+
+
+def _endpoint(ctx: click.Context, project: "Project", project_path: Path, port: int) -> str:
+    """The address of the endpoint, started when it does not run."""
+    from pipelines import serving_here
+    from serving.local import client
+    from serving.local.place import service_directory
+    from serving.local.service import serves
+
+    place = place_of(ctx)
+    directory = service_directory(place.serving, project.name)
+    if serves(directory):
+        return client.endpoint(directory)
+    return serving_here.launch(project_path, place, port)
+
+
+def _what_next(ctx: click.Context, project: "Project", address: str) -> None:
+    from pipelines.settings import DEFAULT_HOME
+
+    console, place = console_of(ctx), place_of(ctx)
     own = "slipway" if place.root == Path(DEFAULT_HOME).absolute() else f"slipway --home {place.home}"
+    console.line("", "")
+    console.line("report", str(place.root / "report.html"))
     console.line("experiments", f"{own} ui   (MLflow, on http://127.0.0.1:5000)")
-    if keep:
+    if address:
         console.line("endpoint", f"{address}/v1/models/{project.name}:predict; {own} serve stop ends it")
     else:
         console.line("try", "make run KEEP=1                    leave the endpoint running")
-    console.line("try" if keep else "", f"{own} models history {project.name}   who decided what, and why")
+    console.line("try" if address else "", f"{own} models history {project.name}   who decided what, and why")
     console.line("", f"{own} rollout explain            the evidence behind the canary")
-    console.line("", f"the tour took {minutes} min {seconds} s")

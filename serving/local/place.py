@@ -11,10 +11,11 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil  # type: ignore[import-untyped]  # ships no annotations
 
-from serving.errors import ConflictError, PlaceError
+from serving.errors import ConfigError, ConflictError, PlaceError
 
 HOST = "127.0.0.1"  # nothing here is meant to be reached from another machine
 
@@ -75,6 +76,23 @@ class Place:
     def prepare(self) -> None:
         for directory in (self.envoy, self.logs, self.predictions):
             directory.mkdir(parents=True, exist_ok=True)
+
+
+def service_directory(serving: str, model: str) -> Path:
+    """The directory of *model*'s service, given the place's serving URI.
+
+    Raises:
+        ConfigError: the URI is not ``file://``; a cluster's service has no directory.
+    """
+    parts = urlsplit(serving)
+    if parts.scheme == "kserve":
+        raise ConfigError(
+            f"{model} is served by the cluster ({serving}), and this works beside a service on this machine only; "
+            "look at it with slipway rollout status, or name a directory: SLIPWAY_SERVING=file:///directory"
+        )
+    if parts.scheme not in ("", "file"):
+        raise ConfigError(f"serving: expected file:///directory, got {serving!r}")
+    return Path(parts.path) / model
 
 
 def place(service_dir: Path) -> Place:

@@ -11,8 +11,8 @@ from serving.rollout.events import Tick
 from serving.rollout.explain import explain, status
 from serving.rollout.gauges import gauges
 from serving.rollout.page import page
+from serving.rollout.persistence import Desk
 from serving.rollout.rules import Seen
-from serving.rollout.sqlite import SqliteDesk
 from serving.rollout.state import RolloutState
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class Showing:
     """
 
     directory: Path
-    desk: SqliteDesk
+    desk: Desk
     _shown: object = None
     _counts: object = None
     _at: float = 0.0

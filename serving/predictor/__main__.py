@@ -1,34 +1,14 @@
 """``python -m serving.predictor``: serve the bundle of one model version."""
 
-import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from serving.errors import ConfigError, SlipwayError
+from serving.json_lines import JsonLines
 from serving.predictor.served import LoadedBundle
 from serving.predictor.settings import Settings, from_process
-
-_FIELDS = frozenset(vars(logging.makeLogRecord({})))
-
-
-class JsonLines(logging.Formatter):
-    """One line of JSON per event: a constant message, and the values that go with it as fields."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        line |= {key: value for key, value in vars(record).items() if key not in _FIELDS and key != "message"}
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
 
 
 def log_to_stderr() -> None:

@@ -1,19 +1,49 @@
-"""The OpenAPI document of one model's routes, with its columns as the schema of a row."""
+"""The OpenAPI document of one model's routes, with its columns as the schema of a row.
 
-from importlib.metadata import version
+What JSON Schema cannot say, such as that all tensors of a request have one length, stands in a description; a request
+that breaks it is answered 400. Every status and media type that a route can give is named.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from serving.contract import Column, Contract
 from serving.predictor.settings import Settings
+from serving.predictor.tensors import DTYPES
 
 OPENAPI = "3.1.0"
-SERVER = {"name": "slipway", "version": version("slipway"), "extensions": ["binary_tensor_data"]}
+
+
+def _own_version() -> str:
+    """The image of the server holds the code alone, not the installed project; its tag says which code."""
+    try:
+        return version("slipway")
+    except PackageNotFoundError:
+        return "image"
+
+
+SERVER = {"name": "slipway", "version": _own_version(), "extensions": ["binary_tensor_data"]}
 """V2 metadata of the server."""
+ERRORS: dict[str, tuple[str, ...]] = {
+    "400": ("bad_request",),
+    "404": ("not_found",),
+    "405": ("method_not_allowed",),
+    "408": ("body_timeout",),
+    "413": ("too_large",),
+    "415": ("media_type",),
+    "429": ("overloaded",),
+    "501": ("not_implemented",),
+    "503": ("loading", "load_failed", "draining"),
+}
+"""What ``code`` says under each error status."""
+_BODY = ("400", "405", "408", "413", "415", "429", "503")
+_NUMBERS = [name for name in DTYPES if name != "BOOL"]
+Schema = dict[str, Any]
 
 
-def cell_schema(column: Column) -> dict[str, Any]:
+def cell_schema(column: Column) -> Schema:
     """JSON schema of one value; what is refused is outside of it, what is clipped or flagged is inside."""
-    schema: dict[str, Any]
+    schema: Schema
     if column.type == "category":
         schema = {"type": "string"} if column.unknown == "flag" else {"type": "string", "enum": list(column.values)}
     elif column.type == "bool":
@@ -34,131 +64,230 @@ def cell_schema(column: Column) -> dict[str, Any]:
 
 def document(contract: Contract, settings: Settings) -> dict[str, Any]:
     """Routes of the model that *settings* name, for a client generator or a tester."""
-    model = settings.model_name
-    row = {
-        "type": "object",
-        "properties": {name: cell_schema(column) for name, column in contract.columns.items()},
-        "required": list(contract.names),
-        "additionalProperties": False,
-    }
-    rows = {
-        "type": "array",
-        "minItems": 1,
-        "maxItems": settings.max_rows,
-        "items": {"$ref": "#/components/schemas/Row"},
-    }
-    v1 = {"type": "object", "properties": {"instances": rows}, "required": ["instances"], "additionalProperties": False}
-    few = {**v1, "properties": {"instances": {**rows, "maxItems": settings.max_explain_rows}}}
-    classes = contract.target.classes
-    prediction = {"type": "string", "enum": list(classes)} if classes else {"type": "number"}
     return {
         "openapi": OPENAPI,
-        "info": {"title": f"Slipway model {model}", "version": settings.version},
-        "paths": {
-            f"/v1/models/{model}:predict": {"post": _operation("predict", v1, _ref("Predictions"))},
-            f"/v1/models/{model}:explain": {"post": _operation("explain", few, _ref("Explanations"))},
-            f"/v2/models/{model}/infer": {"post": _operation("infer", _ref("InferRequest"), _ref("InferResponse"))},
-            f"/v1/models/{model}": {"get": _plain("status", "Readiness")},
-            f"/v2/models/{model}": {"get": _plain("metadata", "Columns as tensors")},
-            f"/v2/models/{model}/ready": {"get": _plain("ready", "Readiness")},
-            "/v2/health/live": {"get": _plain("live", "The process answers")},
-            "/v2/health/ready": {"get": _plain("server_ready", "Readiness")},
-            "/slipway/status": {"get": _plain("slipway_status", "What is served, since when, how fast")},
+        "info": {"title": f"Slipway model {settings.model_name}", "version": settings.version},
+        "paths": {**_predictions(settings), **_readings(settings)},
+        "components": {
+            "schemas": {**_rows(contract), **_answers(contract), **_v2(contract), **_STATES, "Error": ERROR}
         },
-        "components": {"schemas": {"Row": row, **_answers(prediction, contract), **_v2(contract), "Error": ERROR}},
     }
 
 
-ERROR: dict[str, Any] = {
-    "type": "object",
-    "required": ["error", "code", "problems", "request_id"],
-    "properties": {
-        "error": {"type": "string"},
-        "code": {"type": "string"},
-        "request_id": {"type": "string"},
-        "problems": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["row", "column", "expected", "seen"],
-                "properties": {
-                    "row": {"type": ["integer", "null"]},
-                    "column": {"type": ["string", "null"]},
-                    "expected": {"type": "string"},
-                    "seen": {},
-                },
-            },
-        },
-    },
-}
+def _predictions(settings: Settings) -> dict[str, Any]:
+    model, version_ = settings.model_name, settings.version
+    few = settings.max_explain_rows
+    infer = {"application/octet-stream": {"schema": _RAW}, **_json(_ref("InferRequest"))}
+    raw_too = {"application/octet-stream": {"schema": _RAW}, **_json(_ref("InferResponse"))}
+    predict = _operation("predict", _json(_v1(settings.max_rows)), _json(_ref("Predictions")), _BODY)
+    explain = _operation("explain", _json(_v1(few)), _json(_ref("Explanations")), (*_BODY, "501"))
+    paths = {f"/v1/models/{model}:predict": predict, f"/v1/models/{model}:explain": explain}
+    for base, name in ((f"/v2/models/{model}", "infer"), (f"/v2/models/{model}/versions/{version_}", "infer_version")):
+        operation = _operation(name, infer, raw_too, _BODY)
+        operation["parameters"] = [*operation["parameters"], _JSON_LENGTH]
+        paths[f"{base}/infer"] = operation
+    return {path: {"post": operation} for path, operation in paths.items()}
+
+
+def _readings(settings: Settings) -> dict[str, Any]:
+    model, version_ = settings.model_name, settings.version
+    v2 = f"/v2/models/{model}"
+    plain = {
+        "/": _reading("alive", "The process answers", "Alive"),
+        "/v2/health/live": _reading("live", "The process answers", "Live"),
+        "/v2": _reading("server", "This server and its protocol extensions", "Server"),
+        "/v1/models": _reading("models_v1", "Names of the models here", "Models"),
+        "/v2/models": _reading("models_v2", "Names of the models here", "Models"),
+        "/slipway/status": _reading("slipway_status", "What is served, since when, how fast", "Status"),
+    }
+    unready = {
+        "/v2/health/ready": _reading("server_ready", "Readiness", "ServerReady", "503"),
+        f"/v1/models/{model}": _reading("ready_v1", "Readiness", "Ready", "503"),
+        f"{v2}/ready": _reading("ready_v2", "Readiness", "Ready", "503"),
+        f"{v2}/versions/{version_}/ready": _reading("ready_version", "Readiness", "Ready", "503"),
+        v2: _reading("metadata", "Columns as tensors", "Metadata", "503"),
+        f"{v2}/versions/{version_}": _reading("metadata_version", "Columns as tensors", "Metadata", "503"),
+    }
+    return {path: {"get": operation} for path, operation in {**plain, **unready}.items()}
 
 
 def _ref(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _json(schema: dict[str, Any]) -> dict[str, Any]:
+def _json(schema: Schema) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
 
 
+def _object(required: dict[str, Schema], optional: dict[str, Schema] | None = None) -> Schema:
+    """An object of these properties and no others."""
+    properties = {**required, **(optional or {})}
+    return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
+
+
+def _list(items: Schema, least: int = 0) -> Schema:
+    return {"type": "array", "items": items, "minItems": least}
+
+
+_TEXT: Schema = {"type": "string"}
+_NUMBER: Schema = {"type": "number"}
+_RAW: Schema = {"type": "string", "format": "binary", "description": "JSON, then the raw tensors it announces"}
+_JSON_LENGTH = {
+    "name": "Inference-Header-Content-Length",
+    "in": "header",
+    "description": "bytes of JSON before the raw tensors; without it all of the body is JSON",
+    "schema": {"type": "integer", "minimum": 1},
+}
+_REQUEST_ID = {
+    "name": "X-Request-Id",
+    "in": "header",
+    "description": "comes back, if it is plain text; else the server makes one",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
+}
+_NAMED = {"model_name": _TEXT, "model_version": _TEXT, "request_id": _TEXT}
+_SEEN: Schema = {"type": ["string", "number", "boolean", "null"]}
+_PROBLEM = _object(
+    {"row": {"type": ["integer", "null"]}, "column": {"type": ["string", "null"]}, "expected": _TEXT, "seen": _SEEN}
+)
+ERROR = _object({"error": _TEXT, "code": _TEXT, "problems": _list(_PROBLEM), "request_id": _TEXT})
+_FLAG = _object(
+    {
+        "row": {"type": "integer"},
+        "column": _TEXT,
+        "reason": {"enum": ["clipped", "out_of_range", "unknown_category"]},
+        "seen": _SEEN,
+    }
+)
+_TENSOR = _object({"name": _TEXT, "datatype": {"enum": [*DTYPES, "BYTES"]}, "shape": _list({"type": "integer"})})
+_YES: Schema = {"const": True}
+_STATES: dict[str, Schema] = {
+    "Alive": _object({"status": {"const": "alive"}}),
+    "Live": _object({"live": _YES}),
+    "ServerReady": _object({"ready": _YES}),
+    "Ready": _object({"name": _TEXT, "ready": _YES}),
+    "Models": _object({"models": _list(_TEXT)}),
+    "Server": _object({"name": _TEXT, "version": _TEXT, "extensions": _list(_TEXT)}),
+    "Metadata": _object(
+        {
+            "name": _TEXT,
+            "versions": _list(_TEXT),
+            "platform": _TEXT,
+            "inputs": _list(_TENSOR),
+            "outputs": _list(_TENSOR),
+        }
+    ),
+    "Status": {"type": "object", "required": ["model", "version", "ready", "phase", "reason", "digest", "requests"]},
+}
+
+
 def _errors(*codes: str) -> dict[str, Any]:
-    return {code: {"description": "see error and problems", "content": _json(_ref("Error"))} for code in codes}
+    answers: dict[str, Any] = {}
+    for code in codes:
+        words = {"properties": {"code": {"enum": list(ERRORS[code])}}}
+        answers[code] = {
+            "description": "see error and problems",
+            "content": _json({"allOf": [_ref("Error"), words]}),
+        }
+    for code in {"429", "503"} & answers.keys():
+        answers[code]["headers"] = {"Retry-After": {"required": True, "schema": {"type": "integer"}}}
+    if "405" in answers:
+        answers["405"]["headers"] = {"Allow": {"required": True, "schema": {"enum": ["GET", "POST"]}}}
+    return answers
 
 
-def _operation(name: str, request: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+def _operation(
+    name: str, request: dict[str, Any], answer: dict[str, Any], errors: tuple[str, ...] = _BODY
+) -> dict[str, Any]:
     return {
         "operationId": name,
-        "requestBody": {"required": True, "content": _json(request)},
-        "responses": {
-            "200": {"description": "answered", "content": _json(answer)},
-            **_errors("400", "408", "413", "415", "429", "501", "503"),
+        "parameters": [_REQUEST_ID],
+        "requestBody": {"required": True, "content": request},
+        "responses": {"200": {"description": "answered", "content": answer}, **_errors(*errors)},
+    }
+
+
+def _reading(name: str, text: str, schema: str, *errors: str) -> dict[str, Any]:
+    answered = {"200": {"description": text, "content": _json(_ref(schema))}}
+    return {"operationId": name, "responses": {**answered, **_errors("405", *errors)}}
+
+
+def _v1(most: int) -> Schema:
+    rows = {**_list(_ref("AnyRow"), 1), "maxItems": most}
+    return {"anyOf": [_object({"instances": rows}), _object({"inputs": rows})]}
+
+
+def _rows(contract: Contract) -> dict[str, Schema]:
+    cells = {name: cell_schema(column) for name, column in contract.columns.items()}
+    values = {"type": "array", "prefixItems": list(cells.values()), "items": False, "minItems": len(cells)}
+    values["description"] = f"values in the order {', '.join(contract.names)}"
+    wrapped = {**_list(_ref("Row"), 1), "maxItems": 1}
+    return {"Row": _object(cells), "AnyRow": {"anyOf": [_ref("Row"), values, wrapped]}}
+
+
+def _answers(contract: Contract) -> dict[str, Schema]:
+    classes = contract.target.classes
+    predictions = _list({"enum": list(classes)} if classes else _NUMBER, 1)
+    optional: dict[str, Schema] = {"flags": _list(_FLAG, 1)}
+    named = {"predictions": predictions, **_NAMED}
+    parts = {"score": _NUMBER, "base": _NUMBER, "contributions": _object(dict.fromkeys(contract.names, _NUMBER))}
+    if classes:
+        parts["class"] = {"enum": list(classes)}
+        named["probabilities"] = _list({**_list(_NUMBER, len(classes)), "maxItems": len(classes)}, 1)
+    explanations = {"explanations": _list(_object(parts), 1), "predictions": predictions, "method": _TEXT, **_NAMED}
+    return {"Predictions": _object(named, optional), "Explanations": _object(explanations)}
+
+
+def _v2(contract: Contract) -> dict[str, Schema]:
+    one_row = [_one_row(name, column) for name, column in contract.columns.items()]
+    rows = [_tensor(name, column) for name, column in contract.columns.items()]
+    width = len(rows)
+    forms: list[Schema] = [
+        {"type": "array", "prefixItems": one_row, "items": False, "minItems": width},
+        {
+            **_list({"anyOf": rows}, width),
+            "maxItems": width,
+            "description": "every column once, in any order, all of one length n, shape [n] or [n, 1]; data, or raw "
+            "bytes after the JSON and their number in parameters.binary_data_size",
         },
-    }
+    ]
+    if all(column.type != "category" for column in contract.columns.values()):
+        forms.append({**_list(_matrix(width), 1), "maxItems": 1, "description": "columns in the order of the metadata"})
+    names = [tensor["name"] for tensor in tensors_out(contract)]
+    asked = _object({"name": {"enum": names}}, {"parameters": {"type": "object"}})
+    optional = {"id": _TEXT, "parameters": {"type": "object"}, "outputs": _list(asked)}
+    return {"InferRequest": _object({"inputs": {"anyOf": forms}}, optional), "InferResponse": _infer_response(contract)}
 
 
-def _plain(name: str, text: str) -> dict[str, Any]:
-    return {
-        "operationId": name,
-        "responses": {"200": {"description": text, "content": _json({"type": "object"})}, **_errors("503")},
-    }
+def _one_row(name: str, column: Column) -> Schema:
+    data = {**_list(cell_schema(column), 1), "maxItems": 1}
+    shape = {**_list({"const": 1}, 1), "maxItems": 1}
+    return _object({"name": {"const": name}, "shape": shape, "datatype": {"const": datatype(column)}, "data": data})
 
 
-def _answers(prediction: dict[str, Any], contract: Contract) -> dict[str, Any]:
-    named = {"model_name": {"type": "string"}, "model_version": {"type": "string"}, "request_id": {"type": "string"}}
-    list_of_predictions = {"type": "array", "items": prediction}
-    answer: dict[str, Any] = {"predictions": list_of_predictions, **named, "flags": {"type": "array"}}
-    if contract.target.classes:
-        answer["probabilities"] = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
-    contributions = {"type": "object", "additionalProperties": {"type": "number"}}
-    explanation = {
-        "type": "object",
-        "required": ["score", "base", "contributions"],
-        "properties": {"score": {"type": "number"}, "base": {"type": "number"}, "contributions": contributions},
-    }
-    explained: dict[str, Any] = {"explanations": {"type": "array", "items": explanation}, **named}
-    return {
-        "Predictions": {"type": "object", "required": ["predictions", *named], "properties": answer},
-        "Explanations": {"type": "object", "required": ["explanations", *named], "properties": explained},
-    }
+def _tensor(name: str, column: Column) -> Schema:
+    datatypes = {"category": ["BYTES"], "bool": ["BOOL"]}.get(column.type, _NUMBERS)
+    shape = {**_list({"type": "integer", "minimum": 1}, 1), "maxItems": 2}
+    required: dict[str, Schema] = {"name": {"const": name}, "shape": shape, "datatype": {"enum": datatypes}}
+    return _object(required, {"data": {"type": "array"}, "parameters": {"type": "object"}})
 
 
-def _v2(contract: Contract) -> dict[str, Any]:
-    def tensor(name: str, column: Column) -> dict[str, Any]:
-        data = {"type": "array", "minItems": 1, "maxItems": 1, "items": cell_schema(column)}
-        shape = {"type": "array", "minItems": 1, "maxItems": 1, "items": {"const": 1}}
-        properties = {"name": {"const": name}, "shape": shape, "datatype": {"const": datatype(column)}, "data": data}
-        return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+def _matrix(width: int) -> Schema:
+    extents = [{"type": "integer", "minimum": 1}, {"const": width}]
+    shape = {"type": "array", "prefixItems": extents, "items": False, "minItems": 2}
+    required: dict[str, Schema] = {"name": _TEXT, "shape": shape, "datatype": {"enum": _NUMBERS}}
+    return _object(required, {"data": {"type": "array"}, "parameters": {"type": "object"}})
 
-    tensors = [tensor(name, column) for name, column in contract.columns.items()]
-    inputs = {"type": "array", "prefixItems": tensors, "items": False, "minItems": len(tensors)}
-    request = {
-        "type": "object",
-        "required": ["inputs"],
-        "properties": {"id": {"type": "string", "maxLength": 64}, "inputs": inputs},
-        "additionalProperties": False,
-    }
-    answer = {"type": "object", "required": ["model_name", "model_version", "id", "outputs"]}
-    return {"InferRequest": request, "InferResponse": answer}
+
+def _infer_response(contract: Contract) -> Schema:
+    outputs = []
+    for told in tensors_out(contract):
+        shape = {**_list({"type": "integer"}, len(told["shape"])), "maxItems": len(told["shape"])}
+        required = {"name": {"const": told["name"]}, "shape": shape, "datatype": {"const": told["datatype"]}}
+        values = {"type": "string"} if told["datatype"] == "BYTES" else _NUMBER
+        size = _object({"binary_data_size": {"type": "integer"}})
+        outputs.append(_object(required, {"data": _list(values), "parameters": size}))
+    required = {"model_name": _TEXT, "model_version": _TEXT, "id": _TEXT, "outputs": _list({"anyOf": outputs}, 1)}
+    return _object(required, {"parameters": _object({"flags": _TEXT})})
 
 
 def datatype(column: Column) -> str:

@@ -6,8 +6,8 @@ before ADOPT: -> ROLLBACK -> DRAIN -> REMOVE -> ROLLED_BACK, and to PAUSED and b
 
 from collections.abc import Callable
 
+from serving.durations import spoken
 from serving.rollout import rules
-from serving.rollout.durations import spoken
 from serving.rollout.evidence import candidate_totals, stable_totals, weigh, with_copy
 from serving.rollout.moves import enter, prepare, promote, shadow
 from serving.rollout.render import same_split, wanted_split

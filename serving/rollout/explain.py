@@ -3,9 +3,9 @@
 import math
 
 from serving.contract import Frozen
+from serving.durations import spoken
 from serving.rollout.backends.protocol import WEIGHT_SUM
 from serving.rollout.bounds import requests_needed
-from serving.rollout.durations import spoken
 from serving.rollout.evidence import SRM_THRESHOLD, Evidence, GateEvidence, weigh
 from serving.rollout.persistence import Grant
 from serving.rollout.rules import Seen

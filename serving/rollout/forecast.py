@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from serving.durations import spoken
 from serving.rollout.backends.protocol import WEIGHT_SUM
 from serving.rollout.bounds import requests_needed
-from serving.rollout.durations import spoken
 from serving.rollout.plan import RolloutPlan
 from serving.rollout.state import BAKE_WEIGHT
 

@@ -1,12 +1,13 @@
 """What a controller needs to be able to die at any moment: state, journal, lease and inbox of one service.
 
-The protocols are narrow enough for a ConfigMap, an object store and a Lease; ``sqlite.py`` is the local form. Writes
+``sqlite.py`` keeps it in a file beside a local service, ``sql.py`` in the ledger's database for a cluster. Writes
 carry a fencing token, the number of the lease under which they are made; a write under an older one is refused.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self
 
 from serving.errors import DataError
 from serving.files import canonical_json, sha256_bytes
@@ -110,6 +111,21 @@ class Inbox(Protocol):
 
 class Desk(StateStore, Journal, Lease, Inbox, Protocol):
     """Everything a controller keeps outside of its own memory."""
+
+
+class OpenDesk(Desk, Protocol):
+    """A desk that somebody opened and closes."""
+
+    def head(self) -> str | None:
+        """Hash of the newest record when the state was last saved; ``verify`` misses nothing up to it."""
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
 
 def sealed(seq: int, at: float, kind: str, rollout: str, token: int, body: Mapping[str, Any], previous: str) -> Record:

@@ -11,9 +11,9 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from serving.contract import Frozen
+from serving.durations import Seconds
 from serving.files import canonical_json, sha256_bytes
 from serving.rollout.backends.protocol import WEIGHT_SUM, Capabilities
-from serving.rollout.durations import Duration
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -33,7 +33,7 @@ class Step(Frozen):
     shadow: float | None = Field(default=None, gt=0, le=100)
     until: int = Field(default=500, ge=1)
     approve: Literal["none", "optional", "required"] = "none"
-    dwell: Duration | None = None
+    dwell: Seconds | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -67,7 +67,7 @@ class ErrorGate(Frozen):
 class SlowGate(Frozen):
     """Answers later than ``slo``, the threshold at which the backend counts an answer as slow."""
 
-    slo: Duration = 0.2
+    slo: Seconds = 0.2
     ratio: float = Field(default=1.2, ge=1)
     share: float = Field(default=0.3, gt=0)
 
@@ -88,7 +88,7 @@ class QualityGate(Frozen):
     """
 
     labels: Literal["watch", "block"] = "watch"
-    label_delay: Duration = 86400.0
+    label_delay: Seconds = 86400.0
     ratio: float = Field(default=1.1, ge=1)
     share: float = Field(default=0.2, gt=0)
 
@@ -133,21 +133,21 @@ class Times(Frozen):
         drain: for requests in flight to end; unattended: exposure without a living controller that is borne.
     """
 
-    ready: Duration = 300.0
-    dwell: Duration = 120.0
-    step: Duration = 3600.0
-    bake: Duration = 600.0
-    metrics: Duration = 120.0
-    converge: Duration = 60.0
-    pause: Duration = 86400.0
-    drain: Duration = 60.0
-    unattended: Duration = 86400.0
+    ready: Seconds = 300.0
+    dwell: Seconds = 120.0
+    step: Seconds = 3600.0
+    bake: Seconds = 600.0
+    metrics: Seconds = 120.0
+    converge: Seconds = 60.0
+    pause: Seconds = 86400.0
+    drain: Seconds = 60.0
+    unattended: Seconds = 86400.0
 
 
 class Watch(Frozen):
     """After success: how long late evidence is still tested, and what harm then causes."""
 
-    window: Duration = 0.0
+    window: Seconds = 0.0
     on_harm: Literal["reverse", "alert"] = "reverse"
 
 
@@ -248,6 +248,11 @@ class RolloutPlan(Frozen):
         """Why an installation cannot run this plan, as one sentence; empty when it can."""
         if self.shadow is not None and not capabilities.mirror:
             return f"the plan begins with a shadow step, but {capabilities.name} cannot mirror; remove that step"
+        if self.shadow is not None and not capabilities.pairs:
+            return (
+                f"the plan begins with a shadow step, but {capabilities.name} does not compare the answers of copies, "
+                "so that every candidate would pass it; remove that step"
+            )
         if self.sticky_header is not None and not capabilities.sticky:
             return f"the plan asks for sticky_header, but {capabilities.name} has no sticky routing; remove it"
         odd = [step.weight for step in self.stages if step.permille % capabilities.resolution]

@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from serving.durations import spoken
 from serving.rollout.backends.protocol import Counters, Observed, Readiness
-from serving.rollout.durations import spoken
 from serving.rollout.evidence import Evidence
 from serving.rollout.moves import home, pause, step
 from serving.rollout.render import same_split, wanted_split

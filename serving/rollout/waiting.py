@@ -1,8 +1,9 @@
-"""Rollouts that were asked for and not begun: one file each, so that asking needs neither a lease nor a controller."""
+"""Rollouts that were asked for and not begun; asking needs neither a lease nor a controller."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import ValidationError
 
@@ -10,9 +11,21 @@ from serving.files import write_text
 from serving.rollout.state import Request
 
 
+class Waiting(Protocol):
+    """Requests, oldest first."""
+
+    def put(self, request: Request) -> None:
+        """Ask for *request*; asking again changes nothing."""
+
+    def __iter__(self) -> Iterator[Request]: ...
+
+    def done(self, request: Request) -> None:
+        """It has begun, or never will."""
+
+
 @dataclass(frozen=True)
 class WaitingRequests:
-    """The requests in *directory*, oldest first by the time they were put there."""
+    """The requests in *directory*, one file each, oldest first by the time they were put there."""
 
     directory: Path
 

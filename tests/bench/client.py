@@ -113,6 +113,39 @@ def drive(port: int, requests: Sequence[bytes], connections: int, seconds: float
     return Load(now - began, tuple(latencies))
 
 
+def paced(port: int, data: bytes, per_second: float, seconds: float) -> Load:
+    """Send *data* at an even rate on as many connections as are free, each latency counted from when it was due.
+
+    What a server delays is thereby seen by all who would have asked meanwhile, unlike where the next request waits for
+    the last answer.
+    """
+    poll = select.epoll()
+    busy: dict[int, Connection] = {}
+    free: list[Connection] = []
+    latencies: list[float] = []
+    began = time.perf_counter()
+    due = (began + n / per_second for n in range(int(per_second * seconds)))
+    following: float | None = next(due)
+    while following is not None or busy:
+        now = time.perf_counter()
+        while following is not None and following <= now:
+            one = free.pop() if free else Connection(port)
+            one.send(data)
+            one.began = following
+            busy[one.socket.fileno()] = one
+            poll.register(one.socket.fileno(), select.EPOLLIN)
+            following = next(due, None)
+        for number, _ in poll.poll(TIMEOUT_S if following is None else max(0.0, following - time.perf_counter())):
+            if busy[number].receive():
+                poll.unregister(number)
+                free.append(busy.pop(number))
+                latencies.append(time.perf_counter() - free[-1].began)
+    poll.close()
+    for one in free:
+        one.socket.close()
+    return Load(time.perf_counter() - began, tuple(latencies))
+
+
 def main() -> None:
     """``python -m tests.bench.client PORT FILE PATH CONNECTIONS SECONDS``: as ``drive``, with the body in FILE.
 

@@ -22,13 +22,14 @@ import joblib
 import numpy as np
 
 from tests.bench import model, peers, servers
-from tests.bench.client import Load, ask, drive
+from tests.bench.client import Load, ask, drive, paced
 from tests.bench.model import CONTRACT, Shape
 from tests.bench.servers import Server
 
 OURS, STOCK = "Slipway", "stock KServe"
 CONNECTIONS = 8
 BATCH_ROWS = 10_000
+RATE = 100.0  # requests per second of a service that is not driven to its limit
 CHECKED_ROWS = 500
 TOLERANCE = 1e-12  # relative; sums of linear models may be added in another order
 
@@ -121,7 +122,18 @@ class Bench:
         for shape, name, server, data in self.pairs(self.batch, *three):
             if shape.name.startswith("V2"):
                 continue
-            load, large = beside(server, small[shape.name, name], data, self.folder, 2 * self.seconds)
+            one, seconds = small[shape.name, name], 2 * self.seconds
+
+            def all_at_once(port: int, one: bytes = one, seconds: float = seconds) -> Load:
+                return drive(port, [one], CONNECTIONS, seconds)
+
+            def evenly(port: int, one: bytes = one, seconds: float = seconds) -> Load:
+                return paced(port, one, RATE, seconds)
+
+            if name == OURS or shape.matrix:  # stock's lists of records take seconds, in which all others wait
+                load, _ = beside(server, evenly, data, self.folder, seconds)
+                self.note(f"1 row, {RATE:g}/s, while batches run, {shape.name}", "ms p99", name, load.quantile_ms(0.99))
+            load, large = beside(server, all_at_once, data, self.folder, seconds)
             what = f"1 row while batches run, {shape.name}"
             self.note(what, "ms p99", name, load.quantile_ms(0.99))
             self.note(what, "requests/s", name, load.per_second, more=True)
@@ -155,8 +167,10 @@ class Bench:
                 self.note("memory after all of it", "MB", name, server.memory_mb())
 
 
-def beside(server: Server, small: bytes, large: bytes, folder: Path, seconds: float) -> tuple[Load, Load]:
-    """Single rows on 8 connections while a second client sends one large request after the other."""
+def beside(
+    server: Server, small: Callable[[int], Load], large: bytes, folder: Path, seconds: float
+) -> tuple[Load, Load]:
+    """Single rows as *small* sends them to a port, while a second client sends one large request after the other."""
     with tempfile.NamedTemporaryFile(dir=folder) as file:
         file.write(large.split(b"\r\n\r\n", 1)[1])
         file.flush()
@@ -165,7 +179,7 @@ def beside(server: Server, small: bytes, large: bytes, folder: Path, seconds: fl
         with subprocess.Popen(command, cwd=servers.ROOT, stdout=subprocess.PIPE) as second:
             assert second.stdout is not None
             second.stdout.readline()  # its first request is on its way
-            load = drive(server.port, [small], CONNECTIONS, seconds)
+            load = small(server.port)
             told = json.loads(second.stdout.read())
     return load, Load(told["seconds"], tuple(told["latencies"]))
 

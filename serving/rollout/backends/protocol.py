@@ -20,6 +20,7 @@ class Capabilities:
         resolution: the smallest weight step in per mille (1 for Envoy, 10 for integer percents).
         per_request_random: arms are drawn at random for each request; without it no automatic verdict is given.
         warm_rollback: the previous revision keeps running after promotion.
+        pairs: answers of mirrored copies are compared with those that were served.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Capabilities:
     sticky: bool
     per_request_random: bool
     warm_rollback: bool
+    pairs: bool = True
 
 
 @dataclass(frozen=True)

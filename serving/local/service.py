@@ -1,0 +1,67 @@
+"""A service on this machine: a directory, and the supervisor that looks after it."""
+
+import contextlib
+from pathlib import Path
+
+from serving.errors import InfrastructureError
+from serving.ledger_values import Slot, SlotName
+from serving.local.client import supervisor_alive
+from serving.local.place import place, service_directory
+from serving.local.state import read_observed
+from serving.rollout.backends.envoy import EnvoyBackend
+from serving.rollout.backends.protocol import Split
+from serving.rollout.sqlite import SqliteDesk
+from serving.rollout.state import RolloutState
+from serving.rollout.waiting import WaitingRequests, waiting_requests
+from serving.service import Service
+from serving.slots import Following, following
+
+
+class LocalService(Service):
+    """The service of *model* below the directory that *serving* names."""
+
+    keeper = "slipway serve"
+    follow_s = 60.0
+    where_to_look = "slipway serve status"
+
+    def __init__(self, serving: str, model: str) -> None:
+        super().__init__(model)
+        self.directory = service_directory(serving, model)
+
+    def desk(self) -> SqliteDesk:
+        return SqliteDesk(rollout_file(self.directory))
+
+    @property
+    def waiting(self) -> WaitingRequests:
+        return waiting_requests(self.directory)
+
+    @property
+    def page(self) -> Path:
+        return self.directory / "rollout.html"
+
+    def rollouts(self) -> list[RolloutState]:
+        if not rollout_file(self.directory).exists():
+            return []
+        with self.desk() as desk:
+            stored = desk.load()
+            return [*desk.past(), *([stored.state] if stored else [])]
+
+    def serves(self) -> bool:
+        return serves(self.directory)
+
+    def following(self, slots: dict[SlotName, Slot], split: Split) -> Following:  # noqa: ARG002 - Envoy itself is asked
+        return following(EnvoyBackend(self.directory), split)
+
+    def observed(self) -> Split | None:
+        with contextlib.suppress(InfrastructureError):
+            return EnvoyBackend(self.directory).observed().split
+        return None
+
+
+def serves(directory: Path) -> bool:
+    """Whether a supervisor looks after the service in *directory*."""
+    return supervisor_alive(read_observed(place(directory)))
+
+
+def rollout_file(directory: Path) -> Path:
+    return directory / "rollout.db"
