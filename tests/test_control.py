@@ -10,7 +10,8 @@ from unittest.mock import patch
 
 import pytest
 
-from serving.errors import ConflictError
+from components.core.stage_release import end_of_rollout
+from serving.errors import ConflictError, Inconclusive
 from serving.release import Release, refuse_during_rollout
 from serving.rollout.backends.fake import Behaviour
 from serving.rollout.persistence import Command
@@ -247,6 +248,32 @@ def test_an_abort_during_the_rollout_reaches_the_ledger(served: Scene) -> None:
     assert (served.control.desk.answered(number) or "").startswith("done")
     assert served.slots["canary"] == (None, 0)
     assert "a bad feeling" in served.ledger.history(MODEL)[-1].reason
+
+
+# --- a step that waits ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("errors", "ends"), [(0.0, "succeeded"), (0.5, "rolled_back")])
+def test_a_step_may_wait_for_the_end(served: Scene, errors: float, ends: str) -> None:
+    """The pipeline's rollout step sees the same rollout to its end, and a second asking joins the first."""
+    served.backend.behave("housing-2", Behaviour(errors=errors))
+    served.release(2)
+    with patch.object(served.service, "sleep", lambda _: served.tick()):
+        state = end_of_rollout(served.service, 2, 600)
+        assert state is not None
+        assert state.phase.name.lower() == ends
+        assert end_of_rollout(served.service, 2, 600) == state
+    assert end_of_rollout(served.service, 1, 600) is None, "the first version needed none"
+
+
+def test_a_step_that_waited_long_enough_says_so(served: Scene) -> None:
+    """The rollout goes on; the message says how to go on waiting."""
+    served.release(2)
+    with (
+        patch.object(served.service, "sleep", served.clock.sleep),
+        pytest.raises(Inconclusive, match="run this step again"),
+    ):
+        end_of_rollout(served.service, 2, 30)
 
 
 # --- crashes ---------------------------------------------------------------------------------------------------------
