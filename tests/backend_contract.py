@@ -185,6 +185,15 @@ class BackendContract:
         place.send(10)
         assert self.counted(place, 10).epochs["e1"][candidate].errors == 0
 
+    def test_the_stable_one_may_be_adopted_beside_a_canary(self, place: Place) -> None:
+        """Saying again which one is stable is no reason to move or refuse anything."""
+        stable, candidate = self.running(place, 1, 2)
+        self.routed(place, Split({stable: 1000}), "e1")
+        place.backend.adopt(stable)
+        before = self.routed(place, Split({stable: 800, candidate: 200}), "e2")
+        place.backend.adopt(stable)
+        assert place.backend.observed() == before
+
     def test_counts_do_not_shrink(self, place: Place) -> None:
         """Counts are cumulative over the whole rollout, whatever is applied meanwhile."""
         stable, candidate = self.running(place, 1, 2)

@@ -5,6 +5,7 @@ What is checked is what a user sees: answers through the gateway, objects in the
 
 import contextlib
 import json
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ from tests.kubernetes_support import (
 )
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3_000)]
+FORMER = os.environ.get("SLIPWAY_HOUSE", "")  # a model of an earlier call whose two versions are there already
 FIRST = ("--as-of", "2026-01-01", "--source", "market://recession?from=0&until=24&seed=7&turn=24")
 SECOND = ("--as-of", "2026-05-10", "--source", "market://recession?from=0&until=27&seed=7&turn=24", "--window", "180d")
 RUNNER = "--as=system:serviceaccount:kubeflow:pipeline-runner"
@@ -40,9 +42,10 @@ DEPLOYMENT = ("-n", "models", "deployment")
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     require_cluster()
-    made = house(f"h{secrets.token_hex(3)}", tmp_path_factory.mktemp("house"))
+    made = house(FORMER or f"h{secrets.token_hex(3)}", tmp_path_factory.mktemp("house"))
     yield made
-    made.forget()
+    if not FORMER:
+        made.forget()
 
 
 @pytest.fixture(scope="module")
@@ -55,16 +58,19 @@ def bodies(own: House) -> list[bytes]:
 @pytest.fixture(scope="module")
 def first(own: House) -> list[dict[str, Any]]:
     """The first version, by a run on the cluster."""
-    return own.submit(*FIRST)
+    return own.submit(*FIRST) if not FORMER else []
 
 
 @pytest.fixture(scope="module")
 def second(own: House, first: list[dict[str, Any]], bodies: list[bytes]) -> list[dict[str, Any]]:
     """The second version, trained on the turned market; its rollout begins by itself, and somebody ends it."""
+    if FORMER:
+        return []
     lines = own.submit(*SECOND)
     until(lambda: own.phase()["candidate"] == own.revision(2), "the rollout of version 2 begins")
     own.rollout("abort", "--reason", "the test moves traffic by hand first")
     until(lambda: own.phase()["phase"] == "rolled back", "version 2 is home")
+    assert result(lines)["outcome"] == "released"
     return lines
 
 
@@ -75,6 +81,7 @@ def result(lines: list[dict[str, Any]]) -> dict[str, Any]:
 # --- a version by a run ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(bool(FORMER), reason="about runs, and those were made by an earlier call")
 def test_a_submitted_run_ends_in_a_model_that_answers(
     own: House, first: list[dict[str, Any]], bodies: list[bytes]
 ) -> None:
@@ -105,6 +112,7 @@ def test_a_submitted_run_ends_in_a_model_that_answers(
     assert json.loads(v2.body)["outputs"][0]["data"] == json.loads(v1.body)["predictions"]
 
 
+@pytest.mark.skipif(bool(FORMER), reason="about runs, and those were made by an earlier call")
 def test_local_and_cluster_run_are_the_same_run(own: House, first: list[dict[str, Any]]) -> None:
     """Equal graph, equal snapshot, equal bundle digest and equal metrics, here by the local runner."""
     here = result(own.run_here(*FIRST))
@@ -127,6 +135,7 @@ def _local_versions(own: House) -> str:
     return json.dumps([asdict(v) for v in ledger.versions(own.name)], default=str)
 
 
+@pytest.mark.skipif(bool(FORMER), reason="about runs, and those were made by an earlier call")
 def test_artifacts_and_bundle_are_in_the_object_store(own: House, first: list[dict[str, Any]], tmp_path: Path) -> None:
     """The run's artifacts under its own root, the bundle under its digest, in MinIO."""
     digest = json.loads(inside("models", "list", own.name, "--json"))["versions"][0]["digest"]
@@ -158,7 +167,6 @@ def stores(tmp_path: Path) -> Iterator[tuple[Any, Any]]:
 
 def test_the_split_is_as_set(own: House, second: list[dict[str, Any]], bodies: list[bytes]) -> None:
     """2,000 requests at 20 %: the canary's share lies in the binomial 99.9 % interval."""
-    assert result(second)["outcome"] == "released"
     own.rollout("set", "20", "--version", "2")
     with Load(own.name, bodies, rate=150) as load:
         load.await_answers(2_000)

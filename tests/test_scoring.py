@@ -42,7 +42,7 @@ from serving.scoring import kernels
 from serving.scoring.api import Declined, SklearnScorer
 from serving.scoring.compile import CompiledScorer, compile_pipeline, from_bytes, to_bytes
 from serving.scoring.symbols import symbols_of
-from serving.scoring.trees import FEW_ROWS, Forest
+from serving.scoring.trees import FEW_ROWS, Forest, Grown, plant
 
 COLUMNS = {
     "area": {"type": "float", "range": [0, 2000], "nullable": True},
@@ -205,7 +205,7 @@ def assert_same(reference: SklearnScorer, fast: CompiledScorer, matrix: np.ndarr
     assert (off <= allowed).all(), (off.max(), int(off.argmax()))
 
 
-SIZES = (1, FEW_ROWS, FEW_ROWS + 1, 4 * kernels.ROWS + 3)
+SIZES = (1, FEW_ROWS, FEW_ROWS + 1, 2 * kernels.FEW_ROWS, 2 * kernels.ROWS + 3)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -429,10 +429,33 @@ def test_the_loop_is_picked_by_rows_and_shape_of_the_trees() -> None:
         assert isinstance(forest, Forest)
         return forest.quick
 
-    assert quick("histogram").keep.dtype == np.uint32
-    assert quick("histogram-64").keep.dtype == np.uint64
+    assert quick("histogram").none.dtype == np.uint32
+    assert quick("histogram-64").none.dtype == np.uint64
     assert quick("histogram-100") is None
     assert quick("tree-9") is None
+
+
+@pytest.mark.parametrize(("cuts", "code"), [(1, np.int8), (255, np.int8), (256, np.int16), (400, np.int16)])
+@pytest.mark.parametrize("n_rows", [13, 129, 600])
+def test_codes_at_the_ends_of_their_type_find_the_leaves_of_a_plain_walk(cuts: int, code: Any, n_rows: int) -> None:
+    """Values on, beside and beyond each cut, infinite and missing ones, whichever side a missing value goes to."""
+    thresholds = np.linspace(-1.0, 1.0, cuts)
+    left, right, feature = np.array([1, -1, -1]), np.array([2, -1, -1]), np.zeros(3, np.int64)
+    leaf = np.array([False, True, True])
+    stumps = [
+        Grown(
+            left, right, feature, np.array([cut, 0, 0]), ~leaf & bool(i % 2), leaf, np.array([[0], [i + 0.1], [-0.3]])
+        )
+        for i, cut in enumerate(thresholds)
+    ]
+    forest = plant(stumps, [0.5])
+    edges = [-np.inf, np.inf, np.nan, *thresholds, *np.nextafter(thresholds, 2), *np.nextafter(thresholds, -2)]
+    features = np.ascontiguousarray(np.resize(np.array(edges), (n_rows, 1)))
+    walked = np.empty((n_rows, 1))
+    kernels.walk(features, forest.nodes, forest.values, forest.roots, forest.base, walked)
+    assert forest.quick is not None
+    assert forest.quick.bins.dtype == code
+    assert (forest.raw(features) == walked).all()
 
 
 def test_symbols_follow_the_contract() -> None:

@@ -74,7 +74,7 @@ class RowScorer:
         broken, kept = np.flatnonzero(mask), np.flatnonzero(~mask)
         values, faults = _scored(self._score, matrix[kept], self._width)
         faults = {int(kept[row]): text for row, text in faults.items()}
-        flagged = self._flagged(forms.filter(~coded[_BAD]))
+        flagged = self._flagged(forms.filter(~coded[_BAD]) if self._lenient else forms.clear())
         return _joined(
             _spread(values, kept, len(mask)), dict(zip(broken.tolist(), texts, strict=True)), faults, counts, flagged
         )

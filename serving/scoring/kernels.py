@@ -19,7 +19,7 @@ NODE = np.dtype([("threshold", "<f8"), ("right", "<i4"), ("test", "<i4")])
 FILL, SUBTRACT, DIVIDE, MULTIPLY, ADD, AT_LEAST, AT_MOST, NOT_INFINITE = range(8)
 ANY, NOT_INF, FINITE = range(3)  # what an estimator accepts as a feature
 
-ROWS = 64  # a QuickScorer block, and the lanes that are worked on side by side
+ROWS, FEW_ROWS = 256, 64  # blocks of QuickScorer for many rows and for few, worked on side by side
 WALK_ROWS = 8192  # a block of the blocked walk: a deep tree comes from memory once per so many rows
 
 
@@ -177,65 +177,108 @@ def blocked_walk(features, nodes, values, roots, base, out):  # type: ignore[no-
                         out[rest, k] += values[at, k]
 
 
-def _quick(mask_type: Any) -> Any:
+@nb.njit(inline="always")
+def _code(values, cuts, start, end, least, lanes, low, right, left):  # type: ignore[no-untyped-def]  # compiled
+    """The codes of one feature's values: *least* and how many of cuts[start:end] lie below.
+
+    A missing value is above all cuts in *right* and below all in *left*. The search takes as many steps for every
+    value and has no branch that depends on one, so that searches wait for memory side by side.
+    """
+    for lane in range(lanes):
+        low[lane] = start
+    rest = end - start
+    while rest > 0:
+        half = (rest + 1) >> 1
+        for lane in range(lanes):
+            at = low[lane]
+            low[lane] = at + half if cuts[nb.uint64(at + half - 1)] < values[lane] else at
+        rest = rest - half if rest > 1 else 0
+    for lane in range(lanes):
+        missing = values[lane] != values[lane]
+        right[lane] = least + (end if missing else low[lane]) - start
+        left[lane] = least + (start if missing else low[lane]) - start
+
+
+@nb.njit(inline="always")
+def _clear(codes, bound, kept, lanes, alive):  # type: ignore[no-untyped-def]  # compiled
+    """One test of one tree; the cast keeps a row in a byte, without it numba widens to 64 bits."""
+    for lane in range(lanes):
+        alive[lane] = nb.uint8(alive[lane] & (nb.uint8(255) if codes[lane] <= bound else kept))
+
+
+@nb.njit(inline="always")
+def _join(alive, word, lanes, bits):  # type: ignore[no-untyped-def]  # compiled
+    """Octets of leaves side by side in one *word* per row."""
+    for lane in range(lanes):
+        bits[lane] = (
+            word(alive[0, lane])
+            | word(alive[1, lane]) << word(8)
+            | word(alive[2, lane]) << word(16)
+            | word(alive[3, lane]) << word(24)
+        )
+    for octet in range(4, alive.shape[0]):
+        place = word(octet) << word(3)
+        for lane in range(lanes):
+            bits[lane] |= word(alive[octet, lane]) << place
+
+
+def _quick(code_type: Any, mask_type: Any) -> Any:
     return nb.void(
-        _in(_F8, 2), _in(_I8, 1), _in(_F8, 1), _in(_I8, 1), _in(_I4, 1), _in(nb.int16, 1), _in(mask_type, 1),
-        _in(_F8, 2), _in(_F8, 1), _OUT,
+        _in(_F8, 2), _in(_I8, 1), _in(_F8, 1), _in(_I8, 1), _in(_I4, 1), _in(code_type, 1), _in(_I4, 1),
+        _in(nb.uint8, 1), _in(mask_type, 1), _in(_F8, 2), _in(_F8, 1), _OUT,
     )  # fmt: skip
 
 
-@nb.njit([_quick(nb.uint32), _quick(nb.uint64)], **_OPTIONS)
-def quick_score(features, cut_starts, cuts, tree_starts, planes, bins, keep, leaves, base, out):  # type: ignore[no-untyped-def]  # compiled
-    """QuickScorer over bin codes, ``ROWS`` rows side by side.
+def _quick_score(lanes: int) -> Any:
+    """QuickScorer over bin codes, for blocks of *lanes* rows side by side, a number the compiler must know.
 
     Lucchese et al., "QuickScorer: a fast algorithm to rank documents with additive ensembles of regression trees",
     SIGIR 2015. Each inner node that a row fails clears the leaves of its left subtree; the lowest bit left is the leaf.
+    As in Ye et al., "RapidScorer: fast tree ensemble evaluation by maximizing compactness in data level
+    parallelization", KDD 2018, a node touches only the octets of leaves it can clear, so that codes and leaves are
+    bytes and one instruction takes many rows.
 
     cut_starts, cuts: per feature its distinct thresholds, ascending; a row's code is how many of them lie below it.
-    planes: per inner node feature * 2 + missing-goes-left: two codes per feature, which differ for missing values.
-    keep: per inner node the leaves that stay when the row goes right.
+    tests: per tree its first test, and the end. A test is an inner node and one octet of the leaves it clears.
+    planes: per test feature * 2 + missing-goes-left: two codes per feature, which differ for missing values.
+    bins: per test the highest code that goes left; codes start from the least value of their type.
+    octets, keep: per test which octet of leaves, and those of them that stay when the row goes right.
+    none: one zero, of the type that holds a bit for each leaf.
     """
-    n_rows, n_features, n_outputs = features.shape[0], cut_starts.shape[0] - 1, out.shape[1]
-    codes = np.empty((2 * n_features, ROWS), np.int16)
-    alive = np.empty(ROWS, keep.dtype)
-    sums = np.empty((n_outputs, ROWS), np.float64)
-    everything = ~(keep[0] & ~keep[0])
-    for first in range(0, n_rows, ROWS):
-        rows = min(ROWS, n_rows - first)
-        for feature in range(n_features):
-            start, count = cut_starts[feature], cut_starts[feature + 1] - cut_starts[feature]
-            for lane in range(rows):
-                value = features[first + lane, feature]
-                if value != value:
-                    codes[2 * feature, lane] = 32767
-                    codes[2 * feature + 1, lane] = -1
-                else:
-                    low, left = start, count
-                    while left > 0:
-                        half = left >> 1
-                        if cuts[low + half] < value:
-                            low += half + 1
-                            left -= half + 1
-                        else:
-                            left = half
-                    codes[2 * feature, lane] = low - start
-                    codes[2 * feature + 1, lane] = low - start
-        for output in range(n_outputs):
-            for lane in range(ROWS):
-                sums[output, lane] = base[output]
-        for tree in range(tree_starts.shape[0] - 1):
-            for lane in range(ROWS):
-                alive[lane] = everything
-            for node in range(tree_starts[tree], tree_starts[tree + 1]):
-                row_codes, bound, kept = codes[planes[node]], bins[node], keep[node]
-                for lane in range(ROWS):
-                    alive[lane] &= everything if row_codes[lane] <= bound else kept
-            values, total = leaves[tree], sums[tree % n_outputs]
-            for lane in range(ROWS):
-                total[lane] += values[trailing_zeros(alive[lane])]
-        for lane in range(rows):
+
+    def quick_score(features, cut_starts, cuts, tests, planes, bins, octets, keep, none, leaves, base, out):  # type: ignore[no-untyped-def]  # compiled
+        n_features, n_outputs = cut_starts.shape[0] - 1, out.shape[1]
+        least = -128 if bins.itemsize == 1 else -32768
+        values, low = np.zeros(lanes, np.float64), np.empty(lanes, np.int64)
+        codes = np.empty((2 * n_features, lanes), bins.dtype)
+        alive, bits = np.empty((leaves.shape[1] >> 3, lanes), np.uint8), np.empty(lanes, none.dtype)
+        sums = np.empty((n_outputs, lanes), np.float64)
+        for first in range(0, features.shape[0], lanes):
+            rows = min(lanes, features.shape[0] - first)
+            for feature in range(n_features):
+                for lane in range(rows):
+                    values[lane] = features[first + lane, feature]
+                start, end = cut_starts[feature], cut_starts[feature + 1]
+                _code(values, cuts, start, end, least, lanes, low, codes[2 * feature], codes[2 * feature + 1])
             for output in range(n_outputs):
-                out[first + lane, output] = sums[output, lane]
+                sums[output] = base[output]
+            for tree in range(tests.shape[0] - 1):
+                alive[:] = nb.uint8(255)
+                for test in range(tests[tree], tests[tree + 1]):
+                    _clear(codes[planes[test]], bins[test], keep[test], lanes, alive[octets[test]])
+                _join(alive, none.dtype.type, lanes, bits)
+                own, total = leaves[tree], sums[tree % n_outputs]
+                for lane in range(lanes):
+                    total[lane] += own[trailing_zeros(bits[lane])]
+            for lane in range(rows):
+                for output in range(n_outputs):
+                    out[first + lane, output] = sums[output, lane]
+
+    signatures = [_quick(code, mask) for code in (nb.int8, nb.int16) for mask in (nb.uint32, nb.uint64)]
+    return nb.njit(signatures, **_OPTIONS)(quick_score)
+
+
+quick_score, quick_score_few = _quick_score(ROWS), _quick_score(FEW_ROWS)
 
 
 @nb.njit(nb.void(_in(_F8, 2), _in(_F8, 2), _in(_F8, 1), _OUT), **_OPTIONS)

@@ -10,7 +10,8 @@ from serving.contract import Matrix
 from serving.scoring import kernels
 
 MOST_LEAVES = 64  # one bit each
-MOST_CUTS = 32_000  # codes are int16, and the two ends stand for missing values
+FEW_ROWS = 128  # up to here two small blocks take less time than a large one
+MOST_CUTS = 65_535  # codes are int16 at most, one more than there are cuts
 
 
 @dataclass(frozen=True)
@@ -19,16 +20,19 @@ class QuickForm:
 
     cut_starts: npt.NDArray[np.int64]
     cuts: npt.NDArray[np.float64]
-    tree_starts: npt.NDArray[np.int64]
+    tests: npt.NDArray[np.int64]
     planes: npt.NDArray[np.int32]
-    bins: npt.NDArray[np.int16]
-    keep: npt.NDArray[np.unsignedinteger[Any]]
+    bins: npt.NDArray[np.signedinteger[Any]]
+    octets: npt.NDArray[np.int32]
+    keep: npt.NDArray[np.uint8]
+    none: npt.NDArray[np.unsignedinteger[Any]]
     leaves: npt.NDArray[np.float64]
 
     def score(self, features: Matrix, base: npt.NDArray[np.float64], out: Matrix) -> None:
-        kernels.quick_score(
-            features, self.cut_starts, self.cuts, self.tree_starts, self.planes, self.bins, self.keep, self.leaves,
-            base, out,
+        score = kernels.quick_score if len(features) > FEW_ROWS else kernels.quick_score_few
+        score(
+            features, self.cut_starts, self.cuts, self.tests, self.planes, self.bins, self.octets, self.keep,
+            self.none, self.leaves, base, out,
         )  # fmt: skip
 
 
@@ -48,25 +52,36 @@ def quick_form(
     cuts = [np.unique(threshold[feature == one]) for one in range(int(feature.max()) + 1)]
     if max(map(len, cuts)) > MOST_CUTS:
         return None
-    bins = np.empty(len(inner), np.int16)
+    bins = np.empty(len(inner), np.int64)
     for one, own in enumerate(cuts):
         mine = feature == one
         bins[mine] = np.searchsorted(own, threshold[mine])
+    code = np.int8 if max(map(len, cuts)) < 256 else np.int16
     tree = np.searchsorted(roots, inner, side="right") - 1
-    low = (before[inner] - before[roots[tree]]).astype(np.uint64)
-    high = (before[nodes["right"][inner]] - before[roots[tree]]).astype(np.uint64)
-    bit = np.uint64(1)
-    keep = ~(((bit << (high - low)) - bit) << low)  # a left subtree never holds all 64 leaves
     most = 32 if counts.max() <= 32 else MOST_LEAVES
+    left, right = (before[at] - before[roots[tree]] for at in (inner, nodes["right"][inner]))
+    test, octets, keep = _octets(left, right, most // 8)
     leaves = np.zeros((len(counts), most))
     rank = before[:-1][leaf] - np.repeat(before[roots[:-1]], counts)
     leaves[np.repeat(np.arange(len(counts)), counts), rank] = values[leaf, 0]
     return QuickForm(
         cut_starts=np.concatenate([[0], np.cumsum(list(map(len, cuts)))]).astype(np.int64),
         cuts=np.concatenate(cuts),
-        tree_starts=np.searchsorted(inner, roots).astype(np.int64),
-        planes=nodes["test"][inner].astype(np.int32),
-        bins=bins,
-        keep=keep.astype(np.uint32) if most == 32 else keep,
+        tests=np.searchsorted(inner[test], roots).astype(np.int64),
+        planes=nodes["test"][inner[test]].astype(np.int32),
+        bins=(bins[test] + np.iinfo(code).min).astype(code),
+        octets=octets,
+        keep=keep,
+        none=np.zeros(1, np.uint32 if most == 32 else np.uint64),
         leaves=leaves,
     )
+
+
+def _octets(
+    left: npt.NDArray[np.int64], right: npt.NDArray[np.int64], octets: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+    """The tests of inner nodes with the leaves *left* to *right* on their left: node, octet, and what it keeps."""
+    places = np.arange(8 * octets).reshape(octets, 8)
+    kept = (places < left[:, None, None]) | (places >= right[:, None, None])
+    node, octet = np.nonzero(~kept.all(axis=2))
+    return node, octet.astype(np.int32), np.packbits(kept, axis=2, bitorder="little")[node, octet, 0]

@@ -154,6 +154,9 @@ class RouteBackend:
         if found is None or self._service(revision) is None:
             raise ValueError(f"{revision} is not there and cannot become the stable revision")
         route = self._live.parsed(found)
+        stable, other = (route.a, route.b) if route.stable == "A" else (route.b, route.a)
+        if stable.revision == revision and other.weight > RESTING:
+            return  # it is the stable one, beside a canary
         if {slot.revision for slot in route.slots} != {revision}:
             self._count(route)
             self._live.write(adopted(route, revision, route.epoch), found)
