@@ -61,8 +61,7 @@ def read(reader: plain_rows.PlainRows, body: bytes, place: Place) -> bool:
 def main(mode: str, count: int) -> int:
     place = guarded() if mode == "guard" else plain
     chance = random.Random(5)
-    valid = {contract: bodies(contract) for contract in (HOUSE, TUMOUR)}
-    readers = [(plain_rows.PlainRows(contract, 400), valid[contract]) for contract in valid]
+    readers = [(plain_rows.PlainRows(contract, 400), bodies(contract)) for contract in (HOUSE, TUMOUR)]
     done = 0
     for _ in range(count):
         reader, known = chance.choice(readers)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 
 from serving.contract import Contract
 from serving.predictor.errors import Refusal
@@ -131,6 +130,8 @@ def calls(contract: Contract) -> list[Call]:
 
 def messages() -> list[bytes]:
     """gRPC requests on HOUSE as they stand on the wire: typed and raw contents."""
+    from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb  # slow to load, and most who read this do without
+
     made = []
     for as_raw in (False, True):
         request = pb.ModelInferRequest(model_name="housing", id="g")
@@ -238,7 +239,8 @@ def _plain(body: bytes) -> Any:
         raise NoJson(word)
 
     try:
-        return json.loads(body.decode(), parse_constant=refuse)
+        text = body.decode(errors="replace")  # msgspec does not look at the text of fields that nobody asks for
+        return json.loads(text, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise NoJson(str(error)) from None
 
@@ -292,13 +294,15 @@ def _unpacked(part: bytes, datatype: str) -> list[Any]:
     return words
 
 
-def outcome(call: Callable[[], Rows]) -> Any:
+def outcome(read: Callable[..., Rows], *arguments: Any) -> Any:
     """What a reader said, in a form that compares: codes and flagged cells, or the problems of the refusal."""
     try:
-        rows = call()
+        rows = read(*arguments)
     except Refusal as refusal:
-        assert refusal.status in (400, 413), refusal.message
-        assert refusal.body("r")  # can be written
-        return refusal.status, [(p.row, p.column, p.reason) for p in refusal.problems]
-    assert rows.matrix.dtype == np.float64
-    return np.nan_to_num(rows.matrix, nan=-1e300).tolist(), [(f.row, f.column, f.reason) for f in rows.flags]
+        told = refusal
+    else:
+        assert rows.matrix.dtype == np.float64
+        return np.nan_to_num(rows.matrix, nan=-1e300).tolist(), [(f.row, f.column, f.reason) for f in rows.flags]
+    assert told.status in (400, 413), told.message
+    assert told.body("r")  # can be written
+    return told.status, [(p.row, p.column, p.reason) for p in told.problems]

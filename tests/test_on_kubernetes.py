@@ -19,6 +19,8 @@ from pipelines.housing import market
 from pipelines.submission import ir_digest
 from serving.store import S3Settings, open_store
 from tests.kubernetes_support import (
+    CONTEXT,
+    DOMAIN,
     House,
     Load,
     ask,
@@ -306,6 +308,104 @@ def test_a_restarted_manager_changes_nothing(own: House, second: object, bodies:
     assert load.lost == []
 
 
+# --- why it is done as it is -----------------------------------------------------------------------------------------
+
+
+def two_refs(name: str, *weights: int) -> str:
+    """A route that names its sides as one would at first: by hand, and a side without weight is left out or has 0."""
+    sides = [
+        {
+            "name": f"{name}-{number}-predictor",
+            "port": 80,
+            "weight": weight,
+            "filters": [
+                {
+                    "type": "ResponseHeaderModifier",
+                    "responseHeaderModifier": {"set": [{"name": "x-revision", "value": f"{name}-{number}"}]},
+                }
+            ],
+        }
+        for number, weight in enumerate(weights, 1)
+        if weight >= 0
+    ]
+    return f"""
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: {name}-naive, namespace: models}}
+spec:
+  parentRefs: [{{group: gateway.networking.k8s.io, kind: Gateway, name: kserve-ingress-gateway, namespace: kserve}}]
+  hostnames: [naive-{name}.{DOMAIN}]
+  rules:
+    - backendRefs: {json.dumps(sides)}
+"""
+
+
+def test_one_write_that_moves_and_removes_loses_requests(own: House, second: object, bodies: list[bytes]) -> None:
+    """References that come, go and rest at 0 under load: answers are lost. The same cycles in our order lose none."""
+    host = f"naive-{own.name}.{DOMAIN}"
+    kubectl("apply", "-f", "-", given=two_refs(own.name, 100, 0))
+    until(lambda: ask(own.name, bodies[0], headers={"Host": host}).status == 200, "the route answers")
+    try:
+        with Load(own.name, bodies, rate=200, headers={"Host": host}) as naive:
+            for _ in range(8):
+                for weights in ((50, 50), (0, 100), (-1, 100), (50, 50), (100, 0), (100, -1)):
+                    kubectl("apply", "-f", "-", given=two_refs(own.name, *weights))
+                    naive.await_answers(60)
+    finally:
+        kubectl("-n", "models", "delete", "httproute", f"{own.name}-naive", code=None)
+    print("naive", len(naive.answers), "lost", len(naive.lost), {answer.status for answer in naive.lost})
+    assert naive.lost
+
+
+def test_a_newest_model_that_fails_is_told_although_kserve_is_content(
+    own: House, second: object, bodies: list[bytes]
+) -> None:
+    """The old pod serves on and KServe says Ready; the revision is failed for us, with the pod's own reason."""
+    from serving.cluster import open_cluster
+    from serving.manifest import Installation
+    from serving.rollout.backends.route import RouteBackend
+    from tests.fake_cluster import Notes
+
+    name = f"{own.name}-99"
+    good = json.loads(inside("models", "list", own.name, "--json"))["versions"][0]["bundle_uri"].rstrip("/") + "/"
+    backend = RouteBackend(open_cluster(CONTEXT), Installation(), own.name, Notes())
+    try:
+        kubectl("apply", "-f", "-", given=by_hand(name, own.name, good))
+        until(lambda: backend.readiness(name).state == "ready", "it serves")
+        kubectl("apply", "-f", "-", given=by_hand(name, own.name, good.replace("/models/", "/nothing/")))
+        until(lambda: backend.readiness(name).state == "failed", "it is told")
+        conditions = read("-n", "models", "get", "inferenceservice", name)["status"]["conditions"]
+        ready = next(one["status"] for one in conditions if one["type"] == "Ready")
+        pods = read("-n", "models", "get", "pods", "-l", f"app=isvc.{name}-predictor")["items"]
+        serving = [pod for pod in pods if all(c.get("ready") for c in pod["status"].get("containerStatuses", [{}]))]
+        print("KServe says Ready", ready, "| we say", backend.readiness(name).reason, "| pods that serve", len(serving))
+        assert (ready, len(serving)) == ("True", 1)
+    finally:
+        kubectl("-n", "models", "delete", "inferenceservice", name, "--wait=false", code=None)
+
+
+def by_hand(name: str, model: str, bundle: str) -> str:
+    """An InferenceService of a few lines, as a person writes it."""
+    return f"""
+apiVersion: serving.kserve.io/v1beta1
+kind: InferenceService
+metadata:
+  name: {name}
+  namespace: models
+  labels: {{model: {model}}}
+  annotations: {{serving.kserve.io/deploymentMode: Standard, serving.kserve.io/autoscalerClass: none}}
+spec:
+  predictor:
+    serviceAccountName: predictor
+    minReplicas: 1
+    model:
+      modelFormat: {{name: slipway}}
+      runtime: slipway
+      protocolVersion: v2
+      storageUri: {bundle}
+"""
+
+
 # --- what an account may do, and what a person may write -------------------------------------------------------------
 
 
@@ -351,24 +451,7 @@ def test_an_inference_service_by_hand_serves(own: House, second: object, bodies:
     """`kubectl apply` of a few lines with our runtime: KServe's own host answers, v1 and v2."""
     version = json.loads(inside("models", "list", own.name, "--json"))["versions"][0]
     name = f"{own.name}-hand"
-    manifest = f"""
-apiVersion: serving.kserve.io/v1beta1
-kind: InferenceService
-metadata:
-  name: {name}
-  namespace: models
-  labels: {{model: {own.name}}}
-  annotations: {{serving.kserve.io/deploymentMode: Standard, serving.kserve.io/autoscalerClass: none}}
-spec:
-  predictor:
-    serviceAccountName: predictor
-    minReplicas: 1
-    model:
-      modelFormat: {{name: slipway}}
-      runtime: slipway
-      protocolVersion: v2
-      storageUri: {version["bundle_uri"].rstrip("/")}/
-"""
+    manifest = by_hand(name, own.name, version["bundle_uri"].rstrip("/") + "/")
     try:
         kubectl("apply", "-f", "-", given=manifest)
         kubectl("-n", "models", "wait", "--for=condition=Ready", f"inferenceservice/{name}", "--timeout=240s")

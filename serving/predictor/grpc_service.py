@@ -2,10 +2,12 @@
 
 import logging
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
 import numpy as np
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf ships no types
 
 from serving.predictor import ids, openapi, work
 from serving.predictor.encode import Answer, flags_text
@@ -101,6 +103,40 @@ def response_of(served: Served, answer: Answer, wanted: Wanted, request_id: str,
     if answer.flags:
         response.parameters["flags"].string_param = flags_text(answer.flags)
     return response
+
+
+class Wire:
+    """A gRPC server as the generated code sees it; bytes that are no message are a client's mistake, not the server's.
+
+    gRPC's own answer to them is UNKNOWN, with a traceback in the log for each.
+    """
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+
+    def add_generic_rpc_handlers(self, _handlers: Any) -> None:
+        """Nothing: the same methods come by name."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        careful = {name: _careful(handler) for name, handler in handlers.items()}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, careful),))
+
+
+def _careful(handler: Any) -> Any:
+    read: Callable[[bytes], Any] = handler.request_deserializer
+
+    def message(given: bytes) -> Any:
+        try:
+            return read(given)
+        except DecodeError:
+            return None
+
+    async def answer(request: Any, context: Any) -> Any:
+        if request is None:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "expected a message of the protocol, got other bytes")
+        return await handler.unary_unary(request, context)
+
+    return grpc.unary_unary_rpc_method_handler(answer, message, handler.response_serializer)
 
 
 class Servicer(InferenceServicer):

@@ -59,7 +59,7 @@ def _number(body, at):  # type: ignore[no-untyped-def]  # compiled
     start, digits, shift, used = at, np.uint64(0), 0, 0
     while _ZERO <= body[at] <= _NINE:
         digits = digits * np.uint64(10) + np.uint64(body[at] - _ZERO)
-        used += digits != np.uint64(0)
+        used += used > 0 or digits != np.uint64(0)  # also where the digits wrap around to zero
         at += 1
     if at == start or (at - start > 1 and body[start] == _ZERO):
         return _FAIL, 0.0
@@ -68,7 +68,7 @@ def _number(body, at):  # type: ignore[no-untyped-def]  # compiled
         point = at
         while _ZERO <= body[at] <= _NINE:
             digits = digits * np.uint64(10) + np.uint64(body[at] - _ZERO)
-            used += digits != np.uint64(0)
+            used += used > 0 or digits != np.uint64(0)  # also where the digits wrap around to zero
             at += 1
         shift = point - at
         if shift == 0:

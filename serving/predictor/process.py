@@ -28,7 +28,7 @@ from fastapi.exceptions import FastAPIDeprecationWarning
 from prometheus_client import REGISTRY
 
 from serving.errors import PlaceError
-from serving.predictor.grpc_service import Servicer
+from serving.predictor.grpc_service import Servicer, Wire
 from serving.predictor.kserve_parts import Model, ModelServer, RESTServer, app, rpc
 from serving.predictor.route import Front
 from serving.predictor.served import LoadedBundle
@@ -173,7 +173,7 @@ async def _grpc(server: Any, state: State, workers: Workers, settings: Settings)
             ("grpc.so_reuseport", 0),  # else a second process would share the port in silence
         ]
     )
-    rpc.add_GRPCInferenceServiceServicer_to_server(Servicer(state, workers, server.dataplane), remote)
+    rpc.add_GRPCInferenceServiceServicer_to_server(Servicer(state, workers, server.dataplane), Wire(remote))
     try:
         bound = remote.add_insecure_port(f"{settings.host}:{settings.grpc_port}")
     except RuntimeError:
