@@ -217,6 +217,14 @@ def test_every_family_scores_like_scikit_learn_at_every_row_count(family: str, s
     assert_same(*pair(family), rows(size, size))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_two_hundred_thousand_rows_score_like_scikit_learn(family: str) -> None:
+    """Missing values and unknown categories included; trees to the bit, linear models up to the order of summation."""
+    reference, fast = pair(family)
+    assert_same(reference, fast, rows(31, 200_000))
+
+
 COMBINATIONS = [("histogram", numbers, categories) for numbers in NUMBERS for categories in CATEGORIES] + [
     (family, numbers, list(CATEGORIES)[(place + shift) % len(CATEGORIES)])
     for shift, family in enumerate(("forest", "ridge", "boosting"))
