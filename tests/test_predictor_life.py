@@ -1,8 +1,10 @@
 """A predictor process from start to end, and beside a store that never answers."""
 
+import asyncio
 import contextlib
 import http.client
 import json
+import os
 import signal
 import socket
 import threading
@@ -15,8 +17,10 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as rpc
 
 from serving.errors import PlaceError
+from serving.predictor.metrics import Metrics
 from serving.predictor.process import run
 from serving.predictor.settings import parse
+from serving.predictor.work import Workers
 from tests.predictor_support import DEADLINE_S, HOUSE, ROW, Predictor, free_port, serving, stand_in
 
 STAND_IN = "tests.predictor_support"
@@ -176,3 +180,21 @@ def test_kserves_own_flags_are_understood() -> None:
     """What KServe passes to a predictor container is taken as it is."""
     settings = parse(["--model_name=housing", "--model_dir=/mnt/other", "--http_port=8080", "--grpc_port=8081"], {})
     assert (settings.model_name, str(settings.bundle)) == ("housing", "/mnt/other")
+
+
+def test_batches_give_way_to_single_rows() -> None:
+    """The scheduler prefers the event loop to a thread that works at a large request."""
+    settings = parse([], {})
+
+    def priority() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    async def compared() -> tuple[int, int]:
+        workers = Workers(settings, Metrics("m", "1"))
+        try:
+            return priority(), await workers.run(priority)
+        finally:
+            workers.close()
+
+    own, worker = asyncio.run(compared())
+    assert worker > own or own == 19

@@ -142,11 +142,17 @@ def test_anything_unusual_is_left_to_the_careful_decoder(text: bytes) -> None:
     assert outcome(lambda: DECODER.decode_large(text)) == outcome(lambda: DECODER.decode(text))
 
 
-def test_the_predictor_starts_without_the_kubernetes_client() -> None:
-    """KServe's server is imported without its Kubernetes half, which still loads for whoever asks for it."""
+def test_the_predictor_starts_without_what_it_does_not_use() -> None:
+    """KServe's server is imported without its Kubernetes half and pandas, which load for whoever asks for them."""
     script = (
-        "import sys, serving.predictor.process\n"
-        "assert not {'kubernetes', 'sklearn', 'kserve.models'} & sys.modules.keys(), 'loaded'\n"
+        "import sys, serving.predictor.process, serving.bundle\n"
+        "unused = {'kubernetes', 'sklearn', 'kserve.models', 'pandas.core', 'rich'}\n"
+        "assert not unused & sys.modules.keys(), unused & sys.modules.keys()\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "import pandas as pd\n"
+        "tables = list(ThreadPoolExecutor(4).map(lambda n: pd.DataFrame({'n': [n]}), range(4)))\n"
+        "assert [int(table.n.iloc[0]) for table in tables] == [0, 1, 2, 3] and pd.concat(tables).shape == (4, 1)\n"
+        "assert not hasattr(pd, 'no_such_name')\n"
         "from kserve import KServeClient, ModelServer\n"
         "from serving.predictor.kserve_parts import ModelServer as ours\n"
         "assert ours is ModelServer and 'kubernetes' in sys.modules"

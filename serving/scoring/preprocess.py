@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from serving.scoring import kernels
 from serving.scoring.symbols import CannotCompile, Number, Step, Symbol, Table
@@ -168,6 +167,8 @@ def _answers(transformer: Any, rows: list[list[Any]], table: Table) -> tuple[npt
 def _call(transformer: Any, rows: list[list[Any]], table: Table) -> npt.NDArray[Any]:
     cells: Any = np.array(rows, dtype=object if not table.numeric else np.float64)
     if hasattr(transformer, "feature_names_in_"):
+        import pandas as pd  # a server that reads a fast form compiles none, and starts without it
+
         cells = pd.DataFrame(cells, columns=list(transformer.feature_names_in_))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a category is unknown is what is being asked

@@ -87,7 +87,11 @@ def ask(port: int, data: bytes) -> bytes:
 
 
 def drive(port: int, requests: Sequence[bytes], connections: int, seconds: float) -> Load:
-    """Send *requests* in turn on each of *connections*, the next as soon as the last is answered."""
+    """Send *requests* in turn on each of *connections*, the next as soon as the last is answered.
+
+    Every request is waited for, also those that are under way when the time is over: a server that is left with work in
+    hand would disturb the measurement of the next one.
+    """
     open_ones = [Connection(port) for _ in range(connections)]
     poll = select.epoll()
     by_number = {one.socket.fileno(): one for one in open_ones}
@@ -98,15 +102,19 @@ def drive(port: int, requests: Sequence[bytes], connections: int, seconds: float
         poll.register(number, select.EPOLLIN)
         one.send(requests[turn % len(requests)])
         turn += 1
-    while now - began < seconds:
+    busy = connections
+    while busy:
         for number, _ in poll.poll(TIMEOUT_S):
             one = by_number[number]
             if not one.receive():
                 continue
             now = time.perf_counter()
             latencies.append(now - one.began)
-            one.send(requests[turn % len(requests)])
-            turn += 1
+            if now - began < seconds:
+                one.send(requests[turn % len(requests)])
+                turn += 1
+            else:
+                busy -= 1
     poll.close()
     for one in open_ones:
         one.socket.close()
@@ -119,7 +127,6 @@ def paced(port: int, data: bytes, per_second: float, seconds: float) -> Load:
     What a server delays is thereby seen by all who would have asked meanwhile, unlike where the next request waits for
     the last answer.
     """
-    poll = select.epoll()
     busy: dict[int, Connection] = {}
     free: list[Connection] = []
     latencies: list[float] = []
@@ -133,14 +140,12 @@ def paced(port: int, data: bytes, per_second: float, seconds: float) -> Load:
             one.send(data)
             one.began = following
             busy[one.socket.fileno()] = one
-            poll.register(one.socket.fileno(), select.EPOLLIN)
             following = next(due, None)
-        for number, _ in poll.poll(TIMEOUT_S if following is None else max(0.0, following - time.perf_counter())):
+        pause = TIMEOUT_S if following is None else max(0.0, following - time.perf_counter())
+        for number in select.select(list(busy), (), (), pause)[0]:  # epoll would wake up to a millisecond late
             if busy[number].receive():
-                poll.unregister(number)
                 free.append(busy.pop(number))
                 latencies.append(time.perf_counter() - free[-1].began)
-    poll.close()
     for one in free:
         one.socket.close()
     return Load(time.perf_counter() - began, tuple(latencies))
