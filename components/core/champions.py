@@ -10,6 +10,7 @@ from serving.bundle_files import MANIFEST
 from serving.files import sha256_file
 from serving.ledger import open_ledger
 from serving.ledger_values import Version
+from serving.store import open_store
 
 if TYPE_CHECKING:
     from serving.bundle import Bundle
@@ -37,8 +38,6 @@ def find(name: str, place: Place) -> Champion | None:
 
 def local_bundle(version: Version, place: Place) -> Path:
     """The bundle of *version* as a directory of this machine, fetched once."""
-    from serving.store import open_store  # as above: only where there is a champion
-
     path = place.root / "bundles" / version.digest
     if not (path / MANIFEST).exists() or sha256_file(path / MANIFEST) != version.digest:
         store = open_store(place.store, s3_settings(place))

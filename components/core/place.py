@@ -1,14 +1,11 @@
 """The places a run works with, as URIs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from serving.contract import Frozen
 from serving.errors import ConfigError
-
-if TYPE_CHECKING:
-    from serving.store import S3Settings
+from serving.store import S3Settings
 
 
 class Place(Frozen):
@@ -49,10 +46,8 @@ def local_path(uri: str, purpose: str) -> Path:
     return Path(parts.path if parts.scheme else uri).absolute()
 
 
-def s3_settings(place: Place) -> "S3Settings | None":
+def s3_settings(place: Place) -> S3Settings | None:
     """The credentials that the place names; None for a place that needs none."""
     if not place.s3_secrets:
         return None
-    from serving.store import S3Settings  # the S3 client is slow to import, and most places need none
-
     return S3Settings.from_files(Path(place.s3_secrets))

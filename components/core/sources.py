@@ -13,15 +13,13 @@ import re
 from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import polars as pl
 
 from serving.errors import ConfigError, DataError, PlaceError
-
-if TYPE_CHECKING:
-    from serving.store import S3Settings
+from serving.store import S3Settings, StoreKeyError, open_store
 
 GROUP = "slipway.sources"
 KINDS = {".csv": "CSV", ".csv.gz": "CSV", ".parquet": "parquet"}
@@ -33,7 +31,7 @@ BUNDLED = {"breast_cancer": "diagnosis", "diabetes": "progression", "iris": "spe
 Reader = Callable[[str], pl.DataFrame]
 
 
-def read(uri: str, s3: "S3Settings | None" = None) -> pl.DataFrame:
+def read(uri: str, s3: S3Settings | None = None) -> pl.DataFrame:
     """The table at *uri*, at least one row of it; *s3* says which service ``s3://`` means.
 
     Numbers of CSV files are recognised, dates stay text: what a column must hold is the contract's business.
@@ -91,9 +89,7 @@ def _read_local(uri: str) -> pl.DataFrame:
     return _parse(str(path), _kind(str(path)), path)
 
 
-def _read_s3(uri: str, s3: "S3Settings | None") -> pl.DataFrame:
-    from serving.store import StoreKeyError, open_store  # here, so that local files need no object store client
-
+def _read_s3(uri: str, s3: S3Settings | None) -> pl.DataFrame:
     address = urlsplit(uri)
     prefix = address.path.strip("/")
     if not address.netloc:

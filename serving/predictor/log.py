@@ -24,6 +24,7 @@ import numpy.typing as npt
 from serving.contract import Contract
 from serving.predictor.settings import Settings
 from serving.predictor.validate import Flag, code_to_word
+from serving.store import S3Settings, open_store
 
 LOG = logging.getLogger("slipway.predictor")
 PAUSE_S = 0.2
@@ -238,8 +239,6 @@ def open_sink(settings: Settings) -> Parts:
     bounds = (settings.instance, settings.log_part_bytes, settings.log_part_s)
     if "://" not in settings.log_dir:
         return Parts(Path(settings.log_dir), *bounds)
-    from serving.store import S3Settings, open_store  # the S3 client is loaded only where a log goes to S3
-
     store = open_store(settings.log_dir, S3Settings.from_files(settings.log_s3) if settings.log_s3 else None)
 
     def upload(part: Path) -> None:
