@@ -27,7 +27,6 @@ from serving.slots import Following, wanted_epoch
 
 log = logging.getLogger(__name__)
 
-INTERVAL_S = 1.0
 LEASE_S = 15.0
 IDLE_S = 5.0  # between two looks at traffic that is as it should be
 BEAT_S = 5.0
@@ -122,7 +121,7 @@ class ClusterControl:
         self._beaten = 0.0
         self.last = Looked(time.monotonic())
 
-    def run(self, stopping: threading.Event, interval_s: float = INTERVAL_S) -> None:
+    def run(self, stopping: threading.Event, interval_s: float) -> None:
         """Pass after pass until *stopping*, then give the leases back."""
         while not stopping.wait(interval_s):
             self.look(time.time())

@@ -217,35 +217,57 @@ def end(own: House) -> str:
     )
 
 
+@contextlib.contextmanager
+def unhurried_controller() -> Iterator[None]:
+    """With seconds between two looks, so that a phase of one look lasts until it has been seen from outside."""
+    usual = ["slipway", "rollout", "controller"]
+    controller_is([*usual, "--interval", "8"])
+    try:
+        yield
+    finally:
+        controller_is(usual)
+
+
+def controller_is(command: list[str]) -> None:
+    containers = [{"name": "controller", "command": command}]
+    patch = json.dumps({"spec": {"template": {"spec": {"containers": containers}}}})
+    kubectl("-n", "slipway-system", "patch", "deploy/rollout-controller", "-p", patch)
+    kubectl("-n", "slipway-system", "rollout", "status", "deploy/rollout-controller", "--timeout=120s")
+
+
+def killed_in_each_phase(own: House, killed: set[str]) -> bool:
+    """Whether the rollout has ended; until then the controller is killed in each phase that is not in *killed* yet."""
+    phase = own.phase()["phase"]
+    if phase in ("succeeded", "rolled back", "failed"):
+        return True
+    if phase not in killed:
+        killed.add(phase)
+        pods = ("delete", "pod", "-l", "app.kubernetes.io/name=rollout-controller")
+        kubectl("-n", "slipway-system", *pods, "--force", "--grace-period=0")
+        kubectl("-n", "slipway-system", "rollout", "status", "deploy/rollout-controller", "--timeout=120s")
+    return False
+
+
 def test_a_killed_controller_and_a_killed_pod_change_nothing(own: House, second: object, bodies: list[bytes]) -> None:
-    """The rollout of version 2 is promoted by evidence, although its controller is killed in each phase."""
-    killed: set[str] = set()
-    with Load(own.name, bodies, rate=150) as load:
+    """The rollout of version 2 goes home when told and is then promoted by evidence; its controller is killed in each
+    phase of both ways."""
+    home: set[str] = set()
+    forward: set[str] = set()
+    with unhurried_controller(), Load(own.name, bodies, rate=150) as load:
         start(own, 2)
-
-        def kill_in_each_phase() -> bool:
-            seen = own.phase()
-            if seen["phase"] in ("succeeded", "rolled back", "failed"):
-                return True
-            if seen["phase"] not in killed:
-                killed.add(seen["phase"])
-                kubectl(
-                    "-n",
-                    "slipway-system",
-                    "delete",
-                    "pod",
-                    "-l",
-                    "app.kubernetes.io/name=rollout-controller",
-                    "--force",
-                    "--grace-period=0",
-                )
-                kubectl("-n", "slipway-system", "rollout", "status", "deploy/rollout-controller", "--timeout=120s")
-            return False
-
-        until(kill_in_each_phase, "the rollout ends", 1_200)
-    print("killed in", sorted(killed), len(load.answers), dict(load.by_revision()), "lost", len(load.lost))
+        until(lambda: own.phase()["phase"] == "step", "the first step", 300)
+        own.rollout("abort", "--reason", "to be killed on the way home")
+        until(lambda: killed_in_each_phase(own, home), "the rollout ends", 1_200)
+        assert own.phase()["phase"] == "rolled back"
+        start(own, 2)
+        until(lambda: killed_in_each_phase(own, forward), "the rollout ends", 1_200)
+    print(
+        "killed in", sorted(forward), sorted(home), len(load.answers), dict(load.by_revision()), len(load.lost), "lost"
+    )
     assert own.phase()["phase"] == "succeeded"
     assert load.lost == []
+    assert {"step", "bake", "promote"} <= forward
+    assert home & {"rollback", "drain"}
     assert ask(own.name, bodies[0]).revision == own.revision(2)
 
 

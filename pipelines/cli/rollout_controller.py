@@ -20,9 +20,12 @@ AGAIN_S = 2.0
 @click.command()
 @click.option("--namespace", help="Where the models are; by default the one that SLIPWAY_SERVING names.")
 @click.option("--health", default=":8080", metavar="HOST:PORT", show_default=True, help="Probes and metrics.")
+@click.option(
+    "--interval", type=click.FloatRange(0.1, 10), default=1.0, show_default=True, help="Seconds between looks."
+)
 @click.option("--context", help="Of the kubeconfig, when it runs outside of the cluster.")
 @click.pass_context
-def controller(ctx: click.Context, namespace: str | None, health: str, context: str | None) -> None:
+def controller(ctx: click.Context, namespace: str | None, health: str, interval: float, context: str | None) -> None:
     """Look after all models of a namespace until it is ended: slots and rollouts of the ledger become traffic.
 
     SIGTERM gives the leases back, so that the next one goes on at once; traffic stays as it is.
@@ -54,7 +57,7 @@ def controller(ctx: click.Context, namespace: str | None, health: str, context: 
         logging.getLogger(__name__).info(
             "controller started", extra={"namespace": where.namespace, "way": way, "port": port}
         )
-        control.run(stopping)
+        control.run(stopping, interval)
     notices.close()
 
 
