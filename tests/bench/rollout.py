@@ -12,12 +12,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
+from unittest import mock
 
 from scipy.stats import binom
 
+from serving.rollout import controller, engine
+from serving.rollout.rules import Decision, Seen
 from serving.rollout.state import RolloutState
 from tests.local_support import Answer, Load, Service, send, service, under_load
 from tests.rollout_live import LiveService, live, plan
+from tests.rollout_support import World
 
 CHANCE = 1e-6
 RATE = 50.0
@@ -96,6 +100,33 @@ def _beside(load: Load, act: Callable[[], None]) -> Load:
     return load
 
 
+def looks(directory: Path, rollouts: int) -> tuple[list[float], list[float]]:
+    """Seconds of each decision of the engine, and of each whole look of a controller with its journal on disk."""
+    decided: list[float] = []
+    looked: list[float] = []
+
+    def timed(state: RolloutState, seen: Seen, now: float) -> Decision:
+        began = time.perf_counter()
+        decision = engine.decide(state, seen, now)
+        decided.append(time.perf_counter() - began)
+        return decision
+
+    with mock.patch.object(controller, "decide", timed):
+        for number in range(rollouts):
+            (directory / f"looks-{number}").mkdir()
+            world = World(directory / f"looks-{number}", rate=400, seed=number)
+            world.start()
+            over = False
+            while not over:
+                began = time.perf_counter()
+                tick = world.controller.tick(world.clock())
+                looked.append(time.perf_counter() - began)
+                world.clock.sleep(1.0)
+                over = tick.state is None or tick.state.terminal
+            world.close()
+    return decided, looked
+
+
 def failures(directory: Path, count: int, lanes: int) -> list[tuple[int, float]]:
     """(failed user requests, seconds from the first to the last request under the canary's weight) per rollout."""
     lock = threading.Lock()
@@ -146,6 +177,9 @@ def main() -> None:
     asked = parser.parse_args()
     print("| measure | seen | bar |\n|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as name:
+        for what, times in zip(("decision of the engine", "look of a controller"), looks(Path(name), 5), strict=True):
+            spread = f"median {1000 * statistics.median(times):.1f}, p99 {1000 * quantile(times, 0.99):.1f} ms"
+            print(f"| {what}, {len(times)} in 5 rollouts | {spread} | <= 5 ms |", flush=True)
         with service(Path(name) / "plain") as running:
             running.ready(1, 2)
             for row in splits(running, asked.requests):
