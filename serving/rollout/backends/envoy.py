@@ -25,6 +25,7 @@ from serving.local.state import (
     update_desired,
 )
 from serving.rollout.backends.protocol import (
+    REFUSED,
     WEIGHT_SUM,
     ArmCounts,
     Capabilities,
@@ -37,7 +38,6 @@ from serving.rollout.backends.protocol import (
 
 # What Envoy cannot see, by epoch and revision: bins, labels, invalid answers, mirrored answers that differ.
 Extras = Callable[[], Mapping[str, Mapping[str, ArmCounts]]]
-REFUSED = "refused"  # the bin of requests that got no prediction because the arm took them for invalid
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,12 @@ from typing import Any
 from pydantic import Field
 
 from serving.frozen import Frozen
-from serving.rollout.backends.protocol import ArmCounts
+from serving.rollout.backends.protocol import REFUSED, ArmCounts
 
 KEEP_EPOCHS = 100
 KEEP_SOURCES = 500  # the last that were read; one that is forgotten too early would be counted twice
 LOST = "no cluster"  # requests of a proxy whose reference leads nowhere; Envoy counts them for no cluster
 LISTENER = "http-10080"  # Envoy's name for the Gateway's listener on port 80
-REFUSED = "refused"  # the bin of requests that got no prediction because the arm took them for invalid
 
 _SAMPLE = re.compile(r"^([A-Za-z_:][\w:]*)(?:\{(.*)\})? (\S+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')

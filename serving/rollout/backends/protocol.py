@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 WEIGHT_SUM = 1000  # weights are per mille
+REFUSED = "refused"  # the bin of requests that got no prediction because the arm took them for invalid
 
 
 @dataclass(frozen=True)
