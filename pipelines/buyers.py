@@ -18,13 +18,19 @@ TIMEOUT_S = 30.0
 
 @dataclass(frozen=True)
 class Reply:
-    """What one buyer got; ``status`` 0 when the connection failed. ``seconds`` is the caller's wall time."""
+    """What one buyer got; ``status`` 0 when the connection failed. ``seconds`` is the caller's wall time.
+
+    Attributes:
+        version: by the answer's body; empty without a prediction.
+        revision: the arm by the answer's header, which an error has too; empty where nobody names one.
+    """
 
     request_id: str
     status: int
     version: str
     seconds: float
     prediction: float | str | None
+    revision: str = ""
 
 
 @dataclass
@@ -152,8 +158,8 @@ def _ask(connection: http.client.HTTPConnection, model: str, request_id: str, bo
     except (OSError, http.client.HTTPException):
         connection.close()  # the next request opens a new one
         return Reply(request_id, 0, "", time.perf_counter() - begun, None)
-    seconds = time.perf_counter() - begun
+    seconds, revision = time.perf_counter() - begun, answer.getheader("x-revision", "")
     if answer.status != 200:
-        return Reply(request_id, answer.status, "", seconds, None)
+        return Reply(request_id, answer.status, "", seconds, None, revision)
     value = json.loads(text)
-    return Reply(request_id, 200, str(value["model_version"]), seconds, value["predictions"][0])
+    return Reply(request_id, 200, str(value["model_version"]), seconds, value["predictions"][0], revision)

@@ -94,11 +94,14 @@ def write_bundle(
 
     Raises:
         GateRefusal: the pipeline holds a type that no bundle may hold, or knows other classes than the contract.
-        DataError: the pipeline cannot predict a golden row.
+        DataError: the pipeline cannot predict a golden row, or not as a finite number.
     """
     if golden.ndim != 2 or not len(golden) or np.isinf(golden).any():
         raise UsageError(f"golden rows: expected at least one row of finite or missing cells, seen {golden.shape}")
     expected = SklearnScorer(pipeline, contract, "written from the pipeline").score(golden)
+    if not np.isfinite(expected).all():
+        row = int(np.argwhere(~np.isfinite(expected))[0, 0])
+        raise DataError(f"the pipeline's prediction for golden row {row} is not a finite number; train another model")
     fast = _agreeing(compile_pipeline(pipeline, contract), golden, expected)
     files = {
         MODEL: write_model(pipeline),

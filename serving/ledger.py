@@ -215,11 +215,13 @@ class Ledger:
         actor: str,
         reason: str,
         expected_revision: int | None = None,
+        sticky_header: str | None = None,
     ) -> Slot:
         """Give *version* *percent* of the traffic and production the rest; 0 ends the canary.
 
-        Repeating a step that is done changes nothing. Raises as ``promote`` does, *expected_revision* being that of the
-        canary slot; ``GateRefusal`` also when nothing is in production yet.
+        With *sticky_header* a caller stays on one of the two by that request header's value. Repeating a step that is
+        done changes nothing. Raises as ``promote`` does, *expected_revision* being that of the canary slot;
+        ``GateRefusal`` also when nothing is in production yet.
         """
         if not 0 <= percent <= 100:
             raise UsageError(f"a canary of {percent} % is not possible; expected 0 to 100, where 0 ends it")
@@ -227,7 +229,8 @@ class Ledger:
             row = rows.version(writing.connection, model, version)
             slots = rows.slots(writing.connection, model)
             slot, production = slots["canary"], slots["production"]
-            if (slot.version, slot.percent) == ((version, percent) if percent else (None, 0)):
+            wanted = (version, percent, sticky_header) if percent else (None, 0, None)
+            if (slot.version, slot.percent, slot.sticky_header) == wanted:
                 return slot
             writing.expect(slot, expected_revision)
             if production.version is None or production.version == version:
@@ -236,7 +239,7 @@ class Ledger:
             traffic.check_release(writing, row, slots, ending=percent == 0)
             if percent:
                 writing.move(row, "staging")
-            traffic.split(writing, slot, production.version, version if percent else None, percent)
+            traffic.split(writing, slot, production.version, *wanted)
             return rows.slots(writing.connection, model)["canary"]
 
     def rollback(self, model: str, actor: str, reason: str, expected_revision: int | None = None) -> Slot:

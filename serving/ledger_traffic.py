@@ -38,13 +38,16 @@ def serve(writing: Writing, row: Version, kind: str, detail: Mapping[str, Any]) 
     writing.set_traffic(row.model, traffic)
 
 
-def split(writing: Writing, canary: Slot, stable: int, version: int | None, percent: float) -> None:
+def split(
+    writing: Writing, canary: Slot, stable: int, version: int | None, percent: float, sticky_header: str | None = None
+) -> None:
     """Give *version* *percent* of the traffic and *stable* the rest; None ends the canary."""
     traffic = {stable: 100.0 - percent}
     if version is not None:
         traffic[version] = float(percent)
     kind = "canary ended" if version is None else "canary"
-    writing.set_slot(canary, kind, version, float(percent), **_recorded(writing, traffic))
+    sticky = {} if sticky_header is None else {"sticky_header": sticky_header}
+    writing.set_slot(canary, kind, version, float(percent), **sticky, **_recorded(writing, traffic))
     writing.set_traffic(canary.model, traffic)
 
 

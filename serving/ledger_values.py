@@ -77,6 +77,7 @@ class Slot:
     Attributes:
         percent: share of traffic from 0 to 100; 0 for ``previous`` and for an empty slot.
         revision: how often the slot has changed; 0 before the first change.
+        sticky_header: of the canary, the request header that keeps a caller on one of the two versions.
     """
 
     model: str
@@ -84,6 +85,7 @@ class Slot:
     version: int | None = None
     percent: float = 0.0
     revision: int = 0
+    sticky_header: str | None = None
 
 
 @dataclass(frozen=True)

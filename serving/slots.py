@@ -36,7 +36,8 @@ def wanted_split(model: str, slots: Mapping[SlotName, Slot]) -> Split | None:
     if canary.version is None or not canary.percent:
         return Split({f"{model}-{production.version}": WEIGHT_SUM})
     share = round(canary.percent * WEIGHT_SUM / 100)
-    return Split({f"{model}-{production.version}": WEIGHT_SUM - share, f"{model}-{canary.version}": share})
+    weights = {f"{model}-{production.version}": WEIGHT_SUM - share, f"{model}-{canary.version}": share}
+    return Split(weights, sticky_header=canary.sticky_header)
 
 
 def wanted_epoch(slots: Mapping[SlotName, Slot]) -> str:
@@ -49,7 +50,7 @@ def following(backend: TrafficBackend, wanted: Split) -> Following:
     reason = ""
     try:
         seen = backend.observed()
-        if seen.split is not None and dict(seen.split.weights) == dict(wanted.weights):
+        if seen.split is not None and _same(seen.split, wanted):
             return Following(True, seen.split)
         for name in wanted.weights:
             found = backend.readiness(name)
@@ -60,3 +61,7 @@ def following(backend: TrafficBackend, wanted: Split) -> Following:
     except InfrastructureError as error:
         return Following(False, reason=str(error))
     return Following(False, seen.split, f"the split was refused: {seen.rejected}" if seen.rejected else reason)
+
+
+def _same(seen: Split, wanted: Split) -> bool:
+    return dict(seen.weights) == dict(wanted.weights) and seen.sticky_header == wanted.sticky_header

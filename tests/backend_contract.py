@@ -243,6 +243,30 @@ class BackendContract:
             on_candidate = moved
         assert 0 < len(on_candidate) < len(keys)
 
+    def test_a_key_counts_once_in_each_epoch(self, place: Place) -> None:
+        """Many requests of few keys are as many units as there are keys; one without a key is a unit of its own."""
+        if not place.backend.capabilities().sticky:
+            pytest.skip("this backend has no sticky routing, and says so")
+        stable, candidate = self.running(place, 1, 2)
+        keys = [f"user-{number}" for number in range(30)]
+        on_candidate: set[str] = set()
+        counted = 0
+        for number, weight in enumerate((200, 500, 800), start=1):
+            split = Split({stable: 1000 - weight, candidate: weight}, sticky_header=place.sticky_header)
+            self.routed(place, split, f"e{number}")
+            place.fail(candidate)
+            arms = {key: place.send(4, key=key)[0] for key in keys}
+            place.send(6)
+            counted += len(keys) + 6
+            seen = self.counted(place, counted).epochs[f"e{number}"]
+            assert seen[stable].requests + seen[candidate].requests == len(keys) + 6
+            chosen = {key for key, arm in arms.items() if arm == candidate}
+            assert len(chosen) <= seen[candidate].requests == seen[candidate].errors <= len(chosen) + 6
+            assert seen[stable].errors == 0
+            assert on_candidate <= chosen
+            on_candidate = chosen
+        assert on_candidate
+
 
 def _arms(counters: Counters) -> list[ArmCounts]:
     return [arm for arms in counters.epochs.values() for arm in arms.values()]

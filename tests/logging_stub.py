@@ -14,6 +14,7 @@ import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 
+from serving.unit import KEY_HEADER, unit
 from tests.stub_model import StubModel
 
 
@@ -66,6 +67,8 @@ class LoggingStub(StubModel):
             "prediction": value,
             "epoch": headers.get("x-epoch", ""),
         }
+        if key := headers.get(KEY_HEADER):
+            line["unit"] = unit(headers["x-epoch"].encode(), key.encode()).hex()
         with self.log.open("ab") as file:
             file.write(json.dumps(line).encode() + b"\n")
 

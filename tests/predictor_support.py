@@ -163,8 +163,11 @@ def random_rows(contract: Contract, count: int, seed: int) -> list[dict[str, Any
     return [{name: value(column) for name, column in contract.columns.items()} for _ in range(count)]
 
 
-def write_model(directory: Path, contract: Contract, rows: int = 300) -> tuple[Path, Path]:
-    """A signed bundle of a small HistGradientBoosting model of *contract*; its directory and the public key."""
+def write_model(directory: Path, contract: Contract, rows: int = 300, *, fast: bool = True) -> tuple[Path, Path]:
+    """A signed bundle of a small HistGradientBoosting model of *contract*; its directory and the public key.
+
+    Without *fast* the pipeline is one that has no fast form.
+    """
     from sklearn.compose import ColumnTransformer
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from sklearn.pipeline import Pipeline
@@ -180,6 +183,7 @@ def write_model(directory: Path, contract: Contract, rows: int = 300) -> tuple[P
     encode = ColumnTransformer(
         [("words", OneHotEncoder(handle_unknown="ignore", sparse_output=False), words)],
         remainder="passthrough",
+        transformer_weights=None if fast else {"words": 1.0},
         verbose_feature_names_out=False,
     )
     classes = contract.target.classes

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from serving.ledger import Ledger, open_ledger
 from serving.local import client
@@ -69,7 +69,11 @@ class LiveService(Service):
         made = self.revision(self._known, **behaviour)
         bundle = self.directory / "bundles" / str(self._known)
         (bundle / "profile.json").write_text(REFERENCE.model_dump_json())
-        found = self.ledger.register(MODEL, made.digest, made.bundle_uri, "run", "snapshot", {}, {}, "tester")
+        return self.approved(made.digest, made.bundle_uri)
+
+    def approved(self, digest: str, bundle_uri: str) -> int:
+        """The version that the ledger gives to a bundle."""
+        found = self.ledger.register(MODEL, digest, bundle_uri, "run", "snapshot", {}, {}, "tester")
         self.ledger.approve(MODEL, found.version, "tester", "a test")
         return found.version
 
@@ -134,6 +138,9 @@ class LiveService(Service):
         return found[0], load
 
 
+Live = TypeVar("Live", bound=LiveService)
+
+
 def plan(**changes: Any) -> RolloutPlan:
     """The default plan with short times; ``time`` and ``gates`` are merged."""
     usual: dict[str, Any] = {"service": MODEL, "steps": [5, 10, 25, 50], "gates": {"quality": None}}
@@ -145,25 +152,33 @@ def plan(**changes: Any) -> RolloutPlan:
 @contextmanager
 def live(directory: Path, *, webhook: str = "", **behaviour: object) -> Iterator[LiveService]:
     """A service in which version 1 serves with *behaviour*."""
-    service = LiveService(directory / MODEL, webhook=webhook)
+    with running(LiveService(directory / MODEL, webhook=webhook)) as service:
+        service.first(**behaviour)
+        yield service
+
+
+@contextmanager
+def running(service: Live) -> Iterator[Live]:
+    """*service*, started, without a version yet."""
     service.directory.mkdir(parents=True)
     service.start()
     try:
-        service.first(**behaviour)
         yield service
     finally:
         if service.process and service.process.poll() is None:
             service.stop()
 
 
-def serve_live(directory: Path, port: int, webhook: str) -> None:
+def serve_live(
+    directory: Path, port: int, webhook: str = "", command: tuple[str, ...] = STUB, slow_ms: float = 100.0
+) -> None:
     extras = LogExtras(directory, local_bundle)
-    backend = EnvoyBackend(directory, slow_ms=100.0, extras=extras.read)
+    backend = EnvoyBackend(directory, slow_ms=slow_ms, extras=extras.read)
     ledger = open_ledger(f"sqlite:///{directory.parent}/ledger.db")
     notify = Notices(directory / "notices.jsonl", webhook)
     control = local_control(directory, MODEL, ledger, backend, notify)
     limits = Limits(backoff_s=0.1, backoff_max_s=0.5)
-    serve_and_decide(directory, control, ServeOptions(command=STUB, port=port, limits=limits))
+    serve_and_decide(directory, control, ServeOptions(command=command, port=port, limits=limits))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ LONGEST = 350  # lines
 # Who may import what is heavy or belongs to one place; a name may be a file or a folder.
 HOMES = {
     "mlflow": ("components/core/tracking.py",),
-    "minio": ("serving/store.py",),
+    "minio": ("serving/store_s3.py",),
     "kubernetes": ("serving/cluster.py",),
     "kserve": ("serving/predictor/",),
     "kfp": ("components/", "pipelines/"),

@@ -277,6 +277,15 @@ def test_a_wrong_fast_form_falls_back_to_scikit_learn_and_says_so(copy: Path, tm
         open_bundle(copy, [KEY.public], deep=True)
 
 
+def test_a_model_that_predicts_no_numbers_is_no_bundle(tmp_path: Path) -> None:
+    """Refused when it would be written, with the row, and nothing is left behind."""
+    pipeline = fitted(Ridge())
+    pipeline["m"].coef_[0] = 1e308
+    with pytest.raises(DataError, match="golden row 0 is not a finite number"):
+        write(tmp_path / "bundle", pipeline, golden=MATRIX[:3] * [1e4, 1, 1])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_golden_rows_that_nobody_reproduces_are_refused(copy: Path) -> None:
     """When neither form gives the golden predictions the bundle is not served."""
     golden = json.loads((copy / "golden.json").read_bytes())

@@ -14,8 +14,9 @@ from components.core.stage_release import end_of_rollout
 from serving.errors import ConflictError, Inconclusive
 from serving.release import Release, refuse_during_rollout
 from serving.rollout.backends.fake import Behaviour
+from serving.rollout.backends.protocol import Split
 from serving.rollout.persistence import Command
-from serving.slots import revision_of, wanted_epoch, wanted_split
+from serving.slots import following, revision_of, wanted_epoch, wanted_split
 from tests.run_support import MODEL, Scene, environment, one_sentence, slipway, write_project
 
 
@@ -363,6 +364,23 @@ def test_the_split_is_the_slots_in_per_mille(served: Scene) -> None:
     assert dict(split.weights) == {"housing-1": 995, "housing-2": 5}
     assert wanted_epoch(slots) != first
     assert revision_of(served.ledger.version(MODEL, 2)).name == "housing-2"
+
+
+def test_a_canary_by_hand_may_be_sticky(served: Scene) -> None:
+    """The header reaches traffic with its share, in an epoch of its own, and ends with the next change by hand."""
+    seen: list[str | None] = []
+    for header in (None, "x-user", None):
+        for _ in range(2):  # the second time it is done already
+            slot = served.ledger.canary(MODEL, 2, 50, "ada", "experiment", sticky_header=header)
+        split = wanted_split(MODEL, served.ledger.slots(MODEL))
+        assert split is not None
+        assert not following(served.backend, split).followed
+        served.until(lambda wanted=split: served.backend.observed().split == wanted)
+        assert split == Split({"housing-1": 500, "housing-2": 500}, sticky_header=header)
+        assert slot.revision == len(seen) + 1
+        seen.append(served.backend.observed().epoch)
+    assert len(set(seen)) == 3
+    assert served.ledger.verify().intact
 
 
 def test_no_slot_means_no_split(scene: Scene) -> None:

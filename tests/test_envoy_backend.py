@@ -60,6 +60,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             Split({"housing-1": 1000}, mirror="housing-3"), "e", "housing-3 is starting", id="mirror-not-ready"
         ),
         pytest.param(Split({"housing-1": 1000}, header_arms=("x",)), "e", "x is absent", id="an-unknown-header-arm"),
+        pytest.param(Split({"housing-1": 1000}, sticky_header="x user"), "e", "sticky header", id="no-header's-name"),
+        pytest.param(Split({"housing-1": 1000}, sticky_header="X-Epoch"), "e", "sticky header", id="a-header-of-ours"),
         pytest.param(Split({"housing-1": 1000, "x": 0}), "e", "not there", id="an-unknown-arm-without-weight"),
     ],
 )

@@ -1,8 +1,10 @@
 """Serving on this machine: model servers, real Envoy, and a supervisor that may die at any time."""
 
 import asyncio
+import itertools
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -19,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.errors import ConfigError, ConflictError, InfrastructureError, PlaceError
-from serving.local import client, counting, envoy_config, processes
+from serving.local import client, counting, envoy_config, processes, units
 from serving.local.counting import Entry
 from serving.local.lifecycle import Limits, Move, Seen, step
 from serving.local.place import place, sole_supervisor
@@ -28,6 +30,7 @@ from serving.local.state import Desired, Running, Server, WantedRevision, Wanted
 from serving.local.supervisor import ServeOptions, serve
 from serving.predictor.settings import parse
 from serving.rollout.backends.protocol import Revision, Split
+from serving.unit import unit
 from tests.local_support import STUB, Load, Service, binomial_interval, send, service, under_load
 from tests.predictor_support import HOUSE, ROW, write_model
 
@@ -225,6 +228,14 @@ def line(**changes: object) -> bytes:
         pytest.param(line(s=200, f="UC"), Entry("e1", "a", True, False, 3, copy=False), id="an-answer-cut-short"),
         pytest.param(line(s=0, f="DC"), Entry("e1", "a", False, False, 3, copy=False), id="a-caller-who-left"),
         pytest.param(line(r="mirror", e="e1"), Entry("e1", "a", False, False, 3, copy=True), id="a-mirrored-copy"),
+        pytest.param(
+            line(k="ann"),
+            Entry("e1", "a", False, False, 3, copy=False, unit=unit(b"e1", b"ann")),
+            id="an-answer-to-a-key",
+        ),
+        pytest.param(
+            line(r="mirror", e="e1", k="ann"), Entry("e1", "a", False, False, 3, copy=True), id="a-copy-has-no-key"
+        ),
         pytest.param(line(r="other"), None, id="health-and-metadata-are-not-counted"),
         pytest.param(line(r="arm"), None, id="header-chosen-arms-are-not-counted"),
         pytest.param(line(r=None, c=None, s=400), None, id="a-request-without-a-route"),
@@ -253,6 +264,51 @@ def test_a_line_is_counted_once_and_only_when_it_is_whole(tmp_path: Path) -> Non
     with where.access_log.open("ab") as log:
         log.write(line()[20:] + line(r="split|e2"))
     assert counts(tmp_path) == {"e1": {"a": 2, "b": 1}, "e2": {"a": 1}}
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, 40), max_size=5))
+def test_of_each_key_the_first_request_counts_however_the_log_is_read(
+    tmp_path_factory: pytest.TempPathFactory, cuts: list[int]
+) -> None:
+    """Wherever readings stop, a key has one outcome in each epoch, its first, and its name is not stored."""
+    directory = tmp_path_factory.mktemp("keys")
+    where = place(directory)
+    where.prepare()
+    lines = [line(c="a", k="ann", s=500), line(c="b", k="bob", d=9), line(c="a", k=None), line(c="a", k="")]
+    lines += [line(c="a", k="ann"), line(c="b", k="bob", s=500)] * 5
+    lines += [line(r="mirror", e="e1", c="b", k="ann")] * 2
+    lines += [line(r="split|e2", c="b", k="ann"), line(c="b", k="bob"), line(r="split|e2", c="b", k="ann")]
+    for begin, end in itertools.pairwise([0, *sorted(min(cut, len(lines)) for cut in cuts), len(lines)]):
+        with where.access_log.open("ab") as log:
+            log.writelines(lines[begin:end])
+        found = counting.read_counts(where).epochs
+    a, b = found["e1"]["a"], found["e1"]["b"]
+    assert (a.requests, a.errors, a.keys, a.repeated, a.durations) == (3, 1, 1, 5, {3: 3})
+    assert (b.requests, b.errors, b.keys, b.repeated, b.durations) == (1, 0, 1, 6, {9: 1})
+    assert (a.mirrored, b.mirrored) == (0, 2)
+    assert (found["e2"]["b"].requests, found["e2"]["b"].repeated) == (1, 1)
+    assert b"ann" not in where.counts.read_bytes()
+
+
+def test_keys_are_kept_of_the_newest_epochs_and_up_to_a_number(tmp_path: Path) -> None:
+    """A late line of an epoch whose keys are gone counts nothing, and neither does a key beyond the maximum."""
+    where = place(tmp_path)
+    where.prepare()
+
+    def read(*lines: bytes) -> counting.Counts:
+        with where.access_log.open("ab") as log:
+            log.writelines(lines)
+        return counting.read_counts(where)
+
+    known = read(*(line(r=f"split|e{n}", k="ann") for n in range(units.KEEP_KEY_EPOCHS + 1)))
+    assert list(known.units) == [f"e{n}" for n in range(1, units.KEEP_KEY_EPOCHS + 1)]
+    late = read(line(r="split|e0", k="bob"), line(r="split|e0"), line(r="split|e1", k="bob")).epochs
+    assert [(late[e]["a"].requests, late[e]["a"].repeated) for e in ("e0", "e1")] == [(2, 1), (2, 0)]
+    few = units.Units({}, limit=3)
+    assert [few.first("e", bytes([n]) * 8) for n in (1, 2, 1, 3, 4, 3)] == [True, True, False, True, False, False]
+    again = units.Units(few.texts(["e"]), limit=3)
+    assert [again.first("e", bytes([n]) * 8) for n in (1, 4)] == [False, False]
 
 
 def test_rotation_loses_no_line_even_of_an_envoy_that_writes_on(tmp_path: Path) -> None:
@@ -413,6 +469,35 @@ def test_a_user_stays_on_the_canary_as_it_grows(live: Service) -> None:
     assert seen[0] < seen[1] < seen[2]
 
 
+@pytest.mark.parametrize("header", ["", "x-user: \r\n", "x-slipway-key: forged\r\n"], ids=["none", "empty", "ours"])
+def test_who_sends_no_key_is_drawn_at_random_and_counts_each_time(live: Service, header: str) -> None:
+    """Envoy hashes the header's value where there is one; without it 400 requests are 400 draws."""
+    epoch = f"keyless-{os.urandom(4).hex()}"
+    live.split(epoch, Split({"housing-1": 500, "housing-2": 500}, sticky_header="x-user"))
+    load = send(live.port, 400, headers=header)
+    low, high = binomial_interval(400, 0.5, Z_999)
+    assert low <= load.by_revision()["housing-2"] <= high
+    assert live.settled(400, epoch) == dict(load.by_revision())
+
+
+def test_keys_are_written_down_only_where_the_split_is_sticky(live: Service) -> None:
+    """The access log has the header's value under a sticky split, whatever bytes it is made of, and else has none."""
+    log = place(live.directory).access_log
+    loose, sticky = (f"{kind}-{os.urandom(4).hex()}" for kind in ("loose", "sticky"))
+    for epoch, header, key in ((loose, None, "nobody"), (sticky, "x-user", "somebody")):
+        live.split(epoch, Split({"housing-1": 500, "housing-2": 500}, sticky_header=header))
+        send(live.port, 20, headers=f"x-user: {key}\r\nx-slipway-key: forged\r\n")
+        live.settled(20 if header is None else 1, epoch)
+    with socket.create_connection(("127.0.0.1", live.port)) as caller:
+        head = b"POST /v1/models/housing:predict HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n"
+        caller.sendall(head + b"x-user: \xff\xfe\r\n\r\n{}")
+        assert caller.recv(100).startswith(b"HTTP/1.1 200")
+    assert sum(live.settled(2, sticky).values()) == 2
+    assert not set(re.findall(rb"nobody|forged", log.read_bytes()))
+    assert b"somebody" in log.read_bytes()
+    assert b"somebody" not in place(live.directory).counts.read_bytes()
+
+
 @pytest.mark.parametrize("behaviour", ["errors", "hold", "exit_on_predict"])
 def test_a_broken_mirror_costs_the_callers_nothing(live: Service, behaviour: str) -> None:
     """Copies go to the mirror; that it fails, hangs or dies changes no answer and no count of the arm that serves."""
@@ -475,7 +560,7 @@ def test_a_split_that_envoy_refuses_leaves_the_old_one_serving(live: Service) ->
         return desired.model_copy(update={"split": split, "epoch": "refused"})
 
     update_desired(place(live.directory), spoil)
-    with pytest.raises(InfrastructureError, match=r"Envoy refused the split refused .*HeaderName"):
+    with pytest.raises(InfrastructureError, match=r"Envoy refused the split refused .*HeaderMatcher"):
         client.wait_applied(live.directory, "refused")
     assert live.backend.observed().epoch == good
     assert not send(live.port, 50).lost

@@ -21,7 +21,7 @@ from serving.predictor.metrics import Metrics
 from serving.predictor.process import run
 from serving.predictor.settings import parse
 from serving.predictor.work import Workers
-from tests.predictor_support import DEADLINE_S, HOUSE, ROW, Predictor, free_port, serving, stand_in
+from tests.predictor_support import DEADLINE_S, HOUSE, ROW, Predictor, free_port, serving, stand_in, write_model
 
 STAND_IN = "tests.predictor_support"
 BODY = json.dumps({"instances": [ROW]}).encode()
@@ -102,6 +102,14 @@ class Load:
                     closing = answer.getheader("connection") == "close"
                     if len(self.answers) > 200:
                         self.enough.set()
+
+
+def test_a_model_without_a_fast_form_is_served(tmp_path: Path) -> None:
+    """By scikit-learn itself, its encoders of categories among it, in a process that says pyarrow is not there."""
+    bundle, key = write_model(tmp_path, HOUSE, fast=False)
+    with serving(bundle, "--trusted_key", str(key)) as predictor:
+        assert predictor.client.get("/slipway/status").json()["scorer"]["form"] == "sklearn"
+        assert predictor.predict({"instances": [ROW]}).status_code == 200
 
 
 def test_sigterm_under_load_loses_no_request(tmp_path: Path) -> None:

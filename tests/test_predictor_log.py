@@ -5,11 +5,13 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from serving.predictor.log import Lines, Parts, PredictionLog, Record
 from serving.predictor.validate import Flag
+from serving.unit import unit
 from tests.predictor_support import HOUSE, ROW, TUMOUR
 
 
@@ -20,6 +22,15 @@ def record(rows: int = 1, request_id: str = "a", flags: tuple[Flag, ...] = ()) -
 
 def lines(without: tuple[str, ...] = ()) -> Lines:
     return Lines(HOUSE, "housing", "2", without)
+
+
+def test_a_line_names_the_split_and_the_hash_of_its_key() -> None:
+    """Where a router says them; the key itself is nowhere."""
+    routed = msgspec.structs.replace(record(), epoch="e1", unit=unit(b"e1", b"ann").hex())
+    (line,) = parsed(lines().of(routed))
+    assert (line["epoch"], line["unit"]) == ("e1", unit(b"e1", b"ann").hex())
+    assert not {"epoch", "unit"} & set(parsed(lines().of(record()))[0])
+    assert unit(b"e1", b"ann") not in (unit(b"e2", b"ann"), unit(b"e1", b"bob"))
 
 
 class Memory:

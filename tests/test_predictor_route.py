@@ -122,13 +122,14 @@ def test_a_client_that_leaves_is_forgotten() -> None:
 
 
 def test_400_when_the_model_cannot_take_a_valid_row() -> None:
-    """A missing value the contract allows and the model does not is the request's matter."""
+    """The caller is told about the row, and a router that the model is to blame: the contract allows this value."""
 
     def refuse(matrix: Any) -> None:
         raise DataError("the model cannot take these rows: Input X contains NaN")
 
-    status, _, document = asyncio.run(ask(front(HOUSE, Scorer(before=refuse)), ONE))
+    status, headers, document = asyncio.run(ask(front(HOUSE, Scorer(before=refuse)), ONE))
     assert (status, document["error"]) == (400, "the model cannot take these rows: Input X contains NaN")
+    assert headers["x-model-fault"] == "prediction"
 
 
 @pytest.mark.parametrize("value", [np.inf, np.nan], ids=str)

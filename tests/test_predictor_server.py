@@ -6,6 +6,7 @@ import http.client
 import json
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,7 +17,9 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as rpc
 
 from serving.bundle import Bundle, open_bundle
+from serving.local.client import wait_for
 from serving.signing import load_public_key
+from serving.unit import unit
 from tests.predictor_support import HOUSE, ROW, Predictor, random_rows, serving, write_model
 
 DATATYPES = {"float": "FP64", "int": "INT64", "bool": "BOOL", "category": "BYTES"}
@@ -34,8 +37,12 @@ def bundle(written: tuple[Any, Any]) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def predictor(written: tuple[Any, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Predictor]:
-    log = tmp_path_factory.mktemp("log")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("log")
+
+
+@pytest.fixture(scope="module")
+def predictor(written: tuple[Any, Any], log: Path) -> Iterator[Predictor]:
     limits = ["--max_body_bytes", str(LIMIT), "--max_rows", "300", "--log_dir", str(log), "--revision", "blue"]
     with serving(written[0], "--trusted_key", str(written[1]), *limits) as running:
         yield running
@@ -88,6 +95,23 @@ def test_every_request_gets_an_id_of_its_own(predictor: Predictor) -> None:
     ids = [predictor.predict({"instances": [ROW]}, h).json()["request_id"] for h in ({}, {}, {"x-request-id": "a b"})]
     assert len(set(ids)) == 3
     assert all(len(one) == 32 for one in ids)
+
+
+def test_the_log_has_the_hash_of_the_key_that_a_router_says(predictor: Predictor, log: Path) -> None:
+    """And never the key; a request that no sticky split sent has none."""
+    headers = {"x-epoch": "e1", "x-request-id": "routed", "x-slipway-key": "ann"}
+    for more in (headers, {"x-epoch": "e1", "x-request-id": "keyless"}):
+        assert predictor.predict({"instances": [ROW]}, more).status_code == 200
+
+    def lines() -> dict[str, Any] | None:
+        found = [json.loads(text) for path in log.glob("*.jsonl") for text in path.read_text().splitlines()]
+        by_id = {line["request_id"]: line for line in found}
+        return by_id if {"routed", "keyless"} <= set(by_id) else None
+
+    seen = wait_for(lines, 10, lambda: "the log has not got the requests")
+    assert seen["routed"]["unit"] == unit(b"e1", b"ann").hex()
+    assert "unit" not in seen["keyless"]
+    assert "ann" not in json.dumps(seen["routed"])
 
 
 def test_v2_tensors_are_answered_as_the_model_says(predictor: Predictor, bundle: Bundle) -> None:

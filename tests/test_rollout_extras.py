@@ -125,6 +125,31 @@ def test_labels_and_answers_may_come_in_any_order(house: House, labels_first: bo
     assert (house.arm().labelled, house.arm().mistakes) == (1, 1)
 
 
+def test_of_a_sticky_key_the_first_answer_counts(house: House) -> None:
+    """Bins and labels are those of its first answer in the epoch; pairs are compared for each request."""
+    for name, value in (("a", 100.0), ("b", 900.0), ("c", 900.0)):
+        house.log("h-2", name, value, unit="ann")
+    house.log("h-2", "d", 900.0, unit="bob")
+    house.log("h-2", "e", 900.0)
+    house.log("h-2", "f", 900.0, epoch="later", unit="ann")
+    for revision, value in (("h-1", 100.0), ("h-2", 900.0)):
+        for name in "ghi":
+            house.log(revision, name, value, epoch="shadow", unit="ann")
+    append_labels(house.directory, dict.fromkeys("abcdef", 100.0))
+    arm = house.arm()
+    assert (arm.bins, arm.labelled, arm.mistakes) == ({"<= 100": 1, "> 200": 2}, 3, 2)
+    assert house.arm(epoch="later").bins == {"> 200": 1}
+    assert house.arm(epoch="shadow").mirrored_differences == 3
+    assert house.again().read() == house.extras.read()
+
+
+def test_an_answer_without_a_number_is_no_second_error_of_its_key(house: House) -> None:
+    """The proxy may have counted the key's first request as failed already."""
+    for _ in range(2):
+        house.log("h-2", "a", None, unit="ann")
+    assert (house.arm().errors, house.arm().bins) == (0, {"no number": 1})
+
+
 def test_young_requests_wait_for_their_labels(tmp_path: Path) -> None:
     """Labels that come early are not like the others, so a request is counted at the usual age of a label."""
     house = House(tmp_path, delay=5000)

@@ -63,6 +63,7 @@ def test_steps_may_be_spelled_out() -> None:
         pytest.param("{gates: {error: null, slow: null}}", "compares nothing", id="no-gate"),
         pytest.param("{risk: {alpha: 0}}", "alpha", id="no-risk"),
         pytest.param("{time: {step: tomorrow}}", "duration", id="unknown-duration"),
+        pytest.param("{sticky_header: 'x user'}", "sticky_header", id="no-header"),
         pytest.param("{stpes: [5]}", "stpes", id="unknown-key"),
     ],
 )

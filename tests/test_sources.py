@@ -164,7 +164,7 @@ def test_an_unknown_bundled_table_names_the_known_ones() -> None:
 @pytest.fixture
 def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory that answers as the bucket ``s3://data``."""
-    monkeypatch.setattr(store, "open_store", lambda uri, s3=None: store.DirectoryStore(tmp_path / uri[5:]))
+    monkeypatch.setattr(sources, "open_store", lambda uri, s3=None: store.DirectoryStore(tmp_path / uri[5:]))
     return tmp_path / "data"
 
 

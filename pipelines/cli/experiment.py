@@ -1,5 +1,7 @@
 """``slipway rollout experiment``: an A/B test on a fixed split, compared at any time, stopped at a verdict."""
 
+import math
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -9,19 +11,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipelines.cli.console import console_of, json_option, place_of, project_option, service_of
-from serving.errors import ConflictError, UsageError
+from serving.errors import ConflictError, DataError, UsageError
 
 if TYPE_CHECKING:
+    from typing import Literal
+
     from serving.local.counting import Tally
     from serving.rollout.backends.protocol import ArmCounts
     from serving.rollout.experiment import Arm, MetricKind
 
 metric_option = click.option(
     "--metric",
-    type=click.Choice(["error", "slow", "loss", "latency"]),
+    type=click.Choice(["error", "slow", "loss", "latency", "value"]),
     default="error",
     show_default=True,
-    help="What is compared.",
+    help="What is compared; `value` is what `experiment value` was told.",
 )
 alpha_option = click.option("--alpha", type=float, default=0.05, show_default=True, help="Chance of a wrong interval.")
 
@@ -36,25 +40,32 @@ def experiment() -> None:
 @click.option(
     "--percent", type=click.FloatRange(0.1, 99.9), default=50.0, show_default=True, help="Of requests, to variant b."
 )
+@click.option("--sticky", "header", help="Request header whose value keeps a caller on one variant; keys are counted.")
 @project_option
 @json_option
 @click.pass_context
-def start(ctx: click.Context, version: int, percent: float, project_path: Path) -> None:
+def start(ctx: click.Context, version: int, percent: float, header: str | None, project_path: Path) -> None:
     """Give VERSION a fixed share beside the one that serves; `rollout set 0` or `rollout promote` ends it."""
     from pipelines import project as projects
     from serving.ledger import open_ledger
     from serving.local.place import service_directory
     from serving.release import refuse_during_rollout
+    from serving.rollout.backends.protocol import HEADER_NAME
 
+    if header is not None and not re.fullmatch(HEADER_NAME, header):
+        raise UsageError(f"--sticky: expected a header's name such as x-user-id, got {header!r}")
     project, place = projects.load(project_path), place_of(ctx)
     service_directory(place.serving, project.name)  # variants are compared beside a service on this machine only
     service = service_of(ctx, project.name)
     refuse_during_rollout(service)
     ledger = open_ledger(place.ledger)
     slot = ledger.slot(project.name, "canary")
-    ledger.canary(project.name, version, percent, place.actor, "experiment", expected_revision=slot.revision)
+    ledger.canary(
+        project.name, version, percent, place.actor, "experiment", expected_revision=slot.revision, sticky_header=header
+    )
     followed = service.await_traffic(ledger)
-    sentence = f"{project.name} {version} is variant b with {percent:g} % of requests"
+    units = "requests" if header is None else f"callers, told apart by {header}"
+    sentence = f"{project.name} {version} is variant b with {percent:g} % of {units}"
     console_of(ctx).result({"in_force": followed}, sentence if followed else f"{sentence} when `slipway serve` runs")
 
 
@@ -62,13 +73,21 @@ def start(ctx: click.Context, version: int, percent: float, project_path: Path) 
 @metric_option
 @alpha_option
 @click.option("--margin", type=float, default=0.0, show_default=True, help="Difference that does not matter.")
+@click.option(
+    "--prefer", type=click.Choice(["lower", "higher"]), help="What is good; by default higher for `value`, else lower."
+)
 @project_option
 @json_option
 @click.pass_context
-def compare(ctx: click.Context, metric: "MetricKind", alpha: float, margin: float, project_path: Path) -> None:
-    """Variant b (the canary) minus variant a, with an interval that holds at every look, and the verdict."""
+def compare(
+    ctx: click.Context, metric: "MetricKind", alpha: float, margin: float,
+    prefer: "Literal['lower', 'higher'] | None", project_path: Path,
+) -> None:  # fmt: skip
+    """Variant b (the canary) minus variant a, with an interval that holds at every look, and the verdict.
+
+    With a sticky header an observation is a key: its first request, or for `value` the sum over its requests so far.
+    """
     from pipelines import project as projects
-    from serving.local import client
     from serving.local.place import place as service_place
     from serving.local.place import service_directory
     from serving.local.state import read_desired
@@ -82,16 +101,56 @@ def compare(ctx: click.Context, metric: "MetricKind", alpha: float, margin: floa
     if split is None or desired.stable is None or desired.epoch is None or len(others) != 1:
         raise ConflictError("no experiment runs; slipway rollout experiment start VERSION")
     names = (desired.stable, others[0])
-    tallies = client.traffic(directory).get(desired.epoch, {})
-    extras = _extras(directory, project.rollout) if metric == "loss" else {}
-    slow_ms = (project.rollout.gates.slow.slo if project.rollout.gates.slow else 0.2) * 1_000
-    a, b = (_arm(metric, tallies.get(n), extras.get(desired.epoch, {}).get(n), slow_ms) for n in names)
-    chosen = statistics.ExperimentPlan(
-        share=split.weights[names[1]] / sum(split.weights.values()), metric=metric, alpha=alpha, margin=margin
-    )
+    try:
+        chosen = statistics.ExperimentPlan(
+            share=split.weights[names[1]] / sum(split.weights.values()),
+            metric=metric,
+            prefer=prefer or ("higher" if metric == "value" else "lower"),
+            alpha=alpha,
+            margin=margin,
+            sticky_header=split.sticky_header,
+        )
+    except ValueError as error:
+        raise UsageError(f"--prefer {prefer} --alpha {alpha:g} --margin {margin:g}: {error}") from error
+    a, b = _arms(metric, directory, desired.epoch, names, project.rollout)
     found = statistics.compare(chosen, a, b)
-    lines = [f"a {names[0]}: {a.values.n:,} observations, b {names[1]}: {b.values.n:,}", found.sentence]
+    units = "observations" if split.sticky_header is None else "keys"
+    lines = [f"a {names[0]}: {a.values.n:,} {units}, b {names[1]}: {b.values.n:,}", found.sentence]
     console_of(ctx).result({"a": names[0], "b": names[1], **asdict(found)}, "\n".join(lines))
+
+
+@experiment.command()
+@click.argument("uri")
+@project_option
+@json_option
+@click.pass_context
+def value(ctx: click.Context, uri: str, project_path: Path) -> None:
+    """Tell what requests were worth: the table at URI has columns request_id and value.
+
+    One row per request, with 0 for one that earned nothing; a request that was told before keeps its first value.
+    """
+    from components.core import sources
+    from components.core.place import s3_settings
+    from pipelines import project as projects
+    from serving.local.place import service_directory
+    from serving.local.values import append_values
+
+    project, place = projects.load(project_path), place_of(ctx)
+    table = sources.read(uri, s3_settings(place))
+    absent = [name for name in ("request_id", "value") if name not in table.columns]
+    if absent:
+        raise DataError(
+            f"values: expected the columns request_id and value, no {' and no '.join(absent)} in {uri}; "
+            "export what each request was worth together with the id its answer carried"
+        )
+    known = table.select("request_id", "value").drop_nulls()
+    values = {str(name): _number(worth, uri) for name, worth in known.iter_rows()}
+    if len(values) < known.height:
+        raise DataError(f"values: expected one row per request_id in {uri}, some have more; add them up")
+    directory = service_directory(place.serving, project.name)
+    directory.mkdir(parents=True, exist_ok=True)
+    append_values(directory, values)
+    console_of(ctx).result({"values": len(values)}, f"{len(values):,} values for {project.name}")
 
 
 @experiment.command()
@@ -100,17 +159,19 @@ def compare(ctx: click.Context, metric: "MetricKind", alpha: float, margin: floa
 @click.option(
     "--percent", type=click.FloatRange(0.1, 99.9), default=50.0, show_default=True, help="Of requests, to variant b."
 )
-@click.option("--base", type=float, required=True, help="Variant a's rate in [0, 1], or mean in ms.")
+@click.option("--base", type=float, required=True, help="Variant a's rate in [0, 1], or mean.")
 @click.option("--effect", type=float, required=True, help="Smallest difference b minus a that should be found.")
-@click.option("--deviation", type=float, help="Standard deviation of one latency, in ms.")
-@click.option("--rate", "rate_per_s", type=float, default=50.0, show_default=True, help="Requests per second.")
+@click.option("--deviation", type=float, help="Standard deviation of one latency or value.")
+@click.option(
+    "--rate", "rate_per_s", type=float, default=50.0, show_default=True, help="Requests, or new keys, per second."
+)
 @json_option
 @click.pass_context
 def power(
     ctx: click.Context, metric: "MetricKind", alpha: float, percent: float, base: float, effect: float,
     deviation: float | None, rate_per_s: float,
 ) -> None:  # fmt: skip
-    """Requests until a difference is found with a chance of 80 %."""
+    """Requests until a difference is found with a chance of 80 %; with a sticky header these are keys."""
     from serving.durations import spoken
     from serving.rollout import experiment as statistics
 
@@ -126,6 +187,37 @@ def power(
     console_of(ctx).result(asdict(found), text)
 
 
+def _number(worth: Any, uri: str) -> float:
+    try:
+        number = float(worth)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise DataError(f"values: expected finite numbers in {uri}, got {worth!r}; mend or leave out that row")
+    return number
+
+
+def _arms(
+    metric: "MetricKind", directory: Path, epoch: str, names: tuple[str, str], rollout: Any
+) -> tuple["Arm", "Arm"]:
+    """Both variants' observations of *metric*."""
+    from serving.local import client
+    from serving.local.counting import Tally
+    from serving.local.values import moments
+    from serving.rollout.experiment import Arm
+
+    tallies = client.traffic(directory).get(epoch, {})
+    seen = [tallies.get(name) or Tally() for name in names]
+    if metric == "value":
+        told = [moments(directory, epoch, name, tally) for name, tally in zip(names, seen, strict=True)]
+        a, b = (Arm(values.n, values) for values in told)  # values that arrive for one arm more often are no evidence
+        return a, b
+    extras = _extras(directory, rollout).get(epoch, {}) if metric == "loss" else {}
+    slow_ms = (rollout.gates.slow.slo if rollout.gates.slow else 0.2) * 1_000
+    a, b = (_arm(metric, tally, extras.get(name), slow_ms) for name, tally in zip(names, seen, strict=True))
+    return a, b
+
+
 def _extras(directory: Path, rollout: Any) -> Mapping[str, Mapping[str, "ArmCounts"]]:
     from serving.local.extras import LogExtras
     from serving.local.servers import local_bundle
@@ -134,13 +226,11 @@ def _extras(directory: Path, rollout: Any) -> Mapping[str, Mapping[str, "ArmCoun
     return LogExtras(directory, local_bundle, label_delay=delay, clock=time.time).read()
 
 
-def _arm(metric: "MetricKind", tally: "Tally | None", extra: "ArmCounts | None", slow_ms: float) -> "Arm":
+def _arm(metric: "MetricKind", seen: "Tally", extra: "ArmCounts | None", slow_ms: float) -> "Arm":
     """One variant's observations of *metric*."""
-    from serving.local.counting import Tally
     from serving.rollout.continuous import Moments
     from serving.rollout.experiment import Arm
 
-    seen = tally or Tally()
     if metric == "latency":
         times = seen.durations.items()
         total, squares = (sum(n * ms**power for ms, n in times) for power in (1, 2))

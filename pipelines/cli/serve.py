@@ -59,9 +59,11 @@ def status(ctx: click.Context, project_path: Path) -> None:
     for revision in seen.revisions:
         arms = [arms[revision.name] for arms in tallies.values() if revision.name in arms]
         requests, errors = sum(a.requests for a in arms), sum(a.errors for a in arms)
+        more = sum(a.repeated for a in arms)
         share = "-" if revision.observed is None else f"{revision.observed / 10:g} %"
         lines.append(
             f"{revision.name:<14} {revision.state:<9} {share:>6}  {requests:,} requests, {errors} errors"
+            + (f" (and {more:,} that are no evidence: their keys had been counted)" if more else "")
             + (
                 f", p50 {_quantile(arms, 0.5)} p95 {_quantile(arms, 0.95)} p99 {_quantile(arms, 0.99)} ms"
                 if requests

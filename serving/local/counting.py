@@ -3,6 +3,9 @@
 The log is read on from where the last reading stopped. Position and counts are one document, replaced as a whole, so a
 crash between two readings neither loses nor doubles a line. Durations are kept to the millisecond, not compared
 with a threshold, so that every reader can use its own.
+
+In a sticky split the unit is the key, not the request: of each key only the first request in an epoch is counted, as it
+ended. A request without a key is drawn at random by Envoy and is a unit of its own. Copies are counted one by one.
 """
 
 import contextlib
@@ -19,7 +22,9 @@ from serving.files import write_json
 from serving.frozen import Frozen
 from serving.local.envoy_config import MIRROR_ROUTE, SPLIT_ROUTE
 from serving.local.place import Place
+from serving.local.units import KEEP_KEY_EPOCHS, Units
 from serving.locks import file_lock
+from serving.unit import unit
 
 ROTATE_AT = 64 << 20  # bytes
 KEEP_EPOCHS = 500
@@ -37,6 +42,8 @@ class Tally(Frozen):
         refused: answers with a status 400 to 499 that are no errors: the request was to blame, or the arm takes others.
         durations: milliseconds to user requests.
         mirrored: copies sent to it beside the arm that answered, and how many of them failed; in no other count.
+        keys: those of the requests that were counted for their sticky key.
+        repeated: requests beside those that count, of keys that were counted already or are not taken any more.
     """
 
     requests: int = 0
@@ -44,6 +51,8 @@ class Tally(Frozen):
     refused: int = 0
     mirrored: int = 0
     mirrored_errors: int = 0
+    keys: int = 0
+    repeated: int = 0
     durations: Mapping[int, int] = Field(default_factory=dict)
 
     def slow(self, above_ms: float) -> int:
@@ -65,10 +74,12 @@ class Counts(Frozen):
     Attributes:
         positions: bytes read of each log file, by inode number.
         epochs: epoch token -> revision -> counts, oldest epoch first.
+        units: epoch token -> hashes of the sticky keys that are counted, as ``Units`` writes them.
     """
 
     positions: Mapping[int, int] = Field(default_factory=dict)
     epochs: Mapping[str, Mapping[str, Tally]] = Field(default_factory=dict)
+    units: Mapping[str, str] = Field(default_factory=dict)
 
 
 def read_counts(where: Place) -> Counts:
@@ -99,7 +110,11 @@ def rotate(where: Place, reopen_logs: Callable[[], None], *, above: int = ROTATE
 
 
 class Entry(NamedTuple):
-    """One line of the access log that counts: a user's prediction, or the copy of one."""
+    """One line of the access log that counts: a user's prediction, or the copy of one.
+
+    Attributes:
+        unit: hash of the request's sticky key; empty without one.
+    """
 
     epoch: str
     revision: str
@@ -107,6 +122,7 @@ class Entry(NamedTuple):
     refused: bool
     duration_ms: int
     copy: bool
+    unit: bytes = b""
 
 
 def parse(lines: Iterable[bytes]) -> Iterator[Entry]:
@@ -122,14 +138,16 @@ def parse(lines: Iterable[bytes]) -> Iterator[Entry]:
             told = bool(found.get("m"))  # the model server says that its model failed
             failed = found["s"] >= 500 or told or bool(set((found["f"] or "").split(",")) & FAILURE_FLAGS)
             refused = 400 <= found["s"] < 500 and not failed
-            yield Entry(epoch, revision, failed, refused, int(found["d"] or 0), copy)
+            key = "" if copy else found.get("k") or ""
+            hashed = unit(epoch.encode(), key.encode()) if key else b""
+            yield Entry(epoch, revision, failed, refused, int(found["d"] or 0), copy, hashed)
         except (ValueError, KeyError, TypeError, AttributeError):  # a line cut short when the disk was full
             continue
 
 
 def _read_on(where: Place) -> Counts:
     before = _stored(where)
-    fresh: dict[tuple[str, str], list[Entry]] = {}
+    fresh: list[Entry] = []
     positions: dict[int, int] = {}
     for path in [*_put_aside_logs(where), where.access_log]:
         with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
@@ -139,32 +157,49 @@ def _read_on(where: Place) -> Counts:
             data = file.read()
             whole = data.rfind(b"\n") + 1  # the last line may still be in the writing
             positions[inode] = start + whole
-            for entry in parse(data[:whole].splitlines()):
-                fresh.setdefault((entry.epoch, entry.revision), []).append(entry)
-    after = Counts(positions=positions, epochs=_added(before.epochs, fresh))
+            fresh += parse(data[:whole].splitlines())
+    epochs, units = _added(before, fresh)
+    after = Counts(positions=positions, epochs=epochs, units=units)
     if after != before:
         write_json(where.counts, after.model_dump(mode="json"))
     return after
 
 
-def _added(
-    before: Mapping[str, Mapping[str, Tally]], fresh: Mapping[tuple[str, str], list[Entry]]
-) -> dict[str, dict[str, Tally]]:
-    epochs = {epoch: dict(arms) for epoch, arms in before.items()}
-    for (epoch, revision), seen in fresh.items():
-        old = epochs.setdefault(epoch, {}).get(revision, Tally())
-        users = [entry for entry in seen if not entry.copy]
-        durations = Counter(dict(old.durations))
-        durations.update(_rounded(entry.duration_ms) for entry in users)
-        epochs[epoch][revision] = Tally(
-            requests=old.requests + len(users),
-            errors=old.errors + sum(entry.failed for entry in users),
-            refused=old.refused + sum(entry.refused for entry in users),
-            mirrored=old.mirrored + len(seen) - len(users),
-            mirrored_errors=old.mirrored_errors + sum(entry.failed for entry in seen if entry.copy),
-            durations=dict(durations),
-        )
-    return dict(list(epochs.items())[-KEEP_EPOCHS:])
+def _added(before: Counts, fresh: Iterable[Entry]) -> tuple[dict[str, dict[str, Tally]], dict[str, str]]:
+    """Epochs and units after *fresh*, which is in the order of the log: any cut of it gives the same."""
+    epochs = {epoch: dict(arms) for epoch, arms in before.epochs.items()}
+    units, counted = Units(before.units), dict[tuple[str, str], list[Entry]]()
+    repeated, opened = Counter[tuple[str, str]](), list(epochs)[-KEEP_KEY_EPOCHS:]
+    for entry in fresh:
+        if entry.epoch not in epochs:
+            epochs[entry.epoch] = {}
+            opened = list(epochs)[-KEEP_KEY_EPOCHS:]
+        arm = (entry.epoch, entry.revision)
+        if entry.unit and not (entry.epoch in opened and units.first(entry.epoch, entry.unit)):
+            repeated[arm] += 1
+        else:
+            counted.setdefault(arm, []).append(entry)
+    for epoch, revision in {**counted, **repeated}:
+        arm = (epoch, revision)
+        old = epochs[epoch].get(revision, Tally())
+        epochs[epoch][revision] = _grown(old, counted.get(arm, []), repeated[arm])
+    return dict(list(epochs.items())[-KEEP_EPOCHS:]), units.texts(opened)
+
+
+def _grown(old: Tally, seen: list[Entry], repeated: int) -> Tally:
+    users = [entry for entry in seen if not entry.copy]
+    durations = Counter(dict(old.durations))
+    durations.update(_rounded(entry.duration_ms) for entry in users)
+    return Tally(
+        requests=old.requests + len(users),
+        errors=old.errors + sum(entry.failed for entry in users),
+        refused=old.refused + sum(entry.refused for entry in users),
+        mirrored=old.mirrored + len(seen) - len(users),
+        mirrored_errors=old.mirrored_errors + sum(entry.failed for entry in seen if entry.copy),
+        keys=old.keys + sum(bool(entry.unit) for entry in users),
+        repeated=old.repeated + repeated,
+        durations=dict(durations),
+    )
 
 
 def _rounded(duration_ms: int) -> int:

@@ -4,6 +4,10 @@ Predictions of the service's model are drawn over the arms; everything else (met
 revision and is kept out of all counts. The route's name carries the epoch into the access log, so each line knows the
 split it was drawn under. There are no retries: a retry hides the failure of the arm that is being judged.
 
+A sticky split hashes a header's value into an arm. The value goes on to the model server and into the access log under
+a name of ours, because whoever counts needs it; without a sticky split nobody's keys are written anywhere. A request
+without that header, or with an empty one, is drawn at random like any other.
+
 Copies for a mirrored revision make one more turn through Envoy itself, over a listener of their own: that is the only
 way to have them in the access log, one line each, with their epoch.
 """
@@ -17,6 +21,7 @@ from typing import Any
 from serving.files import canonical_json, sha256_bytes
 from serving.local.place import HOST
 from serving.local.state import Desired, WantedSplit
+from serving.unit import KEY_HEADER
 
 STAT_PREFIX = "slipway"
 ROUTES = "slipway"
@@ -25,6 +30,7 @@ ARM_HEADER = "x-model-arm"
 EPOCH_HEADER = "x-epoch"  # in the answer for the caller, in the request for the model server's own log
 MIRROR_ROUTE = "mirror"
 MIRROR_HEADER = "x-mirror-to"
+OWN_HEADERS = frozenset({ARM_HEADER, EPOCH_HEADER, MIRROR_HEADER, KEY_HEADER})
 MIRROR_CLUSTER = "slipway:mirror"  # no revision can be called so
 TYPES = "type.googleapis.com/"
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,126}[A-Za-z0-9])?")
@@ -45,6 +51,7 @@ ACCESS_LINE = {
     "i": "%REQ(X-REQUEST-ID)%",
     "p": "%REQ(:PATH)%",
     "m": "%RESP(X-MODEL-FAULT)%",
+    "k": f"%REQ({KEY_HEADER.upper()})%",
 }
 
 
@@ -173,12 +180,22 @@ def _routes(desired: Desired, timeout_s: float) -> list[dict[str, Any]]:
             404,
             f"no revision of that name can be chosen with {ARM_HEADER}",
         ),
-        *(_split_route(model, split, epoch, timeout) for model in models),
+        *(route for model in models for route in _split_routes(model, split, epoch, timeout)),
         {"name": "other", "match": {"prefix": "/"}, "route": rest, "response_headers_to_add": [_revision(stable)]},
     ]
 
 
-def _split_route(model: str, split: WantedSplit, epoch: str, timeout: str) -> dict[str, Any]:
+def _split_routes(model: str, split: WantedSplit, epoch: str, timeout: str) -> list[dict[str, Any]]:
+    """First the requests that have a key, where that matters, then the others."""
+    if split.sticky_header is None:
+        return [_split_route(model, split, epoch, timeout)]
+    # Envoy draws a request without the header at random, and would send all with an empty one to the same arm.
+    return [_split_route(model, split, epoch, timeout, key) for key in (split.sticky_header, None)]
+
+
+def _split_route(
+    model: str, split: WantedSplit, epoch: str, timeout: str, key_header: str | None = None
+) -> dict[str, Any]:
     # In the order of names, whatever order the weights came in: a sticky hash then keeps a user on the canary as the
     # canary's share grows.
     arms = [
@@ -187,21 +204,25 @@ def _split_route(model: str, split: WantedSplit, epoch: str, timeout: str) -> di
     ]
     weighted: dict[str, Any] = {"clusters": arms}
     action: dict[str, Any] = {"timeout": timeout, "weighted_clusters": weighted}
-    if split.sticky_header is not None:
-        weighted["use_hash_policy"] = True
-        action["hash_policy"] = [{"header": {"header_name": split.sticky_header}}]
+    matched: list[dict[str, Any]] = [{"name": ":method", "string_match": {"exact": "POST"}}]
     added = [_header(EPOCH_HEADER, epoch)]
+    if key_header is not None:
+        weighted["use_hash_policy"] = True
+        action["hash_policy"] = [{"header": {"header_name": key_header}}]
+        matched += [
+            {"name": key_header, "present_match": True},
+            {"name": key_header, "string_match": {"exact": ""}, "invert_match": True},
+        ]
+        added.append(_formatted(KEY_HEADER, f"%REQ({key_header})%"))
     if split.mirror is not None:
         action["request_mirror_policies"] = [{"cluster": MIRROR_CLUSTER}]
         added.append(_header(MIRROR_HEADER, split.mirror))
     path = rf"/v[12]/models/{re.escape(model)}(/versions/[^/:]+)?(:predict|:explain|/infer)"
     return {
         "name": SPLIT_ROUTE + epoch,
-        "match": {
-            "safe_regex": {"regex": path},
-            "headers": [{"name": ":method", "string_match": {"exact": "POST"}}],
-        },
+        "match": {"safe_regex": {"regex": path}, "headers": matched},
         "route": action,
+        "request_headers_to_remove": [KEY_HEADER],  # a caller's own; this comes before ours is added
         "request_headers_to_add": added,
         "response_headers_to_add": [_header(EPOCH_HEADER, epoch)],
     }
@@ -230,7 +251,11 @@ def _revision(name: str) -> dict[str, Any]:
 
 
 def _header(name: str, value: str) -> dict[str, Any]:
-    header = {"key": name, "value": value.replace("%", "%%")}
+    return _formatted(name, value.replace("%", "%%"))
+
+
+def _formatted(name: str, value: str) -> dict[str, Any]:
+    header = {"key": name, "value": value}
     return {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 

@@ -2,6 +2,11 @@
 
 The prediction log names the epoch of each request, so every figure belongs to the split that chose its arm. Bins and
 the size of a mistake come from the profile of the version that serves, which a rollout does not change before its end.
+In a sticky split the model server writes the hash of the request's key, and of each key only the first answer in an
+epoch is binned and waits for a label. Its first request may have failed at the proxy before, so an answer without a
+number is then the bin ``no number`` and no second error of the same key. Pairs of a shadow step are compared one by
+one.
+
 Nothing is remembered on disk: a new process reads the logs again and comes to the same figures.
 """
 
@@ -27,18 +32,25 @@ from serving.rollout.backends.protocol import ArmCounts
 Value = float | str
 KEEP_EPOCHS = 500
 KEEP_ANSWERS = 1_000_000  # answers that still wait for a label
+KEEP_UNITS = 1_000_000  # sticky keys; one that is forgotten and comes back counts once more
 KEEP_PAIRS = 100_000  # answers that still wait for the same request's other answer
 TYPICAL_SHARE = 0.9
+INVALID = "no number"
 
 
 class Line(msgspec.Struct, frozen=True):
-    """What is read of a line of the prediction log; *prediction* is null where the model gave no number."""
+    """What is read of a line of the prediction log; *prediction* is null where the model gave no number.
+
+    Attributes:
+        unit: hash of the key that the split was sticky for; empty where the request had none.
+    """
 
     request_id: str
     row: int
     time: str
     prediction: Value | None
     epoch: str = ""
+    unit: str = ""
 
 
 class Label(msgspec.Struct, frozen=True):
@@ -104,6 +116,9 @@ class _Arm:
     mistakes: int = 0
     differences: int = 0
 
+    def add(self, name: str) -> None:
+        self.bins[name] = self.bins.get(name, 0) + 1
+
 
 @dataclass
 class _Known:
@@ -115,11 +130,24 @@ class _Known:
     counted: set[str] = field(default_factory=set)  # requests whose label is in the figures
     due: list[tuple[float, str]] = field(default_factory=list)  # a heap of labels that are too young to count
     pairs: OrderedDict[tuple[str, str], tuple[str, Value]] = field(default_factory=OrderedDict)
+    units: OrderedDict[tuple[str, str, str], None] = field(default_factory=OrderedDict)
 
     def arm(self, epoch: str, revision: str) -> _Arm:
         if epoch not in self.epochs and len(self.epochs) >= KEEP_EPOCHS:
             self.epochs.popitem(last=False)
         return self.epochs.setdefault(epoch, {}).setdefault(revision, _Arm())
+
+    def first(self, line: Line, revision: str) -> bool:
+        """Whether *line* is evidence: the first answer of its key, or one without a key."""
+        if not line.unit:
+            return True
+        name = (line.epoch, revision, line.unit)
+        if name in self.units:
+            return False
+        self.units[name] = None
+        if len(self.units) > KEEP_UNITS:
+            self.units.popitem(last=False)
+        return True
 
 
 class LogExtras:
@@ -188,16 +216,19 @@ class LogExtras:
             return
         if not line.epoch or line.row:  # rows of one request are not drawn apart, so the first stands for all
             return
-        arm = self._known.arm(line.epoch, revision)
+        arm, first = self._known.arm(line.epoch, revision), self._known.first(line, revision)
         value = line.prediction
         if value is None or (isinstance(value, float) and not math.isfinite(value)):
-            arm.errors += 1
+            if not line.unit:
+                arm.errors += 1
+            elif first:
+                arm.add(INVALID)
             return
         name = reference.bin(value)
-        if name is not None:
-            arm.bins[name] = arm.bins.get(name, 0) + 1
+        if first and name is not None:
+            arm.add(name)
         self._pair(line, revision, value, reference)
-        if self._with_labels:
+        if first and self._with_labels:
             self._expect(line, arm, value)
 
     def _pair(self, line: Line, revision: str, value: Value, reference: Reference) -> None:

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 from serving.errors import ConfigError, SlipwayError
@@ -48,7 +49,18 @@ def main(argv: Sequence[str], opener: Callable[[Settings], LoadedBundle] = open_
         return error.exit_code
 
 
+class NoPyarrow(MetaPathFinder):
+    """Says that pyarrow is not installed: where it is, pandas loads it, 25 MB that a predictor has no use for.
+
+    None in its place among the loaded modules would say so too, but scikit-learn takes what stands there for pyarrow
+    itself, and then cannot encode a category.
+    """
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:  # noqa: ARG002 - its protocol
+        if fullname == "pyarrow":
+            raise ModuleNotFoundError("pyarrow is kept out of the predictor", name=fullname)
+
+
 if __name__ == "__main__":
-    # Where pyarrow is installed pandas loads it, 25 MB that a predictor has no use for; its image comes without.
-    sys.modules["pyarrow"] = None  # type: ignore[assignment]  # Python's own way to say that a module is not there
+    sys.meta_path.insert(0, NoPyarrow())
     sys.exit(main(sys.argv[1:]))

@@ -7,9 +7,11 @@ from typing import Any
 from serving.predictor.errors import bad_request, body_timeout, media_type, overloaded, shown, too_large
 from serving.predictor.metrics import Metrics
 from serving.predictor.settings import Settings
+from serving.unit import KEY_HEADER
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 SMALL = 64 << 10
+_KEY_HEADER = KEY_HEADER.encode()
 
 
 class Gone(Exception):
@@ -21,17 +23,19 @@ class Headers:
 
     Attributes:
         epoch: token of the split that chose this server; empty where no router says it.
+        key: what the split was sticky for; empty where it was not.
         json_length: of a V2 body with raw tensors, its JSON part in bytes; None: all is JSON.
         length: as announced; None for a chunked body.
     """
 
-    __slots__ = ("encoding", "epoch", "json_length", "length", "media", "request_id")
+    __slots__ = ("encoding", "epoch", "json_length", "key", "length", "media", "request_id")
 
     def __init__(self, pairs: list[tuple[bytes, bytes]]) -> None:
         self.media = b""
         self.encoding = b""
         self.request_id = b""
         self.epoch = b""
+        self.key = b""
         self.length: int | None = None
         self.json_length: int | None = None
         for name, value in pairs:
@@ -43,6 +47,8 @@ class Headers:
                 self.request_id = value
             elif name == b"x-epoch":
                 self.epoch = value
+            elif name == _KEY_HEADER:
+                self.key = value
             elif name == b"content-encoding":
                 self.encoding = value
             elif name == b"inference-header-content-length":

@@ -38,6 +38,7 @@ class Record(msgspec.Struct, frozen=True):
         time: seconds since the epoch, when the answer was made.
         matrix: coded, of shape (n_rows, n_columns).
         epoch: token of the split under which the request was routed here; empty without a router, and then not logged.
+        unit: hash of the key that the split was sticky for, in hex; empty without one, and then not logged.
     """
 
     request_id: str
@@ -48,6 +49,7 @@ class Record(msgspec.Struct, frozen=True):
     flags: tuple[Flag, ...]
     latency_s: float
     epoch: str = ""
+    unit: str = ""
 
 
 class Lines:
@@ -80,6 +82,8 @@ class Lines:
             line["latency_ms"] = round(record.latency_s * 1000, 3)
             if record.epoch:
                 line["epoch"] = record.epoch
+            if record.unit:
+                line["unit"] = record.unit
             lines.append(_encode(line))
         return b"\n".join(lines) + b"\n"
 

@@ -24,6 +24,7 @@ from serving.predictor.protocol_v2 import Infer
 from serving.predictor.served import Served
 from serving.predictor.state import State
 from serving.predictor.work import Done, Workers
+from serving.unit import unit
 
 LOG = logging.getLogger("slipway.predictor")
 Scope = MutableMapping[str, Any]
@@ -102,7 +103,7 @@ class Front:
         if done.rows.flags:
             metrics.let_through(done.rows.flags)
         if self.state.log is not None and done.answer is not None:
-            self._log(done, request_id.decode(), seconds, headers.epoch.decode("latin-1"))
+            self._log(done, request_id.decode(), seconds, headers)
         await self._send(send, 200, done.body, request_id, done.json_length)
 
     async def _done(self, verb: str, served: Served, body: bytes, json_length: int | None, request_id: str) -> Done:
@@ -136,7 +137,7 @@ class Front:
         work.count(served, done)
         return done
 
-    def _log(self, done: Done, request_id: str, seconds: float, epoch: str) -> None:
+    def _log(self, done: Done, request_id: str, seconds: float, headers: Headers) -> None:
         answer, log = done.answer, self.state.log
         if answer is None or log is None:
             return
@@ -149,7 +150,8 @@ class Front:
                 answer.probabilities,
                 answer.flags,
                 seconds,
-                epoch,
+                headers.epoch.decode("latin-1"),
+                unit(headers.epoch, headers.key).hex() if headers.key else "",
             )
         )
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from serving.contract import Contract, Matrix
 from serving.errors import DataError
 from serving.predictor.decode import Decoder
-from serving.predictor.encode import Answer, Encoder
-from serving.predictor.errors import Refusal, bad_request, not_implemented
+from serving.predictor.encode import MODEL_FAULT, Answer, Encoder
+from serving.predictor.errors import Refusal, not_implemented
 from serving.predictor.explain import METHOD, Explanation, explain
 from serving.predictor.settings import Settings
 from serving.predictor.tally import Tally
@@ -78,12 +78,12 @@ class Served:
         """Scores of a coded matrix.
 
         Raises:
-            Refusal: 400 where the model cannot take a row that the contract allows.
+            Refusal: 400 where the model cannot take a row that the contract allows, marked as the model's fault.
         """
         try:
             return self.scorer.score(matrix)
         except DataError as error:
-            raise bad_request(str(error)) from None
+            raise Refusal(400, "bad_request", str(error), headers=(MODEL_FAULT,)) from None
 
     def warm(self) -> None:
         """Score one row and a batch, and read one body of each kind, so that no request pays for compilation."""

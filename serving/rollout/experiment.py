@@ -3,6 +3,11 @@
 Rates (errors, slow answers, labelled loss as right or wrong) use the exact bounds of ``bounds``; values without a bound
 (latency, business value) use the asymptotic confidence sequence of ``continuous``. The comparison may be looked at
 whenever one likes and stopped at the first verdict.
+
+With a sticky header the unit is the key: its first request for rates and latencies, the sum of its requests' values so
+far for a value. A sum that still grows is looked at anew without a new key, which the theorem behind the interval does
+not speak of; the interval is at least three standard errors wide at alpha 5 %, which a sum of the same keys leaves in
+about one experiment in twenty while it grows fiftyfold.
 """
 
 import math
@@ -35,7 +40,7 @@ class ExperimentPlan(Frozen):
         alpha: chance that the interval ever misses the true difference.
         margin: difference below which the variants count as the same; 0 never says ``equivalent``.
         expected: number of observations for which the interval of a mean is tuned.
-        sticky_header: keeps one caller on one variant; evidence is then counted per key.
+        sticky_header: keeps one caller on one variant; the arms' counts are then those of keys, and so is *expected*.
     """
 
     share: float = Field(default=0.5, gt=0, lt=1)
@@ -55,7 +60,7 @@ class ExperimentPlan(Frozen):
 
 @dataclass(frozen=True)
 class Arm:
-    """What one variant showed: requests assigned to it, and the moments of its metric.
+    """What one variant showed: requests, or keys when sticky, assigned to it, and the moments of its metric.
 
     For a rate *values* holds n trials and ``total`` events; events are 0 or 1, so squares equal the total.
     """
@@ -91,7 +96,8 @@ def compare(plan: ExperimentPlan, a: Arm, b: Arm) -> Comparison:
     estimate, low, high = _interval(plan, a.values, b.values)
     if srm >= _SRM_LIMIT:
         total = max(1, a.assigned + b.assigned)
-        said = f"b received {b.assigned / total:.1%} of requests, planned {plan.share:.1%}: no comparison is trusted"
+        units = "requests" if plan.sticky_header is None else "keys"
+        said = f"b received {b.assigned / total:.1%} of {units}, planned {plan.share:.1%}: no comparison is trusted"
         return Comparison("invalid", said, estimate, low, high, srm)
     verdict = _verdict(plan, low, high)
     words = {

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from serving.contract import Frozen
 from serving.durations import Seconds
 from serving.files import canonical_json, sha256_bytes
-from serving.rollout.backends.protocol import WEIGHT_SUM, Capabilities
+from serving.rollout.backends.protocol import HEADER_NAME, WEIGHT_SUM, Capabilities
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -174,7 +174,9 @@ class RolloutPlan(Frozen):
 
     Attributes:
         service: whose traffic; empty in a project file, filled in from the project's name.
-        sticky_header: request header whose value keeps a caller on one arm; evidence is then counted per value.
+        sticky_header: request header whose value keeps a caller on one arm. A value then counts once in each stretch
+            with one split, by its first request there; requests without the header count each for itself, and so do
+            the copies of a shadow step.
         keep_previous: the version before keeps running after success where the installation can do that, so that a
             rollback is a change of weights and no start of a server.
         on_inconclusive: what a step without a verdict at its deadline does; it never promotes.
@@ -190,7 +192,7 @@ class RolloutPlan(Frozen):
     watch: Watch = Watch()
     freeze: tuple[Freeze, ...] = ()
     replicas: int = Field(default=1, ge=1)
-    sticky_header: str | None = None
+    sticky_header: str | None = Field(default=None, pattern=HEADER_NAME)
     keep_previous: bool = True
     on_inconclusive: Literal["pause", "rollback"] = "pause"
     on_silence: Literal["rollback", "pause"] = "rollback"

@@ -5,6 +5,7 @@ read from Envoy itself. Both survive the process that asks, so a controller may 
 """
 
 import contextlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from serving.errors import ConflictError, InfrastructureError
 from serving.local.client import supervisor_alive
 from serving.local.counting import Tally, read_counts
 from serving.local.envoy_admin import Admin
-from serving.local.envoy_config import NAME, TOKEN, InForce
+from serving.local.envoy_config import NAME, OWN_HEADERS, TOKEN, InForce
 from serving.local.place import Place, place
 from serving.local.state import (
     Desired,
@@ -25,6 +26,7 @@ from serving.local.state import (
     update_desired,
 )
 from serving.rollout.backends.protocol import (
+    HEADER_NAME,
     REFUSED,
     WEIGHT_SUM,
     ArmCounts,
@@ -178,6 +180,11 @@ class EnvoyBackend:
             raise ValueError(f"weights must be per mille and sum to {WEIGHT_SUM}, seen {dict(split.weights)}")
         if not TOKEN.fullmatch(epoch):
             raise ValueError(f"an epoch token is sent as a header: expected letters, digits, ._:@+/=-, seen {epoch!r}")
+        header = split.sticky_header
+        if header is not None and (not re.fullmatch(HEADER_NAME, header) or header.lower() in OWN_HEADERS):
+            raise ValueError(
+                f"a sticky header is one of the caller's: expected letters, digits, _ and -, seen {header!r}"
+            )
         used = {name for name, weight in split.weights.items() if weight > 0} | {*split.header_arms, split.mirror}
         for name in sorted(filter(None, used)):
             found = self.readiness(name)

@@ -1,7 +1,8 @@
 """A place without processes: a virtual clock, arms with chosen faults, and a failure at any call.
 
 It keeps the protocol as strictly as a real place: a split that is refused changes nothing, a change takes time to reach
-traffic, and each request is counted once under the split that chose its arm.
+traffic, and each request is counted once under the split that chose its arm. Under a sticky split a key is counted once
+in each epoch.
 """
 
 from collections.abc import Callable, Mapping
@@ -97,6 +98,7 @@ class FakeBackend:
         self._pending: list[tuple[float, Split, str]] = []
         self._force: tuple[Split, str] | None = None
         self._counts: dict[str, dict[str, ArmCounts]] = {}
+        self._keys: set[tuple[str, str]] = set()
         self._tampered, self._owed = "", 0.0
         clock.watchers.append(self._pass)
 
@@ -170,7 +172,7 @@ class FakeBackend:
 
         Args:
             arm: forces a revision and stays out of all counts.
-            key: chooses the arm by its hash when the split is sticky.
+            key: chooses the arm by its hash when the split is sticky, and then counts once in an epoch.
         """
         self._bring()
         if self._force is None or n <= 0:
@@ -178,16 +180,19 @@ class FakeBackend:
         split, epoch = self._force
         if arm is not None and arm in split.header_arms:
             return [arm] * n
-        names = [name for name, weight in split.weights.items() if weight > 0]
+        names = sorted(name for name, weight in split.weights.items() if weight > 0)
         weights = [split.weights[name] for name in names]
-        if key is not None and split.sticky_header is not None:
+        units = n
+        if key and split.sticky_header is not None:
+            units = int((epoch, key) not in self._keys)
+            self._keys.add((epoch, key))
             point = int(sha256_bytes(key.encode())[:8], 16) % WEIGHT_SUM
             bounds = np.cumsum(weights)
             counts = [n if i == int(np.searchsorted(bounds, point, side="right")) else 0 for i in range(len(names))]
         else:
             counts = self._rng.multinomial(n, np.array(weights) / WEIGHT_SUM).tolist()
         for name, count in zip(names, counts, strict=True):
-            self._count(epoch, name, self._drawn(name, count))
+            self._count(epoch, name, self._drawn(name, min(count, units)))
         if split.mirror is not None and self._readiness(split.mirror).state == "ready":
             differ = int(self._rng.binomial(n, self.behaviour(split.mirror).differs))
             self._count(epoch, split.mirror, ArmCounts(mirrored=n, mirrored_differences=differ))

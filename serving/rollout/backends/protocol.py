@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 WEIGHT_SUM = 1000  # weights are per mille
+HEADER_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"  # of a sticky header
 REFUSED = "refused"  # the bin of requests that got no prediction because the arm took them for invalid
 
 
@@ -60,7 +61,8 @@ class Split:
     Attributes:
         weights: revision name to per mille; sums to 1000.
         mirror: revision that receives a copy of every request, its answers dropped.
-        sticky_header: request header whose hash chooses the arm instead of chance.
+        sticky_header: request header whose hash chooses the arm instead of chance; a request without it, or with an
+            empty one, is drawn by chance.
         header_arms: revisions reachable by request header ``x-model-arm: <revision name>``, outside of all counts.
     """
 
@@ -89,6 +91,8 @@ class Observed:
 @dataclass(frozen=True)
 class ArmCounts:
     """Cumulative counts of one revision in one epoch; they only grow.
+
+    Under a sticky split a key counts as one request, its first in the epoch; only copies are counted one by one.
 
     Attributes:
         requests: user requests that were answered or failed; mirrored, header-forced and health requests are excluded.
