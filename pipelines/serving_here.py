@@ -35,13 +35,9 @@ def serve_until(project: Project, place: Place, port: int, stop: threading.Event
     key = directory / "trusted.pub"
     write_bytes(key, trusted_keys(place.key)[0].pem)
     options = ServeOptions(command=predictor_command(key), port=port, fetch=lambda wanted: fetched(wanted, place))
-    gates = project.rollout.gates
-    extras = LogExtras(
-        directory, options.fetch, label_delay=gates.quality.label_delay if gates.quality is not None else 0.0
-    )
-    backend = EnvoyBackend(
-        directory, slow_ms=None if gates.slow is None else gates.slow.slo * 1_000, extras=extras.read
-    )
+    quality = project.rollout.gates.quality
+    extras = LogExtras(directory, options.fetch, label_delay=quality.label_delay if quality is not None else 0.0)
+    backend = EnvoyBackend(directory, extras=extras.read)
     notify = Notices(directory / "notices.jsonl", place.rollout_webhook)
     control = local_control(directory, project.name, open_ledger(place.ledger), backend, notify)
     serve_and_decide(directory, control, options, stop)

@@ -22,6 +22,7 @@ from serving.rollout.events import Event, Tick
 from serving.rollout.explain import Status, status
 from serving.rollout.gauges import Sample, family, gauges
 from serving.rollout.memory import Memory
+from serving.rollout.persistence import slow_from_ms
 from serving.rollout.sql import SqlDesk, SqlMemory
 from serving.slots import Following, wanted_epoch
 
@@ -207,7 +208,7 @@ class ClusterControl:
     def _looking(self, model: str) -> Looking:
         """The control of *model*, made anew when its rollout's plan calls other answers slow."""
         desk = SqlDesk(self._engine, model)
-        slow_ms, known = _slow_ms(desk), self._models.get(model)
+        slow_ms, known = slow_from_ms(desk), self._models.get(model)
         if known is not None and known.slow_ms == slow_ms:
             return known
         shown = known.shown if known is not None else Shown()
@@ -227,10 +228,3 @@ class ClusterControl:
         )
         self._models[model] = Looking(control, slow_ms, shown)
         return self._models[model]
-
-
-def _slow_ms(desk: SqlDesk) -> float | None:
-    """From when the plan of the newest rollout calls an answer slow."""
-    stored = desk.load()
-    gate = stored.state.plan.gates.slow if stored else None
-    return None if gate is None else gate.slo * 1_000

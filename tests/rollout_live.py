@@ -169,11 +169,9 @@ def running(service: Live) -> Iterator[Live]:
             service.stop()
 
 
-def serve_live(
-    directory: Path, port: int, webhook: str = "", command: tuple[str, ...] = STUB, slow_ms: float = 100.0
-) -> None:
+def serve_live(directory: Path, port: int, webhook: str = "", command: tuple[str, ...] = STUB) -> None:
     extras = LogExtras(directory, local_bundle)
-    backend = EnvoyBackend(directory, slow_ms=slow_ms, extras=extras.read)
+    backend = EnvoyBackend(directory, extras=extras.read)
     ledger = open_ledger(f"sqlite:///{directory.parent}/ledger.db")
     notify = Notices(directory / "notices.jsonl", webhook)
     control = local_control(directory, MODEL, ledger, backend, notify)

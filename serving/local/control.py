@@ -19,6 +19,7 @@ from serving.local.supervisor import ServeOptions, serve
 from serving.rollout.backends.envoy import EnvoyBackend
 from serving.rollout.events import Event
 from serving.rollout.memory import FileMemory
+from serving.rollout.persistence import slow_from_ms
 from serving.rollout.sqlite import SqliteDesk
 from serving.rollout.waiting import waiting_requests
 
@@ -35,8 +36,12 @@ def _nobody(_: Event) -> None:
 def local_control(
     directory: Path, model: str, ledger: Ledger, backend: EnvoyBackend, notify: Callable[[Event], None] = _nobody
 ) -> Control:
-    """The control of the service in *directory*, which holds all that it writes down."""
+    """The control of the service in *directory*, which holds all that it writes down.
+
+    Which answers *backend* counts as slow is up to the plan of the newest rollout.
+    """
     desk = SqliteDesk(rollout_file(directory))
+    backend = replace(backend, slow_ms=lambda: slow_from_ms(desk))
     return Control(
         model,
         ledger,

@@ -155,3 +155,10 @@ def verify(records: Iterable[Record], head: str | None = None) -> int:
     if head is not None and head not in seen:
         raise DataError(f"the journal ends after record {count}, but later ones were written; they are missing")
     return count
+
+
+def slow_from_ms(desk: StateStore) -> float | None:
+    """From how many milliseconds on the plan of the newest rollout calls an answer slow; None: never."""
+    stored = desk.load()
+    gate = stored.state.plan.gates.slow if stored else None
+    return None if gate is None else gate.slo * 1_000

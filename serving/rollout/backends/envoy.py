@@ -47,13 +47,13 @@ class EnvoyBackend:
     """The ``TrafficBackend`` of a service directory.
 
     Attributes:
-        slow_ms: an answer that took longer counts as slow; None counts none.
+        slow_ms: an answer that took longer counts as slow; None counts none. What is called is asked at each look.
         fence: token of the lease under which this controller acts, 0 for a person at the keyboard.
         extras: reads what only the prediction log and the labels know.
     """
 
     service_dir: Path
-    slow_ms: float | None = None
+    slow_ms: float | Callable[[], float | None] | None = None
     fence: int = 0
     extras: Extras | None = None
 
@@ -192,7 +192,8 @@ class EnvoyBackend:
                 raise ValueError(f"{name} is {found.state} and cannot take traffic: {found.reason or 'wait for it'}")
 
     def _arm(self, tally: Tally) -> ArmCounts:
-        slow = 0 if self.slow_ms is None else tally.slow(self.slow_ms)
+        limit = self.slow_ms() if callable(self.slow_ms) else self.slow_ms
+        slow = 0 if limit is None else tally.slow(limit)
         # Refusals are the caller's fault on both arms alike; an arm that refuses more of them answers differently.
         bins = {REFUSED: tally.refused} if tally.refused else {}
         return ArmCounts(requests=tally.requests, errors=tally.errors, slow=slow, bins=bins, mirrored=tally.mirrored)
