@@ -34,7 +34,6 @@ OBJECTS: Mapping[Name, str] = {
     ("RoleBinding", "kubeflow", "slipway-steps"): "steps may use their secret",
     ("RoleBinding", "models", "pipeline-runner-releases"): "steps may ask for models",
     ("RoleBinding", "models", "rollout-controller"): "the controller may move traffic",
-    ("RoleBinding", "slipway-system", "rollout-controller"): "the controller may keep its state",
     ("ServingRuntime", "models", "slipway"): "how a bundle is served",
 }  # fmt: skip
 

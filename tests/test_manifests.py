@@ -14,7 +14,7 @@ import pytest
 import yaml
 from cryptography import x509
 
-from pipelines import dashboards, deploy_secrets, upstream, webhook_certificate
+from pipelines import dashboards, deploy_secrets, doctor, upstream, webhook_certificate
 from serving import manifest, manifest_canary, manifest_route
 from serving.errors import ConfigError, GateRefusal, InfrastructureError
 from serving.files import sha256_bytes
@@ -106,6 +106,16 @@ def test_every_server_of_ours_has_its_three_probes(directory):
             for place, spec in pod_specs(found):
                 for container in spec["containers"]:
                     assert {"startupProbe", "readinessProbe", "livenessProbe"} <= container.keys(), place
+
+
+@needs_kubectl
+def test_the_doctor_misses_only_what_a_deployment_brings():
+    """What it looks for is rendered, or made at deploy time; a piece that nobody brings would be missed for ever."""
+    made = deploy_secrets.objects({}, lambda: "0" * 40, deploy_secrets.new_key)["items"]
+    found = [*rendered("overlays/kind"), *rendered("controllers/minio"), *made]
+    brought = {(one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in found}
+
+    assert doctor.OBJECTS.keys() - brought == {("ServiceAccount", "kubeflow", "pipeline-runner")}  # of Pipelines itself
 
 
 @needs_kubectl

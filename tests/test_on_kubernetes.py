@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +149,29 @@ def test_artifacts_and_bundle_are_in_the_object_store(own: House, first: list[di
         print(len(mine), "artifacts of the run", mine[:3])
         assert any("snapshot" in key for key in mine)
         assert any("bundle" in key for key in mine)
+
+
+@pytest.mark.skipif(bool(FORMER), reason="about runs, and those were made by an earlier call")
+def test_each_task_makes_the_same_bytes_here_and_there(own: House, first: list[dict[str, Any]], tmp_path: Path) -> None:
+    """Every file that a task hands on, but for signatures, which are drawn, and the report, which is of its own run."""
+    here = own.home / "pipeline_root/runs/01"
+    made_here = {_handed_on(path.relative_to(here).parts): path.read_bytes() for path in here.rglob("*.*")}
+    run = next(line["server_id"] for line in first if "server_id" in line)
+    with stores(tmp_path) as (_, artifacts):
+        keys = [key for key in artifacts.list("") if run in key]
+        made_there = {_handed_on(key.partition(f"{run}/")[2].split("/")): artifacts.get(key) for key in keys}
+    names = {name for name in [*made_here, *made_there] if name and not name.startswith("track/")}
+    for task in sorted({name.partition("/")[0] for name in names}):
+        mine = sorted(name for name in names if name.startswith(f"{task}/"))
+        equal = [name for name in mine if made_here.get(name) == made_there.get(name)]
+        print(f"| {task} | {len(mine)} files | {len(equal)} equal |")
+        assert equal == mine, sorted(set(mine) - set(equal))
+
+
+def _handed_on(parts: Sequence[str]) -> str:
+    """TASK/ARTIFACT/FILE of a path TASK/TRY/ARTIFACT/FILE; empty for what no other task reads."""
+    own = len(parts) < 3 or parts[-1] in ("executor_output.json", "executor-logs", "manifest.sig")
+    return "" if own else "/".join([parts[0], *parts[2:]])
 
 
 @contextlib.contextmanager
