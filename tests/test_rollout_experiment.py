@@ -42,6 +42,12 @@ def test_the_verdict_follows_from_the_interval(plan: dict, a: Arm, b: Arm, verdi
     assert found.sentence
 
 
+def test_what_is_not_known_yet_is_said_in_words() -> None:
+    """Before the first observation there is no difference to name."""
+    found = compare(ExperimentPlan(metric="latency"), values(100, 12.0), Arm(0, Moments(0, 0, 0)))
+    assert found.sentence == "no verdict yet: no latency of b is known"
+
+
 @pytest.mark.parametrize("metric", ["error", "latency"])
 def test_peeking_does_not_break_the_interval(metric: str) -> None:
     """Equal variants, 150 experiments looked at 15 times: a difference is claimed in hardly any (99 % bound)."""

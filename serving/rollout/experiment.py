@@ -99,6 +99,11 @@ def compare(plan: ExperimentPlan, a: Arm, b: Arm) -> Comparison:
         units = "requests" if plan.sticky_header is None else "keys"
         said = f"b received {b.assigned / total:.1%} of {units}, planned {plan.share:.1%}: no comparison is trusted"
         return Comparison("invalid", said, estimate, low, high, srm)
+    if not a.values.n or not b.values.n:
+        unseen = " and ".join(name for name, arm in (("a", a), ("b", b)) if not arm.values.n)
+        return Comparison(
+            "undecided", f"no verdict yet: no {plan.metric} of {unseen} is known", estimate, low, high, srm
+        )
     verdict = _verdict(plan, low, high)
     words = {
         "better": "b is better",
