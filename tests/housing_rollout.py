@@ -3,8 +3,7 @@
 import contextlib
 import functools
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +34,7 @@ from serving.local.servers import predictor_command
 from serving.rollout.plan import RolloutPlan
 from serving.rollout.state import RolloutState
 from serving.signing import SigningKey
-from tests.rollout_live import MODEL, TIMES, LiveService, plan, serve_live
+from tests.rollout_live import MODEL, TIMES, LiveService, again_and_again, plan, serve_live
 
 CONTRACT = projects.load(Path(housing.__file__).with_name("project.yaml")).contract
 CLIENTS, PACE_S = 4, 0.002  # fewer requests than could be had: buyers, Envoy and three models share two cores
@@ -217,26 +216,18 @@ def _requests(name: str) -> list[Request]:
     return requests_of(sales()[2].to_dicts(), CONTRACT, prefix=f"{name}:")
 
 
-@contextlib.contextmanager
-def labelled(house: HousingService, replies: Replies) -> Iterator[None]:
+def labelled(house: HousingService, replies: Replies) -> contextlib.AbstractContextManager[None]:
     """Every price that was paid is told as soon as somebody was told a prediction of it."""
     paid = dict(sales()[2].select("sale_id", "price").iter_rows())
-    stop = threading.Event()
+    known = 0
 
     def feed() -> None:
-        known = 0
-        while not stop.wait(0.1):
-            fresh = replies.replies[known:]
-            known += len(fresh)
-            append_labels(house.directory, {reply.request_id: paid[sale_of(reply.request_id)] for reply in fresh})
+        nonlocal known
+        fresh = replies.replies[known:]
+        known += len(fresh)
+        append_labels(house.directory, {reply.request_id: paid[sale_of(reply.request_id)] for reply in fresh})
 
-    thread = threading.Thread(target=feed)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    return again_and_again(feed)
 
 
 def sale_of(request_id: str) -> str:

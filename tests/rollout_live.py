@@ -1,7 +1,8 @@
 """A whole service to roll out on: real Envoy, supervisor and controller in one process, and stub models that log."""
 
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,6 +168,24 @@ def running(service: Live) -> Iterator[Live]:
     finally:
         if service.process and service.process.poll() is None:
             service.stop()
+
+
+@contextmanager
+def again_and_again(feed: Callable[[], None], pause_s: float = 0.1) -> Iterator[None]:
+    """*feed* beside the block, from its begin to its end."""
+    stop = threading.Event()
+
+    def go_on() -> None:
+        while not stop.wait(pause_s):
+            feed()
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def serve_live(directory: Path, port: int, webhook: str = "", command: tuple[str, ...] = STUB) -> None:

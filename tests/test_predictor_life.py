@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import http.client
 import json
 import os
@@ -18,7 +19,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as rpc
 
 from serving.errors import PlaceError
 from serving.predictor.metrics import Metrics
-from serving.predictor.process import run
+from serving.predictor.process import run, settle
 from serving.predictor.settings import parse
 from serving.predictor.work import Workers
 from tests.predictor_support import DEADLINE_S, HOUSE, ROW, Predictor, free_port, serving, stand_in, write_model
@@ -206,3 +207,15 @@ def test_batches_give_way_to_single_rows() -> None:
 
     own, worker = asyncio.run(compared())
     assert worker > own or own == 19
+
+
+def test_garbage_is_collected_once_the_load_is_over() -> None:
+    """The start goes without it, and what the start brought is left out of it afterwards."""
+    gc.disable()
+    try:
+        settle()
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
+        gc.enable()

@@ -4,7 +4,6 @@ import contextlib
 import json
 import sqlite3
 import statistics
-import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +23,7 @@ from serving.rollout.sqlite import SqliteDesk
 from serving.rollout.state import Phase, Reason, RolloutState
 from tests.bench.rollout import quantile, total_failure
 from tests.local_support import under_load
-from tests.rollout_live import LiveService, live, plan
+from tests.rollout_live import LiveService, again_and_again, live, plan
 
 SHORT = {"steps": [10, 50]}
 
@@ -181,28 +180,20 @@ def test_a_better_candidate_is_promoted(house: LiveService) -> None:
     assert house.stable == version
 
 
-@contextlib.contextmanager
-def labelled(house: LiveService, *, wrong: int, share: float) -> Iterator[None]:
+def labelled(house: LiveService, *, wrong: int, share: float) -> contextlib.AbstractContextManager[None]:
     """Truths for all answers as they are logged; those of version *wrong* are off for *share* of the requests."""
-    stop, tail = threading.Event(), Tail()
+    tail = Tail()
 
     def feed() -> None:
-        while not stop.wait(0.1):
-            truths: dict[str, float | str] = {}
-            for path in place(house.directory).predictions.glob("*/*.jsonl"):
-                for text in tail.read(path):
-                    line = json.loads(text)
-                    off = path.parent.name == f"housing-{wrong}" and zlib.crc32(text) % 1000 < 1000 * share
-                    truths[line["request_id"]] = line["prediction"] + (1000 if off else 0)
-            append_labels(house.directory, truths)
+        truths: dict[str, float | str] = {}
+        for path in place(house.directory).predictions.glob("*/*.jsonl"):
+            for text in tail.read(path):
+                line = json.loads(text)
+                off = path.parent.name == f"housing-{wrong}" and zlib.crc32(text) % 1000 < 1000 * share
+                truths[line["request_id"]] = line["prediction"] + (1000 if off else 0)
+        append_labels(house.directory, truths)
 
-    thread = threading.Thread(target=feed)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    return again_and_again(feed)
 
 
 @pytest.mark.slow

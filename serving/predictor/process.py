@@ -11,6 +11,7 @@ declares a model ready that was never loaded and runs its servers on the slower 
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -141,6 +142,14 @@ def _load(state: State, opener: Callable[[], LoadedBundle]) -> None:
         LOG.info("ready", extra={"digest": served.bundle.digest, "load_s": round(state.metrics.load_seconds or 0, 3)})
     except Exception:
         LOG.exception("the bundle was not loaded", extra={"bundle": str(state.settings.bundle)})
+    finally:
+        settle()
+
+
+def settle() -> None:
+    """What was loaded is there for good: the collector never walks through it, which would be a long request's wait."""
+    gc.freeze()
+    gc.enable()
 
 
 def _http(server: Any, state: State, workers: Workers, settings: Settings) -> tuple[HttpServer, Any]:
