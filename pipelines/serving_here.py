@@ -13,7 +13,7 @@ from serving.files import write_bytes
 from serving.ledger import open_ledger
 from serving.local import client
 from serving.local.control import local_control, serve_and_decide
-from serving.local.extras import LogExtras
+from serving.local.extras import SETTLED_S, LogExtras
 from serving.local.place import service_directory
 from serving.local.servers import local_bundle, predictor_command
 from serving.local.state import WantedRevision
@@ -36,7 +36,8 @@ def serve_until(project: Project, place: Place, port: int, stop: threading.Event
     write_bytes(key, trusted_keys(place.key)[0].pem)
     options = ServeOptions(command=predictor_command(key), port=port, fetch=lambda wanted: fetched(wanted, place))
     quality = project.rollout.gates.quality
-    extras = LogExtras(directory, options.fetch, label_delay=quality.label_delay if quality is not None else 0.0)
+    delay = max(SETTLED_S, quality.label_delay if quality is not None else 0.0)
+    extras = LogExtras(directory, options.fetch, label_delay=delay)
     backend = EnvoyBackend(directory, extras=extras.read)
     notify = Notices(directory / "notices.jsonl", place.rollout_webhook)
     control = local_control(directory, project.name, open_ledger(place.ledger), backend, notify)

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 from serving.ledger import Ledger, open_ledger
 from serving.local import client
 from serving.local.control import local_control, serve_and_decide
-from serving.local.extras import LogExtras
+from serving.local.extras import SETTLED_S, LogExtras
 from serving.local.lifecycle import Limits
 from serving.local.servers import local_bundle
 from serving.local.service import LocalService, rollout_file
@@ -189,7 +189,7 @@ def again_and_again(feed: Callable[[], None], pause_s: float = 0.1) -> Iterator[
 
 
 def serve_live(directory: Path, port: int, webhook: str = "", command: tuple[str, ...] = STUB) -> None:
-    extras = LogExtras(directory, local_bundle)
+    extras = LogExtras(directory, local_bundle, label_delay=SETTLED_S)
     backend = EnvoyBackend(directory, extras=extras.read)
     ledger = open_ledger(f"sqlite:///{directory.parent}/ledger.db")
     notify = Notices(directory / "notices.jsonl", webhook)

@@ -22,8 +22,8 @@ from serving.rollout.replay import replay
 from serving.rollout.sqlite import SqliteDesk
 from serving.rollout.state import Phase, Reason, RolloutState
 from tests.bench.rollout import quantile, total_failure
-from tests.local_support import under_load
-from tests.rollout_live import LiveService, again_and_again, live, plan
+from tests.local_support import Load, under_load
+from tests.rollout_live import MODEL, LiveService, again_and_again, live, plan
 
 SHORT = {"steps": [10, 50]}
 
@@ -142,20 +142,29 @@ def _killed_in(house: LiveService, points: list[tuple[Phase, int]], *, bad: bool
 
     load = under_load(house.port, act)
     (state,) = ended
-    assert state.phase is (Phase.ROLLED_BACK if bad else Phase.SUCCEEDED)
+    assert state.phase is (Phase.ROLLED_BACK if bad else Phase.SUCCEEDED), state.pause
     assert house.stable == (version if not bad else house.stable)
     candidate = f"housing-{version}"
     assert all(bad and answer.revision == candidate and answer.status == 500 for answer in load.lost)
     with house.desk as desk:
-        records = desk.records(state.id)
         assert replay(desk.records(), desk.head()).identical
-    adopted = [record for record in records if record.kind == "done" and record.body.get("action") == "adopt"]
-    assert len(adopted) == (0 if bad else 1)
+    # A call that the killed process had ended may be made again by the next; what it brings about is there once.
+    promoted = [event for event in house.ledger.history(MODEL) if event.kind == "promoted" and event.version == version]
+    assert len(promoted) == (0 if bad else 1)
+    client.wait_for(lambda: _counted_once(house, state, load) or None, 30, lambda: "an answer is missing in the counts")
+
+
+def _counted_once(house: LiveService, state: RolloutState, load: Load) -> bool:
+    """Whether each answer is in the counts, whoever read the log; Envoy writes it with a delay."""
     counted = read_counts(place(house.directory)).epochs
-    for epoch in state.epochs:  # each answer is in the counts once, whoever read the log
+    for epoch in state.epochs:
         arms = counted.get(epoch.token, {})
         answers = [answer for answer in load.answers if answer.epoch == epoch.token]
-        assert sum(arm.requests for arm in arms.values()) == len(answers)
+        seen = sum(arm.requests for arm in arms.values())
+        assert seen <= len(answers), "an answer was counted twice"
+        if seen < len(answers):
+            return False
+    return True
 
 
 @pytest.mark.slow
@@ -164,7 +173,7 @@ def test_worse_labels_send_a_candidate_home(house: LiveService) -> None:
     version = house.version()
     with labelled(house, wrong=version, share=0.4):
         state, load = house.rollout(version, plan(gates={"quality": {"labels": "block", "label_delay": "0s"}}))
-    assert state.phase is Phase.ROLLED_BACK
+    assert state.phase is Phase.ROLLED_BACK, state.pause
     assert "mostly from quality" in state.outcome
     assert load.lost == []
 
@@ -184,15 +193,19 @@ def labelled(house: LiveService, *, wrong: int, share: float) -> contextlib.Abst
     """Truths for all answers as they are logged; those of version *wrong* are off for *share* of the requests."""
     tail = Tail()
 
+    def fresh() -> list[tuple[Path, bytes]]:
+        paths = place(house.directory).predictions.glob("*/*.jsonl")
+        return [(path, text) for path in paths for text in tail.read(path)]
+
     def feed() -> None:
         truths: dict[str, float | str] = {}
-        for path in place(house.directory).predictions.glob("*/*.jsonl"):
-            for text in tail.read(path):
-                line = json.loads(text)
-                off = path.parent.name == f"housing-{wrong}" and zlib.crc32(text) % 1000 < 1000 * share
-                truths[line["request_id"]] = line["prediction"] + (1000 if off else 0)
+        for path, text in fresh():
+            line = json.loads(text)
+            off = path.parent.name == f"housing-{wrong}" and zlib.crc32(text) % 1000 < 1000 * share
+            truths[line["request_id"]] = line["prediction"] + (1000 if off else 0)
         append_labels(house.directory, truths)
 
+    fresh()  # what earlier tests have left is no part of this one
     return again_and_again(feed)
 
 

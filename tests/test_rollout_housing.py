@@ -96,6 +96,7 @@ def test_a_good_model_is_promoted(house: HousingService, case: Case) -> None:
 def _rolled_out(house: HousingService, case: Case) -> RolloutState:
     version = house.version(case.make)
     state, replies = house.rolled_out(version, house.plan(gates=case.gates), labels=case.labels)
+    assert state.pause is None, state.pause
     _nothing_is_lost(house, replies, f"{MODEL}-{version}" if case.loses else "")
     return state
 

@@ -31,6 +31,9 @@ from serving.rollout.backends.protocol import ArmCounts
 
 Value = float | str
 KEEP_EPOCHS = 500
+# Model servers write their logs at different moments, later on a busy machine; younger answers would look as if one arm
+# had fewer labels than its share.
+SETTLED_S = 3.0
 KEEP_ANSWERS = 1_000_000  # answers that still wait for a label
 KEEP_UNITS = 1_000_000  # sticky keys; one that is forgotten and comes back counts once more
 KEEP_PAIRS = 100_000  # answers that still wait for the same request's other answer
