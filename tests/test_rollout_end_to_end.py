@@ -147,7 +147,11 @@ def _killed_in(house: LiveService, points: list[tuple[Phase, int]], *, bad: bool
     candidate = f"housing-{version}"
     assert all(bad and answer.revision == candidate and answer.status == 500 for answer in load.lost)
     with house.desk as desk:
+        records = desk.records(state.id)
         assert replay(desk.records(), desk.head()).identical
+    adopted = [record for record in records if record.kind == "done" and record.body.get("action") == "adopt"]
+    assert bool(adopted) is not bad
+    assert len({record.token for record in adopted}) == len(adopted), "one process adopted twice"
     # A call that the killed process had ended may be made again by the next; what it brings about is there once.
     promoted = [event for event in house.ledger.history(MODEL) if event.kind == "promoted" and event.version == version]
     assert len(promoted) == (0 if bad else 1)

@@ -159,7 +159,7 @@ class LogExtras:
     Args:
         bundle: gives the directory of a revision's bundle, for its profile.
         label_delay: seconds after which a request's label can be expected; younger requests are not counted, since
-            labels that come early are not like the others.
+            labels that come early are not like the others. At least ``SETTLED_S`` where arms are compared.
     """
 
     def __init__(
