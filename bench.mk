@@ -8,4 +8,4 @@ bench: $(READY) ## The model server beside stock KServe and other servers (ARGS=
 
 .PHONY: bench-batch
 bench-batch: $(READY) ## Ten million rows scored file to file (ARGS="--rows 1000000")
-	@$(BIN)/python -m tests.bench_batch $(ARGS)
+	@$(BIN)/python -m tests.bench.batch $(ARGS)

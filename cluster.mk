@@ -16,11 +16,11 @@ export DOCKER_BUILDKIT ?= 0
 export PATH := $(if $(CLUSTER_TOOLS),$(HOME)/.cache/slipway-cluster/bin:)$(PATH)
 export KUBECTL WITHOUT WAIT
 
-image = $(if $(REGISTRY),$(REGISTRY)/)$$($(BIN)/python -m pipelines.image_tag $(1) $(BASE))
+image = $(if $(REGISTRY),$(REGISTRY)/)$$($(BIN)/python -m pipelines.deploying.image_tag $(1) $(BASE))
 
 .PHONY: upstream
 upstream: $(READY) ## Bring the pinned release manifests of third parties (UPSTREAM=DIR: from a directory of copies)
-	@$(BIN)/python -m pipelines.upstream $(if $(UPSTREAM),--from $(UPSTREAM)) $(if $(ACCEPT),--accept)
+	@$(BIN)/python -m pipelines.deploying.upstream $(if $(UPSTREAM),--from $(UPSTREAM)) $(if $(ACCEPT),--accept)
 
 .PHONY: kind-up
 kind-up: ## Start a kind cluster whose gateway is 127.0.0.1:30080
@@ -36,7 +36,7 @@ kind-up: ## Start a kind cluster whose gateway is 127.0.0.1:30080
 .PHONY: images
 images: $(READY) ## Build our images and give them to kind, or push them to REGISTRY (IMAGES="pipeline serving minio")
 	@for name in $(IMAGES); do \
-		tag=$(if $(REGISTRY),$(REGISTRY)/)$$($(BIN)/python -m pipelines.image_tag $$name $(BASE)); \
+		tag=$(if $(REGISTRY),$(REGISTRY)/)$$($(BIN)/python -m pipelines.deploying.image_tag $$name $(BASE)); \
 		[ $$name != minio ] || tag=docker.io/minio/minio:RELEASE.2026-02-12T20-18-48Z; \
 		started=$$(date +%s); \
 		docker image inspect "$$tag" >/dev/null 2>&1 || \

@@ -9,8 +9,8 @@ from components.step import step
 def collect_scores(
     results: list[str], place: str, plan: dsl.Input[dsl.Artifact], manifest: dsl.Output[dsl.Artifact]
 ) -> str:
-    from components.core.failing import told
-    from components.core.stages_score import collect as stage
+    from components.scoring.stages import collect as stage
+    from components.steps.failing import told
 
     with told():
         return stage(results, place, plan.path, manifest.path)

@@ -5,8 +5,8 @@ from components.step import step
 
 @step
 def decline(name: str, digest: str) -> str:
-    from components.core.failing import told
-    from components.core.stage_release import decline as stage
+    from components.recording.stage_release import decline as stage
+    from components.steps.failing import told
 
     with told():
         return stage(name, digest)

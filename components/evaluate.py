@@ -16,8 +16,8 @@ def evaluate(
     bundle: dsl.Input[dsl.Model],
     evaluation: dsl.Output[dsl.Artifact],
 ) -> str:
-    from components.core.failing import told
-    from components.core.stage_evaluate import evaluate as stage
+    from components.judging.stage_evaluate import evaluate as stage
+    from components.steps.failing import told
 
     with told():
         return stage(slices, key, holdout.path, bundle.path, evaluation.path)

@@ -16,8 +16,8 @@ def gate(
     holdout: dsl.Input[dsl.Dataset],
     decision: dsl.Output[dsl.Artifact],
 ) -> str:
-    from components.core.failing import told
-    from components.core.stage_gate import gate as stage
+    from components.judging.stage_gate import gate as stage
+    from components.steps.failing import told
 
     with told():
         return stage(name, gates, slices, place, evaluation.path, holdout.path, decision.path)

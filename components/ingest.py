@@ -7,8 +7,8 @@ from components.step import step
 
 @step
 def ingest(source: str, contract: str, as_of: str, window: str, place: str, snapshot: dsl.Output[dsl.Dataset]) -> str:
-    from components.core.failing import told
-    from components.core.stages_data import ingest as stage
+    from components.data.stages import ingest as stage
+    from components.steps.failing import told
 
     with told():
         return stage(source, contract, as_of, window, place, snapshot.path)

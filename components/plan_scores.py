@@ -16,8 +16,8 @@ def plan_scores(
     place: str,
     plan: dsl.Output[dsl.Artifact],
 ) -> list[str]:
-    from components.core.failing import told
-    from components.core.stages_score import plan as stage
+    from components.scoring.stages import plan as stage
+    from components.steps.failing import told
 
     with told():
         return stage(name, version, source, output, keep, shares, place, plan.path)

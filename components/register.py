@@ -17,8 +17,8 @@ def register(
     bundle: dsl.Input[dsl.Model],
     decision: dsl.Input[dsl.Artifact],
 ) -> int:
-    from components.core.failing import told
-    from components.core.stage_register import register as stage
+    from components.recording.stage_register import register as stage
+    from components.steps.failing import told
 
     with told():
         return stage(name, run_id, place, approval, tracked, bundle.path, decision.path)

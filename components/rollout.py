@@ -5,8 +5,8 @@ from components.step import step
 
 @step
 def rollout(name: str, place: str, rollout: str, version: int, timeout_s: float) -> str:
-    from components.core.failing import told
-    from components.core.stage_release import rollout as stage
+    from components.recording.stage_release import rollout as stage
+    from components.steps.failing import told
 
     with told():
         return stage(name, place, rollout, version, timeout_s)

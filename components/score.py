@@ -7,8 +7,8 @@ from components.step import step
 
 @step
 def score(share: str, place: str, workers: int, plan: dsl.Input[dsl.Artifact]) -> str:
-    from components.core.failing import told
-    from components.core.stages_score import score as stage
+    from components.scoring.stages import score as stage
+    from components.steps.failing import told
 
     with told():
         return stage(share, place, workers, plan.path)

@@ -16,8 +16,8 @@ def split(
     train: dsl.Output[dsl.Dataset],
     holdout: dsl.Output[dsl.Dataset],
 ) -> str:
-    from components.core.failing import told
-    from components.core.stages_data import split as stage
+    from components.data.stages import split as stage
+    from components.steps.failing import told
 
     with told():
         return stage(policy, contract, seed, accepted.path, train.path, holdout.path)

@@ -21,9 +21,9 @@ def track(
     decision: dsl.Input[dsl.Artifact],
     report: dsl.Output[dsl.HTML],
 ) -> str:
-    from components.core.failing import told
-    from components.core.stage_track import Evidence
-    from components.core.stage_track import track as stage
+    from components.recording.stage_track import Evidence
+    from components.recording.stage_track import track as stage
+    from components.steps.failing import told
 
     evidence = Evidence(
         snapshot=snapshot.path,

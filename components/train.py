@@ -21,9 +21,9 @@ def train(
     holdout: dsl.Input[dsl.Dataset],
     bundle: dsl.Output[dsl.Model],
 ) -> str:
-    from components.core.failing import told
-    from components.core.stages_model import Recipe
-    from components.core.stages_model import train as stage
+    from components.modelling.stages import Recipe
+    from components.modelling.stages import train as stage
+    from components.steps.failing import told
 
     recipe = Recipe(
         model=model,

@@ -17,8 +17,8 @@ def tune(
     train: dsl.Input[dsl.Dataset],
     trials: dsl.Output[dsl.Artifact],
 ) -> str:
-    from components.core.failing import told
-    from components.core.stages_model import tune as stage
+    from components.modelling.stages import tune as stage
+    from components.steps.failing import told
 
     with told():
         return stage(model, features, search, contract, seed, train.path, trials.path)

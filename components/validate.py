@@ -15,8 +15,8 @@ def validate(
     accepted: dsl.Output[dsl.Dataset],
     quarantine: dsl.Output[dsl.Artifact],
 ) -> str:
-    from components.core.failing import told
-    from components.core.stages_data import validate as stage
+    from components.data.stages import validate as stage
+    from components.steps.failing import told
 
     with told():
         return stage(contract, as_of, snapshot.path, accepted.path, quarantine.path)

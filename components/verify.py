@@ -7,8 +7,8 @@ from components.step import step
 
 @step
 def verify(name: str, key: str, code: str, digest: str, verdict: str, bundle: dsl.Input[dsl.Model]) -> str:
-    from components.core.failing import told
-    from components.core.stage_verify import verify as stage
+    from components.judging.stage_verify import verify as stage
+    from components.steps.failing import told
 
     with told():
         return stage(name, key, bundle.path)

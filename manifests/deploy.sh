@@ -53,7 +53,7 @@ apply pipelines-crds controllers/pipelines/crds
 "${KUBE[@]}" wait --for=condition=Established crd --all --timeout=60s >/dev/null
 "${KUBE[@]}" apply --server-side --force-conflicts -f base/namespaces.yaml >/dev/null
 existing=$("${KUBE[@]}" -n slipway-system get secrets -o json)
-(cd .. && "$PYTHON" -m pipelines.deploy_secrets <<<"$existing") | "${KUBE[@]}" apply --server-side --force-conflicts -f - >/dev/null
+(cd .. && "$PYTHON" -m pipelines.deploying.secrets <<<"$existing") | "${KUBE[@]}" apply --server-side --force-conflicts -f - >/dev/null
 say secrets "made or kept, $((SECONDS - STARTED)) s"
 
 apply envoy-gateway "overlays/$OVERLAY/gateway"
@@ -77,7 +77,7 @@ for piece in mlflow prometheus grafana; do
 	with "$piece" && ready "$piece" slipway-system "deployment/$piece"
 done
 # Runs are about the code in the image, not about the checkout that submits them.
-"${KUBE[@]}" -n slipway-system annotate --overwrite deployment/rollout-controller $(cd .. && "$PYTHON" -m pipelines.code_digest) >/dev/null
+"${KUBE[@]}" -n slipway-system annotate --overwrite deployment/rollout-controller $(cd .. && "$PYTHON" -m pipelines.here.code_digest) >/dev/null
 ready controller slipway-system deployment/rollout-controller
 "${KUBE[@]}" -n kserve wait --for=condition=Programmed gateway/kserve-ingress-gateway --timeout="${WAIT}s" >/dev/null ||
 	die "the Gateway has no proxy; next: kubectl -n kserve describe gateway kserve-ingress-gateway"

@@ -10,15 +10,15 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from components.core.families import check_task
-from components.core.features import FeatureSpec, check_features
-from components.core.gates import Gate, check_gates
-from components.core.metrics import get as get_metric
-from components.core.split import SplitPolicy
-from components.core.training import ModelSpec
-from components.core.tuning import Search, check_search
-from components.core.watch_policy import Retrain, Watch
-from components.core.watching import check_alarms
+from components.data.split import SplitPolicy
+from components.judging.gates import Gate, check_gates
+from components.judging.metrics import get as get_metric
+from components.modelling.families import check_task
+from components.modelling.features import FeatureSpec, check_features
+from components.modelling.training import ModelSpec
+from components.modelling.tuning import Search, check_search
+from components.watching.policy import Retrain, Watch
+from components.watching.watch import check_alarms
 from serving.contract import Contract, Frozen
 from serving.errors import ConfigError
 from serving.rollout.plan import RolloutPlan

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.core.place import Place
+from components.steps.place import Place
 
 DEFAULT_HOME = ".slipway"
 

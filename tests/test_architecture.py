@@ -9,22 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.compiling import is_current
-from pipelines.graphs import graphs
+from pipelines.compiling.compiling import is_current
+from pipelines.compiling.graphs import graphs
+from tests.root import ROOT
 
-ROOT = Path(__file__).parents[1]
 PACKAGES = ("components", "pipelines", "serving")
 LONGEST = 350  # lines
 
 # Who may import what is heavy or belongs to one place; a name may be a file or a folder.
 HOMES = {
-    "mlflow": ("components/core/tracking.py",),
-    "minio": ("serving/store_s3.py",),
-    "kubernetes": ("serving/cluster.py",),
+    "mlflow": ("components/recording/tracking.py",),
+    "minio": ("serving/store/s3.py",),
+    "kubernetes": ("serving/cluster/client.py",),
     "kserve": ("serving/predictor/",),
     "kfp": ("components/", "pipelines/"),
-    "optuna": ("components/core/tuning.py", "components/core/tuning_values.py"),
-    "pandera": ("components/core/validation.py",),
+    "optuna": ("components/modelling/tuning.py", "components/modelling/tuning_values.py"),
+    "pandera": ("components/data/validation.py",),
     "envoy": ("serving/local/proxy.py",),
 }
 
@@ -32,8 +32,8 @@ HOMES = {
 ENVIRONMENT = {
     "pipelines/settings.py": "the settings of this machine",
     "serving/predictor/settings.py": "the settings of the model server's pod",
-    "components/core/tracking.py": "writes MLflow's switches, which it reads nowhere else, before it is imported",
-    "pipelines/local_run.py": "hands variables on to the steps",
+    "components/recording/tracking.py": "writes MLflow's switches, which it reads nowhere else, before it is imported",
+    "pipelines/here/run.py": "hands variables on to the steps",
 }
 
 
@@ -114,7 +114,7 @@ def test_the_environment_is_read_in_one_place() -> None:
 
 def test_the_exceptions_only_write_to_the_environment() -> None:
     """The two that are not settings set variables for others and decide nothing by them."""
-    for name in ("components/core/tracking.py", "pipelines/local_run.py"):
+    for name in ("components/recording/tracking.py", "pipelines/here/run.py"):
         for node in ast.walk(tree(ROOT / name)):
             if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "os.environ":
                 assert isinstance(node.ctx, ast.Store), f"{name}:{node.lineno} reads a variable"

@@ -17,8 +17,8 @@ def compile_(ctx: click.Context, check: bool) -> None:
 
     The bytes are the same on every machine, and a lint refuses what the local runner or a server would get wrong.
     """
-    from pipelines.compiling import compile_package, is_current
-    from pipelines.graphs import graphs
+    from pipelines.compiling.compiling import compile_package, is_current
+    from pipelines.compiling.graphs import graphs
 
     console = console_of(ctx)
     for pipeline, path in graphs().items():

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from components.core.place import Place
+from components.steps.place import Place
 from pipelines import settings
 
 if TYPE_CHECKING:
-    from serving.service import Service
+    from serving.service.service import Service
 
 DEFAULT_PROJECT = "pipelines/housing/project.yaml"
 
@@ -65,7 +65,7 @@ def place_of(ctx: click.Context) -> Place:
 
 def service_of(ctx: click.Context, model: str) -> "Service":
     """The service of *model* at the place that the settings name."""
-    from serving.service import open_service
+    from serving.places import open_service
 
     place = place_of(ctx)
     return open_service(place.serving, model, place.ledger)

@@ -21,7 +21,7 @@ def data() -> None:
 @click.pass_context
 def show(ctx: click.Context, source: str | None, rows: int, project_path: Path) -> None:
     """The first rows of the table."""
-    from components.core import sources
+    from components.data import sources
     from pipelines import project as projects
 
     project = projects.load(project_path)
@@ -41,10 +41,10 @@ def show(ctx: click.Context, source: str | None, rows: int, project_path: Path) 
 @click.pass_context
 def check(ctx: click.Context, source: str | None, as_of: str | None, report: Path | None, project_path: Path) -> None:
     """Hold the table against the contract: what would be quarantined and why; exit code 4 above the limit."""
-    from components.core import sources
-    from components.core.quarantine_report import report_html
-    from components.core.stages_data import moment
-    from components.core.validation import require, validate
+    from components.data import sources
+    from components.data.quarantine_report import report_html
+    from components.data.stages import moment
+    from components.data.validation import require, validate
     from pipelines import project as projects
     from serving.files import write_text
 

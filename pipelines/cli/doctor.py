@@ -8,7 +8,7 @@ from pipelines.cli.console import console_of, json_option, place_of
 from serving.errors import ConfigError, InfrastructureError
 
 if TYPE_CHECKING:
-    from pipelines.doctor import Installation
+    from pipelines.deploying.doctor import Installation
 
 _MARK = {"ok": "ok", "fails": "FAILS", "note": "note"}
 
@@ -23,8 +23,8 @@ def doctor(ctx: click.Context, context: str | None, host: str | None) -> int:
 
     Ends with 30 when something fails; each such line says what to do. Nothing is changed.
     """
-    from pipelines import doctor as rules
-    from pipelines import doctor_facts as facts
+    from pipelines.deploying import doctor as rules
+    from pipelines.deploying import doctor_facts as facts
 
     console = console_of(ctx)
     cluster, reason = _cluster(context, host)
@@ -42,9 +42,9 @@ def doctor(ctx: click.Context, context: str | None, host: str | None) -> int:
 
 
 def _cluster(context: str | None, host: str | None) -> "tuple[Installation | None, str]":
-    from pipelines.doctor_facts import installation
-    from pipelines.kfp_server import connect
-    from serving.cluster import open_cluster
+    from pipelines.deploying.doctor_facts import installation
+    from pipelines.kubeflow.server import connect
+    from serving.cluster.client import open_cluster
 
     try:
         cluster = open_cluster(context)

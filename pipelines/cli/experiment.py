@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from serving.local.counting import Tally
-    from serving.rollout.backends.protocol import ArmCounts
-    from serving.rollout.experiment import Arm, MetricKind
+    from serving.rollout.backend import ArmCounts
+    from serving.rollout.evidence.experiment import Arm, MetricKind
 
 metric_option = click.option(
     "--metric",
@@ -47,10 +47,10 @@ def experiment() -> None:
 def start(ctx: click.Context, version: int, percent: float, header: str | None, project_path: Path) -> None:
     """Give VERSION a fixed share beside the one that serves; `rollout set 0` or `rollout promote` ends it."""
     from pipelines import project as projects
-    from serving.ledger import open_ledger
+    from serving.ledger.ledger import open_ledger
     from serving.local.place import service_directory
-    from serving.release import refuse_during_rollout
-    from serving.rollout.backends.protocol import HEADER_NAME
+    from serving.rollout.backend import HEADER_NAME
+    from serving.service.release import refuse_during_rollout
 
     if header is not None and not re.fullmatch(HEADER_NAME, header):
         raise UsageError(f"--sticky: expected a header's name such as x-user-id, got {header!r}")
@@ -91,7 +91,7 @@ def compare(
     from serving.local.place import place as service_place
     from serving.local.place import service_directory
     from serving.local.state import read_desired
-    from serving.rollout import experiment as statistics
+    from serving.rollout.evidence import experiment as statistics
 
     project = projects.load(project_path)
     directory = service_directory(place_of(ctx).serving, project.name)
@@ -129,8 +129,8 @@ def value(ctx: click.Context, uri: str, project_path: Path) -> None:
 
     One row per request, with 0 for one that earned nothing; a request that was told before keeps its first value.
     """
-    from components.core import sources
-    from components.core.place import s3_settings
+    from components.data import sources
+    from components.steps.place import s3_settings
     from pipelines import project as projects
     from serving.local.place import service_directory
     from serving.local.values import append_values
@@ -173,7 +173,7 @@ def power(
 ) -> None:  # fmt: skip
     """Requests until a difference is found with a chance of 80 %; with a sticky header these are keys."""
     from serving.durations import spoken
-    from serving.rollout import experiment as statistics
+    from serving.rollout.evidence import experiment as statistics
 
     chosen = statistics.ExperimentPlan(share=percent / 100, metric=metric, alpha=alpha)
     try:
@@ -204,7 +204,7 @@ def _arms(
     from serving.local import client
     from serving.local.counting import Tally
     from serving.local.values import moments
-    from serving.rollout.experiment import Arm
+    from serving.rollout.evidence.experiment import Arm
 
     tallies = client.traffic(directory).get(epoch, {})
     seen = [tallies.get(name) or Tally() for name in names]
@@ -228,8 +228,8 @@ def _extras(directory: Path, rollout: Any) -> Mapping[str, Mapping[str, "ArmCoun
 
 def _arm(metric: "MetricKind", seen: "Tally", extra: "ArmCounts | None", slow_ms: float) -> "Arm":
     """One variant's observations of *metric*."""
-    from serving.rollout.continuous import Moments
-    from serving.rollout.experiment import Arm
+    from serving.rollout.evidence.continuous import Moments
+    from serving.rollout.evidence.experiment import Arm
 
     if metric == "latency":
         times = seen.durations.items()

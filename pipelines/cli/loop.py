@@ -13,7 +13,7 @@ from pipelines.cli.watch import labels_option, now_or, tell
 from serving.errors import SlipwayError, UsageError
 
 if TYPE_CHECKING:
-    from components.core.place import Place
+    from components.steps.place import Place
     from pipelines.project import Project
 
 
@@ -60,9 +60,9 @@ def loop(
 def _turn(
     console: Console, project: "Project", place: "Place", now: datetime, labels: str | None, source: str | None
 ) -> int:
-    from pipelines.loop import LoopDecision
-    from pipelines.loop_run import turn
-    from pipelines.watch_run import Watched
+    from pipelines.loop.decide import LoopDecision
+    from pipelines.loop.turn import turn
+    from pipelines.loop.watch import Watched
 
     def decided(decision: LoopDecision, watched: Watched | None) -> None:
         if watched is not None:

@@ -10,7 +10,7 @@ from pipelines.cli.console import console_of, json_option, place_of, service_of
 from serving.errors import InfrastructureError, UsageError
 
 if TYPE_CHECKING:
-    from serving.ledger import Ledger
+    from serving.ledger.ledger import Ledger
 
 DEFAULT_MODEL = "housing"
 
@@ -25,7 +25,7 @@ def models() -> None:
 
 
 def _ledger(ctx: click.Context) -> "Ledger":
-    from serving.ledger import open_ledger
+    from serving.ledger.ledger import open_ledger
 
     return open_ledger(place_of(ctx).ledger)
 
@@ -116,8 +116,8 @@ def at(ctx: click.Context, time: str, model: str) -> None:
 @click.pass_context
 def approve(ctx: click.Context, model: str, version: int, reason: str) -> None:
     """Let VERSION take traffic; a release that waited for it goes on."""
-    from serving.release import release_version
     from serving.rollout.plan import RolloutPlan
+    from serving.service.release import release_version
 
     place = place_of(ctx)
     ledger = _ledger(ctx)
@@ -134,7 +134,7 @@ def approve(ctx: click.Context, model: str, version: int, reason: str) -> None:
 @click.pass_context
 def promote(ctx: click.Context, model: str, version: int, reason: str) -> None:
     """Give VERSION all traffic, without a canary."""
-    from serving.release import refuse_during_rollout
+    from serving.service.release import refuse_during_rollout
 
     ledger, place = _ledger(ctx), place_of(ctx)
     refuse_during_rollout(service_of(ctx, model))
@@ -150,7 +150,7 @@ def promote(ctx: click.Context, model: str, version: int, reason: str) -> None:
 @click.pass_context
 def rollback(ctx: click.Context, model: str, reason: str) -> None:
     """Give all traffic back to the version before; a second time goes forward again."""
-    from serving.release import refuse_during_rollout
+    from serving.service.release import refuse_during_rollout
 
     ledger, place = _ledger(ctx), place_of(ctx)
     refuse_during_rollout(service_of(ctx, model))

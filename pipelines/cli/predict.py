@@ -19,7 +19,7 @@ from serving.errors import DataError
 def predict(ctx: click.Context, rows: Path | None, out: Path | None, limit: int | None, project_path: Path) -> None:
     """Send ROWS (CSV, parquet or JSON lines; - or nothing for JSON lines on standard input) to the endpoint."""
     from pipelines import project as projects
-    from pipelines.asking import ask, records_of
+    from pipelines.here.asking import ask, records_of
     from serving.local.client import endpoint
     from serving.local.place import service_directory
 

@@ -23,8 +23,8 @@ from serving.errors import ConflictError, Inconclusive, RolledBack, UsageError
 
 if TYPE_CHECKING:
     from pipelines.project import Project
-    from serving.rollout.persistence import OpenDesk
-    from serving.service import Service
+    from serving.rollout.controller.persistence import OpenDesk
+    from serving.service.service import Service
 
 reason_option = click.option("--reason", default="", help="Why; it is kept in the journal.")
 
@@ -46,7 +46,7 @@ for _verb in (page, labels, experiment, controller):
 def plan(ctx: click.Context, rate_per_s: float, project_path: Path) -> None:
     """The steps, the requests each needs, and where traffic is too little for a verdict."""
     from serving.durations import spoken
-    from serving.rollout.forecast import forecast
+    from serving.rollout.evidence.forecast import forecast
 
     project = _project(project_path)
     seen = forecast(project.rollout, rate_per_s)
@@ -70,8 +70,8 @@ def plan(ctx: click.Context, rate_per_s: float, project_path: Path) -> None:
 @click.pass_context
 def start(ctx: click.Context, version: int, wait: bool, project_path: Path) -> None:
     """Start the project's plan for VERSION; starting it again joins the one that runs."""
-    from serving.ledger import open_ledger
-    from serving.release import release_version
+    from serving.ledger.ledger import open_ledger
+    from serving.service.release import release_version
 
     project, place = _project(project_path), place_of(ctx)
     ledger = open_ledger(place.ledger)
@@ -90,7 +90,7 @@ def start(ctx: click.Context, version: int, wait: bool, project_path: Path) -> N
 @click.pass_context
 def status(ctx: click.Context, project_path: Path) -> None:
     """Phase, step, the split as configured, observed and realized, and the evidence against its threshold."""
-    from pipelines.following import look
+    from pipelines.housing.tour.following import look
 
     service = _service(ctx, project_path)
     with service.desk() as desk:
@@ -112,7 +112,7 @@ def status(ctx: click.Context, project_path: Path) -> None:
 @click.pass_context
 def explain(ctx: click.Context, project_path: Path) -> None:
     """Each gate's counts, the inputs of its formula, and what follows."""
-    from serving.rollout.explain import explain as read
+    from serving.rollout.telling.explain import explain as read
 
     with _desk(ctx, project_path) as desk:
         stored = desk.load()
@@ -144,7 +144,7 @@ def history(ctx: click.Context, project_path: Path) -> None:
 @click.pass_context
 def replay(ctx: click.Context, project_path: Path) -> None:
     """Decide everything again from the journal; any difference, or an edited record, is an error."""
-    from serving.rollout.replay import replay as again
+    from serving.rollout.controller.replay import replay as again
 
     with _desk(ctx, project_path) as desk:
         seen = again(desk.records())
@@ -183,8 +183,8 @@ _command("abort", "Send the candidate home.")
 @click.pass_context
 def set_(ctx: click.Context, percent: float, version: int | None, project_path: Path) -> None:
     """Give the canary PERCENT of requests by hand; 0 ends it."""
-    from serving.ledger import open_ledger
-    from serving.release import refuse_during_rollout
+    from serving.ledger.ledger import open_ledger
+    from serving.service.release import refuse_during_rollout
 
     name, place = model_of(ctx, project_path), place_of(ctx)
     refuse_during_rollout(service_of(ctx, name))
@@ -203,7 +203,7 @@ def set_(ctx: click.Context, percent: float, version: int | None, project_path: 
 @click.pass_context
 def promote(ctx: click.Context, force: bool, reason: str, project_path: Path) -> None:
     """Give the canary everything: the live rollout's if its evidence allows, else the one set by hand."""
-    from serving.ledger import open_ledger
+    from serving.ledger.ledger import open_ledger
 
     name, place = model_of(ctx, project_path), place_of(ctx)
     if _live(ctx, project_path):
@@ -225,7 +225,7 @@ def promote(ctx: click.Context, force: bool, reason: str, project_path: Path) ->
 @click.pass_context
 def rollback(ctx: click.Context, reason: str, project_path: Path) -> None:
     """Back to the version before: a live rollout is aborted, else the ledger's previous version serves again."""
-    from serving.ledger import open_ledger
+    from serving.ledger.ledger import open_ledger
 
     name, place = model_of(ctx, project_path), place_of(ctx)
     if _live(ctx, project_path):
@@ -258,7 +258,7 @@ def watch(ctx: click.Context, project_path: Path) -> None:
 @click.pass_context
 def simulate(ctx: click.Context, runs: int, seed: int) -> None:
     """False rollbacks and false promotions of the rule, beside thresholds and a peeking z-test."""
-    from serving.rollout.characteristics import operating_characteristics, table
+    from serving.rollout.evidence.characteristics import operating_characteristics, table
 
     rows = operating_characteristics(runs, seed)
     console_of(ctx).result({"table": [row.model_dump(mode="json") for row in rows]}, table(rows))
@@ -297,7 +297,7 @@ def _order(
     ctx: click.Context, project_path: Path, name: Any, reason: str, *, force: bool = False, option: str = ""
 ) -> None:
     """Leave a command in the controller's inbox and wait for its answer."""
-    from serving.rollout.persistence import Command
+    from serving.rollout.controller.persistence import Command
 
     service = _service(ctx, project_path)
     if service.live() is None:
@@ -328,7 +328,7 @@ def _canary_version(ledger: Any, model: str) -> int:
 
 
 def _await(ctx: click.Context, model: str, sentence: str) -> None:
-    from serving.ledger import open_ledger
+    from serving.ledger.ledger import open_ledger
 
     service = service_of(ctx, model)
     followed = service.await_traffic(open_ledger(place_of(ctx).ledger))
@@ -338,7 +338,7 @@ def _await(ctx: click.Context, model: str, sentence: str) -> None:
 
 def _follow(ctx: click.Context, model: str, version: int | None) -> None:
     """Print each change until the rollout is over or waits for a person."""
-    from pipelines.following import follow
+    from pipelines.housing.tour.following import follow
 
     end = follow(place_of(ctx), model, console_of(ctx).line, version=version)
     if end.phase == "rolled back":

@@ -30,14 +30,14 @@ def controller(ctx: click.Context, namespace: str | None, health: str, interval:
 
     SIGTERM gives the leases back, so that the next one goes on at once; traffic stays as it is.
     """
-    from serving.cluster import open_cluster
-    from serving.cluster_backends import backends_of
-    from serving.cluster_control import ClusterControl
-    from serving.cluster_service import cluster_place
-    from serving.controller_http import answering
-    from serving.ledger import open_ledger
-    from serving.rollout.notices import Notices
-    from serving.rollout.sql_schema import open_rollouts
+    from serving.cluster.choice import backends_of
+    from serving.cluster.client import open_cluster
+    from serving.cluster.control import ClusterControl
+    from serving.cluster.http import answering
+    from serving.cluster.service import cluster_place
+    from serving.ledger.ledger import open_ledger
+    from serving.rollout.controller.notices import Notices
+    from serving.rollout.controller.sql_schema import open_rollouts
 
     place = place_of(ctx)
     where = cluster_place(place.serving)

@@ -24,10 +24,10 @@ from serving.errors import ConflictError
 @click.pass_context
 def page(ctx: click.Context, output: Path | None, project_path: Path) -> None:
     """Write the newest rollout as one HTML page: decision, split, evidence against its bars, timeline."""
-    from pipelines.following import look
+    from pipelines.housing.tour.following import look
     from serving.files import write_text
-    from serving.rollout.explain import explain
-    from serving.rollout.page import page as html
+    from serving.rollout.telling.explain import explain
+    from serving.rollout.telling.page import page as html
 
     service = service_of(ctx, model_of(ctx, project_path))
     with service.desk() as desk:
@@ -48,8 +48,8 @@ def page(ctx: click.Context, output: Path | None, project_path: Path) -> None:
 @click.pass_context
 def labels(ctx: click.Context, uri: str, project_path: Path) -> None:
     """Tell the rollout the truths in the table at URI: columns request_id and the target's name."""
-    from components.core import sources
-    from components.core.place import s3_settings
+    from components.data import sources
+    from components.steps.place import s3_settings
     from pipelines import project as projects
     from serving.errors import DataError
     from serving.local.extras import append_labels

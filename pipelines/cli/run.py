@@ -42,7 +42,7 @@ def run(
     Ends with 0 when the version was released, 5 when a gate refused it, 20 when it waits for `slipway models approve`.
     """
     from pipelines import project as projects
-    from pipelines.training_run import train
+    from pipelines.here.training import train
 
     console = console_of(ctx)
     project = projects.load(project_path)
@@ -80,7 +80,7 @@ class Progress:
         self.line = line
 
     def show(self, event: object) -> None:
-        from pipelines.runner import Event
+        from pipelines.here.runner import Event
 
         assert isinstance(event, Event)  # noqa: S101 - the runner sends nothing else
         if event.state in ("RUNNING", "SKIPPED"):

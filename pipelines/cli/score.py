@@ -27,8 +27,8 @@ def score(
     Both may be s3:// addresses. Every row gets what the endpoint would answer; rows that break the contract have no
     prediction and stand with their reasons in OUTPUT/_refused. The same command again goes on where it was stopped.
     """
-    from components.core.scoring_manifest import PartitionManifest
-    from components.core.stages_score import SERVING, make_plan, score_all
+    from components.scoring.manifest import PartitionManifest
+    from components.scoring.stages import SERVING, make_plan, score_all
     from pipelines import project as projects
 
     console, place = console_of(ctx), place_of(ctx)

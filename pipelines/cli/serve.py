@@ -12,7 +12,7 @@ from pipelines.cli.console import console_of, json_option, place_of, project_opt
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from components.core.place import Place
+    from components.steps.place import Place
     from serving.local.counting import Tally
 
 
@@ -31,7 +31,7 @@ def serve(ctx: click.Context, project_path: Path, port: int) -> None:
     if ctx.invoked_subcommand is not None:
         return
     from pipelines import project as projects
-    from pipelines.serving_here import serve_until
+    from pipelines.here.serving import serve_until
 
     project, place = projects.load(project_path), place_of(ctx)
     console = console_of(ctx)

@@ -13,10 +13,10 @@ from serving.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pipelines.kfp_server import KfpServer
+    from pipelines.here.runner import Event, RunResult
+    from pipelines.kubeflow.server import KfpServer
+    from pipelines.kubeflow.submitting import Prepared
     from pipelines.project import Project
-    from pipelines.runner import Event, RunResult
-    from pipelines.submitting import Prepared
 
 
 @click.command()
@@ -61,10 +61,10 @@ def submit(
     A run that is no longer followed (Ctrl-C) goes on.
     """
     from pipelines import project as projects
-    from pipelines import submitting
-    from pipelines.kfp_server import connect
-    from pipelines.training_run import train_arguments
-    from serving.cluster import open_cluster
+    from pipelines.here.training import train_arguments
+    from pipelines.kubeflow import submitting
+    from pipelines.kubeflow.server import connect
+    from serving.cluster.client import open_cluster
 
     console = console_of(ctx)
     project, here = projects.load(project_path), place_of(ctx)
@@ -101,8 +101,8 @@ def submit(
 
 def _conclude(console: Console, result: "RunResult", **facts: str) -> int:
     """Say what came of the run; the exit code is its family's."""
-    from pipelines import submitting
-    from pipelines.training_run import RunFailed
+    from pipelines.here.training import RunFailed
+    from pipelines.kubeflow import submitting
 
     if result.state != "SUCCEEDED":
         raise RunFailed(result.error or f"run {result.run_id} failed", result.exit_code)

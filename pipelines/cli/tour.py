@@ -34,7 +34,7 @@ def tour(ctx: click.Context, project_path: Path, world: str, port: int, keep: bo
     put aside in `earlier/` below the home; what its runs computed is used again.
     """
     from pipelines import project as projects
-    from pipelines.tour_home import key_of, recorded
+    from pipelines.housing.tour.home import key_of, recorded
 
     console = console_of(ctx)
     project, place = projects.load(project_path), place_of(ctx)
@@ -57,8 +57,8 @@ def _play(
     ctx: click.Context, project: "Project", project_path: Path, key: str, *, world: str, port: int, keep: bool
 ) -> str:
     """The whole story; returns the address at which it went on, empty when nothing serves any more."""
-    from pipelines.tour import Story, Tour, serving
-    from pipelines.tour_home import Said, finish, prepare
+    from pipelines.housing.tour.home import Said, finish, prepare
+    from pipelines.housing.tour.tour import Story, Tour, serving
 
     console, place = console_of(ctx), place_of(ctx)
     lines: list[Said] = []
@@ -79,7 +79,7 @@ def _play(
 
 def _endpoint(ctx: click.Context, project: "Project", project_path: Path, port: int) -> str:
     """The address of the endpoint, started when it does not run."""
-    from pipelines import serving_here
+    from pipelines.here import serving as serving_here
     from serving.local import client
     from serving.local.place import service_directory
     from serving.local.service import serves

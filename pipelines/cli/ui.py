@@ -14,8 +14,8 @@ from serving.errors import InfrastructureError
 @click.pass_context
 def ui(ctx: click.Context, port: int) -> None:
     """Show runs, plots and versions in MLflow on 127.0.0.1 until interrupted."""
-    from components.core.tracking import mirror
-    from serving.ledger import open_ledger
+    from components.recording.tracking import mirror
+    from serving.ledger.ledger import open_ledger
 
     place = place_of(ctx)
     mirror(open_ledger(place.ledger), place.tracking)  # so that versions and aliases are as the ledger has them

@@ -10,7 +10,7 @@ from pipelines.cli.console import Console, console_of, json_option, place_of, pr
 from serving.errors import GateRefusal, UsageError
 
 if TYPE_CHECKING:
-    from pipelines.watch_run import Watched
+    from pipelines.loop.watch import Watched
 
 labels_option = click.option(
     "--labels",
@@ -42,7 +42,7 @@ def watch(
     good sign.
     """
     from pipelines import project as projects
-    from pipelines.watch_run import watch_model
+    from pipelines.loop.watch import watch_model
 
     console = console_of(ctx)
     project = projects.load(project_path)
@@ -56,7 +56,7 @@ def watch(
 
 def tell(console: Console, seen: "Watched") -> None:
     """The look in a few lines."""
-    from pipelines.watch_run import ALERTS, PAGE
+    from pipelines.loop.watch import ALERTS, PAGE
 
     report = seen.report
     console.line("watch", report.sentence, report=report.model_dump(mode="json"))

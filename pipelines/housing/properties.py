@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from components.core.stable_hash import splitmix64
+from components.data.stable_hash import splitmix64
 
 Numbers = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int64]

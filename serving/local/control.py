@@ -9,19 +9,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from serving.control import Control
 from serving.errors import InfrastructureError, SlipwayError
-from serving.ledger import Ledger
+from serving.ledger.ledger import Ledger
+from serving.local.backend import EnvoyBackend
 from serving.local.pages import pages
 from serving.local.service import rollout_file, serves
 from serving.local.showing import Showing
 from serving.local.supervisor import ServeOptions, serve
-from serving.rollout.backends.envoy import EnvoyBackend
-from serving.rollout.events import Event
-from serving.rollout.memory import FileMemory
-from serving.rollout.persistence import slow_from_ms
-from serving.rollout.sqlite import SqliteDesk
-from serving.rollout.waiting import waiting_requests
+from serving.rollout.controller.memory import FileMemory
+from serving.rollout.controller.persistence import slow_from_ms
+from serving.rollout.controller.sqlite import SqliteDesk
+from serving.rollout.controller.waiting import waiting_requests
+from serving.rollout.decision.events import Event
+from serving.service.control import Control
 
 log = logging.getLogger(__name__)
 

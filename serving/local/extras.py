@@ -27,7 +27,7 @@ from serving.local.place import place
 from serving.local.state import WantedRevision, read_desired
 from serving.local.tail import Tail
 from serving.profile import NumericHistogram, Profile
-from serving.rollout.backends.protocol import ArmCounts
+from serving.rollout.backend import ArmCounts
 
 Value = float | str
 KEEP_EPOCHS = 500

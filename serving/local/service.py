@@ -4,17 +4,17 @@ import contextlib
 from pathlib import Path
 
 from serving.errors import InfrastructureError
-from serving.ledger_values import Slot, SlotName
+from serving.ledger.values import Slot, SlotName
+from serving.local.backend import EnvoyBackend
 from serving.local.client import supervisor_alive
 from serving.local.place import place, service_directory
 from serving.local.state import read_observed
-from serving.rollout.backends.envoy import EnvoyBackend
-from serving.rollout.backends.protocol import Split
-from serving.rollout.sqlite import SqliteDesk
+from serving.rollout.backend import Split
+from serving.rollout.controller.sqlite import SqliteDesk
+from serving.rollout.controller.waiting import WaitingRequests, waiting_requests
 from serving.rollout.state import RolloutState
-from serving.rollout.waiting import WaitingRequests, waiting_requests
-from serving.service import Service
-from serving.slots import Following, following
+from serving.service.service import Service
+from serving.service.slots import Following, following
 
 
 class LocalService(Service):

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from serving.errors import PlaceError
 from serving.files import write_text
-from serving.rollout.events import Tick
-from serving.rollout.explain import explain, status
-from serving.rollout.gauges import gauges
-from serving.rollout.page import page
-from serving.rollout.persistence import Desk
-from serving.rollout.rules import Seen
+from serving.rollout.controller.persistence import Desk
+from serving.rollout.decision.events import Tick
+from serving.rollout.decision.rules import Seen
 from serving.rollout.state import RolloutState
+from serving.rollout.telling.explain import explain, status
+from serving.rollout.telling.gauges import gauges
+from serving.rollout.telling.page import page
 
 log = logging.getLogger(__name__)
 

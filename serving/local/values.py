@@ -16,7 +16,7 @@ from serving.local.counting import Tally
 from serving.local.extras import Line
 from serving.local.place import place
 from serving.local.tail import Tail
-from serving.rollout.continuous import Moments
+from serving.rollout.evidence.continuous import Moments
 
 
 class Told(msgspec.Struct, frozen=True):

@@ -31,8 +31,8 @@ def open_trusted(settings: Settings) -> "LoadedBundle":
         ConfigError: no trusted key is named.
         GateRefusal: the bundle is not to be loaded; the message says why.
     """
-    from serving.bundle import open_bundle  # scikit-learn and numba load while probes are already answered
-    from serving.signing import load_public_key
+    from serving.bundle.bundle import open_bundle  # scikit-learn and numba load while probes are already answered
+    from serving.bundle.signing import load_public_key
 
     if settings.trusted_key is None:
         raise ConfigError("no trusted key: name the public key that signed the bundle with --trusted_key")

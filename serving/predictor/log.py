@@ -24,7 +24,7 @@ import numpy.typing as npt
 from serving.contract import Contract
 from serving.predictor.settings import Settings
 from serving.predictor.validate import Flag, code_to_word
-from serving.store import S3Settings, open_store
+from serving.store.store import S3Settings, open_store
 
 LOG = logging.getLogger("slipway.predictor")
 PAUSE_S = 0.2

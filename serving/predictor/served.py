@@ -34,7 +34,7 @@ class LoadedScorer(Protocol):
 
 
 class LoadedBundle(Protocol):
-    """What the predictor needs of ``serving.bundle.Bundle``."""
+    """What the predictor needs of ``serving.bundle.bundle.Bundle``."""
 
     @property
     def digest(self) -> str: ...

@@ -28,7 +28,7 @@ class Settings(Frozen):
             learns of it late loses nothing.
         grace_s: after SIGTERM, when the process ends at the latest.
         log_dir: directory or ``s3://bucket/prefix`` of the prediction log; empty: none.
-        log_s3: directory with the S3 secret of ``log_dir``, as ``serving.store.S3Settings.from_files`` reads it.
+        log_s3: directory with the S3 secret of ``log_dir``, as ``serving.store.store.S3Settings.from_files`` reads it.
         log_share: share of requests that are logged, 0..1.
         log_without: columns that never enter the log.
     """

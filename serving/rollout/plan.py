@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from serving.contract import Frozen
 from serving.durations import Seconds
 from serving.files import canonical_json, sha256_bytes
-from serving.rollout.backends.protocol import HEADER_NAME, WEIGHT_SUM, Capabilities
+from serving.rollout.backend import HEADER_NAME, WEIGHT_SUM, Capabilities
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 

@@ -11,7 +11,7 @@ from typing import Any
 from serving.contract import Frozen
 from serving.errors import ConfigError
 from serving.files import canonical_json, sha256_bytes
-from serving.rollout.backends.protocol import WEIGHT_SUM, ArmCounts, Capabilities, Revision
+from serving.rollout.backend import WEIGHT_SUM, ArmCounts, Capabilities, Revision
 from serving.rollout.plan import RolloutPlan
 
 BAKE_WEIGHT = 950  # per mille; the rest stays on a warm stable

@@ -1,7 +1,7 @@
 """The fast form: a fitted pipeline as flat arrays that score like it, bit for bit.
 
 Sums of trees are equal to scikit-learn's to the last bit. Linear sums differ by the order of addition only. Whoever
-compiles compares with the pipeline afterwards (``serving.bundle`` does, on the golden rows, at writing and at loading).
+compiles compares with the pipeline afterwards (``bundle`` does, on the golden rows, at writing and at loading).
 """
 
 import json

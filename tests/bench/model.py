@@ -13,11 +13,11 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
-from components.core.families import ModelSpec, build_estimator
-from components.core.profiles import profile
-from serving.bundle import write_bundle
+from components.modelling.families import ModelSpec, build_estimator
+from components.modelling.profiles import profile
+from serving.bundle.bundle import write_bundle
+from serving.bundle.signing import SigningKey
 from serving.contract import Contract, Matrix
-from serving.signing import SigningKey
 from tests.bench.client import request
 
 TRAINING_ROWS = 20_000

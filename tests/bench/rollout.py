@@ -16,13 +16,14 @@ from unittest import mock
 
 from scipy.stats import binom
 
-from serving.rollout import controller, engine
-from serving.rollout.backends.protocol import ArmCounts
-from serving.rollout.rules import Decision, Seen
+from serving.rollout.backend import ArmCounts
+from serving.rollout.controller import controller
+from serving.rollout.decision import engine
+from serving.rollout.decision.rules import Decision, Seen
 from serving.rollout.state import RolloutState
-from tests.local_support import Answer, Load, Service, send, service, under_load
-from tests.rollout_live import LiveService, live, plan
-from tests.rollout_support import Bench, World
+from tests.serving.local.rollout_live import LiveService, live, plan
+from tests.serving.local.support import Answer, Load, Service, send, service, under_load
+from tests.serving.rollout.support import Bench, World
 
 CHANCE = 1e-6
 RATE = 50.0

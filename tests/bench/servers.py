@@ -14,7 +14,8 @@ from typing import IO, Any
 
 import psutil
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.root import ROOT
+
 DEADLINE_S = 120.0
 PAUSE_S = 0.005
 

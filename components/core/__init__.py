@@ -1,1 +1,0 @@
-"""Plain functions of the stages: values and paths in, values and paths out; no kfp."""

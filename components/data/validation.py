@@ -1,0 +1,240 @@
+"""Does a table keep its contract: which rows go on, which are set aside and why, and whether a run may go on at all.
+
+Reasons are counted by our own expressions (``rules``), one pass over the columns whatever the number of bad rows.
+Pandera stands behind them as a second opinion: the rows that were accepted must pass ``pandera_schema``, the schema
+generated from the same contract, so a slip in our rules ends the run instead of reaching a model. Above
+``SECOND_OPINION_ROWS`` rows pandera sees an evenly spaced sample, since it copies what it checks.
+"""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from components.data import repeats
+from components.data.quarantine_report import Freshness, ReasonCount, Report, report_html
+from components.data.rules import TYPES, Rule, fields, rules, typed
+from serving.contract import Contract
+from serving.errors import DataError
+
+__all__ = ["Report", "Validation", "pandera_schema", "report_html", "require", "validate"]
+
+EXAMPLES = 3
+SECOND_OPINION_ROWS = 500_000
+FAILURE_CASES = 20  # pandera would build one case for each bad value: millions for one wrong unit
+REASONS = "reasons"
+
+_REPEATED_ROW, _REPEATED_KEY = "repeated:row", "repeated:key"
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The two halves of a table.
+
+    Attributes:
+        accepted: key, event time, input columns and target in the contract's types.
+        quarantined: the other rows as they came, all columns, and ``reasons``.
+    """
+
+    accepted: pl.DataFrame
+    quarantined: pl.DataFrame
+    report: Report
+
+
+def validate(frame: pl.DataFrame, contract: Contract, as_of: datetime) -> Validation:
+    """Divide *frame* into rows that keep *contract* and rows that do not; ``require`` says whether that will do.
+
+    Args:
+        as_of: the moment of the run; naive means UTC. Events after it are refused and freshness is counted from it.
+
+    Raises:
+        DataError: a column is absent, or of a type that cannot hold what the contract asks for.
+    """
+    _check_columns(frame, contract)
+    moment = _naive_utc(as_of)
+    marked, repeat_rules = _repeats(frame, contract)
+    forms = marked.lazy().select(*typed(marked.schema, contract), *(rule.bad for rule in repeat_rules)).collect()
+    asked = [*repeat_rules, *rules(marked.schema, contract, moment)]
+    sums = (rule.bad.sum().alias(str(i)) for i, rule in enumerate(asked))
+    counts = forms.lazy().select(sums).collect(engine="streaming")
+    failing = [rule for i, rule in enumerate(asked) if counts.item(0, str(i))]
+    rows = [int(count) for count in counts.row(0) if count]
+    accepted, quarantined, reasons = _divide(frame, forms, failing, rows, contract)
+    _second_opinion(accepted, contract)
+    return Validation(accepted, quarantined, _report(frame, accepted, reasons, contract, moment))
+
+
+def require(report: Report, contract: Contract) -> None:
+    """Say whether a run may go on with what was accepted.
+
+    Raises:
+        DataError: no rows, none accepted, too many refused, one class only, or events that are too old.
+    """
+    if not report.rows:
+        raise DataError("the table is empty: expected at least one row, got none; check the source")
+    if report.share > contract.refuse_above or not report.accepted:
+        raise DataError(
+            f"{report.quarantined:,} of {report.rows:,} rows ({report.share:.1%}) break the contract, more than "
+            f"contract.refuse_above allows ({contract.refuse_above:.1%}): {_worst(report)}; see the quarantine report"
+        )
+    if contract.task == "classification" and sum(1 for rows in report.classes.values() if rows) < 2:
+        seen = ", ".join(name for name, rows in report.classes.items() if rows)
+        raise DataError(
+            f"target {contract.target.name!r} has the one class {seen}: expected at least two of "
+            f"{', '.join(contract.target.classes)}; check the source"
+        )
+    if contract.max_age_days is not None and report.freshness and report.freshness.age_days > contract.max_age_days:
+        raise DataError(
+            f"the newest {contract.event_time} is {report.freshness.newest}, {report.freshness.age_days:.1f} days "
+            f"before {report.as_of}: contract.max_age_days allows {contract.max_age_days:g}; check the source"
+        )
+
+
+def pandera_schema(contract: Contract) -> Any:
+    """The contract as a ``pandera.polars.DataFrameSchema`` for accepted rows: types, ranges, categories and nulls."""
+    import pandera.polars as pa  # half a second, and the model server's neighbours never need it
+
+    columns: dict[str, Any] = {}
+    if contract.key:
+        columns[contract.key] = pa.Column(nullable=False)
+    if contract.event_time:
+        columns[contract.event_time] = pa.Column(pl.Datetime("us"), nullable=False)
+    for name, column in fields(contract).items():
+        checks = []
+        if column.range is not None and column.numeric:
+            checks.append(pa.Check.in_range(*column.range, n_failure_cases=FAILURE_CASES))
+        if column.type == "category":
+            checks.append(pa.Check.isin(list(column.values), n_failure_cases=FAILURE_CASES))
+        columns[name] = pa.Column(TYPES[column.type], checks=checks, nullable=column.nullable)
+    return pa.DataFrameSchema(columns, strict=True)
+
+
+def _check_columns(frame: pl.DataFrame, contract: Contract) -> None:
+    wanted = [name for name in (contract.key, contract.event_time) if name] + list(fields(contract))
+    absent = [name for name in wanted if name not in frame.columns]
+    if not absent:
+        return
+    spare = [name for name in frame.columns if name not in wanted]
+    close = {name: difflib.get_close_matches(name, spare, n=1, cutoff=0.5) for name in absent}
+    hints = "".join(f"; is {found[0]!r} meant to be {name!r}?" for name, found in close.items() if found)
+    noun = "column" if len(absent) == 1 else "columns"
+    raise DataError(
+        f"the table lacks {noun} {', '.join(absent)} of the contract: it has {', '.join(frame.columns)}"
+        f"{hints or '; correct the source or the contract'}"
+    )
+
+
+def _naive_utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+def _repeats(frame: pl.DataFrame, contract: Contract) -> tuple[pl.DataFrame, list[Rule]]:
+    """*frame* with a mark on repeated rows, and the rules that read the marks."""
+    found = repeats.find(frame, contract)
+    asked = []
+    for mark, positions, reason, column, text in (
+        (_REPEATED_ROW, found.rows, "duplicate row", "", "the row is there already"),
+        (
+            _REPEATED_KEY,
+            found.keys,
+            "duplicate key",
+            contract.key or "",
+            f"{contract.key}: there again at the same {contract.event_time} with other values",
+        ),
+    ):
+        if len(positions):
+            marks = np.zeros(frame.height, dtype=bool)
+            marks[positions] = True
+            frame = frame.with_columns(pl.Series(mark, marks))
+            asked.append(Rule(column, reason, pl.col(mark), pl.lit(text), "each event once"))  # type: ignore[arg-type]  # the tuple's reasons widen to str
+    return frame, asked
+
+
+def _divide(
+    frame: pl.DataFrame, forms: pl.DataFrame, failing: Sequence[Rule], rows: Sequence[int], contract: Contract
+) -> tuple[pl.DataFrame, pl.DataFrame, tuple[ReasonCount, ...]]:
+    names = [name for name in (contract.key, contract.event_time) if name] + list(fields(contract))
+    if not failing:
+        none = frame.clear().with_columns(pl.lit("").alias(REASONS))
+        return forms.select(names), none, ()
+    bad = forms.select(pl.any_horizontal(rule.bad for rule in failing)).to_series()
+    fallen = forms.filter(bad)
+    reasons = tuple(_counted(rule, count, fallen) for rule, count in zip(failing, rows, strict=True))
+    texts = fallen.select(
+        pl.concat_str([pl.when(r.bad).then(r.text) for r in failing], separator="; ", ignore_nulls=True).alias(REASONS)
+    )
+    accepted = forms.select(names).filter(~bad)
+    return accepted, frame.filter(bad).with_columns(texts.to_series()), reasons
+
+
+def _counted(rule: Rule, rows: int, fallen: pl.DataFrame) -> ReasonCount:
+    examples = fallen.lazy().filter(rule.bad).head(EXAMPLES).select(rule.text.alias("text")).collect()["text"].to_list()
+    distinct = tuple(dict.fromkeys(str(text) for text in examples))
+    return ReasonCount(column=rule.column, reason=rule.reason, rows=rows, expected=rule.expected, examples=distinct)
+
+
+def _second_opinion(accepted: pl.DataFrame, contract: Contract) -> None:
+    """Raise when pandera finds fault with rows that our rules accepted."""
+    import pandera.errors
+
+    step = -(-accepted.height // SECOND_OPINION_ROWS)
+    sample = accepted.gather_every(step) if step > 1 else accepted
+    try:
+        pandera_schema(contract).validate(sample, lazy=True)
+    except pandera.errors.SchemaErrors as error:
+        first = error.failure_cases.row(0, named=True)
+        raise DataError(
+            f"pandera refuses rows that the contract's rules accepted: column {first['column']}, check "
+            f"{first['check']}, value {first['failure_case']!r}; correct the contract, or report this as a defect"
+        ) from error
+
+
+def _report(
+    frame: pl.DataFrame, accepted: pl.DataFrame, reasons: tuple[ReasonCount, ...], contract: Contract, as_of: datetime
+) -> Report:
+    wanted = {contract.key, contract.event_time, *fields(contract)}
+    return Report(
+        rows=frame.height,
+        accepted=accepted.height,
+        quarantined=frame.height - accepted.height,
+        reasons=reasons,
+        extra_columns=tuple(name for name in frame.columns if name not in wanted),
+        missing=_missing_shares(accepted, contract),
+        classes=_classes(accepted, contract),
+        freshness=_freshness(accepted, contract, as_of),
+        as_of=as_of.isoformat(timespec="seconds"),
+    )
+
+
+def _missing_shares(accepted: pl.DataFrame, contract: Contract) -> dict[str, float]:
+    nullable = [name for name, column in contract.columns.items() if column.nullable]
+    return {name: accepted[name].null_count() / max(accepted.height, 1) for name in nullable}
+
+
+def _classes(accepted: pl.DataFrame, contract: Contract) -> dict[str, int]:
+    if contract.task != "classification":
+        return {}
+    counted = dict(accepted[contract.target.name].value_counts().iter_rows())
+    return {name: int(counted.get(name, 0)) for name in contract.target.classes}
+
+
+def _freshness(accepted: pl.DataFrame, contract: Contract, as_of: datetime) -> Freshness | None:
+    if contract.event_time is None or not accepted.height:
+        return None
+    oldest, newest = accepted.select(
+        pl.col(contract.event_time).min().alias("oldest"), pl.col(contract.event_time).max().alias("newest")
+    ).row(0)
+    age = (as_of - newest).total_seconds() / 86_400
+    return Freshness(oldest=oldest.isoformat(), newest=newest.isoformat(), age_days=age)
+
+
+def _worst(report: Report) -> str:
+    if not report.reasons:
+        return "no row is left"
+    count = report.worst[0]
+    example = f", for example {count.examples[0]!r}" if count.examples else ""
+    return f"{count.rows:,} rows {count.column} {count.reason}".replace("  ", " ") + example

@@ -1,0 +1,45 @@
+"""The version that serves now, opened so that it can be asked about the same rows as a candidate."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.steps.keys import trusted_keys
+from components.steps.place import Place, s3_settings
+from serving.bundle.files import MANIFEST
+from serving.files import sha256_file
+from serving.ledger.ledger import open_ledger
+from serving.ledger.values import Version
+from serving.store.store import open_store
+
+if TYPE_CHECKING:
+    from serving.bundle.bundle import Bundle
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The production version and its checked bundle."""
+
+    version: int
+    bundle: "Bundle"
+
+
+def find(name: str, place: Place) -> Champion | None:
+    """The champion of model *name*; None before the first promotion."""
+    ledger = open_ledger(place.ledger)
+    slot = ledger.slot(name, "production")
+    if slot.version is None:
+        return None
+    from serving.bundle.bundle import open_bundle  # brings numba, which a first run need not wait for
+
+    version = ledger.version(name, slot.version)
+    return Champion(version.version, open_bundle(local_bundle(version, place), trusted_keys(place.key)))
+
+
+def local_bundle(version: Version, place: Place) -> Path:
+    """The bundle of *version* as a directory of this machine, fetched once."""
+    path = place.root / "bundles" / version.digest
+    if not (path / MANIFEST).exists() or sha256_file(path / MANIFEST) != version.digest:
+        store = open_store(place.store, s3_settings(place))
+        store.download_directory(f"{version.model}/{version.digest}", path)
+    return path

@@ -1,0 +1,226 @@
+"""Whether a candidate may serve: floors, the champion on the same rows, and the worst slice.
+
+Ties keep the champion: a change of model costs attention and risk, so it has to bring more than the margin. A metric
+that cannot be computed proves nothing and fails its gate.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from components.judging import metrics
+from components.judging.evaluation import Evaluation, Slice
+from components.judging.metrics import Metric
+from serving.contract import Contract, Frozen
+from serving.errors import ConfigError, DataError
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+_PERCENT = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*%\s*$")
+
+
+class Gate(Frozen):
+    """One condition on one metric: a floor, a comparison with the champion, or a bar for the worst slice.
+
+    Attributes:
+        at_most: bar for metrics where less is better, and for the size of a signed one (bias); at_least for the others.
+        margin: how much better than the champion it has to be: in the metric's unit, or ``"2%"`` of the champion's
+            value; at 0 merely better.
+        worst: bar that every slice along the column ``slice`` keeps: a ceiling, or a floor where more is better.
+        min_rows: slices with fewer rows are not judged.
+
+    Raises:
+        ConfigError: an unknown metric, or keys that contradict each other.
+    """
+
+    metric: str
+    at_most: Number | None = None
+    at_least: Number | None = None
+    against: Literal["champion"] | None = None
+    margin: Number | str = 0.0
+    slice: str | None = None
+    worst: Number | None = None
+    min_rows: Annotated[int, Field(ge=1)] = 30
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        metric = metrics.get(self.metric, where="gates.metric")
+        given = [key for key in ("at_most", "at_least", "against", "worst") if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise self._refuse(f"exactly one of at_most, at_least, against or slice with worst, seen {_listed(given)}")
+        if (self.slice is None) != (self.worst is None):
+            raise self._refuse("'slice' and 'worst' together")
+        if self.against is None and "margin" in self.model_fields_set:
+            raise self._refuse("'margin' only beside 'against: champion'")
+        if self.worst is None and "min_rows" in self.model_fields_set:
+            raise self._refuse("'min_rows' only beside 'slice'")
+        if self.at_most is not None and metric.direction == "maximize":
+            raise self._refuse(f"'at_least', since more {metric.label} is better, seen 'at_most'")
+        if self.at_least is not None and metric.direction != "maximize":
+            raise self._refuse(f"'at_most', since less {metric.label} is better, seen 'at_least'")
+        if isinstance(self.margin, str) and not _PERCENT.match(self.margin):
+            raise self._refuse(f"'margin' as a number or a share such as '2%', seen {self.margin!r}")
+        if isinstance(self.margin, float) and not self.margin >= 0:
+            raise self._refuse(f"'margin' of 0 or more, since ties keep the champion, seen {self.margin:g}")
+        return self
+
+    def _refuse(self, expected: str) -> ConfigError:
+        return ConfigError(f"gates: the gate on {self.metric} is contradictory: expected {expected}")
+
+    def margin_of(self, champion: float) -> float:
+        """The margin in the metric's unit, given the *champion*'s value."""
+        match = _PERCENT.match(self.margin) if isinstance(self.margin, str) else None
+        return abs(champion) * float(match[1]) / 100 if match else float(self.margin)
+
+
+class Check(Frozen):
+    """What came of one gate.
+
+    Attributes:
+        bar: the value to keep, in the metric's unit; None where there is none: no champion, or an undefined one.
+        seen: the candidate's value; None when undefined.
+    """
+
+    metric: str
+    bar: float | None
+    seen: float | None
+    passed: bool
+    sentence: str
+
+
+class Decision(Frozen):
+    """Whether the candidate is accepted, and the sentence that explains it."""
+
+    accepted: bool
+    sentence: str
+    checks: tuple[Check, ...] = ()
+
+
+def check_gates(gates: Sequence[Gate], contract: Contract) -> None:
+    """Refuse gates on metrics of another task, or on slices along columns that the *contract* does not have."""
+    for gate in gates:
+        metrics.get(gate.metric, where="gates.metric", task=contract.task)
+        if gate.slice is not None and gate.slice not in contract.columns:
+            raise ConfigError(
+                f"gates.slice: expected a column, one of {', '.join(contract.names)}; seen {gate.slice!r}"
+            )
+
+
+def slice_columns(gates: Sequence[Gate]) -> tuple[str, ...]:
+    """The columns an evaluation must be sliced by for *gates* to be judged."""
+    return tuple(dict.fromkeys(gate.slice for gate in gates if gate.slice is not None))
+
+
+def judge(candidate: Evaluation, champion: Evaluation | None, gates: Sequence[Gate]) -> Decision:
+    """Say whether *candidate* may serve, and why; with no *champion* the floors and slices are the bar.
+
+    Raises:
+        DataError: the two were not evaluated on the same rows.
+    """
+    if champion is not None and (champion.rows, champion.rows_digest) != (candidate.rows, candidate.rows_digest):
+        raise DataError(
+            f"the champion was evaluated on other rows ({champion.rows}) than the candidate ({candidate.rows});"
+            " score both on the candidate's holdout"
+        )
+    checks = tuple(_check(gate, candidate, champion) for gate in gates)
+    failed = [check for check in checks if not check.passed]
+    if failed:
+        told = "; ".join(check.sentence for check in failed)
+        return Decision(accepted=False, sentence=f"refused: {_count(len(failed), checks)}: {told}", checks=checks)
+    return Decision(accepted=True, sentence=_accepted(checks, champion), checks=checks)
+
+
+def _accepted(checks: Sequence[Check], champion: Evaluation | None) -> str:
+    if not checks:
+        return "accepted: the project defines no gates, so nothing was compared"
+    held = "its one gate holds" if len(checks) == 1 else f"all {len(checks)} gates hold"
+    return f"accepted: {held}" + (", no champion yet" if champion is None else "")
+
+
+def _count(failed: int, checks: Sequence[Check]) -> str:
+    return "its one gate fails" if len(checks) == 1 else f"{failed} of {len(checks)} gates fail"
+
+
+def _check(gate: Gate, candidate: Evaluation, champion: Evaluation | None) -> Check:
+    metric = metrics.get(gate.metric, where="gates.metric", task=candidate.task)
+    if gate.worst is not None:
+        return _worst(gate, metric, gate.worst, candidate)
+    seen = candidate.metrics.get(gate.metric)
+    if gate.against is None:
+        bar = gate.at_most if gate.at_most is not None else gate.at_least
+        assert bar is not None  # noqa: S101 - the gate was checked at construction
+        return _floor(metric, bar, seen, candidate.unit)
+    if seen is None:
+        return _undefined(metric, None, "of the candidate")
+    if champion is None:
+        sentence = f"{candidate.show(gate.metric)}: no champion yet"
+        return Check(metric=gate.metric, bar=None, seen=seen, passed=True, sentence=sentence)
+    return _against(gate, metric, seen, champion)
+
+
+def _floor(metric: Metric, bar: float, seen: float | None, unit: str) -> Check:
+    if seen is None:
+        return _undefined(metric, bar, "of the candidate")
+    passed = _keeps(metric, seen, bar)
+    sentence = f"{metric.label} {metric.show(seen, unit)} {_relation(metric, passed)} {metric.show(bar, unit)}"
+    return Check(metric=metric.name, bar=bar, seen=seen, passed=passed, sentence=sentence)
+
+
+def _against(gate: Gate, metric: Metric, seen: float, champion: Evaluation) -> Check:
+    theirs = champion.metrics.get(gate.metric)
+    if theirs is None:
+        return _undefined(metric, None, "of the champion", seen)
+    margin = gate.margin_of(theirs)
+    gain = metric.loss(theirs) - metric.loss(seen)
+    passed = gain > margin
+    mine, other = metric.show(seen, champion.unit), metric.show(theirs, champion.unit)
+    asked = f" by more than {metric.show(margin, champion.unit)}" if margin else ""
+    if passed:
+        verdict = f"better than the champion's {other}{asked}"
+    elif gain == 0:
+        verdict = f"equal to the champion's {other}, and a tie keeps the champion"
+    else:
+        verdict = f"not better than the champion's {other}{asked}"
+    sentence = f"{metric.label} {mine} is {verdict}"
+    return Check(metric=gate.metric, bar=theirs, seen=seen, passed=passed, sentence=sentence)
+
+
+def _worst(gate: Gate, metric: Metric, bar: float, candidate: Evaluation) -> Check:
+    along = [part for part in candidate.slices if part.column == gate.slice]
+    judged = [part for part in along if part.rows >= gate.min_rows]
+    if not judged:
+        reason = f"no slice along {gate.slice} has {gate.min_rows} rows" if along else f"no slices along {gate.slice}"
+        return Check(metric=metric.name, bar=bar, seen=None, passed=False, sentence=f"{metric.label}: {reason}")
+    blank = next((part for part in judged if metric.name not in part.metrics), None)
+    if blank is not None:
+        return _undefined(metric, bar, f"where {blank.column} is {blank.value}")
+    worst = max(judged, key=lambda part: metric.loss(part.metrics[metric.name]))
+    return _worst_check(metric, bar, worst, candidate.unit)
+
+
+def _worst_check(metric: Metric, bar: float, worst: Slice, unit: str) -> Check:
+    seen = worst.metrics[metric.name]
+    passed = _keeps(metric, seen, bar)
+    where = f"{metric.label} {metric.show(seen, unit)} of the worst slice, {worst.column} {worst.value},"
+    sentence = f"{where} {_relation(metric, passed)} {metric.show(bar, unit)}"
+    return Check(metric=metric.name, bar=bar, seen=seen, passed=passed, sentence=sentence)
+
+
+def _keeps(metric: Metric, seen: float, bar: float) -> bool:
+    return seen >= bar if metric.direction == "maximize" else metric.loss(seen) <= bar
+
+
+def _relation(metric: Metric, passed: bool) -> str:
+    if metric.direction == "maximize":
+        return "is at least" if passed else "is below"
+    return "is at most" if passed else "is above"
+
+
+def _undefined(metric: Metric, bar: float | None, where: str, seen: float | None = None) -> Check:
+    sentence = f"{metric.label} {where} cannot be computed on these rows, and what is not known does not pass"
+    return Check(metric=metric.name, bar=bar, seen=seen, passed=False, sentence=sentence)
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(words) or "none"

@@ -1,0 +1,181 @@
+"""The last look before registration: the candidate in the real model server process, asked over HTTP.
+
+What is compared is what callers will get: records in, numbers out, through decoding, validation, scoring and encoding.
+A compiled form sums in a fixed order, so the server must answer what it answers here, to the last bit; scikit-learn's
+own sums depend on the number of rows in a request and may differ in their rounding.
+"""
+
+import contextlib
+import http.client
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from serving.bundle.bundle import SKLEARN_TOLERANCE, Bundle
+from serving.contract import Contract, Frozen, Matrix
+from serving.errors import GateRefusal, PlaceError
+from serving.scoring.api import Predictions
+
+READY_S = 60.0
+ANSWER_S = 30.0
+SINGLES = 200
+
+
+class Verification(Frozen):
+    """What the server did.
+
+    Attributes:
+        exact: all answers were equal to the last bit.
+        ready_s: process start to ready; p99_ms: of single-row requests over one connection.
+    """
+
+    rows: int
+    exact: bool
+    ready_s: float
+    p99_ms: float
+
+    @property
+    def sentence(self) -> str:
+        return (
+            f"model server answers {self.rows} golden rows {'exactly' if self.exact else 'up to rounding'}, "
+            f"p99 {self.p99_ms:.1f} ms, ready after {self.ready_s:.1f} s"
+        )
+
+
+def verify(name: str, bundle_path: Path, bundle: Bundle, public_key: bytes) -> Verification:
+    """Start the model server on *bundle_path* and compare its answers to the golden rows.
+
+    Raises:
+        GateRefusal: an answer differs from that of the bundle's scorer, or the server refuses the bundle.
+        PlaceError: the server process does not start.
+    """
+    started = time.monotonic()
+    records = as_records(bundle.golden, bundle.contract)
+    with server(name, bundle_path, public_key) as port:
+        ready_s = time.monotonic() - started
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_S)
+        with contextlib.closing(connection):
+            batch = _ask(connection, name, records)
+            singles, times = [], []
+            for record in records[:SINGLES]:
+                begun = time.perf_counter()
+                singles += _ask(connection, name, [record])
+                times.append(time.perf_counter() - begun)
+    expected = bundle.scorer.score(bundle.golden)
+    allowed = SKLEARN_TOLERANCE * float(np.abs(expected).max()) if bundle.scorer.form == "sklearn" else 0.0
+    exact = [_compare(name, answers, expected[: len(answers)], allowed) for answers in (batch, singles)]
+    p99_ms = 1_000 * float(np.quantile(times, 0.99, method="higher"))
+    return Verification(rows=len(records), exact=all(exact), ready_s=ready_s, p99_ms=p99_ms)
+
+
+def as_records(matrix: Matrix, contract: Contract) -> list[dict[str, Any]]:
+    """Rows of a coded matrix as the JSON objects a caller sends."""
+    table = [dict(zip(contract.names, row, strict=True)) for row in contract.frame(matrix).itertuples(index=False)]
+    whole = [name for name, column in contract.columns.items() if column.type == "int"]
+    flags = [name for name, column in contract.columns.items() if column.type == "bool"]
+    for record in table:
+        for key, value in record.items():
+            if isinstance(value, float) and np.isnan(value):
+                record[key] = None
+            elif key in whole:
+                record[key] = int(value)
+            elif key in flags:
+                record[key] = bool(value)
+    return table
+
+
+@contextlib.contextmanager
+def server(name: str, bundle_path: Path, public_key: bytes) -> Iterator[int]:
+    """A ready model server on a free port of 127.0.0.1; ended when the block ends."""
+    port, grpc_port = _free_ports(2)
+    with tempfile.TemporaryDirectory(prefix="slipway-verify-") as folder:
+        key, log = Path(folder) / "trusted.pub", Path(folder) / "server.log"
+        key.write_bytes(public_key)
+        arguments = ["--model_name", name, "--version", "candidate", "--bundle", str(bundle_path)]
+        arguments += ["--http_port", str(port), "--grpc_port", str(grpc_port), "--trusted_key", str(key)]
+        with log.open("wb") as output:
+            process = subprocess.Popen(  # noqa: S603 - our own module, no shell
+                [sys.executable, "-m", "serving.predictor", *arguments], stdout=output, stderr=subprocess.STDOUT
+            )
+            try:
+                _wait_ready(process, port, name, log)
+                yield port
+            finally:
+                process.terminate()
+                try:
+                    process.wait(10)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+
+
+def _wait_ready(process: "subprocess.Popen[bytes]", port: int, name: str, log: Path) -> None:
+    deadline = time.monotonic() + READY_S
+    reason = "it did not answer"
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise PlaceError(f"the model server ended with code {process.returncode}: {_tail(log)}")
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+            with contextlib.closing(connection):
+                connection.request("GET", f"/v2/models/{name}/ready")
+                answer = connection.getresponse()
+                body = answer.read().decode(errors="replace")
+                if answer.status == 200:
+                    return
+                reason = body
+                if "refused" in body.lower():
+                    raise GateRefusal(f"the model server refuses the candidate: {body}")
+        time.sleep(0.05)
+    raise PlaceError(f"the model server was not ready within {READY_S:.0f} s ({reason}); its log ends: {_tail(log)}")
+
+
+def _ask(connection: http.client.HTTPConnection, name: str, records: Sequence[dict[str, Any]]) -> list[Any]:
+    body = json.dumps({"instances": list(records)})
+    connection.request("POST", f"/v1/models/{name}:predict", body, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    text = answer.read().decode(errors="replace")
+    if answer.status != 200:
+        raise GateRefusal(f"the model server answers a golden row with {answer.status}: {text[:300]}")
+    value = json.loads(text)
+    predictions: list[Any] = value.get("probabilities", value["predictions"])
+    return predictions
+
+
+def _compare(name: str, answers: list[Any], expected: Predictions, allowed: float) -> bool:
+    """Whether *answers* are *expected* to the last bit; refused when one is further away than *allowed*."""
+    seen = np.array(answers, dtype=np.float64)
+    if seen.shape != expected.shape:
+        raise GateRefusal(
+            f"{name}: the model server answers in shape {seen.shape}, expected {expected.shape}; "
+            "the candidate is not registered"
+        )
+    wrong = np.flatnonzero(~(np.abs(seen - expected) <= allowed).reshape(len(expected), -1).all(axis=1))
+    if len(wrong):
+        row = int(wrong[0])
+        raise GateRefusal(
+            f"{name}: the model server answers golden row {row} with {seen[row].tolist()!r}, "
+            f"expected {expected[row].tolist()!r}; the candidate is not registered"
+        )
+    return bool(np.array_equal(seen, expected))
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return " / ".join(lines[-3:]) or "(no output)"

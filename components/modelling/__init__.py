@@ -1,0 +1,1 @@
+"""Fitting: families, features, search, training, and what a model remembers of its data."""

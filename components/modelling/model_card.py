@@ -1,0 +1,35 @@
+"""The card of a model: what it is, what it was made of, how good it was, and what it must not be asked."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from components.judging.evaluation import Evaluation
+from components.modelling.training import ModelSpec
+from serving.contract import Contract
+
+
+def card(
+    model: ModelSpec, params: Mapping[str, Any], contract: Contract, evaluation: Evaluation, facts: Mapping[str, Any]
+) -> str:
+    """Markdown; the same training gives the same text, so it names no time and no place."""
+    chosen = {**model.params, **params}
+    lines = [
+        f"# {contract.target.name} by {model.family}",
+        "",
+        f"Predicts `{contract.target.name}`"
+        + (f" in {contract.target.unit}" if contract.target.unit else "")
+        + (f", one of {', '.join(contract.target.classes)}" if contract.target.classes else "")
+        + f", from {len(contract.columns)} columns. Fitted on {facts['rows']:,} rows.",
+        "",
+        "| column | expected | missing allowed |",
+        "|---|---|---|",
+        *(f"| {name} | {c.expected} | {'yes' if c.nullable else 'no'} |" for name, c in contract.columns.items()),
+        "",
+        f"Parameters: {', '.join(f'{k} {v}' for k, v in sorted(chosen.items())) or 'the defaults of the family'}.",
+        f"On {evaluation.rows:,} rows it had not seen: {evaluation.sentence}.",
+        "",
+        "Outside of the ranges above it has seen nothing, and its answers there mean nothing.",
+        "",
+        *(f"- {name}: {value}" for name, value in sorted(facts.items())),
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,87 @@
+"""The model stages on paths: what the doorways ``tune``, ``train`` and ``evaluate`` call."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.data import snapshots
+from components.judging.evaluation import evaluate as judge_predictions
+from components.modelling.features import FeatureSpec
+from components.modelling.model_card import card
+from components.modelling.profiles import profile
+from components.modelling.training import ModelSpec, matrix_and_target, predict
+from components.modelling.training import fit as fit_pipeline
+from components.modelling.tuning import Search
+from components.modelling.tuning import tune as search_parameters
+from components.steps.keys import signing_key
+from components.steps.telling import SHORT, tell
+from serving.bundle.bundle import write_bundle
+from serving.contract import Contract, Matrix
+from serving.files import canonical_json, sha256_bytes, whole_directory, write_text
+
+GOLDEN_ROWS = 200
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a model is made of, as the doorway receives it: sections of the project as JSON, and where it comes from."""
+
+    model: str
+    features: str
+    contract: str
+    seed: int
+    params: str
+    provenance: Mapping[str, Any]
+
+
+def tune(model: str, features: str, search: str, contract: str, seed: int, train: str, trials: str) -> str:
+    """Write the trials to the directory *trials*; returns the best parameters as JSON, ``{}`` for the defaults."""
+    rules = Contract.model_validate_json(contract)
+    spec, wanted = ModelSpec.model_validate_json(model), Search.model_validate_json(search)
+    rows = snapshots.read(Path(train))
+    result = search_parameters(rows, rules, FeatureSpec.model_validate_json(features), spec, wanted, seed)
+    with whole_directory(Path(trials)) as folder:
+        write_text(folder / "trials.json", result.model_dump_json(indent=2))
+    tell(result.sentence)
+    return json.dumps(result.best_params, sort_keys=True)
+
+
+def train(recipe: Recipe, key: str, train: str, holdout: str, bundle: str) -> str:
+    """Fit on the training rows and write the signed *bundle*; returns its digest.
+
+    Holdout rows touch nothing but the reference profile of predictions and errors.
+    """
+    rules = Contract.model_validate_json(recipe.contract)
+    spec, features = ModelSpec.model_validate_json(recipe.model), FeatureSpec.model_validate_json(recipe.features)
+    params = json.loads(recipe.params)
+    matrix, target = matrix_and_target(snapshots.read(Path(train)), rules)
+    unseen, truth = matrix_and_target(snapshots.read(Path(holdout)), rules)
+    pipeline = fit_pipeline(matrix, target, rules, features, spec, recipe.seed, params)
+    prediction = predict(pipeline, rules, unseen)
+    evaluation = judge_predictions(prediction, truth, unseen, rules)
+    configuration = sha256_bytes(
+        canonical_json([json.loads(recipe.model), json.loads(recipe.features), json.loads(recipe.contract), params])
+    )
+    facts = {**recipe.provenance, "configuration": configuration, "seed": recipe.seed, "rows": len(target)}
+    digest = write_bundle(
+        Path(bundle),
+        pipeline=pipeline,
+        contract=rules,
+        profile=profile(matrix, rules, prediction, truth, evaluation.metrics),
+        golden=golden_rows(unseen),
+        card=card(spec, params, rules, evaluation, facts),
+        provenance=facts,
+        key=signing_key(key),
+    )
+    tell(f"{spec.family}, {len(target):,} rows, bundle {digest[:SHORT]}")
+    return digest
+
+
+def golden_rows(matrix: Matrix) -> Matrix:
+    """At most 200 rows, evenly spaced: what a server must answer exactly before it is trusted."""
+    chosen = np.unique(np.linspace(0, len(matrix) - 1, min(GOLDEN_ROWS, len(matrix))).round().astype(np.intp))
+    return np.ascontiguousarray(matrix[chosen])

@@ -1,0 +1,263 @@
+"""The search for better parameters than the project's own, on training rows only.
+
+Trials run one after another: each proposal of the sampler (tree-structured Parzen estimator, Bergstra 2011) rests on
+the values before it, so a seeded search gives the same trials every time. The one exception is the time limit, which
+cuts the row of trials at a place that depends on the machine; the result says so.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pydantic import Field, model_validator
+from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
+
+from components.judging import metrics
+from components.judging.metrics import Metric
+from components.modelling.families import ModelSpec, build_estimator, check_names
+from components.modelling.features import FeatureSpec
+from components.modelling.training import Vector, fit, matrix_and_target, predict
+from components.modelling.tuning_values import Trial, Tuning
+from serving.contract import Contract, Frozen, Matrix
+from serving.durations import Duration, parse
+from serving.errors import ConfigError, PlaceError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Rows = npt.NDArray[np.intp]
+Kind = Literal["log", "float", "int", "choice"]
+FOLDS = 3
+FOLD_ROWS = 5_000
+DEFAULT_METRIC = {"regression": "rmse", "classification": "log_loss"}
+
+
+class Search(Frozen):
+    """What to try, and for how long; an empty space means no search.
+
+    Attributes:
+        trials: how many, the project's own parameters being the first.
+        space: estimator parameter to ``{log: [a, b]}``, ``{float: [a, b]}``, ``{int: [a, b]}`` or ``{choice: [...]}``.
+        metric: None: rmse, or log_loss.
+    """
+
+    trials: Annotated[int, Field(ge=1, le=10_000)] = 16
+    timeout: Duration = parse("60s")
+    space: dict[str, dict[Kind, tuple[Any, ...]]] = Field(default_factory=dict)
+    metric: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for name, dimension in self.space.items():
+            _check_dimension(f"search.space.{name}", dimension)
+        if self.metric is not None:
+            metrics.get(self.metric, where="search.metric")
+        return self
+
+
+def check_search(search: Search, model: ModelSpec, contract: Contract) -> None:
+    """Refuse a *search* over parameters that the *model* does not have, or by a metric of another task."""
+    check_names(model.family, search.space, where="search.space", task=contract.task)
+    if search.metric is not None:
+        metrics.get(search.metric, where="search.metric", task=contract.task)
+
+
+def tune(
+    table: "pd.DataFrame | pl.DataFrame",
+    contract: Contract,
+    features: FeatureSpec,
+    model: ModelSpec,
+    search: Search,
+    seed: int,
+    clock: Callable[[], float] = time.monotonic,
+) -> Tuning:
+    """Search on the training rows of *table*; ``Tuning.skipped`` when the space is empty.
+
+    Rows with an event time are validated on their newest fifth, others by three folds (up to 5,000 rows) or on a
+    random fifth; rows of one key stay together.
+
+    Raises:
+        ConfigError: a parameter or value the family refuses already in the project's own parameters.
+        PlaceError: Optuna is not installed.
+    """
+    check_search(search, model, contract)
+    if not search.space:
+        return Tuning()
+    metric = metrics.get(search.metric or DEFAULT_METRIC[contract.task])
+    folds, validation = choose_folds(table, contract, seed)
+    objective = _Objective(*matrix_and_target(table, contract), contract, features, model, seed, metric, folds)
+    trials, timed_out = _search(objective, search, seed, clock)
+    scored = [(metric.loss(trial.value), trial.number, trial) for trial in trials if trial.value is not None]
+    best = min(scored)[2]  # the trial number breaks ties, so the project's own parameters win them
+    return Tuning(
+        trials=tuple(trials),
+        best_params=best.params if best.number else {},
+        best_score=best.value,
+        baseline_score=trials[0].value,
+        metric=metric.name,
+        direction=metric.direction,
+        unit=contract.target.unit,
+        validation=validation,
+        timed_out=timed_out,
+    )
+
+
+def choose_folds(
+    table: "pd.DataFrame | pl.DataFrame", contract: Contract, seed: int
+) -> tuple[list[tuple[Rows, Rows]], str]:
+    """Pairs of fitting and validation rows, and the words for them."""
+    n = len(table)
+    if n < 2 * FOLDS:
+        raise ConfigError(f"search needs at least {2 * FOLDS} training rows, seen {n}; empty 'search.space' to skip it")
+    every = np.arange(n)
+    time_column, key = contract.event_time, contract.key
+    if time_column is not None and time_column in table.columns:
+        order = np.argsort(np.asarray(table[time_column].to_numpy()), kind="stable")
+        cut = n - max(1, n // 5)
+        return [(order[:cut], order[cut:])], f"the newest fifth of the training rows by {time_column}"
+    few = n <= FOLD_ROWS
+    parts = FOLDS if few else 5
+    words = f"{FOLDS} folds of the training rows" if few else "a random fifth of the training rows"
+    if key is not None and key in table.columns:
+        groups = np.unique(np.asarray(table[key].to_numpy()).astype(str), return_inverse=True)[1]
+        splits = list(GroupKFold(parts, shuffle=True, random_state=seed).split(every, groups=groups))
+        words += f", whole by {key}"
+    elif contract.task == "classification":
+        labels = matrix_and_target(table, contract)[1]
+        splits = list(StratifiedKFold(parts, shuffle=True, random_state=seed).split(every, labels))
+    else:
+        splits = list(KFold(parts, shuffle=True, random_state=seed).split(every))
+    return splits if few else splits[:1], words
+
+
+@dataclass(frozen=True)
+class _Objective:
+    """The metric of one set of parameters, as the mean over the folds."""
+
+    matrix: Matrix
+    target: Vector
+    contract: Contract
+    features: FeatureSpec
+    model: ModelSpec
+    seed: int
+    metric: Metric
+    folds: list[tuple[Rows, Rows]]
+
+    def defaults(self, names: Mapping[str, Any]) -> dict[str, Any]:
+        """What the project's own parameters are for *names*."""
+        own = build_estimator(self.model, self.contract.task, self.seed).get_params()
+        return {name: own[name] for name in names}
+
+    def value(self, params: Mapping[str, Any]) -> float:
+        values = [self._fold(params, fitting, validation) for fitting, validation in self.folds]
+        return float(np.mean(values))
+
+    def _fold(self, params: Mapping[str, Any], fitting: Rows, validation: Rows) -> float:
+        pipeline = fit(
+            self.matrix[fitting], self.target[fitting], self.contract, self.features, self.model, self.seed, params
+        )
+        prediction = predict(pipeline, self.contract, self.matrix[validation])
+        return metrics.compute(self.contract.task, self.target[validation], prediction)[self.metric.name]
+
+
+def _search(objective: _Objective, search: Search, seed: int, clock: Callable[[], float]) -> tuple[list[Trial], bool]:
+    """All trials in order, and whether the time limit cut them short; the first always runs."""
+    study, distributions, record = _study(search, seed)
+    limit = clock() + search.timeout.total_seconds()
+    own = objective.defaults(search.space)
+    trials = [_trial(0, own, objective, clock)]
+    if trials[0].value is None:
+        raise ConfigError(f"model: the project's own parameters cannot be searched from: {trials[0].failure}")
+    record(own, objective.metric.loss(trials[0].value))
+    while len(trials) < search.trials:
+        if clock() >= limit:
+            return trials, True
+        asked = study.ask(distributions)
+        trial = _trial(len(trials), dict(asked.params), objective, clock)
+        if trial.value is None:
+            study.tell(asked, state=_failed())
+        else:
+            study.tell(asked, objective.metric.loss(trial.value))
+        trials.append(trial)
+    return trials, False
+
+
+def _trial(number: int, params: Mapping[str, Any], objective: _Objective, clock: Callable[[], float]) -> Trial:
+    start = clock()
+    value, failure = None, ""
+    try:
+        seen = objective.value(params if number else {})
+        value = seen if math.isfinite(seen) else None
+        failure = "" if value is not None else f"{objective.metric.label} cannot be computed on the validation rows"
+    except ConfigError as error:
+        failure = str(error)
+    return Trial(number=number, params=dict(params), value=value, failure=failure, seconds=round(clock() - start, 3))
+
+
+def _optuna() -> Any:
+    try:
+        import optuna  # a project without a search needs no Optuna, and its import is slow
+    except ImportError as error:
+        raise PlaceError(
+            "the project has a search space, but Optuna is not installed; install slipway[tune]"
+        ) from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def _failed() -> Any:
+    return _optuna().trial.TrialState.FAIL
+
+
+def _study(search: Search, seed: int) -> tuple[Any, dict[str, Any], Callable[[dict[str, Any], float], None]]:
+    """A study that minimizes, the distributions of its space, and how to tell it of the project's own parameters."""
+    optuna = _optuna()
+    spaces = optuna.distributions
+    build: dict[Kind, Callable[[tuple[Any, ...]], Any]] = {
+        "log": lambda bounds: spaces.FloatDistribution(*map(float, bounds), log=True),
+        "float": lambda bounds: spaces.FloatDistribution(*map(float, bounds)),
+        "int": lambda bounds: spaces.IntDistribution(*map(int, bounds)),
+        "choice": spaces.CategoricalDistribution,
+    }
+    distributions = {
+        name: build[kind](given) for name, dimension in search.space.items() for kind, given in dimension.items()
+    }
+    # A third of the trials explores before the sampler starts to lean on what it has seen.
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(3, min(10, search.trials // 3)))
+    study = optuna.create_study(sampler=sampler, direction="minimize")
+
+    def record(params: dict[str, Any], loss: float) -> None:
+        if all(_inside(distributions[name], value) for name, value in params.items()):
+            study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=loss))
+
+    return study, distributions, record
+
+
+def _inside(distribution: Any, value: Any) -> bool:
+    """Whether a project's own *value* lies in the space; None or 'sqrt' for a numeric one does not."""
+    if hasattr(distribution, "choices"):
+        return any(type(value) is type(choice) and value == choice for choice in distribution.choices)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and distribution.low <= value <= distribution.high
+
+
+def _check_dimension(where: str, dimension: Mapping[Kind, tuple[Any, ...]]) -> None:
+    if len(dimension) != 1:
+        raise ConfigError(f"{where}: expected exactly one of log, float, int, choice; seen {list(dimension)}")
+    kind, given = next(iter(dimension.items()))
+    if kind == "choice":
+        if not given or not all(value is None or isinstance(value, str | int | float) for value in given):
+            raise ConfigError(
+                f"{where}.choice: expected a list of texts, numbers, true, false or null; seen {list(given)}"
+            )
+        return
+    types = (int,) if kind == "int" else (int, float)
+    numbers = len(given) == 2 and all(isinstance(value, types) and not isinstance(value, bool) for value in given)
+    if not numbers or not given[0] < given[1] or (kind == "log" and given[0] <= 0):
+        noun = {"int": "two whole numbers", "log": "two numbers above 0", "float": "two numbers"}[kind]
+        raise ConfigError(f"{where}.{kind}: expected {noun} [low, high] with low < high; seen {list(given)}")

@@ -1,0 +1,60 @@
+"""What a search came to, as one value that is stored as JSON and drawn in the report."""
+
+import hashlib
+from typing import Any
+
+from pydantic import Field
+
+from components.judging import metrics
+from serving.files import canonical_json
+from serving.frozen import Frozen
+
+
+class Trial(Frozen):
+    """One set of parameters and the metric it reached; None, with the reason, when it could not be fitted."""
+
+    number: int
+    params: dict[str, Any]
+    value: float | None
+    failure: str = ""
+    seconds: float = 0.0
+
+
+class Tuning(Frozen):
+    """The outcome of a search.
+
+    Attributes:
+        baseline_score: of the project's own parameters; the best is never worse.
+        validation: which rows the metric was measured on.
+        timed_out: the time limit ended the search, so that another run may hold more or fewer trials.
+    """
+
+    trials: tuple[Trial, ...] = ()
+    best_params: dict[str, Any] = Field(default_factory=dict)
+    best_score: float | None = None
+    baseline_score: float | None = None
+    metric: str = ""
+    direction: str = ""
+    unit: str = ""
+    validation: str = ""
+    timed_out: bool = False
+
+    @property
+    def skipped(self) -> bool:
+        return not self.trials
+
+    @property
+    def digest(self) -> str:
+        """sha256 of everything but the seconds."""
+        value = self.model_dump(mode="json", exclude={"trials": {"__all__": {"seconds"}}})
+        return hashlib.sha256(canonical_json(value)).hexdigest()
+
+    @property
+    def sentence(self) -> str:
+        """``16 trials, best RMSE 41,870 EUR (default 44,912 EUR)``."""
+        if self.best_score is None or self.baseline_score is None:
+            return "skipped: the search space is empty"
+        metric = metrics.get(self.metric)
+        best, default = (metric.show(score, self.unit) for score in (self.best_score, self.baseline_score))
+        limit = ", ended by the time limit" if self.timed_out else ""
+        return f"{len(self.trials)} trials{limit}, best {metric.label} {best} (default {default})"

@@ -1,0 +1,72 @@
+"""Where a prediction comes from, back to the rows and the code, and how to make the same model again."""
+
+import shlex
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from components.pages.style import chain, commands, identifier, join, tag
+
+if TYPE_CHECKING:
+    from components.pages.run_facts import RunFacts
+
+
+def lineage(facts: "RunFacts") -> Iterator[str]:
+    """The chain from a request to the source, each link named by what identifies it."""
+    made, where = facts.provenance, facts.environment
+    commit, _, changes = str(made.get("commit", "unknown")).partition("+")
+    yield tag(
+        "p", "Each answer of the endpoint carries a request id and a version; from there every step is one look-up."
+    )
+    yield chain(
+        [
+            ("Prediction", "the prediction log keeps request id, version, time, features and result", ""),
+            ("Version", f"the ledger numbers versions of {facts.name}, one per bundle digest", ""),
+            ("Bundle", identifier(facts.digest), ""),
+            ("Run", join([identifier(facts.run_id), f", ended {facts.ended:%Y-%m-%d %H:%M:%S} UTC"]), ""),
+            ("Code", join([identifier(commit), _changes(commit, changes)]), ""),
+            ("Snapshot", join([identifier(facts.snapshot.id), f", {facts.snapshot.rows:,} rows"]), ""),
+            ("Source", identifier(facts.snapshot.source), ""),
+        ]
+    )
+    yield tag("h3", "Made with")
+    rows = [
+        ("Seed", str(made.get("seed", facts.settings.get("seed", "unknown")))),
+        ("Split", str(made.get("split", "unknown"))),
+        ("Configuration", str(made.get("configuration", "unknown"))),
+        ("Code digest", str(made.get("code", "unknown"))),
+        ("Lock", where.lock),
+        ("Python", where.python),
+    ]
+    libraries = ", ".join(f"{name} {version}" for name, version in where.libraries.items())
+    yield tag(
+        "dl",
+        *(tag("dt", name) + tag("dd", identifier(value)) for name, value in rows),
+        tag("dt", "Libraries"),
+        tag("dd", libraries),
+    )
+
+
+def reproduce(facts: "RunFacts") -> Iterator[str]:
+    """The commands, and how to tell that they gave the same."""
+    commit = str(facts.provenance.get("commit", "unknown")).partition("+")[0]
+    day, source = facts.validation.as_of[:10], shlex.quote(facts.snapshot.source)
+    file = shlex.quote(f"pipelines/{facts.name.replace('-', '_')}/project.yaml")
+    lines = [f"git checkout {shlex.quote(commit)}"] if commit != "unknown" else []
+    lines += [
+        f"slipway run --project {file} --source {source} --as-of {day}",
+        f"slipway models list {shlex.quote(facts.name)}",
+        f"slipway models show {shlex.quote(facts.name)} VERSION",
+        f"slipway models history {shlex.quote(facts.name)}",
+    ]
+    yield commands(lines)
+    yield tag(
+        "p",
+        f"The same rows give snapshot {facts.snapshot.short}, and with the same code and seed they give bundle"
+        f" {facts.digest[:6]}; the first id that differs says what has changed.",
+    )
+
+
+def _changes(commit: str, changes: str) -> str:
+    if commit == "unknown":
+        return ", the run was not made in a git checkout"
+    return ", and files that were changed but not committed" if changes else ", nothing changed beside it"

@@ -1,0 +1,275 @@
+"""The report of one run as one HTML page that needs nothing from elsewhere."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from components.judging import metrics
+from components.judging.metrics import Metric
+from components.pages.evaluation_plots import LEADING, evaluation_plots, trials_plot
+from components.pages.lineage import lineage, reproduce
+from components.pages.slices import slices_table
+from components.pages.style import (
+    Html,
+    badge,
+    beside,
+    figure,
+    figures,
+    identifier,
+    join,
+    moment,
+    page,
+    pairs,
+    percent,
+    section,
+    shares,
+    table,
+    tag,
+    text,
+    tile,
+    tiles,
+)
+
+if TYPE_CHECKING:
+    from components.judging.gates import Check, Decision
+    from components.pages.run_facts import RunFacts
+
+PICTURES = {
+    "errors": (
+        "Errors",
+        "Left of the dashed line the prediction was too low, right of it too high; the outer bars are open.",
+    ),
+    "predicted_actual": (
+        "Predicted against actual",
+        "One dot per held-out row, at most 1,000; on the dashed line the prediction is exact.",
+    ),
+    "confusion": ("Confusion", "Rows are the true class, and the percentages are shares of it."),
+    "roc": ("ROC curve", "The further above the dashed line of chance, the better the classes are told apart."),
+    "calibration": (
+        "Calibration",
+        "How often the class was true, per stated probability: dots on the line mean it can be believed.",
+    ),
+}
+
+
+def run_page(facts: "RunFacts", aftermath: Sequence[tuple[str, str]] = ()) -> str:
+    """What data, what was refused and why, how good the model is, what was decided, and where it all came from.
+
+    *aftermath* is what became of the candidate later, as (label, sentence): verification, version, release.
+    """
+    body = [
+        tag("p", f"Report of a training run, {moment(facts.ended)}", cls="over"),
+        tag("h1", f"{facts.name}, run {facts.run_id}"),
+        _verdict(facts.decision),
+        _problem(facts),
+        tiles(_headline(facts)),
+        section("What happened next", pairs(aftermath)) if aftermath else "",
+        section("Data", *_data(facts)),
+        section("Model", *_model(facts)),
+        section("Gates", *_gates(facts)),
+        section("On rows it had not seen", *_pictures(facts)),
+        section("Slices", *slices_table(facts.evaluation, facts.champion)) if facts.evaluation.slices else "",
+        section("From a prediction to its rows", *lineage(facts)),
+        section("Make it again", *reproduce(facts)),
+    ]
+    title = f"{facts.name}, run {facts.run_id}"
+    return page(title, facts.decision.sentence, body, foot=f"{title}, bundle {facts.digest[:12]}. Written by Slipway.")
+
+
+def _verdict(decision: "Decision") -> Html:
+    word, _, told = decision.sentence.partition(": ")
+    failed = [check for check in decision.checks if not check.passed]
+    lead = told.partition(": ")[0] if failed else told
+    content = [tag("p", badge(word, decision.accepted), lead + ("." if not failed else ":"))]
+    if failed:
+        content.append(tag("ul", *(tag("li", check.sentence) for check in failed)))
+    return tag("div", *content, cls="verdict good" if decision.accepted else "verdict bad")
+
+
+def _problem(facts: "RunFacts") -> Html:
+    """The purpose as the project states it, and whether its figure was reached."""
+    problem: Mapping[str, Any] = facts.settings.get("problem") or {}
+    lines = [("Purpose", text(problem["objective"]))] if problem.get("objective") else []
+    if problem.get("success"):
+        lines.append(("Success", _success(problem["success"], facts)))
+    return pairs(lines)
+
+
+def _success(success: Mapping[str, Any], facts: "RunFacts") -> Html:
+    metric, unit = metrics.METRICS.get(success["metric"]), facts.evaluation.unit
+    least, most = success.get("at_least"), success.get("at_most")
+    level = most if least is None else least
+    if metric is None or level is None:
+        return text(f"{success['metric']}: the project states no level that could be held against it")
+    seen = facts.evaluation.metrics.get(metric.name)
+    reached = seen is not None and (seen >= level if least is not None else metric.loss(seen) <= level)
+    wanted = f"{metric.label} of at {'most' if least is None else 'least'} {metric.show(level, unit)}: "
+    word = tag("b", "reached" if reached else "not reached", cls="good" if reached else "bad")
+    return join([wanted, word, f", it is {'undefined' if seen is None else metric.show(seen, unit)}"])
+
+
+def _headline(facts: "RunFacts") -> Iterator[Html]:
+    """One tile per metric, with the champion's value and the floor beneath."""
+    ours, unit = facts.evaluation, facts.evaluation.unit
+    for name in metrics.names(ours.task):
+        metric = metrics.get(name)
+        seen = ours.metrics.get(name)
+        notes = [*_beside_champion(metric, seen, facts), _floor(metric, facts)]
+        yield tile(metric.label, "undefined" if seen is None else metric.show(seen, unit), filter(None, notes))
+
+
+def _beside_champion(metric: Metric, seen: float | None, facts: "RunFacts") -> Iterator[str]:
+    theirs = facts.champion.metrics.get(metric.name) if facts.champion else None
+    if theirs is None:
+        return
+    yield f"champion {metric.show(theirs, facts.evaluation.unit)}"
+    if seen is not None and theirs and metric.unit != "none" and (gain := metric.loss(theirs) - metric.loss(seen)):
+        yield f"{100 * abs(gain) / abs(theirs):.0f} % {'better' if gain > 0 else 'worse'}"
+
+
+def _floor(metric: Metric, facts: "RunFacts") -> str:
+    for gate in facts.settings.get("gates") or ():
+        most = "within ±" if metric.direction == "zero" else "at most "
+        for key, word in (("at_most", most), ("at_least", "at least ")):
+            if gate.get("metric") == metric.name and gate.get(key) is not None:
+                return f"{word}{metric.show(gate[key], facts.evaluation.unit)}"
+    return ""
+
+
+def _data(facts: "RunFacts") -> Iterator[str]:
+    seen, snapshot = facts.validation, facts.snapshot
+    trained, held = int(facts.provenance.get("rows", 0)), facts.evaluation.rows
+    yield pairs(
+        [
+            ("Source", identifier(snapshot.source)),
+            ("Snapshot", identifier(snapshot.id)),
+            ("Read", f"{seen.rows:,} rows, {len(snapshot.columns)} columns"),
+            ("Accepted", f"{seen.accepted:,} rows"),
+            ("Set aside", f"{seen.quarantined:,} rows ({percent(seen.share)})"),
+            *([("Columns dropped", ", ".join(seen.extra_columns))] if seen.extra_columns else []),
+            *_times(facts),
+        ]
+    )
+    if seen.reasons:
+        yield tag("h3", "Why rows were set aside")
+        rows = [
+            (
+                _word(one.column or "whole row"),
+                _word(one.reason),
+                f"{one.rows:,}",
+                one.expected,
+                _lines(one.examples),
+            )
+            for one in seen.worst
+        ]
+        yield table(("Column", "Reason", "Rows", "Expected", "For example"), rows, numbers=(2,))
+    else:
+        yield tag("p", "No row was set aside: each keeps the contract.")
+    if seen.classes:
+        yield tag("h3", "Classes among the accepted rows")
+        total = max(seen.accepted, 1)
+        yield pairs((name, f"{rows:,} rows ({100 * rows / total:.1f} %)") for name, rows in seen.classes.items())
+    if missing := {name: share for name, share in seen.missing.items() if share}:
+        told = ", ".join(f"{name} {percent(share)}" for name, share in missing.items())
+        yield tag("p", f"Missing among the accepted rows, as the contract allows: {told}.", cls="note")
+    yield tag("h3", "Split")
+    yield tag("p", _split_words(facts.settings.get("split") or {}))
+    yield shares([("training", trained), ("held out", held), ("left out", max(seen.accepted - trained - held, 0))])
+
+
+def _times(facts: "RunFacts") -> Iterator[tuple[str, str]]:
+    fresh = facts.validation.freshness
+    if fresh is not None:
+        days = round(fresh.age_days)
+        age = "less than a day" if fresh.age_days < 1 else "1 day" if days == 1 else f"{days:,} days"
+        yield "Events", f"{fresh.oldest[:10]} to {fresh.newest[:10]}, the newest {age} old"
+    yield "Checked as of", facts.validation.as_of[:10]
+
+
+def _word(value: str) -> Html:
+    return tag("span", value, cls="nowrap")
+
+
+def _lines(examples: Sequence[str]) -> Html:
+    return tag("div", *(tag("div", identifier(one)) for one in examples), cls="long")
+
+
+def _split_words(policy: Mapping[str, Any]) -> str:
+    by, holdout = policy.get("by", "random"), policy.get("holdout", "")
+    size = f"{100 * holdout:g} %" if isinstance(holdout, float) else str(holdout)
+    if by == "time":
+        return (
+            f"By time: the newest {size} are held out. Training rows whose key is among them are left out,"
+            " so that no key stands on both sides."
+        )
+    unit = "whole groups" + (f" by {policy['group']}" if policy.get("group") else "")
+    return f"{'By group: ' + unit if by == 'group' else 'At random, by hash'}: {size} are held out."
+
+
+def _model(facts: "RunFacts") -> Iterator[str]:
+    model: Mapping[str, Any] = facts.settings.get("model") or {}
+    tuning = facts.tuning
+    tuned = set(tuning.best_params)
+    chosen = {**(model.get("params") or {}), **tuning.best_params}
+    yield pairs([("Family", identifier(str(model.get("family", "unknown")))), ("Search", tuning.sentence)])
+    rows = [
+        (identifier(name), _parameter(value), "found by the search" if name in tuned else "set by the project")
+        for name, value in sorted(chosen.items())
+    ]
+    left = table(("Parameter", "Value", ""), rows, numbers=(1,)) or tag(
+        "p", "Its parameters are the family's defaults."
+    )
+    caption = f"Measured on {tuning.validation}. Trial 0 has the project's own parameters."
+    yield left if tuning.skipped else beside(left, figure(_search_title(facts), trials_plot(tuning), caption))
+    failed = [trial for trial in tuning.trials if trial.failure]
+    if failed:
+        yield table(("Trial", "Why it has no value"), [(str(trial.number), trial.failure) for trial in failed])
+
+
+def _search_title(facts: "RunFacts") -> str:
+    return f"{metrics.get(facts.tuning.metric).label} by trial"
+
+
+def _parameter(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _gates(facts: "RunFacts") -> Iterator[str]:
+    decision = facts.decision
+    if facts.champion_version is None:
+        yield tag("p", "There was no champion to compare with.", cls="soft")
+    else:
+        told = (
+            f"The champion, version {facts.champion_version}, was asked about the same {facts.evaluation.rows:,} rows."
+        )
+        yield tag("p", told, cls="soft")
+    if not decision.checks:
+        yield tag("p", "The project defines no gates.")
+    checked = [_check_row(check, facts.evaluation.unit) for check in decision.checks]
+    yield table(("Verdict", "What was found", "Candidate", "Bar"), checked, numbers=(2, 3), aside=(2, 3))
+
+
+def _check_row(check: "Check", unit: str) -> tuple[str, ...]:
+    metric = metrics.get(check.metric)
+    seen, level = (None if value is None else metric.show(value, unit) for value in (check.seen, check.bar))
+    return (
+        badge("passes" if check.passed else "fails", check.passed),
+        check.sentence,
+        seen or "undefined",
+        level or "none",
+    )
+
+
+def _pictures(facts: "RunFacts") -> Iterator[str]:
+    made = evaluation_plots(facts.evaluation)
+    lead = LEADING[facts.evaluation.task]
+    yield tag("p", f"{facts.evaluation.rows:,} held-out rows: {facts.evaluation.show(lead)}.", cls="soft")
+    yield figures(figure(PICTURES[name][0], svg, PICTURES[name][1]) for name, svg in made.items() if name in PICTURES)
+    if facts.evaluation.error is not None:
+        unit = facts.evaluation.unit
+        given = facts.evaluation.error.quantiles
+        shown = {q: f"{metrics.number(value)} {unit}".strip() for q, value in given.items()}
+        yield tag(
+            "p",
+            f"Half of the errors lie between {shown['p25']} and {shown['p75']},"
+            f" nine in ten between {shown['p05']} and {shown['p95']}.",
+        )

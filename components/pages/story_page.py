@@ -1,0 +1,298 @@
+"""The tour of ``make run`` as one HTML page: what happened when, the error before and after, and how traffic moved."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import Literal
+
+from components.judging.metrics import number
+from components.pages import plots
+from components.pages.style import (
+    Html,
+    badge,
+    beside,
+    figure,
+    identifier,
+    join,
+    link,
+    moment,
+    page,
+    pairs,
+    row,
+    section,
+    table,
+    tag,
+    tile,
+    tiles,
+)
+from serving.rollout.telling.explain import Status
+
+Kind = Literal["step", "good", "alarm"]
+NOTHING: Mapping[str, int] = MappingProxyType({})
+SPEED: Mapping[str, float] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Event:
+    """A line of the timeline; ``at`` is seconds since the tour began, ``kind`` decides nothing but the mark."""
+
+    at: float
+    subject: str
+    sentence: str
+    kind: Kind = "step"
+
+
+@dataclass(frozen=True)
+class RunLine:
+    """A training run in one sentence; ``href`` is its report, relative to the page."""
+
+    title: str
+    sentence: str
+    accepted: bool
+    href: str = ""
+
+
+@dataclass(frozen=True)
+class ErrorOverTime:
+    """A metric as it was watched.
+
+    Attributes:
+        labels: moments in order, as they are to be read.
+        series: name (``before the turn``, ``after the turn``, ``after retraining``) to one value per label; None: gap.
+        alarm: the level that is an alarm, in ``unit``.
+    """
+
+    metric: str
+    labels: Sequence[str]
+    series: Mapping[str, Sequence[float | None]]
+    unit: str = ""
+    alarm: float | None = None
+
+    def last(self, name: str) -> float | None:
+        return next((value for value in reversed(self.series[name]) if value is not None), None)
+
+
+@dataclass(frozen=True)
+class CanaryStep:
+    """A rollout at the end of one step; shares are percent of requests of the candidate, None when unknown.
+
+    Attributes:
+        at: seconds since the tour began.
+        configured, observed, realized: asked for; in force in the proxy; as the requests of the step fell.
+        candidate, stable: (requests, errors) in the step.
+        harm, threshold: evidence E and the level at which it rolls back.
+        excess, rho: share of users who could newly fail after the next increase, and what is tolerated; 0..1.
+    """
+
+    at: float
+    configured: float
+    observed: float | None
+    realized: float | None
+    candidate: tuple[int, int]
+    stable: tuple[int, int]
+    harm: float
+    threshold: float
+    excess: float
+    rho: float
+    phase: str = ""
+    sentence: str = ""
+
+
+def canary_step(status: Status, at: float) -> CanaryStep:
+    """What the page shows of *status*, taken *at* seconds into the tour."""
+    gate = next((one for one in status.evidence.gates if one.required), None)
+    return CanaryStep(
+        at=at,
+        configured=status.configured.get(status.candidate, 0.0),
+        observed=None if status.observed is None else status.observed.get(status.candidate, 0.0),
+        realized=status.realized.get(status.candidate),
+        candidate=gate.canary if gate else (0, 0),
+        stable=gate.stable if gate else (0, 0),
+        harm=status.harm,
+        threshold=status.threshold,
+        excess=status.excess,
+        rho=status.rho,
+        phase=status.phase,
+        sentence=status.sentences[0] if status.sentences else "",
+    )
+
+
+@dataclass(frozen=True)
+class Story:
+    """Everything the page tells.
+
+    Attributes:
+        summary: the outcome in one sentence.
+        requests: answered requests by version; ``lost`` are those without an answer.
+        latency_ms: name (``p50``, ``p99``) to milliseconds.
+        addresses: (what, address); ``next_commands``: (command, what it does).
+    """
+
+    title: str
+    started: datetime
+    ended: datetime
+    summary: str = ""
+    good: bool = True
+    events: Sequence[Event] = ()
+    runs: Sequence[RunLine] = ()
+    error: ErrorOverTime | None = None
+    canary: Sequence[CanaryStep] = ()
+    candidate: str = "candidate"
+    stable: str = "stable"
+    requests: Mapping[str, int] = field(default_factory=lambda: NOTHING)
+    lost: int = 0
+    latency_ms: Mapping[str, float] = field(default_factory=lambda: SPEED)
+    addresses: Sequence[tuple[str, str]] = ()
+    next_commands: Sequence[tuple[str, str]] = ()
+
+
+def story_page(story: Story) -> str:
+    """The page; sections without content are left out."""
+    body = [
+        tag("p", f"{moment(story.started)}, {_length(story)}", cls="over"),
+        tag("h1", story.title),
+        _outcome(story) if story.summary else "",
+        tiles(_headline(story)),
+        section("The two models" if len(story.runs) == 2 else "Models", _runs(story.runs)) if story.runs else "",
+        section("The error", *_error(story.error)) if story.error else "",
+        section("The canary", *_canary(story)) if story.canary else "",
+        section("Requests", *_requests(story)) if story.requests or story.latency_ms else "",
+        section("Minute by minute", _timeline(story.events)) if story.events else "",
+        section("Go on from here", *_onward(story)) if story.addresses or story.next_commands else "",
+    ]
+    foot = f"{story.title}, ended {moment(story.ended)}. Written by Slipway."
+    return page(story.title, story.summary or story.title, body, foot=foot)
+
+
+def _length(story: Story) -> str:
+    return f"{clock((story.ended - story.started).total_seconds())} min from start to end"
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, ``3:07``."""
+    whole = max(round(seconds), 0)
+    return f"{whole // 60}:{whole % 60:02d}"
+
+
+def _outcome(story: Story) -> Html:
+    return tag("div", tag("p", story.summary), cls="verdict good" if story.good else "verdict bad")
+
+
+def _headline(story: Story) -> Iterator[Html]:
+    if story.error:
+        for name in story.error.series:
+            value = story.error.last(name)
+            if value is not None:
+                yield tile(f"{story.error.metric} {name}", f"{number(value)} {story.error.unit}".strip())
+    if story.requests or story.lost:
+        total = sum(story.requests.values()) + story.lost
+        yield tile("Requests lost", f"{story.lost:,}", [f"of {total:,}"])
+    if "p99" in story.latency_ms:
+        yield tile("Latency p99", f"{story.latency_ms['p99']:.3g} ms")
+
+
+def _runs(runs: Sequence[RunLine]) -> Html:
+    made = []
+    for one in runs:
+        head = join([tag("b", one.title), " ", badge("accepted" if one.accepted else "refused", one.accepted)])
+        report = tag("p", link(one.href, "Read its report")) if one.href else ""
+        made.append(tag("div", head, tag("p", one.sentence), report, cls="card"))
+    return tag("div", *made, cls="cards")
+
+
+def _error(error: ErrorOverTime) -> Iterator[str]:
+    series = dict(error.series)
+    drawn = plots.lines(error.metric, error.labels, series, unit=error.unit, threshold=error.alarm)
+    spans = table(("", "First", "Last", "Highest"), [(name, *_span(error, name)) for name in series], numbers=(1, 2, 3))
+    words = "" if error.alarm is None else f"The alarm is at {number(error.alarm)} {error.unit}".strip() + "."
+    yield beside(
+        figure(f"{error.metric} on labelled predictions", drawn), tag("div", spans, tag("p", words, cls="note"))
+    )
+
+
+def _span(error: ErrorOverTime, name: str) -> tuple[str, str, str]:
+    known = [value for value in error.series[name] if value is not None]
+    if not known:
+        return "–", "–", "–"
+    first, last, most = (f"{number(value)} {error.unit}".strip() for value in (known[0], known[-1], max(known)))
+    return first, last, most
+
+
+def _canary(story: Story) -> Iterator[str]:
+    steps, last = story.canary, story.canary[-1]
+    share: dict[str, Sequence[float | None]] = {
+        "configured": [step.configured for step in steps],
+        "observed": [step.observed for step in steps],
+        "realized": [step.realized for step in steps],
+    }
+    drawn = plots.lines("Share", [clock(step.at) for step in steps], share, unit="%", dots=("realized",))
+    rules = pairs(
+        [
+            ("Candidate", story.candidate),
+            ("Stable", story.stable),
+            ("Configured", "the share that was asked for"),
+            ("Observed", "the share in force in the proxy"),
+            ("Realized", "the share as the requests of the step fell"),
+            ("Harm", f"evidence E that the candidate fails more; at {number(last.threshold)} it goes back"),
+            ("Excess", "users who could newly fail after the next increase, at worst;"
+                       f" more traffic waits until it is under {_percent(100 * last.rho)}"),
+        ]
+    )  # fmt: skip
+    yield beside(figure(f"Share of requests of {story.candidate}", drawn), rules)
+    head = ("At", "Configured", "Observed", "Realized", story.candidate, story.stable, "Harm", "Excess", "Phase")
+    yield table(head, [_step_row(step) for step in steps], numbers=range(8))
+    yield tag("p", "Under each version: requests of the step, errors among them in brackets.", cls="note")
+
+
+def _step_row(step: CanaryStep) -> Html:
+    cells = (
+        clock(step.at),
+        _percent(step.configured),
+        _percent(step.observed),
+        _percent(step.realized),
+        _counts(step.candidate),
+        _counts(step.stable),
+        f"{step.harm:.3g}",
+        _percent(100 * step.excess),
+        step.phase,
+    )
+    return row(cells, numbers=range(8))
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g} %"
+
+
+def _counts(counts: tuple[int, int]) -> str:
+    return f"{counts[0]:,} ({counts[1]:,})"
+
+
+def _requests(story: Story) -> Iterator[str]:
+    total = sum(story.requests.values()) or 1
+    rows = [(name, f"{count:,}", _percent(100 * count / total)) for name, count in story.requests.items()]
+    lost = "No request was lost." if not story.lost else f"{story.lost:,} requests were lost."
+    speed = pairs((f"Latency {name}", f"{value:.3g} ms") for name, value in story.latency_ms.items())
+    yield tag("p", tag("b", lost, cls="bad" if story.lost else "good"))
+    yield beside(table(("Version", "Requests answered", "Share"), rows, numbers=(1, 2)), speed)
+
+
+def _timeline(events: Sequence[Event]) -> Html:
+    lines = [
+        tag(
+            "li",
+            tag("span", clock(event.at), cls="at"),
+            tag("b", event.subject),
+            event.sentence,
+            cls=event.kind if event.kind != "step" else "",
+        )
+        for event in events
+    ]
+    return tag("ol", *lines, cls="chain")
+
+
+def _onward(story: Story) -> Iterator[str]:
+    yield pairs((what, identifier(address)) for what, address in story.addresses)
+    if story.next_commands:
+        yield tag("h3", "Commands to try")
+        yield pairs((identifier(command), what) for command, what in story.next_commands)

@@ -1,0 +1,120 @@
+"""What a run leaves behind: its facts gathered once, then recorded in MLflow and told in the report."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from components.data.quarantine_report import Report as ValidationReport
+from components.data.snapshots import open_snapshot
+from components.judging.evaluation import Evaluation
+from components.judging.gates import Decision
+from components.modelling.tuning_values import Tuning
+from components.pages.evaluation_plots import evaluation_plots
+from components.pages.run_facts import RunFacts
+from components.pages.run_page import run_page
+from components.recording import tracking
+from components.steps.provenance import CodeVersion, environment
+from serving.bundle.files import MANIFEST
+from serving.files import read_json, sha256_file, write_text
+
+LIBRARIES = (
+    "slipway",
+    "scikit-learn",
+    "numpy",
+    "pandas",
+    "polars",
+    "scipy",
+    "kfp",
+    "kserve",
+    "skops",
+    "numba",
+    "optuna",
+)
+LOCK = Path(__file__).parents[2] / "requirements.lock"
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Directories of what the stages of one run made."""
+
+    snapshot: Path
+    quarantine: Path
+    trials: Path
+    bundle: Path
+    evaluation: Path
+    decision: Path
+
+
+def gather(name: str, run_id: str, settings: Mapping[str, Any], paths: Paths) -> RunFacts:
+    """Read what the stages wrote."""
+    champion = paths.decision / "champion.json"
+    has_champion = champion.exists()
+    return RunFacts(
+        name=name,
+        run_id=run_id,
+        settings=settings,
+        snapshot=open_snapshot(paths.snapshot),
+        validation=ValidationReport.model_validate(read_json(paths.quarantine / "report.json")),
+        tuning=Tuning.model_validate(read_json(paths.trials / "trials.json")),
+        evaluation=Evaluation.model_validate(read_json(paths.evaluation / "evaluation.json")),
+        champion=Evaluation.model_validate(read_json(champion)) if has_champion else None,
+        champion_version=read_json(paths.decision / "champion_version.json")["version"] if has_champion else None,
+        decision=Decision.model_validate(read_json(paths.decision / "decision.json")),
+        digest=sha256_file(paths.bundle / MANIFEST),
+        provenance=read_json(paths.bundle / MANIFEST)["provenance"],
+        environment=environment(LIBRARIES, LOCK),
+        ended=datetime.now(UTC),
+    )
+
+
+def report(facts: RunFacts) -> str:
+    """The run's report as one self-contained HTML page."""
+    return run_page(facts)
+
+
+def mlflow_record(facts: RunFacts, paths: Paths, report_path: Path) -> tracking.RunRecord:
+    """The run as MLflow keeps it; plots are drawn into a folder beside the report."""
+    commit, _, changed = str(facts.provenance.get("commit", "unknown")).partition("+")
+    folder = report_path.with_name("plots")
+    for name, svg in evaluation_plots(facts.evaluation).items():
+        write_text(folder / f"{name}.svg", svg)
+    return tracking.RunRecord(
+        run_id=f"{facts.name}-{facts.run_id}-{facts.digest[:12]}",
+        name=f"{facts.name} {facts.run_id}",
+        project=facts.name,
+        experiment=facts.name,
+        parameters={"model": facts.settings["model"], "best": facts.tuning.best_params, "seed": facts.settings["seed"],
+                    "split": facts.settings["split"], "features": facts.settings["features"]},
+        metrics=facts.evaluation.metrics,
+        artifacts={"bundle": paths.bundle, "plots": folder, "report": report_path, "validation": paths.quarantine,
+                   "decision": paths.decision},
+        code=CodeVersion(commit=commit, dirty=bool(changed) if commit != "unknown" else None),
+        data=tracking.Data(
+            snapshot=facts.snapshot.id, rows=facts.snapshot.rows, source=str(facts.settings["source"]["uri"])
+        ),
+        environment=facts.environment,
+        started=_began(paths, facts.ended),
+        ended=facts.ended,
+        tags={"verdict": "accepted" if facts.decision.accepted else "refused", "bundle": facts.digest,
+              "code": str(facts.provenance.get("code", ""))},
+        trials=tuple(_trial(trial, facts) for trial in facts.tuning.trials),
+    )  # fmt: skip
+
+
+def _began(paths: Paths, ended: datetime) -> datetime:
+    """When the rows had been read: by the first step, the one that is never taken from a cache."""
+    return min(ended, datetime.fromtimestamp((paths.snapshot / "manifest.json").stat().st_mtime, UTC))
+
+
+def _trial(trial: Any, facts: RunFacts) -> tracking.Trial:
+    return tracking.Trial(
+        number=trial.number,
+        parameters=json.loads(json.dumps(trial.params)),
+        metrics={} if trial.value is None else {facts.tuning.metric: trial.value},
+        status="finished" if trial.value is not None else "failed",
+        started=facts.ended,
+        ended=facts.ended,
+    )

@@ -1,0 +1,40 @@
+"""The registration stage on paths: the bundle into the store, its version into the ledger."""
+
+from pathlib import Path
+from typing import Any
+
+from components.judging.gates import Decision
+from components.steps.place import Place, s3_settings
+from components.steps.telling import tell
+from serving.bundle.files import MANIFEST
+from serving.files import read_json, sha256_file
+from serving.ledger.ledger import open_ledger
+from serving.store.store import open_store
+
+
+def register(name: str, run_id: str, place: str, approval: str, tracked: str, bundle: str, decision: str) -> int:
+    """Put the bundle into the store and its version into the ledger; returns the version's number."""
+    where = Place.model_validate_json(place)
+    verdict = Decision.model_validate(read_json(Path(decision) / "decision.json"))
+    digest = sha256_file(Path(bundle) / MANIFEST)
+    provenance: dict[str, Any] = read_json(Path(bundle) / MANIFEST)["provenance"]
+    store = open_store(where.store, s3_settings(where))
+    prefix = f"{name}/{digest}"
+    store.upload_directory(Path(bundle), prefix)
+    ledger = open_ledger(where.ledger)
+    version = ledger.register(
+        name,
+        digest,
+        store.uri(prefix),
+        run_id,
+        str(provenance.get("snapshot", "")),
+        read_json(Path(bundle) / "profile.json")["metrics"],
+        {**provenance, "mlflow": tracked, "gate": verdict.model_dump(mode="json")},
+        where.actor,
+        reason=verdict.sentence,
+    )
+    if approval == "auto" and version.approval == "pending":
+        ledger.approve(name, version.version, where.actor, f"policy auto: {verdict.sentence}", policy="auto")
+    words = "approved by policy auto" if approval == "auto" else "waiting for approval"
+    tell(f"{name} {version.version} ({version.stage}), {words}")
+    return version.version

@@ -1,0 +1,1 @@
+"""Files of rows to files of predictions, through a signed bundle."""

@@ -1,0 +1,250 @@
+"""Batch scoring: the partitions of a table through a bundle, file to file, in bounded memory.
+
+Chunks of a partition are coded and scored by a few threads, since the loops that do the work release the interpreter
+lock, and written in the order of the rows. Chunks and writer settings are fixed, so neither threads nor interruptions
+show in the bytes. What a partition with the same input, bundle and settings gave is not computed again.
+"""
+
+import contextlib
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.scoring.inputs import Partition, Reader, at_hand
+from components.scoring.manifest import Asked, PartitionManifest, counted
+from components.scoring.output import Output, manifest_key, prediction_key, refused_key
+from components.scoring.rows import Counts, RowScorer, Scores
+from serving.bundle.bundle import Bundle
+from serving.contract import Contract
+from serving.errors import DataError, UsageError
+from serving.store.store import S3Settings
+
+CHUNK_ROWS = 65_536  # also a row group of the results; larger ones leave the cache of the processor
+AHEAD = 2  # chunks that wait, beyond those being scored
+PREDICTION, VERSION, PROBABILITY = "prediction", "model_version", "probability_"
+ROW, REASONS = "row", "reasons"
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to score, with what, to where.
+
+    Attributes:
+        keep: input columns that go along with the predictions; None for the contract's key, and without one for every
+            column that is neither an input of the model nor the target.
+        workers: threads; they change the time and no bit.
+    """
+
+    source: str
+    output: Output
+    bundle: Bundle
+    model: str
+    version: str
+    keep: tuple[str, ...] | None = None
+    s3: S3Settings | None = None
+    workers: int = 2
+    chunk_rows: int = CHUNK_ROWS
+
+
+def score_partition(job: Job, partition: Partition) -> tuple[PartitionManifest, bool]:
+    """Score *partition* unless that was done; its manifest, and whether anything had to be computed.
+
+    Predictions come before their manifest, so a partition that was interrupted has none and is scored again.
+
+    Raises:
+        DataError: the file cannot be read, lacks a column, or changed while it was read.
+    """
+    with at_hand(job.source, partition, job.s3) as (path, known):
+        asked = Asked.of(job.model, job.version, job.bundle.digest, known, job.keep, job.chunk_rows)
+        done = job.output.finished(asked)
+        if done is not None:
+            return done, False
+        with job.output.scratch(partition.name) as folder:
+            total = _score_file(job, Reader(path, known), folder)
+            refused = folder / "refused.parquet"
+            key = refused_key(partition.name)
+            refusals = job.output.publish(refused, key) if refused.exists() else None
+            if refusals is None:
+                job.output.store.delete(key)
+            manifest = PartitionManifest(
+                asked=asked,
+                rows=total.rows,
+                scored=total.rows - total.refused,
+                refused=total.refused,
+                reasons=counted(total.reasons),
+                flagged=counted(total.flagged),
+                predictions=job.output.publish(folder / "predictions.parquet", prediction_key(partition.name)),
+                refusals=refusals,
+            )
+    job.output.write(manifest_key(partition.name), manifest)
+    return manifest, True
+
+
+@dataclass
+class Total:
+    """Sums over the chunks of a partition."""
+
+    rows: int = 0
+    refused: int = 0
+    reasons: Counts = field(default_factory=Counter)
+    flagged: Counts = field(default_factory=Counter)
+
+    def add(self, rows: int, scores: Scores) -> None:
+        self.rows += rows
+        self.refused += len(scores.refused)
+        self.reasons.update(scores.reasons_by)
+        self.flagged.update(scores.flagged_by)
+
+
+def _score_file(job: Job, reader: Reader, folder: Path) -> Total:
+    contract = job.bundle.contract
+    keep = kept_columns(reader.names, contract, job.keep)
+    _check_columns(reader, contract)
+    columns = list(dict.fromkeys((*contract.names, *keep)))
+    schema = reader.schema(columns)
+    empty = pl.from_arrow(schema.empty_table())
+    assert isinstance(empty, pl.DataFrame)  # noqa: S101 - a table becomes a frame
+    rows = RowScorer(empty.select(contract.names).schema, contract, job.bundle.scorer.score)
+    total = Total()
+
+    def work(chunk: pa.Table) -> tuple[pa.Table, Scores]:
+        frame = pl.from_arrow(chunk.select(list(contract.names)))
+        assert isinstance(frame, pl.DataFrame)  # noqa: S101 - as above
+        return chunk, rows.score(frame)
+
+    with Writer(folder, schema, keep, contract, job.version, reader.partition.first_row) as writer:
+        for chunk, scores in in_order(work, reader.chunks(columns, job.chunk_rows), job.workers):
+            writer.write(chunk, scores)
+            total.add(chunk.num_rows, scores)
+    return total
+
+
+class Writer:
+    """Writes predictions, and refused rows if there are any, as parquet files of *folder*."""
+
+    def __init__(
+        self, folder: Path, schema: pa.Schema, keep: Sequence[str], contract: Contract, version: str, first_row: int
+    ) -> None:
+        self._keep, self._classes, self._version = list(keep), contract.target.classes, version
+        self._words = [PREDICTION] if self._classes else []
+        self._row = first_row
+        self._stack = contextlib.ExitStack()
+        fields = [schema.field(name) for name in keep]
+        fields.append(pa.field(PREDICTION, pa.string() if self._classes else pa.float64()))
+        fields += [pa.field(PROBABILITY + word, pa.float64()) for word in self._classes]
+        self._schema = pa.schema([*fields, pa.field(VERSION, pa.string())])
+        self._refused_schema = pa.schema([pa.field(ROW, pa.int64()), *schema, pa.field(REASONS, pa.string())])
+        self._refused_path = folder / "refused.parquet"
+        self._refused: Any = None
+        self._predictions = self._open(folder / "predictions.parquet", self._schema)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def write(self, chunk: pa.Table, scores: Scores) -> None:
+        """Append one row group."""
+        columns = [chunk.column(name) for name in self._keep] + self._told(chunk.num_rows, scores)
+        columns.append(pa.repeat(self._version, chunk.num_rows))
+        self._predictions.write_table(pa.table(columns, schema=self._schema), row_group_size=chunk.num_rows)
+        if len(scores.refused):
+            self._refuse(chunk, scores)
+        self._row += chunk.num_rows
+
+    def _told(self, rows: int, scores: Scores) -> list[pa.Array]:
+        """Prediction, and for classes their probabilities; null in refused rows."""
+        none = np.zeros(rows, dtype=bool)
+        none[scores.refused] = True
+        if not self._classes:
+            return [pa.array(scores.values, mask=none)]
+        values = scores.values
+        likeliest = pa.array(np.where(none[:, None], 0.0, values).argmax(axis=1), mask=none)
+        probabilities = [pa.array(np.ascontiguousarray(column), mask=none) for column in values.T]
+        return [pa.array(self._classes, pa.string()).take(likeliest), *probabilities]
+
+    def _refuse(self, chunk: pa.Table, scores: Scores) -> None:
+        if self._refused is None:
+            self._refused = self._open(self._refused_path, self._refused_schema)
+        fallen = chunk.take(pa.array(scores.refused))
+        columns = [pa.array(scores.refused + self._row, pa.int64()), *fallen.columns]
+        columns.append(pa.array(scores.reasons, pa.string()))
+        self._refused.write_table(pa.table(columns, schema=self._refused_schema))
+
+    def _open(self, path: Path, schema: pa.Schema) -> Any:
+        """A writer whose settings do not follow the library's defaults.
+
+        Numbers and keys are mostly distinct, and trying a dictionary on them costs as much as writing them.
+        """
+        return self._stack.enter_context(
+            pq.ParquetWriter(
+                path,
+                schema,
+                version="2.6",
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=[name for name in (*self._words, VERSION) if name in schema.names],
+                data_page_version="1.0",
+                write_statistics=True,
+                store_schema=True,
+            )
+        )
+
+
+def kept_columns(names: Sequence[str], contract: Contract, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The columns of a file that go along with its predictions; see ``Job.keep``.
+
+    Raises:
+        UsageError: a wanted column is absent, or has the name of one of the results.
+    """
+    if wanted is None:
+        known = {*contract.names, contract.target.name}
+        keyed = contract.key is not None and contract.key in names
+        chosen = (contract.key,) if keyed else tuple(name for name in names if name not in known)
+        wanted = tuple(name for name in chosen if name)
+    if absent := [name for name in wanted if name not in names]:
+        raise UsageError(f"no column {absent[0]!r} to keep; the table has {', '.join(names)}")
+    own = {PREDICTION, VERSION, ROW, REASONS, *(PROBABILITY + word for word in contract.target.classes)}
+    if taken := [name for name in wanted if name in own]:
+        raise UsageError(f"column {taken[0]!r} has the name of a result; say which columns to keep without it")
+    return wanted
+
+
+def in_order(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """``map`` by *workers* threads, which run ahead of the caller by a few items only."""
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="score") as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) >= workers + AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _check_columns(reader: Reader, contract: Contract) -> None:
+    absent = [name for name in contract.names if name not in reader.names]
+    if absent:
+        raise DataError(
+            f"{reader.partition.file} lacks {', '.join(absent)} of the contract: it has {', '.join(reader.names)}; "
+            "correct the export or choose another version"
+        )

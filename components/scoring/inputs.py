@@ -1,0 +1,266 @@
+"""The partitions of a table to score, and their rows in chunks of one size.
+
+A partition is a file; a parquet file with more than ``SPLIT_ROWS`` rows is several, cut between its row groups, so
+that little is lost when scoring stops in the middle of it. CSV files are read as text and cannot be cut.
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from components.data.sources import KINDS
+from components.steps.place import local_path
+from serving.contract import Frozen
+from serving.errors import ConfigError, DataError
+from serving.files import sha256_file
+from serving.store.store import S3Settings, Store, open_store
+
+SPLIT_ROWS = 2_000_000
+CSV_BLOCK = 4 << 20  # bytes
+PAGE_BUFFER = 1 << 20  # bytes; without it a whole column chunk of a row group is held in memory
+
+
+class Partition(Frozen):
+    """Some rows of one file.
+
+    Attributes:
+        name: what its results are called: the file's path below the source without suffix, and which part of it.
+        file: path below the source.
+        sha256, size, modified_ns: of the whole file; unset while it lies in an object store.
+        first_row, rows: which rows of the file; ``rows`` is None where only reading tells.
+        groups: first and end of its row groups; None for the whole file.
+    """
+
+    name: str
+    file: str
+    sha256: str = ""
+    size: int = 0
+    modified_ns: int = 0
+    first_row: int = 0
+    rows: int | None = None
+    groups: tuple[int, int] | None = None
+
+
+def partitions(source: str, s3: S3Settings | None = None, split_rows: int = SPLIT_ROWS) -> tuple[Partition, ...]:
+    """The partitions of the file or directory *source*, a path, ``file://`` or ``s3://``, in the order of their names.
+
+    Raises:
+        DataError: nothing there, several formats, or two files whose results would have one name.
+    """
+    if _is_s3(source):
+        _, _, names = _remote(source, s3)
+        return _distinct(source, [Partition(name=_stem(name), file=name) for name in _tables(source, names)])
+    path = local_path(source, "the table to score")
+    if not path.exists():
+        raise DataError(f"{source} does not exist: expected a CSV or parquet file or a directory of them")
+    names = [str(p.relative_to(path)) for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path.name]
+    root = path if path.is_dir() else path.parent
+    found = [part for name in _tables(source, names) for part in _parts(root, name, split_rows)]
+    return _distinct(source, found)
+
+
+@contextlib.contextmanager
+def at_hand(source: str, partition: Partition, s3: S3Settings | None = None) -> Iterator[tuple[Path, Partition]]:
+    """The partition's file on this machine for the length of the block, and the partition with its file's digest.
+
+    Raises:
+        DataError: the file is another one than when the partitions were listed, or changed during the block.
+    """
+    if _is_s3(source):
+        store, prefix, _ = _remote(source, s3, listed=False)
+        with tempfile.TemporaryDirectory(prefix="slipway-score-") as folder:
+            path = Path(folder) / Path(partition.file).name
+            alone = Path(prefix).name == partition.file and store.exists(prefix)
+            store.download(prefix if alone else f"{prefix}/{partition.file}".lstrip("/"), path)
+            size = path.stat().st_size
+            yield path, partition.model_copy(update={"sha256": sha256_file(path), "size": size})
+        return
+    root = local_path(source, "the table to score")
+    path = root / partition.file if root.is_dir() else root
+    _unchanged(path, partition)
+    yield path, partition
+    _unchanged(path, partition)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """The rows of *partition* in the file *path*."""
+
+    path: Path
+    partition: Partition
+
+    @cached_property
+    def _whole_schema(self) -> pa.Schema:
+        with self._told():
+            if self._is_csv:
+                with pa_csv.open_csv(self.path, read_options=_read_options(), parse_options=_parse_options()) as found:
+                    names = found.schema.names
+                return pa.schema([(name, pa.string()) for name in names])
+            return pq.read_schema(self.path)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns of the file.
+
+        Raises:
+            DataError: it cannot be read, or two columns have one name.
+        """
+        names = tuple(self._whole_schema.names)
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise DataError(f"{self.partition.file} has two columns {twice[0]!r}; rename one")
+        return names
+
+    def schema(self, columns: Sequence[str]) -> pa.Schema:
+        return pa.schema([self._whole_schema.field(name).remove_metadata() for name in columns])
+
+    def chunks(self, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
+        """Tables of *rows* rows, the last one of fewer, whatever the layout of the file."""
+        with self._told():
+            batches = self._csv(columns) if self._is_csv else self._parquet(columns, rows)
+            yield from _rechunked(batches, rows)
+
+    @property
+    def _is_csv(self) -> bool:
+        return KINDS[_suffix(self.partition.file)] == "CSV"
+
+    def _parquet(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        with pq.ParquetFile(self.path, buffer_size=PAGE_BUFFER) as file:
+            groups = range(*(self.partition.groups or (0, file.num_row_groups)))
+            for batch in file.iter_batches(rows, row_groups=groups, columns=list(columns), use_threads=False):
+                yield batch.select(list(columns))
+
+    def _csv(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        convert = pa_csv.ConvertOptions(
+            column_types={name: pa.string() for name in self.names},
+            include_columns=list(columns),
+            strings_can_be_null=False,
+        )
+        with pa_csv.open_csv(self.path, _read_options(), _parse_options(), convert) as file:
+            yield from file
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except pa.ArrowException as error:
+            reason = str(error).strip().partition("\n")[0][:200]
+            raise DataError(f"{self.partition.file} cannot be read: {reason}; write it anew") from error
+
+
+def _rechunked(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
+    held: list[pa.RecordBatch] = []
+    count = 0
+    for batch in batches:
+        held.append(batch)
+        count += batch.num_rows
+        while count >= rows:
+            table = pa.Table.from_batches(held)
+            yield table.slice(0, rows)
+            rest = table.slice(rows)
+            held, count = rest.to_batches(), rest.num_rows
+    if count:
+        yield pa.Table.from_batches(held)
+
+
+def _read_options() -> Any:
+    return pa_csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK)
+
+
+def _parse_options() -> Any:
+    return pa_csv.ParseOptions(newlines_in_values=True)
+
+
+def _parts(root: Path, name: str, split_rows: int) -> Iterator[Partition]:
+    path = root / name
+    seen = path.stat()
+    file = Partition(
+        name=_stem(name), file=name, sha256=sha256_file(path), size=seen.st_size, modified_ns=seen.st_mtime_ns
+    )
+    if KINDS[_suffix(name)] == "CSV":
+        yield file
+        return
+    try:
+        footer = pq.read_metadata(path)
+    except pa.ArrowException as error:
+        raise DataError(f"{name} cannot be read as parquet: {str(error)[:200]}; write it anew") from error
+    cuts = _cuts([footer.row_group(i).num_rows for i in range(footer.num_row_groups)], split_rows)
+    if len(cuts) < 2:
+        yield file.model_copy(update={"rows": footer.num_rows})
+        return
+    for number, (first, end, first_row, rows) in enumerate(cuts, start=1):
+        part = f"{file.name}-{number:05d}-of-{len(cuts):05d}"
+        yield file.model_copy(update={"name": part, "first_row": first_row, "rows": rows, "groups": (first, end)})
+
+
+def _cuts(groups: Sequence[int], split_rows: int) -> list[tuple[int, int, int, int]]:
+    """Row groups of the given sizes gathered to at least *split_rows* rows: (first group, end, first row, rows)."""
+    cuts = []
+    first = first_row = rows = 0
+    for at, size in enumerate(groups, start=1):
+        rows += size
+        if rows >= split_rows or at == len(groups):
+            cuts.append((first, at, first_row, rows))
+            first, first_row, rows = at, first_row + rows, 0
+    return cuts
+
+
+def _tables(source: str, names: Iterable[str]) -> list[str]:
+    """The tables among *names*, all of one format."""
+    files = sorted(name for name in names if _suffix(name))
+    kinds = sorted({KINDS[_suffix(name)] for name in files})
+    if not files:
+        raise DataError(f"{source} holds no .csv, .csv.gz or .parquet file to score; check the path")
+    if len(kinds) > 1:
+        raise DataError(f"{source} holds files of different formats ({' and '.join(kinds)}): expected one")
+    return files
+
+
+def _distinct(source: str, found: list[Partition]) -> tuple[Partition, ...]:
+    names = [part.name for part in found]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"{source}: two files would give the predictions {twice[0]}.parquet; rename one")
+    return tuple(found)
+
+
+def _suffix(name: str) -> str:
+    """The suffix of a table; nothing for other files and for hidden ones such as ``_SUCCESS``."""
+    if any(part.startswith((".", "_")) for part in Path(name).parts):
+        return ""
+    return next((suffix for suffix in KINDS if name.lower().endswith(suffix)), "")
+
+
+def _stem(name: str) -> str:
+    return name[: -len(_suffix(name))]
+
+
+def _is_s3(source: str) -> bool:
+    return urlsplit(source).scheme.lower() == "s3"
+
+
+def _remote(source: str, s3: S3Settings | None, listed: bool = True) -> tuple[Store, str, list[str]]:
+    """The bucket of *source*, the prefix in it, and the names below the prefix."""
+    address = urlsplit(source)
+    prefix = address.path.strip("/")
+    if not address.netloc:
+        raise ConfigError(f"the table to score: expected s3://bucket/prefix, got {source!r}")
+    store = open_store(f"s3://{address.netloc}", s3)
+    if not listed:
+        return store, prefix, []
+    if _suffix(Path(prefix).name) and store.exists(prefix):
+        return store, prefix, [Path(prefix).name]
+    return store, prefix, [key.removeprefix(prefix).lstrip("/") for key in store.list(prefix)]
+
+
+def _unchanged(path: Path, partition: Partition) -> None:
+    seen = path.stat() if path.exists() else None
+    if seen is None or (seen.st_size, seen.st_mtime_ns) != (partition.size, partition.modified_ns):
+        raise DataError(f"{path} changed since its scoring began; run the same command again when it is whole")

@@ -1,0 +1,1 @@
+"""What every doorway needs: places, keys, failures that finish the sentence."""

@@ -1,0 +1,1 @@
+"""Is what serves still good: prediction log, labels, drift, alarms."""

@@ -1,0 +1,178 @@
+"""Figures of labelled predictions: metrics with their uncertainty, their course over time, and how the service did."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from components.judging import metrics
+from components.judging.metrics import Task, Values
+from components.watching.policy import Bar
+from components.watching.values import Bucket, Figure, Service, Standing
+from serving.contract import Contract
+from serving.local.counting import Tally
+
+RESAMPLES, RESAMPLE_ROWS, SEED = 200, 4_000, 0
+Z95 = 1.959964
+BUCKET_LABELS = 10  # fewer in a day or week say nothing about it
+PROBABILITY_ONLY = ("roc_auc", "log_loss")
+
+
+def scores(frame: pl.DataFrame, contract: Contract) -> tuple[Values, tuple[str, ...]]:
+    """The logged predictions as ``metrics`` wants them, and the metrics that can be computed from them.
+
+    Numbers (n_rows,) for regression. Probabilities (n_rows, n_classes) when every row has them; else ones and zeros of
+    the class that was answered, which say nothing about the metrics of probabilities.
+    """
+    names = metrics.names(contract.task)
+    if contract.task == "regression":
+        return frame["prediction"].to_numpy().astype(np.float64), names
+    classes = contract.target.classes
+    lists = frame["probabilities"]
+    if frame.height and bool((lists.list.len() == len(classes)).fill_null(value=False).all()):
+        return np.array(lists.to_list(), dtype=np.float64).reshape(-1, len(classes)), names
+    answered = frame["prediction"].to_numpy()
+    certain = np.array([[float(word == name) for name in classes] for word in answered]).reshape(-1, len(classes))
+    return certain, tuple(name for name in names if name not in PROBABILITY_ONLY)
+
+
+def usable(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+    """The rows whose prediction is one that the contract's target can have."""
+    answer = pl.col("prediction")
+    good = answer.is_finite() if contract.task == "regression" else answer.is_in(list(contract.target.classes))
+    return frame.filter(good.fill_null(value=False))
+
+
+def deviation(name: str, truth: Values, prediction: Values) -> float:
+    """Standard deviation of the metric *name* over samples as large as this one, by the bootstrap (Efron 1979).
+
+    Of more than 4,000 rows resamples of 4,000 are taken and the result scaled down by the root of the ratio.
+    """
+    random = np.random.default_rng(SEED)
+    n = len(truth)
+    size = min(n, RESAMPLE_ROWS)
+    function = metrics.get(name).function
+    values = np.empty(RESAMPLES)
+    for k in range(RESAMPLES):
+        drawn: npt.NDArray[np.int64] = random.integers(0, n, size)
+        values[k] = function(truth[drawn], prediction[drawn])
+    known = values[np.isfinite(values)]
+    return float(known.std(ddof=1) * np.sqrt(size / n)) if len(known) > 1 else float("nan")
+
+
+def figure(name: str, value: float, sd: float | None, reference: float | None, bar: Bar | None, unit: str) -> Figure:
+    """*value* beside its reference and bar; *sd* None for a value that is no estimate."""
+    spread = None if sd is None or not np.isfinite(sd) else Z95 * sd
+    low, high = (None, None) if spread is None else (value - spread, value + spread)
+    level = None if bar is None else _level(bar, reference)
+    return Figure(
+        name=name,
+        value=value,
+        low=low,
+        high=high,
+        reference=reference,
+        level=level,
+        standing=_standing(bar, level, value, low, high),
+        unit=unit,
+    )
+
+
+def buckets(
+    labelled: pl.DataFrame, unlabelled_at: pl.Series, contract: Contract, task: Task
+) -> tuple[str, tuple[Bucket, ...]]:
+    """The length of a bucket, and the buckets in order; *unlabelled_at* are moments of rows without a label."""
+    moments = pl.concat([labelled["moment"], unlabelled_at])
+    if not len(moments):
+        return "1d", ()
+    every = _length(moments.max() - moments.min())
+    counted = moments.dt.truncate(every).value_counts().rename({"count": "predictions"}).sort("moment")
+    parts = {
+        start[0]: part for start, part in labelled.group_by(pl.col("moment").dt.truncate(every), maintain_order=True)
+    }
+    found = []
+    for start, predictions in counted.iter_rows():
+        part = parts.get(start)
+        found.append(
+            Bucket(
+                start=f"{start:%Y-%m-%d}",
+                predictions=predictions,
+                labelled=0 if part is None else part.height,
+                metrics={} if part is None else _course(part, contract, task),
+            )
+        )
+    return every, tuple(found)
+
+
+def service(predictions: pl.DataFrame, tallies: Iterable[Tally] = ()) -> Service:
+    """How the service answered, from the proxy's counts when there are any, else from the prediction log."""
+    requests = predictions.unique("request_id", maintain_order=True)
+    total = _sum(tallies)
+    rate = _rate(requests["time"])
+    if total.requests:
+        return Service(
+            requests=total.requests,
+            errors=total.errors,
+            latency_p50=total.quantile_ms(0.5),
+            latency_p95=total.quantile_ms(0.95),
+            latency_p99=total.quantile_ms(0.99),
+            seen_by="caller",
+            requests_per_s=rate,
+        )
+    p50, p95, p99 = (requests["latency_ms"].quantile(share, "higher") for share in (0.5, 0.95, 0.99))
+    return Service(requests=requests.height, latency_p50=p50, latency_p95=p95, latency_p99=p99, requests_per_s=rate)
+
+
+def _level(bar: Bar, reference: float | None) -> float | None:
+    """Where the bar is; a multiple of nothing, or of a value that is not above 0, is nowhere."""
+    if not isinstance(bar.above if bar.above is not None else bar.below, str):
+        return bar.level(0.0)
+    return None if reference is None or reference <= 0 else bar.level(reference)
+
+
+def _standing(bar: Bar | None, level: float | None, value: float, low: float | None, high: float | None) -> Standing:
+    if bar is None or level is None:
+        return "not judged"
+    if not np.isfinite(value):
+        return "uncertain"
+    sign = 1.0 if bar.above is not None else -1.0
+    surest = (low if sign > 0 else high) if low is not None and high is not None else value
+    assert surest is not None  # noqa: S101 - both ends are known or neither
+    if sign * value <= sign * level:
+        return "within"
+    return "beyond" if sign * surest > sign * level else "uncertain"
+
+
+def _length(span: timedelta) -> str:
+    """Days for a month, weeks for a year, months for longer."""
+    if span <= timedelta(days=31):
+        return "1d"
+    return "1w" if span <= timedelta(days=400) else "1mo"
+
+
+def _course(part: pl.DataFrame, contract: Contract, task: Task) -> dict[str, float]:
+    if part.height < BUCKET_LABELS:
+        return {}
+    prediction, names = scores(part, contract)
+    values = metrics.compute(task, part["truth"].to_numpy(), prediction)
+    return {name: values[name] for name in names if np.isfinite(values[name])}
+
+
+def _sum(tallies: Iterable[Tally]) -> Tally:
+    requests = errors = 0
+    durations: dict[int, int] = {}
+    for tally in tallies:
+        requests, errors = requests + tally.requests, errors + tally.errors
+        for duration, count in tally.durations.items():
+            durations[duration] = durations.get(duration, 0) + count
+    return Tally(requests=requests, errors=errors, durations=durations)
+
+
+def _rate(times: pl.Series) -> float | None:
+    if len(times) < 2:
+        return None
+    first, last = times.min(), times.max()
+    seconds: Any = (last - first).total_seconds()
+    return len(times) / seconds if seconds > 0 else None

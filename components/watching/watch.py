@@ -1,0 +1,215 @@
+"""Is the model that serves still as good as when it was released, and are its inputs still those it learned from?
+
+Silence proves nothing: with too few labels the verdict is ``unknown``, never ``healthy``. A bar counts as passed only
+when the figure is beyond it by more than chance explains, so that a thin month does not start a training run.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import numpy as np
+import polars as pl
+
+from components.judging import metrics
+from components.modelling import profiles
+from components.watching.drift import Drift, compare
+from components.watching.figures import buckets, deviation, figure, scores, usable
+from components.watching.labels import Labelled, LabelReport, join, naive, no_labels
+from components.watching.policy import DriftPolicy, Watch
+from components.watching.values import SERVICE_FIGURES, Bucket, Figure, Service, Verdict, WatchReport
+from serving.contract import Contract, Matrix
+from serving.durations import text
+from serving.errors import ConfigError
+from serving.profile import Profile
+
+__all__ = ["Bucket", "Figure", "Service", "WatchReport", "check_alarms", "watch"]
+
+
+def watch(
+    predictions: pl.DataFrame,
+    labels: pl.DataFrame | None,
+    profile: Profile,
+    contract: Contract,
+    policy: Watch,
+    service: Service,
+    as_of: datetime,
+    *,
+    model: str = "",
+    version: str = "",
+) -> WatchReport:
+    """Judge the rows that *version* predicted; an empty *version* takes them all.
+
+    Args:
+        predictions: as ``prediction_log.read`` returns them.
+        labels: see ``labels.join``; those that became known after *as_of* are not used. None: there are none.
+        profile: of the version that serves.
+
+    Raises:
+        ConfigError: an alarm is set on something that is not watched.
+        DataError: the labels lack a column.
+    """
+    check_alarms(policy, contract)
+    mine = predictions.filter(pl.col("version") == version) if version else predictions
+    met = _join(mine, labels, contract, as_of)
+    recent = _recent(met.frame, "moment", policy.window)
+    measured = _performance(recent, profile, contract, policy)
+    figures = (*measured, *_service_figures(service, policy))
+    drift = measure_drift(_recent(mine, "time", policy.window), profile, contract, policy.drift)
+    unknown = _unknown(met.report, recent, measured, policy, as_of)
+    every, course = _course(mine, met, contract)
+    report = WatchReport(
+        model=model,
+        version=version,
+        as_of=as_of.isoformat(),
+        verdict=_verdict(figures, drift, unknown),
+        sentence="",
+        unknown=unknown,
+        labels=met.report,
+        judged=recent.height,
+        figures=figures,
+        every=every,
+        buckets=course,
+        drift=drift,
+        service=service,
+        unit=contract.target.unit,
+    )
+    return report.model_copy(update={"sentence": _sentence(report)})
+
+
+def check_alarms(policy: Watch, contract: Contract) -> None:
+    """Refuse alarms on figures that do not exist, and multiples of figures that have no holdout value."""
+    known = (*metrics.names(contract.task), *SERVICE_FIGURES)
+    for name, bar in policy.alarm.items():
+        if name not in known:
+            raise ConfigError(f"watch.alarm.{name}: expected one of {', '.join(known)}")
+        if name in SERVICE_FIGURES and isinstance(bar.above if bar.above is not None else bar.below, str):
+            raise ConfigError(f"watch.alarm.{name}: has no holdout value to be a multiple of; write a plain number")
+
+
+def measure_drift(rows: pl.DataFrame, profile: Profile, contract: Contract, policy: DriftPolicy) -> Drift:
+    """Logged rows against the profile."""
+    logged = [field.name for field in rows.schema["features"].fields]
+    names = [name for name in contract.names if name in logged]
+    matrix = _matrix(rows, contract, names)
+    good = usable(rows, contract)
+    prediction, possible = scores(good, contract)
+    if contract.task == "classification" and "log_loss" not in possible:
+        prediction = np.empty(0)  # the profile's is of probabilities, which were not logged
+    current = profiles.count(matrix, profile, contract, prediction)
+    return compare(
+        profile,
+        current,
+        policy,
+        out_of_range=_flagged(rows, contract),
+        not_logged=[name for name in contract.names if name not in names],
+    )
+
+
+def _matrix(rows: pl.DataFrame, contract: Contract, names: list[str]) -> Matrix:
+    """The coded matrix of the logged features, columns that are not logged all missing."""
+    features = rows.get_column("features").struct.unnest() if names else pl.DataFrame()
+    table = {
+        name: (
+            features[name] if contract.columns[name].type == "category" else features[name].cast(pl.Float64)
+        ).to_pandas()
+        if name in names
+        else [None] * rows.height
+        for name in contract.names
+    }
+    return contract.encode(table)
+
+
+def _flagged(rows: pl.DataFrame, contract: Contract) -> Mapping[str, int]:
+    """Rows per number column that came from outside of its range; unknown categories are counted by their code."""
+    seen = rows.select(pl.col("flagged").list.unique().explode().drop_nulls())["flagged"].value_counts()
+    return {name: count for name, count in seen.iter_rows() if contract.columns[name].type != "category"}
+
+
+def _join(rows: pl.DataFrame, labels: pl.DataFrame | None, contract: Contract, as_of: datetime) -> Labelled:
+    met = join(rows, no_labels(contract) if labels is None else labels, contract, as_of)
+    return Labelled(usable(met.frame, contract), met.report)
+
+
+def _recent(frame: pl.DataFrame, column: str, window: timedelta) -> pl.DataFrame:
+    newest = frame[column].max()
+    return frame if newest is None else frame.filter(pl.col(column) > newest - window)
+
+
+def _performance(rows: pl.DataFrame, profile: Profile, contract: Contract, policy: Watch) -> tuple[Figure, ...]:
+    """Every metric that can be computed; those with a bar know how sure they are."""
+    if rows.height < policy.labels.at_least:
+        return ()
+    truth = rows["truth"].to_numpy()
+    prediction, possible = scores(rows, contract)
+    values = metrics.compute(contract.task, truth, prediction)
+    found = []
+    for name in possible:
+        if not np.isfinite(values[name]):
+            continue
+        bar, sd = policy.alarm.get(name), deviation(name, truth, prediction)
+        found.append(figure(name, values[name], sd, profile.metrics.get(name), bar, contract.target.unit))
+    return tuple(found)
+
+
+def _service_figures(service: Service, policy: Watch) -> tuple[Figure, ...]:
+    seen = {"error_rate": service.error_rate, "latency_p99": service.latency_p99}
+    return tuple(
+        figure(name, value, None, None, policy.alarm.get(name), "") for name, value in seen.items() if value is not None
+    )
+
+
+def _unknown(
+    report: LabelReport, rows: pl.DataFrame, figures: tuple[Figure, ...], policy: Watch, as_of: datetime
+) -> str:
+    """Why nothing can be said about the performance; empty when something can."""
+    if rows.height < policy.labels.at_least:
+        seen = f"{rows.height:,} of {report.predictions:,} predictions have a label"
+        return f"{seen}, {policy.labels.at_least:,} are needed"
+    oldest = naive(as_of) - policy.labels.delay - policy.window
+    if (newest := rows["label_at"].max()) < oldest:
+        late = f"labels usually take {text(policy.labels.delay)}" if policy.labels.delay else "none came since"
+        return f"the newest label is of {newest:%Y-%m-%d}; {late}"
+    if not any(name in metrics.METRICS for name in policy.alarm):
+        return "watch.alarm sets no bar for a metric"
+    return _undecided({figure.name: figure for figure in figures}, policy, rows.height)
+
+
+def _undecided(figures: Mapping[str, Figure], policy: Watch, rows: int) -> str:
+    """The first bar of a metric that cannot be said to hold, and why."""
+    for name in policy.alarm:
+        seen = figures.get(name)
+        if name in metrics.METRICS and (seen is None or seen.standing == "not judged"):
+            return f"{name} cannot be computed, or has no holdout value to be compared with"
+        if seen is not None and seen.standing == "uncertain" and seen.low is not None and seen.high is not None:
+            between = f"between {seen.show(seen.low)} and {seen.show(seen.high)}"
+            return f"{seen.phrase} is beyond its bar, but {rows:,} labels leave it {between}"
+    return ""
+
+
+def _course(rows: pl.DataFrame, met: Labelled, contract: Contract) -> tuple[str, tuple[Bucket, ...]]:
+    """Buckets by event when the labels tell it, in which case rows without a label have no place on that axis."""
+    by_event = met.frame.height > 0 and met.frame["event"].null_count() < met.frame.height
+    key = ["request_id", "row"]
+    waiting = rows.join(met.frame.select(key), on=key, how="anti").unique(key)
+    moments = waiting["time"].rename("moment")
+    return buckets(met.frame, moments.clear() if by_event else moments, contract, contract.task)
+
+
+def _verdict(figures: tuple[Figure, ...], drift: Drift, unknown: str) -> Verdict:
+    if any(figure.standing == "beyond" for figure in figures):
+        return "degraded"
+    if drift.drifted:
+        return "drifted"
+    return "unknown" if unknown else "healthy"
+
+
+def _sentence(report: WatchReport) -> str:
+    """What a person should know first, then the rest in order of weight."""
+    shown = report.beyond or tuple(f for f in report.figures if f.standing == "within" and not report.unknown)
+    measured = [figure.phrase for figure in shown if figure.name in metrics.METRICS]
+    parts = [f"{', '.join(measured)} on {report.judged:,} labelled predictions"] if measured else []
+    parts += [figure.phrase for figure in shown if figure.name not in metrics.METRICS]
+    parts += [report.unknown] if report.unknown else []
+    parts += [report.drift.sentence] if report.drift is not None else []
+    name = " ".join(filter(None, (report.model, report.version)))
+    return f"{name + ' is ' if name else ''}{report.verdict}: {'; '.join(parts)}"

@@ -1,0 +1,1 @@
+"""Graphs to the committed IR, and what keeps it honest."""

@@ -1,0 +1,1 @@
+"""Getting an installation ready: third parties, images, secrets, dashboards, doctor."""

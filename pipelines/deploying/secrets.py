@@ -1,0 +1,112 @@
+"""``python -m pipelines.deploying.secrets``: an installation's secrets, made once, copied to their readers.
+
+Reads ``kubectl get secrets -n slipway-system -o json`` and writes what to apply. What exists is kept, so a second
+deploy changes nothing; what is missing is made at random. Nothing of it is ever in a file of the repository.
+"""
+
+import base64
+import json
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+
+from serving.bundle.signing import SigningKey
+
+Object = dict[str, Any]
+HOME, STEPS, MODELS = "slipway-system", "kubeflow", "models"
+STORE, LEDGER, KEY, TRUSTED = "slipway-object-store", "slipway-ledger", "slipway-signing-key", "slipway-trusted-keys"
+ENDPOINT, REGION = "minio.slipway-system.svc.cluster.local:9000", "us-east-1"
+
+
+def objects(existing: Mapping[str, Mapping[str, str]], token: Callable[[], str], make_key: Callable[[], str]) -> Object:
+    """The list to apply.
+
+    Args:
+        existing: data of the secrets of the home namespace by name, decoded.
+        token: makes a random text of letters and digits. make_key: makes the PEM of a signing key.
+    """
+    store = _store(existing.get(STORE, {}), token)
+    ledger = _ledger(existing.get(LEDGER, {}), token)
+    signing = dict(existing.get(KEY, {})) or {"signing.key": make_key()}
+    public = SigningKey.from_pem(signing["signing.key"].encode()).public
+    copies = [
+        *(_secret(STORE, namespace, store, _initializer(store)) for namespace in (HOME, STEPS, MODELS)),
+        _secret(
+            "mlpipeline-minio-artifact", STEPS, {"accesskey": store["access_key"], "secretkey": store["secret_key"]}
+        ),
+        *(_secret(LEDGER, namespace, ledger) for namespace in (HOME, STEPS)),
+        *(_secret(KEY, namespace, signing) for namespace in (HOME, STEPS)),
+        *(_trusted(namespace, {f"{public.id[:16]}.pem": public.pem.decode()}) for namespace in (HOME, MODELS)),
+    ]
+    return {"apiVersion": "v1", "kind": "List", "items": copies}
+
+
+def read(answer: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Secrets of kubectl's answer by name, decoded."""
+    return {
+        item["metadata"]["name"]: {key: base64.b64decode(value).decode() for key, value in item.get("data", {}).items()}
+        for item in answer.get("items", ())
+        if item["metadata"]["name"] in (STORE, LEDGER, KEY)
+    }
+
+
+def new_key() -> str:
+    """A signing key of this installation, as PEM."""
+    private = SigningKey.generate().key
+    return private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+
+
+def _store(found: Mapping[str, str], token: Callable[[], str]) -> dict[str, str]:
+    access = found.get("access_key") or f"slipway{token()[:12]}"
+    secret = found.get("secret_key") or token()
+    return {
+        "endpoint": ENDPOINT,
+        "region": REGION,
+        "secure": "false",
+        **found,  # an S3 service elsewhere is named by writing this secret before the first deploy
+        "access_key": access,
+        "secret_key": secret,
+        "AWS_ACCESS_KEY_ID": access,
+        "AWS_SECRET_ACCESS_KEY": secret,
+    }
+
+
+def _initializer(store: Mapping[str, str]) -> dict[str, str]:
+    """How KServe's storage initializer is told the rest; it ignores what it does not know without a word."""
+    secure = store["secure"] == "true"
+    return {
+        "serving.kserve.io/s3-endpoint": store["endpoint"],
+        "serving.kserve.io/s3-usehttps": "1" if secure else "0",
+        "serving.kserve.io/s3-verifyssl": "1" if secure else "0",
+        "serving.kserve.io/s3-region": store["region"],
+    }
+
+
+def _ledger(found: Mapping[str, str], token: Callable[[], str]) -> dict[str, str]:
+    if "my.cnf" in found:
+        return dict(found)
+    password = found.get("password") or token()
+    return {**found, "password": password, "my.cnf": f"[client]\nuser=root\npassword={password}\n"}
+
+
+def _secret(name: str, namespace: str, data: Mapping[str, str], annotations: Mapping[str, str] | None = None) -> Object:
+    metadata: Object = {"name": name, "namespace": namespace, "labels": {"app.kubernetes.io/part-of": "slipway"}}
+    if annotations:
+        metadata["annotations"] = dict(annotations)
+    encoded = {key: base64.b64encode(text.encode()).decode() for key, text in data.items()}
+    return {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata, "data": encoded}
+
+
+def _trusted(namespace: str, data: Mapping[str, str]) -> Object:
+    metadata = {"name": TRUSTED, "namespace": namespace, "labels": {"app.kubernetes.io/part-of": "slipway"}}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(data)}
+
+
+if __name__ == "__main__":
+    answer = json.load(sys.stdin)
+    json.dump(objects(read(answer), lambda: secrets.token_hex(20), new_key), sys.stdout)

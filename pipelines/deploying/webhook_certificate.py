@@ -1,0 +1,245 @@
+"""``python -m pipelines.deploying.webhook_certificate``: for webhooks where there is no cert-manager.
+
+An authority of its own signs one serving certificate. Both live a year and are made anew after two thirds of it. The
+authority's certificate goes into every webhook configuration that leads to the service, the old one beside it, so that
+API server and manager need not change at the same moment.
+"""
+
+import argparse
+import base64
+import json
+import ssl
+import sys
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.error import HTTPError, URLError
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from serving.errors import InfrastructureError, SlipwayError
+
+Object = dict[str, Any]
+LIFE = timedelta(days=365)
+RENEW_AFTER = LIFE * 2 / 3
+CLOCKS = timedelta(minutes=5)  # other nodes' clocks may be behind ours
+NOT_FOUND = 404
+ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/"
+KINDS = ("mutatingwebhookconfigurations", "validatingwebhookconfigurations")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """PEM texts: what the server shows, its key, and the authority that its callers trust."""
+
+    certificate: str
+    key: str
+    authority: str
+
+
+class Api(Protocol):
+    """The three requests that are needed; None stands for an object that is not there."""
+
+    def get(self, path: str) -> Object | None: ...
+
+    def create(self, path: str, value: Object) -> None: ...
+
+    def patch(self, path: str, value: Object) -> None: ...
+
+
+def make(service: str, namespace: str, now: datetime) -> Pair:
+    """A new authority and a certificate of it for the names of *service*."""
+    authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    authority_name = _name(f"{service} authority {now:%Y-%m-%d}")
+    authority = (
+        _builder(authority_name, authority_name, authority_key.public_key(), now)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs=True), critical=True)
+        .sign(authority_key, hashes.SHA256())
+    )
+    names = [f"{service}.{namespace}.svc", f"{service}.{namespace}.svc.cluster.local", f"{service}.{namespace}"]
+    certificate = (
+        _builder(_name(names[0]), authority_name, key.public_key(), now)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(_usage(signs=False), critical=True)
+        .sign(authority_key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return Pair(_pem(certificate), private.decode(), _pem(authority))
+
+
+def due(pair: Pair | None, now: datetime) -> bool:
+    """True when there is none that can be read, or two thirds of its life are over."""
+    if pair is None:
+        return True
+    try:
+        found = x509.load_pem_x509_certificate(pair.certificate.encode())
+    except ValueError:
+        return True
+    return now >= found.not_valid_before_utc + RENEW_AFTER
+
+
+def trusted(bundle: str, authority: str, now: datetime) -> str:
+    """*authority* first, then those of *bundle* that are still valid: what callers trust after the change."""
+    kept = [authority]
+    for found in x509.load_pem_x509_certificates(bundle.encode()) if bundle.strip() else ():
+        if found.not_valid_after_utc > now and _pem(found) not in kept:
+            kept.append(_pem(found))
+    return "".join(kept[:3])
+
+
+def ensure(api: Api, service: str, namespace: str, secret: str, now: datetime) -> str:
+    """Bring secret and webhook configurations to what they should be; the answer says what was done."""
+    place = f"/api/v1/namespaces/{namespace}/secrets"
+    found = api.get(f"{place}/{secret}")
+    pair = _read(found)
+    renewed = pair is None or due(pair, now)
+    if pair is None or renewed:
+        pair = make(service, namespace, now)
+    # Trust first: a manager that shows the new certificate before anybody trusts it is a manager that is down.
+    told = sum(_tell(api, kind, service, namespace, pair.authority, now) for kind in KINDS)
+    if renewed:
+        data = {"tls.crt": pair.certificate, "tls.key": pair.key, "ca.crt": pair.authority}
+        value = {"type": "kubernetes.io/tls", "data": {name: _encode(text) for name, text in data.items()}}
+        if found is None:
+            head = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret, "namespace": namespace}}
+            api.create(place, {**head, **value})
+        else:
+            api.patch(f"{place}/{secret}", {"data": value["data"]})
+    state = "made" if renewed else "kept"
+    return f"certificate of {service}.{namespace} {state}; {told} webhook configurations changed"
+
+
+def _tell(api: Api, kind: str, service: str, namespace: str, authority: str, now: datetime) -> int:
+    changed = 0
+    for item in (api.get(WEBHOOKS + kind) or {}).get("items", ()):
+        hooks = item.get("webhooks", [])
+        wanted = [_hook(hook, service, namespace, authority, now) for hook in hooks]
+        if wanted != hooks:
+            # The version makes it a compare-and-set: whoever applies the manifest meanwhile is not overwritten.
+            metadata = {"resourceVersion": item["metadata"].get("resourceVersion")}
+            api.patch(f"{WEBHOOKS}{kind}/{item['metadata']['name']}", {"metadata": metadata, "webhooks": wanted})
+            changed += 1
+    return changed
+
+
+def _hook(hook: Object, service: str, namespace: str, authority: str, now: datetime) -> Object:
+    config = hook["clientConfig"]
+    target = config.get("service") or {}
+    if (target.get("name"), target.get("namespace")) != (service, namespace):
+        return hook
+    bundle = base64.b64decode(config.get("caBundle", "")).decode()
+    if bundle.startswith(authority):
+        return hook
+    return {**hook, "clientConfig": {**config, "caBundle": _encode(trusted(bundle, authority, now))}}
+
+
+def _read(found: Object | None) -> Pair | None:
+    data: Mapping[str, str] = (found or {}).get("data") or {}
+    try:
+        return Pair(*(base64.b64decode(data[name]).decode() for name in ("tls.crt", "tls.key", "ca.crt")))
+    except (KeyError, ValueError):
+        return None
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - CLOCKS)
+        .not_valid_after(now + LIFE)
+    )
+
+
+def _usage(*, signs: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs,
+        key_cert_sign=signs,
+        crl_sign=signs,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:64])])
+
+
+def _pem(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _encode(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+class InCluster:
+    """The API as a pod's service account reaches it."""
+
+    def __init__(self, host: str = "https://kubernetes.default.svc", account: Path = ACCOUNT) -> None:
+        self._host, self._account = host, account
+        self._tls = ssl.create_default_context(cafile=str(account / "ca.crt"))
+
+    def get(self, path: str) -> Object | None:
+        try:
+            return self._ask("GET", path)
+        except HTTPError as error:
+            if error.code == NOT_FOUND:
+                return None
+            raise
+
+    def create(self, path: str, value: Object) -> None:
+        self._ask("POST", path, value, "application/json")
+
+    def patch(self, path: str, value: Object) -> None:
+        self._ask("PATCH", path, value, "application/merge-patch+json")
+
+    def _ask(self, verb: str, path: str, value: Object | None = None, kind: str = "application/json") -> Object:
+        token = (self._account / "token").read_text(encoding="utf-8")  # read anew: it is exchanged while we run
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": kind, "Accept": "application/json"}
+        body = None if value is None else json.dumps(value).encode()
+        request = urllib.request.Request(self._host + path, body, headers, method=verb)  # noqa: S310 - always https
+        with urllib.request.urlopen(request, timeout=30, context=self._tls) as answer:  # noqa: S310 - always https
+            return dict(json.load(answer))
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="webhook_certificate", description=(__doc__ or "").splitlines()[0])
+    for flag in ("--service", "--namespace", "--secret"):
+        parser.add_argument(flag, required=True)
+    given = parser.parse_args(argv)
+    try:
+        try:
+            print(ensure(InCluster(), given.service, given.namespace, given.secret, datetime.now(UTC)))
+        except (URLError, OSError) as error:
+            raise InfrastructureError(
+                f"the API server refused or did not answer while renewing {given.secret}: {error}; the job tries again"
+            ) from error
+    except SlipwayError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,63 @@
+"""Asking the endpoint for predictions, as any KServe client would."""
+
+import http.client
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from components.data import sources
+from serving.contract import Contract
+from serving.errors import DataError, InfrastructureError
+
+BATCH = 1_000
+TIMEOUT_S = 60.0
+
+
+def records_of(path: Path, contract: Contract) -> list[dict[str, Any]]:
+    """The rows of a file as JSON objects with the contract's columns."""
+    if path.suffix in (".jsonl", ".ndjson"):
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    frame = sources.read(str(path))
+    missing = [name for name in contract.names if name not in frame.columns]
+    if missing:
+        raise DataError(f"{path} lacks the columns {', '.join(missing)}; expected {', '.join(contract.names)}")
+    rows: list[dict[str, Any]] = frame.select(contract.names).to_dicts()
+    return rows
+
+
+def ask(address: str, model: str, records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Prediction, version and request id per record, in batches of 1,000.
+
+    Raises:
+        DataError: the server refuses a row; the sentence is the server's.
+        InfrastructureError: nothing answers at *address*.
+    """
+    return [answer for batch in _batches(records) for answer in _ask(address, model, batch)]
+
+
+def _batches(records: Sequence[dict[str, Any]]) -> Iterator[Sequence[dict[str, Any]]]:
+    for start in range(0, len(records), BATCH):
+        yield records[start : start + BATCH]
+
+
+def _ask(address: str, model: str, records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    host = urlsplit(address).netloc
+    connection = http.client.HTTPConnection(host, timeout=TIMEOUT_S)
+    try:
+        body = json.dumps({"instances": list(records)})
+        connection.request("POST", f"/v1/models/{model}:predict", body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        text = answer.read().decode(errors="replace")
+    except OSError as error:
+        raise InfrastructureError(f"nothing answers at {address}: {error}; start it with slipway serve") from error
+    finally:
+        connection.close()
+    if answer.status == 400:
+        raise DataError(f"the model server refuses the rows: {text}")
+    if answer.status != 200:
+        raise InfrastructureError(f"the model server answers {answer.status}: {text[:300]}")
+    value = json.loads(text)
+    common = {"model_version": value.get("model_version"), "request_id": value.get("request_id")}
+    return [{"prediction": prediction, **common} for prediction in value["predictions"]]

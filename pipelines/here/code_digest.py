@@ -1,0 +1,31 @@
+"""One digest of the code that steps run: a pipeline passes it on as a parameter, and so it counts for every cache.
+
+``python -m pipelines.here.code_digest`` prints it and the commit as annotations for what is deployed.
+"""
+
+from pathlib import Path
+
+from pipelines.checkout import ROOT
+from serving.files import canonical_json, sha256_bytes, sha256_file
+
+PACKAGES = ("components", "serving")
+LOCK = "requirements.lock"
+
+
+def code_digest(root: Path | None = None) -> str:
+    """sha256 over the Python files of ``components`` and ``serving`` and the lock of the libraries, by relative name.
+
+    *root* is the folder that holds the packages, by default the one this file was loaded from. An installed copy has
+    no lock beside it; the digest then covers the code alone.
+    """
+    root = root or ROOT
+    files = [file for package in PACKAGES for file in (root / package).rglob("*.py")]
+    files += [root / LOCK] if (root / LOCK).is_file() else []
+    return sha256_bytes(canonical_json(sorted([f.relative_to(root).as_posix(), sha256_file(f)] for f in files)))
+
+
+if __name__ == "__main__":
+    from components.steps.provenance import code_version
+
+    version = code_version(ROOT)
+    print(f"slipway.dev/code={code_digest()} slipway.dev/commit={version.commit}{'+changes' if version.dirty else ''}")

@@ -1,0 +1,197 @@
+"""One training run on this machine: from a project to what came of it."""
+
+import contextlib
+import fcntl
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from components.pages.run_page import run_page
+from components.recording.run_records import Paths, gather
+from components.steps.place import Place
+from components.steps.provenance import code_version
+from pipelines.checkout import PIPELINES, ROOT
+from pipelines.here import runner
+from pipelines.here.code_digest import code_digest
+from pipelines.here.runner import Event, RunResult
+from pipelines.project import Project
+from serving.errors import ConflictError, SlipwayError
+from serving.files import read_json, write_json, write_text
+
+PACKAGE = PIPELINES / "train.yaml"
+TIMEOUT_S = 3_600.0
+FINISHED = "result.json"
+
+Outcome = Literal["released", "waiting", "refused", "failed"]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What came of a run; ``exit_code`` is the family's: 0, 5 for a refused candidate, 20 waiting for approval."""
+
+    run: RunResult
+    outcome: Outcome
+    sentence: str
+    exit_code: int
+    report: Path | None
+
+
+class RunFailed(SlipwayError):
+    """A step failed; the message names it, and ``exit_code`` is that of its cause."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]  # the family's code is a class's, here it is the cause's
+
+
+def train(
+    project: Project,
+    place: Place,
+    *,
+    as_of: datetime | None = None,
+    source: str | None = None,
+    window: str = "",
+    on_event: Callable[[Event], None] = lambda _event: None,
+    cache: bool = True,
+    timeout_s: float = TIMEOUT_S,
+) -> TrainingResult:
+    """Run the training pipeline to its end.
+
+    A run that was killed is taken up under its own number, and what it had finished comes from the cache.
+
+    Raises:
+        ConflictError: another run is under way in this home.
+        RunFailed: a step failed.
+    """
+    with _only_run(place):
+        run_id = next_run_id(place.root / "runs")
+        arguments = train_arguments(project, place, run_id, as_of=as_of, source=source, window=window)
+        result = runner.run(
+            PACKAGE,
+            arguments,
+            place.root,
+            run_id=run_id,
+            timeout_s=timeout_s,
+            on_event=on_event,
+            cache=cache,
+        )
+        outcome = judge(result)
+        if outcome.outcome != "failed":
+            outcome = replace(outcome, report=write_report(project, result))
+        write_json(result.directory / FINISHED, {"outcome": outcome.outcome, "sentence": outcome.sentence})
+    if outcome.outcome == "failed":
+        raise RunFailed(outcome.sentence, outcome.exit_code)
+    return outcome
+
+
+def train_arguments(
+    project: Project,
+    place: Place,
+    run_id: str,
+    *,
+    as_of: datetime | None = None,
+    source: str | None = None,
+    window: str = "",
+) -> dict[str, Any]:
+    """The pipeline's parameters; each section of the project travels alone, so that only what it touches runs again."""
+    version = code_version(ROOT)
+    return {
+        "name": project.name,
+        "run_id": run_id,
+        "source": source or project.source.uri,
+        "contract": _json(project.contract),
+        "split_policy": _json(project.split),
+        "features": _json(project.features),
+        "model": _json(project.model),
+        "search": _json(project.search),
+        "slices": json.dumps(list(project.slices)),
+        "gates": json.dumps(
+            [gate.model_dump(mode="json", exclude_unset=True) for gate in project.gates], sort_keys=True
+        ),
+        "approval": project.approval,
+        "rollout": _json(project.rollout),
+        "settings": _json(project),
+        "place": _json(place),
+        "key": place.key,
+        "as_of": (as_of or datetime.now(UTC)).date().isoformat(),
+        "window": window,
+        "commit": version.commit + ("+changes" if version.dirty else ""),
+        "code": code_digest(),
+        "seed": project.seed,
+    }
+
+
+def write_report(project: Project, result: RunResult) -> Path:
+    """The run's report beside its logs, with what happened after the verdict; MLflow has it as of the verdict."""
+    made = {task.task.rsplit("/", 1)[-1]: task for task in result.tasks}
+
+    def path(task: str, output: str) -> Path:
+        return Path(made[task].outputs[output]["uri"])
+
+    paths = Paths(
+        snapshot=path("ingest", "snapshot"),
+        quarantine=path("validate", "quarantine"),
+        trials=path("tune", "trials"),
+        bundle=path("train", "bundle"),
+        evaluation=path("evaluate", "evaluation"),
+        decision=path("gate", "decision"),
+    )
+    facts = gather(project.name, result.run_id, project.model_dump(mode="json"), paths)
+    aftermath = [
+        (name, made[name].message or "")
+        for name in ("verify", "register", "release", "decline")
+        if name in made and made[name].state != "SKIPPED"
+    ]
+    page = result.directory / "report.html"
+    write_text(page, run_page(facts, aftermath))
+    return page
+
+
+def judge(result: RunResult) -> TrainingResult:
+    """What a finished run means, from the verdict and the last step that spoke."""
+    if result.state != "SUCCEEDED":
+        return TrainingResult(result, "failed", result.error or "the run failed", result.exit_code or 1, None)
+    report = None
+    last = next((t.message for t in reversed(result.tasks) if t.message and t.state != "SKIPPED"), "")
+    if result.outputs["verdict"] != "accepted":
+        return TrainingResult(result, "refused", last or "the candidate was refused", 5, report)
+    release = next((task for task in result.tasks if task.task.endswith("release")), None)
+    waiting = release is not None and release.outputs.get("Output") == "waiting"
+    return TrainingResult(result, "waiting" if waiting else "released", last or "", 20 if waiting else 0, report)
+
+
+def next_run_id(runs: Path) -> str:
+    """The number after the newest run, or that of the newest run itself when it never came to its end."""
+    numbers = sorted(int(path.name) for path in runs.glob("*") if re.fullmatch(r"\d+", path.name))
+    if numbers and not (runs / f"{numbers[-1]:02d}" / FINISHED).exists():
+        return f"{numbers[-1]:02d}"
+    return f"{(numbers[-1] if numbers else 0) + 1:02d}"
+
+
+def finished(directory: Path) -> dict[str, Any]:
+    """What the run in *directory* came to; empty while it has not."""
+    path = directory / FINISHED
+    return dict(read_json(path)) if path.exists() else {}
+
+
+@contextlib.contextmanager
+def _only_run(place: Place) -> Iterator[None]:
+    place.root.mkdir(parents=True, exist_ok=True)
+    path = place.root / "run.lock"
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConflictError(
+                f"another run is under way in {place.home}; wait for it, or use another place with --home"
+            ) from error
+        yield
+
+
+def _json(section: Any) -> str:
+    """JSON in the order of the fields; the order of the contract's columns means something."""
+    return str(section.model_dump_json())

@@ -1,0 +1,1 @@
+"""What `make run` plays: the whole life of a housing model."""

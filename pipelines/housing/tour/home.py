@@ -1,0 +1,93 @@
+"""The place of a tour: what the one before it left is put aside, so that each begins at version 1.
+
+A tour that came to its end is a result like that of a step: as long as neither code nor project has changed, it stands.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from components.pages.story_page import story_page
+from components.steps.place import Place, local_path
+from pipelines.here.code_digest import code_digest
+from pipelines.housing.tour.figures import page_of
+from pipelines.housing.tour.tour import Played, Story
+from pipelines.project import Project
+from serving.errors import ConflictError
+from serving.files import canonical_json, read_json, sha256_bytes, write_json, write_text
+from serving.ledger.ledger import open_ledger
+from serving.local import client
+from serving.local.place import service_directory
+from serving.local.service import serves
+
+MARK = "tour.json"
+OF_ONE_TOUR = ("ledger.db", "ledger.db-wal", "ledger.db-shm", "serving", "runs", "watch", "loop", "tour", "report.html")
+
+
+@dataclass(frozen=True)
+class Said:
+    """One line as it was printed."""
+
+    subject: str
+    text: str
+    seconds: float | None = None
+
+
+def key_of(project: Project, world: str) -> str:
+    """What a tour depends on: the code, the project, and how the market goes on."""
+    return sha256_bytes(canonical_json([code_digest(), project.model_dump_json(), world]))
+
+
+def recorded(place: Place, key: str) -> tuple[datetime, list[Said]] | None:
+    """When the finished tour of *key* ended, and its lines; None when there is none, or what it left is not whole."""
+    mark, page = place.root / MARK, place.root / "report.html"
+    if not mark.exists() or not page.exists():
+        return None
+    found: dict[str, Any] = read_json(mark)
+    if found.get("key") != key or not open_ledger(place.ledger).verify().intact:
+        return None
+    return datetime.fromisoformat(found["ended"]), [Said(**line) for line in found["lines"]]
+
+
+def prepare(place: Place, model: str) -> None:
+    """Make *place* ready: what an earlier tour left is moved to ``earlier/``, and its endpoint ended.
+
+    What its runs computed stays in the cache, so an interrupted tour is soon back where it was.
+
+    Raises:
+        ConflictError: the ledger holds versions that no tour made.
+    """
+    mark = place.root / MARK
+    ledger = local_path(place.ledger.removeprefix("sqlite://"), "ledger")
+    if ledger.exists() and not mark.exists():
+        raise ConflictError(
+            f"{place.home} holds versions that no tour made, and a tour begins at version 1; "
+            "give it a place of its own: slipway --home DIR tour"
+        )
+    if mark.exists():
+        _put_aside(place, model)
+    write_json(mark, {"finished": False})
+
+
+def _put_aside(place: Place, model: str) -> None:
+    directory = service_directory(place.serving, model)
+    if serves(directory):
+        client.stop(directory)
+    aside = place.root / "earlier" / datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    for name in OF_ONE_TOUR:
+        if (place.root / name).exists():
+            aside.mkdir(parents=True, exist_ok=True)
+            (place.root / name).rename(aside / name)
+
+
+def finish(
+    place: Place, story: Story, played: Played, *, key: str, lines: Sequence[Said], address: str, kept: bool
+) -> Path:
+    """Write the page and mark the tour of *key* as played, with the *lines* it printed."""
+    page = place.root / "report.html"
+    write_text(page, story_page(page_of(place, story, played, address=address, kept=kept)))
+    ended = datetime.now(UTC).isoformat(timespec="seconds")
+    write_json(place.root / MARK, {"finished": True, "key": key, "ended": ended, "lines": [asdict(x) for x in lines]})
+    return page

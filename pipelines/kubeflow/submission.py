@@ -1,0 +1,110 @@
+"""A compiled pipeline as a cluster gets it: the committed graph, the real image, and the secrets that its steps mount.
+
+The first document stays the committed one apart from the image's name, and ``ir_digest`` shows it. What only Kubernetes
+knows is in a second document, which the local runner ignores. Secrets are mounted as files: servers before 2.15 refuse
+the form in which kfp-kubernetes writes secrets for the environment.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipelines.compiling.compiling import IMAGE, dump_package, read_package, with_image
+from serving.errors import ConfigError
+from serving.files import canonical_json, sha256_bytes
+
+SECRETS = "/run/secrets/slipway"
+OBJECT_STORE, LEDGER, SIGNING_KEY = "slipway-object-store", "slipway-ledger", "slipway-signing-key"
+
+# Which parameter of a step says what it has to reach. A step that is given none of them mounts nothing.
+_NEEDS = {"place": (OBJECT_STORE, LEDGER), "key": (SIGNING_KEY,)}
+# These steps open the bundle that serves now, whose signature they check; they find the key in their place.
+_OPENS_CHAMPION = ("gate", "plan-scores", "score")
+_TAGGED = re.compile(r"(@sha256:[0-9a-f]{64}|:(?!latest$)[\w][\w.-]{0,127})$")
+
+
+def prepare(package: bytes, image: str, *, cache: bool = True) -> bytes:
+    """*package* with its steps in *image*, each with the secrets that it needs.
+
+    Args:
+        cache: False lets every step run again; the first document then differs from the committed one in this as well.
+
+    Raises:
+        ConfigError: *image* has no tag or digest of its own; a server caches results by the image's name.
+    """
+    if not _TAGGED.search(image) or image == IMAGE:
+        raise ConfigError(
+            f"image {image!r}: expected a tag that is its content's, or a digest; push one with make images"
+        )
+    graph = read_package(with_image(package, image))[0]
+    if not cache:
+        for task in _tasks(graph):
+            task["cachingOptions"] = {}
+    return dump_package([graph, _platform(graph)])
+
+
+def ir_digest(package: bytes) -> str:
+    """sha256 of the graph in *package*, whatever image it names and whether or not secrets come with it.
+
+    A run here and a run on a cluster with the same digest ran the same graph.
+    """
+    graph = read_package(package)[0]
+    for container in _containers(graph).values():
+        container["image"] = IMAGE
+    return sha256_bytes(canonical_json(graph))
+
+
+def version_name(package: bytes) -> str:
+    """The name of a pipeline's version on a server: equal bytes, equal name, so that they are uploaded once."""
+    return f"sha256-{sha256_bytes(package)[:16]}"
+
+
+def task_names(package: bytes) -> tuple[str, ...]:
+    """The tasks of *package* that run something, without groups such as conditions and loops."""
+    graph = read_package(package)[0]
+    return tuple(
+        task["taskInfo"]["name"]
+        for task in _tasks(graph)
+        if "executorLabel" in graph["components"][task["componentRef"]["name"]]
+    )
+
+
+def secrets_of(component: str, parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    """The secrets that a step needs, from its name and its input parameters."""
+    needed = [secret for parameter, secrets in _NEEDS.items() if parameter in parameters for secret in secrets]
+    if component in _OPENS_CHAMPION and SIGNING_KEY not in needed:
+        needed.append(SIGNING_KEY)
+    return tuple(needed)
+
+
+def _platform(graph: Mapping[str, Any]) -> dict[str, Any]:
+    executors = {}
+    for name, component in graph["components"].items():
+        if (label := component.get("executorLabel")) is None:
+            continue
+        parameters = component.get("inputDefinitions", {}).get("parameters", {})
+        mounts = [_mount(secret) for secret in secrets_of(name.removeprefix("comp-"), parameters)]
+        executors[label] = {"imagePullPolicy": "IfNotPresent", **({"secretAsVolume": mounts} if mounts else {})}
+    return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}
+
+
+def _mount(secret: str) -> dict[str, Any]:
+    """As kfp-kubernetes writes it; with the name twice, for servers that know only one of the two fields."""
+    return {
+        "mountPath": f"{SECRETS}/{secret.removeprefix('slipway-')}",
+        "optional": False,
+        "secretName": secret,
+        "secretNameParameter": {"runtimeValue": {"constant": secret}},
+    }
+
+
+def _containers(graph: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    executors = graph["deploymentSpec"]["executors"]
+    return {label: executor["container"] for label, executor in executors.items() if "container" in executor}
+
+
+def _tasks(graph: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every task of the graph and of the groups in it; those of the outermost graph first."""
+    yield from graph["root"]["dag"]["tasks"].values()
+    for component in graph["components"].values():
+        yield from component.get("dag", {}).get("tasks", {}).values()

@@ -1,0 +1,192 @@
+"""Submit a project to a cluster: what it is run with there, and in which place.
+
+Nothing of this machine goes with it but the project and the name of who submits. The place of the cluster is read from
+its ConfigMap, and the image is the one that the rollout controller runs, so that steps and controller are one release.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from components.steps.place import Place
+from pipelines import settings
+from pipelines.here.runner import Event, RunResult
+from pipelines.here.training import PACKAGE, train_arguments
+from pipelines.kubeflow import submission
+from pipelines.kubeflow.follow import Followed, follow
+from pipelines.kubeflow.server import KfpServer, Version
+from pipelines.loop.cron import six_fields
+from pipelines.project import Project
+from serving.cluster.client import CONFIG_MAP, DEPLOYMENT, POD, Cluster, Object
+from serving.durations import text
+from serving.errors import ConfigError, InfrastructureError, UsageError
+
+STEPS, HOME = "kubeflow", "slipway-system"
+PLACE, CONTROLLER = "slipway-place", "rollout-controller"
+CODE_NOTE, COMMIT_NOTE = "slipway.dev/code", "slipway.dev/commit"
+RUN_LABEL = "pipeline/runid"
+PIPELINE = "slipway-train"
+# The workflow engine puts its own values here when a scheduled run starts; Pipelines itself would pass these as text.
+SCHEDULED_RUN = "{{workflow.name}}"
+SCHEDULED_DAY = "{{workflow.creationTimestamp.Y}}-{{workflow.creationTimestamp.m}}-{{workflow.creationTimestamp.d}}"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is submitted: the package with its image, the version it is on the server, and the graph's digest."""
+
+    package: bytes
+    image: str
+    version: Version
+    experiment: str
+    graph: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished run means: the word, the sentence, and the exit code of its family (0, 5 or 20)."""
+
+    outcome: str
+    sentence: str
+    exit_code: int
+
+
+class StepPods:
+    """The pods of steps in the namespace of the pipelines."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def pods(self, run_id: str) -> list[Object]:
+        return self._cluster.list(POD, STEPS, {RUN_LABEL: run_id})
+
+    def log(self, pod: str, lines: int) -> str:
+        return self._cluster.log(STEPS, pod, "main", lines)
+
+
+def place_there(cluster: Cluster, actor: str) -> Place:
+    """The place that steps work in on *cluster*.
+
+    Raises:
+        InfrastructureError: nothing of ours is deployed there.
+    """
+    found = cluster.get(CONFIG_MAP, STEPS, PLACE)
+    if found is None:
+        raise InfrastructureError(f"the cluster has no ConfigMap {STEPS}/{PLACE}; install Slipway there: make deploy")
+    return settings.load(environment=found.get("data", {}), actor=actor)
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What runs on a cluster: the image, and the code in it as ``make deploy`` noted it; empty where it did not."""
+
+    image: str
+    code: str = ""
+    commit: str = ""
+
+    def arguments(self) -> dict[str, str]:
+        """Of a run: provenance and caches are about the code in the image, whatever checkout submits it."""
+        return {name: value for name, value in (("code", self.code), ("commit", self.commit)) if value}
+
+
+def deployed(cluster: Cluster) -> Deployed:
+    """What the rollout controller of *cluster* runs.
+
+    Raises:
+        InfrastructureError: there is no controller.
+    """
+    found = cluster.get(DEPLOYMENT, HOME, CONTROLLER) or {}
+    notes = found.get("metadata", {}).get("annotations", {})
+    for container in found.get("spec", {}).get("template", {}).get("spec", {}).get("containers", ()):
+        return Deployed(str(container["image"]), notes.get(CODE_NOTE, ""), notes.get(COMMIT_NOTE, ""))
+    raise InfrastructureError(
+        f"the cluster has no Deployment {HOME}/{CONTROLLER} to take the image from; run make deploy, or give --image"
+    )
+
+
+def check_source(source: str) -> None:
+    """Refuse a table that only this machine can read.
+
+    Raises:
+        UsageError: it is a path.
+    """
+    if urlsplit(source).scheme in ("", "file"):
+        raise UsageError(
+            f"a pod cannot read {source} of this machine: expected a URI such as s3://bucket/table.parquet; copy the "
+            "table to the object store of the cluster and name it with --source"
+        )
+
+
+def prepare(server: KfpServer, project: Project, image: str, *, cache: bool = True) -> Prepared:
+    """Put the committed pipeline with *image* on the server, and make the project's experiment; both only once."""
+    committed = PACKAGE.read_bytes()
+    package = submission.prepare(committed, image, cache=cache)
+    version = server.ensure_version(PIPELINE, package, submission.version_name(package))
+    return Prepared(package, image, version, server.ensure_experiment(project.name), submission.ir_digest(package))
+
+
+def run_name(now: datetime) -> str:
+    """The number of a run: its moment, since there is nobody on a cluster who counts for all who submit."""
+    return now.astimezone(UTC).strftime("%Y%m%dT%H%M%S")
+
+
+def start(server: KfpServer, prepared: Prepared, project: Project, name: str, arguments: Mapping[str, Any]) -> str:
+    """Start the run; returns the server's id."""
+    return server.create_run(prepared.version, prepared.experiment, f"{project.name} {name}", arguments)
+
+
+def watch(
+    server: KfpServer,
+    cluster: Cluster,
+    prepared: Prepared,
+    run_id: str,
+    name: str,
+    home: Path,
+    on_event: Callable[[Event], None],
+    timeout_s: float,
+) -> RunResult:
+    """Follow the run to its end; its logs are kept in ``cluster/<name>`` below *home*."""
+    followed = Followed(run_id, name, submission.task_names(prepared.package), home / "cluster" / name)
+    return follow(server, StepPods(cluster), followed, on_event, timeout_s=timeout_s)
+
+
+def schedule(
+    server: KfpServer,
+    prepared: Prepared,
+    project: Project,
+    place: Place,
+    *,
+    source: str | None,
+    window: str,
+    code: Mapping[str, str],
+) -> tuple[str, bool]:
+    """Train by the project's schedule; returns the server's id, and whether anything had to be changed.
+
+    Args:
+        window: how far back the training rows reach; empty: what the project says of retraining.
+        code: arguments that say which code the image holds.
+
+    Raises:
+        ConfigError: the project has no schedule.
+    """
+    if not project.retrain.schedule:
+        raise ConfigError(f"{project.name} has no retrain.schedule; add one such as '0 3 1 * *' to the project")
+    own = "" if project.retrain.window is None else text(project.retrain.window)
+    arguments = train_arguments(project, place, SCHEDULED_RUN, source=source, window=window or own)
+    arguments |= {**code, "as_of": SCHEDULED_DAY}
+    cron = six_fields(project.retrain.schedule)
+    return server.schedule(prepared.version, prepared.experiment, project.name, cron, arguments)
+
+
+def judge(result: RunResult) -> Outcome:
+    """What a run that succeeded came to, from which of its steps ran and what they said."""
+    said = {task.task: task for task in result.tasks if task.state != "SKIPPED"}
+    if "release" not in said:
+        gate = said.get("gate")
+        return Outcome("refused", (gate.message if gate else None) or "the candidate was refused", 5)
+    sentence = said["release"].message or "released"
+    waits = any(word in sentence for word in ("models approve", "rollout start"))
+    return Outcome("waiting" if waits else "released", sentence, 20 if waits else 0)

@@ -1,0 +1,146 @@
+"""What a server's account of a run says about its tasks, in the words of a run on this machine.
+
+A server tells of one graph as of many nodes: of each task its driver, its executor and the pair of them, and the same
+of every group. Only the tasks are of interest; whether one came from the cache shows in that it has no executor's pod.
+"""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pipelines.here.runner import TaskState
+from pipelines.here.step_log import Cause, cause
+from pipelines.kubeflow.server import Detail
+
+MAIN = "main"  # the container in which a step runs
+DRIVER, EXECUTOR = "-driver", "-impl"
+_FAILED = ("FAILED", "CANCELED", "CANCELING")
+_STUCK = ("CreateContainerConfigError", "CreateContainerError", "ErrImageNeverPull", "ErrImagePull",
+          "ImagePullBackOff", "InvalidImageName", "RunContainerError")  # fmt: skip
+
+Pod = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TaskSeen:
+    """A task at one moment.
+
+    Attributes:
+        seconds: from the start of its driver to the end of its executor; None before that.
+        numbers: what the names of its pods end in: the driver decides what to run, the executor runs it.
+    """
+
+    task: str
+    state: TaskState
+    seconds: float | None = None
+    numbers: tuple[str, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        return self.state != "RUNNING"
+
+
+def tasks_seen(details: Sequence[Detail], tasks: Sequence[str]) -> dict[str, TaskSeen]:
+    """Those of *tasks* that have begun or were passed over, by name."""
+    found = {}
+    for task in tasks:
+        drivers = [one for one in details if one.name == task + DRIVER]
+        nodes = [one for one in details if one.name == task]
+        if drivers or nodes:
+            found[task] = _seen(task, drivers, nodes)
+    return found
+
+
+def _seen(task: str, drivers: Sequence[Detail], nodes: Sequence[Detail]) -> TaskSeen:
+    states = {one.state for one in (*drivers, *nodes)}
+    numbers = tuple(number_of(child) for node in nodes for child in node.children)
+    state: TaskState = "RUNNING"
+    if states & set(_FAILED):
+        state = "FAILED"
+    elif nodes and all(node.state == "SUCCEEDED" for node in nodes):
+        state = "SUCCEEDED"
+    elif states == {"SKIPPED"}:
+        state = "SKIPPED"
+    begun = [one.started for one in (*drivers, *nodes) if one.started]
+    over = [one.ended for one in (*drivers, *nodes) if one.ended]
+    return TaskSeen(task, state, _between(begun, over) if state in ("FAILED", "SUCCEEDED") else None, numbers)
+
+
+def _between(begun: Sequence[datetime], over: Sequence[datetime]) -> float | None:
+    return (max(over) - min(begun)).total_seconds() if begun and over else None
+
+
+def number_of(name: str) -> str:
+    """The last part of the name of a node or pod, which both have in common."""
+    return name.rpartition("-")[2]
+
+
+def executor_pod(seen: TaskSeen, pods: Collection[Pod]) -> Pod | None:
+    """The pod that ran the task's own code, the newest when it was tried again; None when nothing had to run."""
+    mine = [pod for pod in pods if number_of(name_of(pod)) in seen.numbers and EXECUTOR in name_of(pod)]
+    return max(mine, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), default=None)
+
+
+def driver_pod(task: str, pods: Collection[Pod]) -> Pod | None:
+    """The pod that decided about *task*."""
+    mine = (pod for pod in pods if _node_of(pod).endswith(f".{task}{DRIVER}"))
+    return next(mine, None)
+
+
+def settled(seen: TaskSeen, pods: Collection[Pod]) -> TaskState:
+    """The state of *seen*, which is CACHED when it succeeded without a pod."""
+    return "CACHED" if seen.state == "SUCCEEDED" and executor_pod(seen, pods) is None else seen.state
+
+
+def why_failed(pod: Pod | None, log: str) -> Cause:
+    """Why a task failed, from its *pod* and the *log* of that pod: what the step said, else how its process ended."""
+    if pod is None:
+        return Cause("it failed before it had a pod; see the events of the workflow: kubectl -n kubeflow get wf", 30)
+    ending = _terminated(pod)
+    if ending.get("reason") == "OOMKilled":
+        return Cause("the step used more memory than its pod may have; raise its limit, or give it fewer rows", 7)
+    if log.strip():
+        return cause(log.splitlines(), ending.get("exitCode"))
+    said = pod.get("status", {}).get("message") or ending.get("message") or ending.get("reason")
+    reason = f"its pod {name_of(pod)} ended without a log"
+    return Cause(f"{reason}: {said}" if said else f"{reason}; see kubectl -n kubeflow describe pod", 30)
+
+
+def why_waiting(pod: Pod) -> str | None:
+    """Why *pod* does not start and will not by itself; None when all is well or it is only early."""
+    for condition in pod.get("status", {}).get("conditions", ()):
+        if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
+            return f"no node has room: {condition.get('message', 'unschedulable')}"
+    for status in (*_containers(pod, "initContainerStatuses"), *_containers(pod, "containerStatuses")):
+        waiting = status.get("state", {}).get("waiting", {})
+        if waiting.get("reason") in _STUCK:
+            return f"{waiting['reason']}: {waiting.get('message', status.get('image', ''))}"
+    return None
+
+
+def task_of(pod: Pod) -> str:
+    """The task that *pod* works for, from the path of its node: ``wf.root.train.executor`` is train's."""
+    parts = [part for part in re.sub(r"\(\d+\)", "", _node_of(pod)).split(".") if part != "executor"]
+    return parts[-1].removesuffix(DRIVER) if parts else name_of(pod)
+
+
+def name_of(pod: Pod) -> str:
+    return str(pod["metadata"]["name"])
+
+
+def _node_of(pod: Pod) -> str:
+    return str(pod["metadata"].get("annotations", {}).get("workflows.argoproj.io/node-name", ""))
+
+
+def _terminated(pod: Pod) -> Mapping[str, Any]:
+    for status in _containers(pod, "containerStatuses"):
+        if status.get("name") == MAIN:
+            found: Mapping[str, Any] = status.get("state", {}).get("terminated") or {}
+            return found
+    return {}
+
+
+def _containers(pod: Pod, field: str) -> Sequence[Mapping[str, Any]]:
+    return pod.get("status", {}).get(field) or ()

@@ -1,0 +1,1 @@
+"""Look, decide, train again."""

@@ -1,0 +1,115 @@
+"""One look at the version that serves on this machine: what is read, judged, written and told."""
+
+import contextlib
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from components.data import sources
+from components.judging import champions
+from components.judging.champions import Champion
+from components.pages.watch_page import watch_page
+from components.steps.place import Place, s3_settings
+from components.watching import alerts, prediction_log
+from components.watching.figures import service
+from components.watching.labels import Labelled, join, no_labels
+from components.watching.watch import WatchReport, watch
+from pipelines.project import Project
+from serving.errors import UsageError
+from serving.files import read_json, write_json, write_text
+from serving.local.counting import Tally, read_counts
+from serving.local.place import place as service_place
+from serving.local.place import service_directory
+
+REPORT, PAGE, ALERTS = "report.json", "report.html", "alerts.jsonl"
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What one look came to.
+
+    Attributes:
+        labelled: the version's predictions with their truth.
+        directory: of ``report.json``, ``report.html`` and ``alerts.jsonl``.
+        alerted: an alert was sent; the same alarm is not sent twice in a row.
+        warning: why the webhook did not take it; empty when it did.
+    """
+
+    report: WatchReport
+    labelled: Labelled
+    directory: Path
+    alerted: bool
+    warning: str
+
+
+def watch_model(
+    project: Project, place: Place, as_of: datetime, *, labels: str | None = None, since: datetime | None = None
+) -> Watched:
+    """Judge the version that serves by the log of this machine and the table of labels at the URI *labels*.
+
+    Raises:
+        UsageError: no version serves yet.
+    """
+    champion = champions.find(project.name, place)
+    if champion is None:
+        raise UsageError(f"no version of {project.name} serves yet; `slipway run` makes one and releases it")
+    return watch_champion(project, place, champion, as_of, labels=labels, since=since)
+
+
+def watch_champion(
+    project: Project,
+    place: Place,
+    champion: Champion,
+    as_of: datetime,
+    *,
+    labels: str | None = None,
+    since: datetime | None = None,
+) -> Watched:
+    """Like ``watch_model``, of a version that is open already."""
+    contract, version = champion.bundle.contract, str(champion.version)
+    where = service_place(service_directory(place.serving, project.name))
+    log = prediction_log.read(where.predictions, contract, since)
+    truths = sources.read(labels, s3_settings(place)) if labels else no_labels(contract)
+    mine = log.filter(log["version"] == version)
+    seen = service(mine, _tallies(where.directory, f"{project.name}-{version}"))
+    report = watch(
+        log,
+        truths,
+        champion.bundle.profile,
+        contract,
+        project.watch,
+        seen,
+        as_of,
+        model=project.name,
+        version=version,
+    )
+    labelled = join(mine, truths, contract, as_of)
+    alerted, warning, directory = _publish(report, place, project)
+    return Watched(report, labelled, directory, alerted, warning)
+
+
+def _tallies(directory: Path, revision: str) -> list[Tally]:
+    """The proxy's counts of *revision*; none where no service was ever started."""
+    if not directory.is_dir():
+        return []
+    epochs = read_counts(service_place(directory)).epochs
+    return [arms[revision] for arms in epochs.values() if revision in arms]
+
+
+def _publish(report: WatchReport, place: Place, project: Project) -> tuple[bool, str, Path]:
+    """Write the report, and alert when it says something new."""
+    directory = place.root / "watch" / project.name
+    news = report.alarm and alerts.is_news(report, previous_report(directory))
+    warning = alerts.send(report, directory / ALERTS, project.watch.webhook) if news else ""
+    write_text(directory / PAGE, watch_page(report))
+    write_json(directory / REPORT, report.model_dump(mode="json"))
+    return news, warning, directory
+
+
+def previous_report(directory: Path) -> WatchReport | None:
+    """The last report; None when there is none, or one that another version of this program wrote."""
+    with contextlib.suppress(FileNotFoundError, ValidationError, ValueError):
+        return WatchReport.model_validate(read_json(directory / REPORT))
+    return None

@@ -1,0 +1,1 @@
+"""A model on disk: files, signature, and the checks before it is opened."""

@@ -1,0 +1,1 @@
+"""The place on Kubernetes: KServe objects, routes, the controller's process."""

@@ -1,0 +1,1 @@
+"""The ways in which an installation moves traffic, behind one port."""

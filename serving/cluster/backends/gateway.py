@@ -1,0 +1,84 @@
+"""The proxies of an Envoy Gateway: their statistics, and which write of a route they follow."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from serving.cluster.backends.gateway_counts import Reading, active, envoy_readings
+from serving.cluster.backends.workload import ready_pods
+from serving.cluster.client import POD, Cluster
+from serving.cluster.manifest import Installation, host
+from serving.cluster.manifest_route import EPOCH_HEADER, SPLIT, Route, backend_position
+from serving.errors import InfrastructureError
+
+STATS_PORT = 19001
+LISTENER_PORT = 10080  # of a Gateway's listener on port 80
+_OWNER = "gateway.envoyproxy.io/owning-gateway-"
+
+
+@dataclass(frozen=True)
+class Proxies:
+    """The proxy pods behind the Gateway of *at*, which live in *namespace*."""
+
+    cluster: Cluster
+    at: Installation
+    namespace: str
+    model: str
+
+    def pods(self) -> list[str]:
+        labels = {f"{_OWNER}name": self.at.gateway, f"{_OWNER}namespace": self.at.gateway_namespace}
+        return ready_pods(self.cluster.list(POD, self.namespace, labels))
+
+    def readings(self, slow_ms: float | None) -> dict[str, dict[str, Reading]]:
+        """By pod, then by Envoy cluster.
+
+        Raises:
+            InfrastructureError: there is no proxy, or one of them does not answer.
+        """
+        return {pod: envoy_readings(text, slow_ms) for pod, text in self._stats().items()}
+
+    def active(self) -> dict[str, int]:
+        """Requests without an answer by Envoy cluster, over all proxies."""
+        sums: dict[str, int] = {}
+        for text in self._stats().values():
+            for cluster, count in active(text).items():
+                sums[cluster] = sums.get(cluster, 0) + count
+        return sums
+
+    def heard(self) -> str | None:
+        """The epoch that every proxy answers with; empty while they differ, None where none can be asked."""
+        path, headers = f"/v2/models/{self.model}/ready", {"Host": host(self.model, self.at)}
+        try:
+            replies = [
+                self.cluster.answer(self.namespace, pod, LISTENER_PORT, path, headers).headers.get(EPOCH_HEADER)
+                for pod in self.pods()
+            ]
+        except InfrastructureError:
+            return None
+        if not replies or None in replies:
+            return None
+        return replies[0] if len(set(replies)) == 1 else ""
+
+    def slots(self, route: Route) -> Mapping[str, str]:
+        """Envoy cluster of each slot of *route* to the revision it points at."""
+        where = f"httproute/{self.at.namespace}/{route.model}/"
+        return {
+            where + backend_position("A"): route.a.revision,
+            where + backend_position("B"): route.b.revision,
+        }
+
+    def mirror(self, route: Route) -> str:
+        """How the Envoy cluster of the copies begins; the position of the filter in its rule comes after."""
+        return f"httproute/{self.at.namespace}/{route.model}/rule/{SPLIT}-mirror-"
+
+    def _stats(self) -> dict[str, str]:
+        pods = self.pods()
+        if not pods:
+            raise InfrastructureError(
+                f"no proxy of Gateway {self.at.gateway} answers in {self.namespace}; is Envoy Gateway running?"
+            )
+        # All statistics of all routes are megabytes; the expression is matched with the whole name of each.
+        own = rf"httproute/{self.at.namespace}/{self.model}/rule/{SPLIT}[/-].*upstream_rq_([1-5]xx|time|active)$"
+        wanted = rf"{own}|no_cluster$"
+        path = f"/stats/prometheus?filter={quote(wanted, safe='')}"
+        return {pod: self.cluster.pods_text(self.namespace, pod, STATS_PORT, path) for pod in pods}

@@ -1,0 +1,202 @@
+"""The route of one model as it is in the cluster: read, written under a lease, and whether traffic follows it."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from serving.cluster.backends.kserve_reading import split_document
+from serving.cluster.client import HTTP_ROUTE, Cluster, Object
+from serving.cluster.manifest import FENCE, Installation
+from serving.cluster.manifest_route import Route, http_route, read_route
+from serving.errors import ConfigError, ConflictError, InfrastructureError
+from serving.files import canonical_json, sha256_bytes
+from serving.rollout.backend import Split
+from serving.rollout.controller.memory import Memory
+
+SETTLES_S = 2.0  # after which a write that the gateway has accepted is in force, where nothing proves it
+PATIENCE_S = 8.0  # how long one call waits for the gateway before it leaves the rest to the next call
+_POLL_S = 0.05
+_TRIES = 5
+
+
+@dataclass(frozen=True)
+class LiveRoute:
+    """The HTTPRoute of *model*.
+
+    Attributes:
+        heard: the epoch that answers through the gateway carry; None where none can be asked for.
+    """
+
+    cluster: Cluster
+    at: Installation
+    model: str
+    memory: Memory
+    fence: int
+    heard: Callable[[], str | None]
+    clock: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
+
+    def found(self) -> Object | None:
+        return self.cluster.get(HTTP_ROUTE, self.at.namespace, self.model)
+
+    def parsed(self, found: Object) -> Route:
+        """The route in the cluster; the one that was last written, where somebody has made it unreadable."""
+        try:
+            return read_route(found)
+        except ConfigError as changed:
+            known = self.known().get("route")
+            if known is None:
+                raise InfrastructureError(str(changed)) from changed
+            return read_route(known)
+
+    def write(self, route: Route, before: Object | None) -> Object:
+        """Write *route*, if nobody has changed the one that it follows from.
+
+        Raises:
+            ConflictError: a newer controller or somebody else has written meanwhile.
+        """
+        for _ in range(_TRIES):
+            found = self.found()
+            self.guard(found)
+            if found is not None and before is not None:
+                self._unchanged(found, before)
+            fence = max(self.fence, _fence(found))
+            wanted = http_route(route, self.at, fence=fence)
+            if found is not None:
+                wanted["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]
+            try:
+                written = self.cluster.apply(wanted)
+            except ConflictError:  # most often only the gateway's status has come
+                continue
+            self.remember(route=http_route(route, self.at, fence=fence), written=self._stamp(written))
+            return written
+        raise InfrastructureError(f"HTTPRoute {self.model} changes faster than it can be written; it is tried again")
+
+    def guard(self, found: Object | None) -> None:
+        """
+        Raises:
+            ConflictError: the route is somebody else's, or a controller with a newer lease has written it.
+        """
+        if found is None:
+            return
+        labels = found["metadata"].get("labels", {})
+        if labels.get("app.kubernetes.io/managed-by") != "slipway":
+            raise ConflictError(
+                f"HTTPRoute {self.at.namespace}/{self.model} is not ours; rename it, or the InferenceService behind it"
+            )
+        check_fence(self.fence, found)
+
+    def _unchanged(self, found: Object, before: Object) -> None:
+        if found["metadata"]["generation"] != before["metadata"]["generation"]:
+            raise ConflictError(f"somebody else has changed HTTPRoute {self.model}; look again and repeat")
+
+    def intact(self, found: Object, route: Route) -> bool:
+        return _contains(found["spec"], http_route(route, self.at)["spec"])
+
+    def says(self, found: Object, route: Route, split: Split, epoch: str) -> bool:
+        """Whether this is already written."""
+        same = split_document(route.split()) == split_document(split)
+        return same and route.epoch == epoch and self.intact(found, route)
+
+    def digest(self, found: Object, route: Route) -> str:
+        own = meaning(route.split(), route.epoch)
+        return own if self.intact(found, route) else digest_of([own, found["spec"]])
+
+    def follows(self, found: Object) -> bool:
+        """Whether traffic follows the write in *found*."""
+        route = self.parsed(found)
+        confirmed = self.known().get("confirmed") or {}
+        if confirmed.get("epoch") == route.epoch and confirmed.get("split") == split_document(route.split()):
+            return True
+        heard = self.heard()
+        return self.settled(found) if heard is None else heard == route.epoch
+
+    def settled(self, found: Object) -> bool:
+        """Accepted by the gateway, and long enough ago."""
+        if not accepted(found):
+            return False
+        stamp = self.known().get("written") or {}
+        if stamp.get("generation") != found["metadata"]["generation"]:
+            stamp = self._stamp(found)
+            self.remember(written=stamp)
+        return bool(self.clock() - float(stamp["at"]) >= SETTLES_S)
+
+    def wait(self, true: Callable[[Object], bool], what: str) -> Object:
+        """The route once *true* of it.
+
+        Raises:
+            InfrastructureError: it is not within the time that one call may take.
+        """
+        until = self.clock() + PATIENCE_S
+        while True:
+            found = self.found()
+            if found is not None and true(found):
+                return found
+            if self.clock() >= until:
+                raise InfrastructureError(f"the gateway did not {what} within {PATIENCE_S:g} s; it is tried again")
+            self.sleep(_POLL_S)
+
+    def known(self) -> Mapping[str, Any]:
+        return self.memory.get(f"route.{self.at.namespace}.{self.model}") or {}
+
+    def remember(self, **changes: Any) -> None:
+        known = dict(self.known())
+        if {**known, **changes} != known:
+            self.memory.put(f"route.{self.at.namespace}.{self.model}", {**known, **changes})
+
+    def _stamp(self, found: Object) -> dict[str, Any]:
+        return {"generation": found["metadata"]["generation"], "at": self.clock()}
+
+
+def check_fence(own: int, found: Object) -> None:
+    """
+    Raises:
+        ConflictError: *found* was written under a newer lease than *own*; 0 is a person, who is not fenced off.
+    """
+    seen = _fence(found)
+    if own and seen > own:
+        name = found["metadata"]["name"]
+        raise ConflictError(f"this controller acts under token {own}, {name} has seen {seen}; it lost its lease")
+
+
+def _fence(found: Object | None) -> int:
+    return int((found or {}).get("metadata", {}).get("annotations", {}).get(FENCE, "0"))
+
+
+def accepted(found: Object) -> bool:
+    told = [_condition(parent, "Accepted") for parent in found.get("status", {}).get("parents", ())]
+    generation = found["metadata"]["generation"]
+    return bool(told) and all(c.get("status") == "True" and c.get("observedGeneration", 0) >= generation for c in told)
+
+
+def refusal(found: Object) -> str:
+    """The gateway's reason for not taking this route. A reference without a Service is no refusal: the way home may
+    leave one behind."""
+    for parent in found.get("status", {}).get("parents", ()):
+        told = _condition(parent, "Accepted")
+        if told.get("status") == "False" and told.get("observedGeneration", 0) >= found["metadata"]["generation"]:
+            return f"{told.get('reason', '')}: {told.get('message', '')}".strip(": ") or "not accepted"
+    return ""
+
+
+def _condition(parent: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    return next((c for c in parent.get("conditions", ()) if c.get("type") == kind), {})
+
+
+def _contains(found: Any, wanted: Any) -> bool:
+    """Whether *found* says all that *wanted* says; the API adds defaults."""
+    if isinstance(wanted, Mapping):
+        return isinstance(found, Mapping) and all(_contains(found.get(name), wanted[name]) for name in wanted)
+    if isinstance(wanted, list):
+        same = isinstance(found, list) and len(found) == len(wanted)
+        return same and all(_contains(f, w) for f, w in zip(found, wanted, strict=True))
+    return bool(found == wanted)
+
+
+def meaning(split: Split, epoch: str) -> str:
+    return digest_of([split_document(split), epoch])
+
+
+def digest_of(value: Any) -> str:
+    return sha256_bytes(canonical_json(value))

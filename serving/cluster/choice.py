@@ -1,0 +1,32 @@
+"""Which backend moves the traffic of a cluster's models: the way that the installation can do, or the one asked for."""
+
+from serving.cluster.client import Cluster
+from serving.cluster.control import BackendOf
+from serving.cluster.installation import Way, choose, probe
+from serving.cluster.manifest import Installation
+from serving.cluster.service import ClusterPlace
+from serving.rollout.backend import TrafficBackend
+from serving.rollout.controller.memory import Memory
+
+
+def backends_of(cluster: Cluster, place: ClusterPlace) -> tuple[Way, BackendOf]:
+    """The way, and what makes a model's backend of it.
+
+    Raises:
+        ConfigError: the installation does not do what *place* asks for; the reason is named.
+        InfrastructureError: the API does not answer.
+    """
+    from serving.cluster.backends.knative import KnativeBackend
+    from serving.cluster.backends.route import RouteBackend
+    from serving.cluster.backends.standard import StandardBackend
+
+    way = choose(probe(cluster), place.way or None)
+    kind = {"route": RouteBackend, "standard": StandardBackend, "knative": KnativeBackend}[way]
+    usual = Installation(namespace=place.namespace)
+    at = Installation(namespace=place.namespace, domain=place.domain or usual.domain)
+
+    def make(model: str, memory: Memory, slow_ms: float | None, fence: int) -> TrafficBackend:
+        backend: TrafficBackend = kind(cluster, at, model, memory, slow_ms=slow_ms, fence=fence)
+        return backend
+
+    return way, make

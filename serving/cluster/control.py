@@ -1,0 +1,230 @@
+"""The rollout controller of a cluster: one process that looks after all models of a namespace.
+
+Every model that has a slot in the ledger gets the ``Control`` of a local service, with its own lease, on a backend that
+moves traffic in the cluster. What one model's traffic is in the way of does not hold the others. What steps and people
+need to know is left in the database, so that they need no rights in the cluster.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import sqlalchemy as sa
+
+from serving.cluster.service import FOLLOWED, HEARTBEAT, OBSERVED, controller_scope
+from serving.errors import InfrastructureError, SlipwayError
+from serving.ledger.ledger import Ledger
+from serving.rollout.backend import TrafficBackend
+from serving.rollout.controller.memory import Memory
+from serving.rollout.controller.persistence import slow_from_ms
+from serving.rollout.controller.sql import SqlDesk, SqlMemory
+from serving.rollout.decision.events import Event, Tick
+from serving.rollout.telling.explain import Status, status
+from serving.rollout.telling.gauges import Sample, family, gauges
+from serving.service.control import Control, Pass, new_holder
+from serving.service.slots import Following, wanted_epoch
+
+log = logging.getLogger(__name__)
+
+LEASE_S = 15.0
+IDLE_S = 5.0  # between two looks at traffic that is as it should be
+BEAT_S = 5.0
+
+# The backend of a model: its memory, from how many ms an answer is slow, and the fencing token under which it acts.
+BackendOf = Callable[[str, Memory, float | None, int], TrafficBackend]
+
+
+def _nobody(_: Event) -> None:
+    return None
+
+
+@dataclass
+class Shown:
+    """Keeps the newest state of a rollout for whoever asks for figures."""
+
+    tick: Tick | None = None
+
+    def after(self, tick: Tick, now: float) -> None:  # noqa: ARG002 - figures are made when they are asked for
+        self.tick = tick
+
+    def close(self) -> None:
+        self.tick = None
+
+    def status(self, now: float) -> Status | None:
+        tick = self.tick
+        return None if tick is None or tick.state is None else status(tick.state, now, tick.seen)
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What the last pass came to.
+
+    Attributes:
+        at: on the clock that cannot be set.
+        trouble: why nothing can be decided now; empty when the ledger and the cluster answered.
+    """
+
+    at: float
+    seconds: float = 0.0
+    models: int = 0
+    trouble: str = "no pass has ended yet"
+
+
+@dataclass(frozen=True)
+class Looking:
+    """One model that is looked after; its backend calls answers slow from *slow_ms* on."""
+
+    control: Control
+    slow_ms: float | None
+    shown: Shown
+
+
+@dataclass
+class Notes:
+    """What others are told of one model, and how often a pass over it failed."""
+
+    memory: SqlMemory
+    failures: int = 0
+    trouble: str = ""
+    said: dict[str, object] = field(default_factory=dict)
+
+    def say(self, name: str, document: dict[str, object]) -> None:
+        """Leave *document* for others, once for each change."""
+        if self.said.get(name) != document:
+            self.memory.put(name, document)
+            self.said[name] = document
+
+
+class ClusterControl:
+    """The controls of all models; ``run`` is the loop around them.
+
+    Args:
+        ping: asks the cluster for anything at all; raises ``InfrastructureError`` when it does not answer.
+    """
+
+    def __init__(
+        self,
+        namespace: str,
+        ledger: Ledger,
+        engine: sa.Engine,
+        backend_of: BackendOf,
+        ping: Callable[[], object],
+        notify: Callable[[Event], None] = _nobody,
+    ) -> None:
+        self._ledger, self._engine, self._backend_of, self._ping = ledger, engine, backend_of, ping
+        self._notify = notify
+        self._holder = new_holder()
+        self._memory = SqlMemory(engine, controller_scope(namespace))
+        self._models: dict[str, Looking] = {}
+        self._notes: dict[str, Notes] = {}
+        self._beaten = 0.0
+        self.last = Looked(time.monotonic())
+
+    def run(self, stopping: threading.Event, interval_s: float) -> None:
+        """Pass after pass until *stopping*, then give the leases back."""
+        while not stopping.wait(interval_s):
+            self.look(time.time())
+        self.close()
+
+    def look(self, now: float) -> None:
+        """One pass over all models; nothing is raised for what can be tried again."""
+        began, trouble, models = time.monotonic(), "", 0
+        try:
+            self._beat(now)
+            for model in self._ledger.models():
+                models += self._look_at(model, now)
+                self.last = replace(self.last, at=time.monotonic())
+            self._ping()
+        except SlipwayError as error:
+            trouble = str(error)
+            if trouble != self.last.trouble:
+                log.warning("a pass of the controller failed; it is tried again", extra={"reason": trouble})
+        ended = time.monotonic()
+        self.last = Looked(ended, ended - began, models, trouble)
+
+    def control_of(self, model: str) -> Control:
+        """The control of *model*, as the next pass uses it."""
+        return self._looking(model).control
+
+    def close(self) -> None:
+        for model, looking in self._models.items():
+            try:
+                looking.control.close()
+            except InfrastructureError as error:
+                log.warning(
+                    "a lease was not given back; it ends by itself", extra={"model": model, "reason": str(error)}
+                )
+
+    def metrics(self, now: float) -> str:
+        """Prometheus text: every rollout's figures, and the controller's own."""
+        looking, notes, last = dict(self._models), dict(self._notes), self.last  # the loop goes on meanwhile
+        statuses = [found for each in looking.values() if (found := each.shown.status(now)) is not None]
+        failures: list[Sample] = [({"service": model}, each.failures) for model, each in notes.items()]
+        return (
+            gauges(*statuses)
+            + family("slipway_controller_pass_seconds", "How long the last pass took.", [({}, last.seconds)])
+            + family("slipway_controller_models", "Models looked after.", [({}, last.models)])
+            + family("slipway_controller_ready", "1 when ledger and cluster answer.", [({}, not last.trouble)])
+            + family("slipway_controller_pass_failures_total", "Passes that failed.", failures, kind="counter")
+        )
+
+    def _beat(self, now: float) -> None:
+        if now - self._beaten >= BEAT_S:
+            self._memory.put(HEARTBEAT, {"at": now, "holder": self._holder})
+            self._beaten = now
+
+    def _look_at(self, model: str, now: float) -> bool:
+        """Whether *model* is looked after, and one pass over it."""
+        if model not in self._models and self._ledger.slot(model).version is None:
+            return False
+        notes = self._notes.setdefault(model, Notes(SqlMemory(self._engine, model)))
+        try:
+            self._tell(notes, self._looking(model).control.tick(now))
+        except Exception as error:  # one model's trouble, whatever it is, must not hold the traffic of the others
+            notes.failures += 1
+            reason = str(error) if isinstance(error, SlipwayError) else f"{type(error).__name__}: {error}"
+            if reason != notes.trouble:
+                unexpected = not isinstance(error, SlipwayError)
+                why = {"model": model, "reason": reason}
+                log.warning("a pass over a model failed; it is tried again", extra=why, exc_info=unexpected)
+            notes.trouble = reason
+            self._say_followed(notes, wanted_epoch(self._ledger.slots(model)), Following(False, reason=reason))
+        else:
+            notes.trouble = ""
+        return True
+
+    def _tell(self, notes: Notes, seen: Pass) -> None:
+        if seen.following is not None:
+            self._say_followed(notes, seen.epoch, seen.following)
+        if seen.split is not None:
+            notes.say(OBSERVED, {"weights": dict(seen.split.weights)})
+
+    def _say_followed(self, notes: Notes, epoch: str, found: Following) -> None:
+        document = {"epoch": epoch, "followed": found.followed, "reason": found.reason, "failed": found.failed}
+        notes.say(FOLLOWED, document)
+
+    def _looking(self, model: str) -> Looking:
+        """The control of *model*, made anew when its rollout's plan calls other answers slow."""
+        desk = SqlDesk(self._engine, model)
+        slow_ms, known = slow_from_ms(desk), self._models.get(model)
+        if known is not None and known.slow_ms == slow_ms:
+            return known
+        shown = known.shown if known is not None else Shown()
+        control = Control(
+            model,
+            self._ledger,
+            self._backend_of(model, desk.memory, slow_ms, 0),
+            lambda token: self._backend_of(model, desk.memory, slow_ms, token),
+            desk,
+            desk.waiting,
+            desk.memory,
+            shown,
+            self._notify,
+            holder=self._holder,
+            lease_s=LEASE_S,
+            idle_s=IDLE_S,
+        )
+        self._models[model] = Looking(control, slow_ms, shown)
+        return self._models[model]

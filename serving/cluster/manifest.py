@@ -1,0 +1,149 @@
+"""What we ask of Kubernetes, as plain objects: an InferenceService for each revision.
+
+Everything here is a pure function of its arguments; ``client`` talks to the API. Objects are complete, never
+changes of something: applying one twice is applying it once. ``manifest_route`` has the traffic between revisions,
+``manifest_canary`` the canaries that KServe has itself.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from serving.errors import ConfigError
+from serving.rollout.backend import Revision
+
+Object = dict[str, Any]
+MODEL_LABEL = "model"  # the ServingRuntime's template reads it: the path of a model outlives its revisions
+REVISION_LABEL = "slipway.dev/revision"
+VERSION_LABEL = "slipway.dev/version"
+DIGEST = "slipway.dev/digest"
+FENCE = "slipway.dev/fence"
+VISIBILITY = "networking.kserve.io/visibility"
+
+_NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
+_LABEL_LENGTH = 63
+
+
+@dataclass(frozen=True)
+class Installation:
+    """The names that an installation of ours has chosen.
+
+    Attributes:
+        domain: public hosts are ``<model>.<domain>``.
+        gateway, gateway_namespace: the Gateway that the route is attached to.
+        service_account: of predictor pods; it carries the secret of the object store.
+    """
+
+    namespace: str = "models"
+    domain: str = "models.example.com"
+    gateway: str = "kserve-ingress-gateway"
+    gateway_namespace: str = "kserve"
+    runtime: str = "slipway"
+    service_account: str = "predictor"
+
+
+def inference_service(
+    revision: Revision, at: Installation, *, replicas: int = 1, fence: int = 0, runtime: str | None = None
+) -> Object:
+    """One revision as an InferenceService in Standard mode, reached through the route of its model only.
+
+    Raises:
+        ConfigError: its name cannot be that of a Service and of a host.
+    """
+    return _service(
+        check_name(revision.name, at.namespace),
+        revision,
+        at,
+        {"minReplicas": replicas, "maxReplicas": replicas, **predictor(revision, at, runtime=runtime)},
+        {
+            "serving.kserve.io/deploymentMode": "Standard",
+            "serving.kserve.io/autoscalerClass": "none",  # else an autoscaler without a metrics server to ask
+            FENCE: str(fence),
+        },
+        {
+            REVISION_LABEL: revision.name,
+            VERSION_LABEL: str(revision.version),
+            VISIBILITY: "cluster-local",  # else KServe gives it a public host, past the split and its counts
+        },
+    )
+
+
+def predictor(revision: Revision, at: Installation, *, runtime: str | None = None) -> Object:
+    """The part of a predictor that differs between revisions; a change of nothing else starts no new pods."""
+    return {
+        "serviceAccountName": at.service_account,
+        "model": {
+            "modelFormat": {"name": "slipway"},
+            "runtime": runtime or at.runtime,
+            "protocolVersion": "v2",
+            "storageUri": storage_uri(revision.bundle_uri),
+            # Flags would come from labels, and these a canary of KServe's shares with its stable side.
+            "env": [
+                {"name": "SLIPWAY_VERSION", "value": str(revision.version)},
+                {"name": "SLIPWAY_REVISION", "value": revision.name},
+            ],
+        },
+    }
+
+
+def storage_uri(bundle_uri: str) -> str:
+    """*bundle_uri* as KServe must be told it: without the last slash ``.../v1`` also fetches ``.../v10``."""
+    if not bundle_uri.startswith("s3://"):
+        raise ConfigError(f"KServe fetches bundles from s3://bucket/prefix/, got {bundle_uri!r}")
+    return bundle_uri.rstrip("/") + "/"
+
+
+def service_name(revision: str) -> str:
+    """The Service that KServe makes for the predictor of an InferenceService."""
+    return f"{revision}-predictor"
+
+
+def host(model: str, at: Installation) -> str:
+    """Where callers find *model*, whichever revision answers."""
+    return f"{model}.{at.domain}"
+
+
+def check_name(name: str, namespace: str) -> str:
+    """*name*, if it can be the name of an InferenceService and everything that KServe calls after it.
+
+    Raises:
+        ConfigError: it is not a DNS label, or what KServe makes of it would be too long.
+    """
+    longest = f"{service_name(name)}-{namespace}"  # KServe's host of the predictor, one label
+    if not _NAME.fullmatch(name) or len(longest) > _LABEL_LENGTH:
+        room = _LABEL_LENGTH - len(longest) + len(name)
+        raise ConfigError(
+            f"{name!r} cannot name an InferenceService in {namespace!r}: expected at most {room} small letters, digits "
+            "and dashes that begin with a letter; choose a shorter model name"
+        )
+    return name
+
+
+def _service(
+    name: str,
+    revision: Revision,
+    at: Installation,
+    spec: Mapping[str, Any],
+    annotations: Mapping[str, str],
+    labels: Mapping[str, str],
+) -> Object:
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {
+            "name": name,
+            "namespace": at.namespace,
+            "labels": {**labels_of(revision.model), MODEL_LABEL: revision.model, **labels},
+            "annotations": {DIGEST: revision.digest, **annotations},
+        },
+        "spec": {"predictor": dict(spec)},
+    }
+
+
+def labels_of(model: str) -> dict[str, str]:
+    return {
+        "app.kubernetes.io/name": model,
+        "app.kubernetes.io/part-of": "slipway",
+        "app.kubernetes.io/managed-by": "slipway",
+    }

@@ -1,0 +1,104 @@
+"""A service on a cluster: its rows in the ledger's database, and the rollout controller that looks after it.
+
+Nothing here asks the cluster: whoever releases or follows needs the database alone. What traffic does, the controller
+writes there.
+"""
+
+import time
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlsplit
+
+from serving.errors import ConfigError
+from serving.ledger.values import Slot, SlotName
+from serving.rollout.backend import Split
+from serving.rollout.controller.sql import SqlDesk, SqlMemory, SqlWaiting
+from serving.rollout.controller.sql_schema import open_rollouts
+from serving.rollout.state import RolloutState
+from serving.service.service import Service
+from serving.service.slots import Following, wanted_epoch
+
+HEARTBEAT = "heartbeat"  # names in the controller's and the services' memory
+FOLLOWED = "followed"
+OBSERVED = "observed"
+HEARTBEAT_S = 15.0  # a controller that has not been seen for longer is not there
+
+
+@dataclass(frozen=True)
+class ClusterPlace:
+    """What ``kserve://NAMESPACE?domain=DOMAIN&way=WAY`` says.
+
+    Attributes:
+        domain: of the public hosts; empty for the installation's own.
+        way: ``route``, ``standard`` or ``knative``; empty for what the installation can do.
+    """
+
+    namespace: str
+    domain: str = ""
+    way: str = ""
+
+
+def cluster_place(serving: str) -> ClusterPlace:
+    """The place that *serving* names.
+
+    Raises:
+        ConfigError: it is no ``kserve://`` URI, or says something unknown.
+    """
+    parts = urlsplit(serving)
+    options = dict(parse_qsl(parts.query))
+    unknown = sorted(set(options) - {"domain", "way"})
+    if parts.scheme != "kserve" or not parts.netloc or parts.path.strip("/") or unknown:
+        raise ConfigError(f"serving: expected kserve://NAMESPACE, with ?domain= and &way= if wanted, got {serving!r}")
+    return ClusterPlace(parts.netloc, **options)
+
+
+def controller_scope(namespace: str) -> str:
+    """Under which the controller of *namespace* keeps what belongs to no single service."""
+    return f"kserve://{namespace}"
+
+
+class ClusterService(Service):
+    """The service of *model* in the namespace that *serving* names."""
+
+    keeper = "the rollout controller"
+    where_to_look = "the rollout controller's log"
+    follow_s = 300.0  # a first version's pod has to be scheduled, and its bundle fetched
+    grace_s = 30.0
+    poll_s = 0.5
+
+    def __init__(self, serving: str, model: str, ledger_url: str) -> None:
+        super().__init__(model)
+        self.clock = time.time
+        self.place = cluster_place(serving)
+        self._engine = open_rollouts(ledger_url)
+        self._memory = SqlMemory(self._engine, model)
+
+    def desk(self) -> SqlDesk:
+        return SqlDesk(self._engine, self.model)
+
+    @property
+    def waiting(self) -> SqlWaiting:
+        return SqlWaiting(self._engine, self.model)
+
+    def rollouts(self) -> list[RolloutState]:
+        with self.desk() as desk:
+            stored = desk.load()
+            return [*desk.past(), *([stored.state] if stored else [])]
+
+    def serves(self) -> bool:
+        """Whether a controller holds the service's lease, or was seen in its namespace lately."""
+        now, lease = self.clock(), self.desk().current()
+        if lease is not None and lease.expires > now:
+            return True
+        beat = SqlMemory(self._engine, controller_scope(self.place.namespace)).get(HEARTBEAT)
+        return beat is not None and now - float(beat["at"]) < HEARTBEAT_S
+
+    def following(self, slots: dict[SlotName, Slot], split: Split) -> Following:  # noqa: ARG002 - the controller knows it
+        """What the controller said of these very slots; nothing else counts, as an older word is of an older split."""
+        said = self._memory.get(FOLLOWED)
+        if said is None or said["epoch"] != wanted_epoch(slots):
+            return Following(False, reason="the rollout controller has not seen the change yet")
+        return Following(said["followed"], reason=said["reason"], failed=said["failed"])
+
+    def observed(self) -> Split | None:
+        said = self._memory.get(OBSERVED)
+        return Split(said["weights"]) if said and said["weights"] else None

@@ -1,0 +1,1 @@
+"""Versions, stages, slots and decisions: the truth, in one database."""

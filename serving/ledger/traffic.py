@@ -1,0 +1,63 @@
+"""What a change of traffic does to stages, slots and deployments, inside an open transaction."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from serving.errors import ConflictError, GateRefusal
+from serving.ledger import rows
+from serving.ledger.values import Slot, SlotName, Version
+from serving.ledger.writing import Writing
+
+
+def check_release(writing: Writing, row: Version, slots: Mapping[SlotName, Slot], ending: bool = False) -> None:
+    """Raise unless *row* may take traffic now; to give some up (*ending*) nothing but being the canary is asked."""
+    name, canary = f"{row.model} version {row.version}", slots["canary"]
+    if canary.version not in (None, row.version):
+        raise ConflictError(f"version {canary.version} is the canary of {row.model}: {writing.winner(canary)}")
+    if ending:
+        return
+    if row.stage == "development":
+        raise GateRefusal(f"{name} is in development and cannot take traffic; move it to staging first")
+    if row.approval != "approved":
+        raise GateRefusal(f"{name} is not approved ({row.approval}); approve it with a reason first")
+
+
+def serve(writing: Writing, row: Version, kind: str, detail: Mapping[str, Any]) -> None:
+    """Put *row* into production: stages, the three slots, all traffic."""
+    slots = rows.slots(writing.connection, row.model)
+    production, canary, previous = slots["production"], slots["canary"], slots["previous"]
+    if production.version is not None:
+        writing.move(rows.version(writing.connection, row.model, production.version), "archived")
+    writing.move(row, "production")
+    if canary.version is not None:
+        writing.set_slot(canary, "canary ended", None, 0.0)
+    traffic = {row.version: 100.0}
+    writing.set_slot(production, kind, row.version, 100.0, **detail, **_recorded(writing, traffic))
+    if production.version is not None or previous.version == row.version:
+        writing.set_slot(previous, "previous", production.version, 0.0)
+    writing.set_traffic(row.model, traffic)
+
+
+def split(
+    writing: Writing, canary: Slot, stable: int, version: int | None, percent: float, sticky_header: str | None = None
+) -> None:
+    """Give *version* *percent* of the traffic and *stable* the rest; None ends the canary."""
+    traffic = {stable: 100.0 - percent}
+    if version is not None:
+        traffic[version] = float(percent)
+    kind = "canary ended" if version is None else "canary"
+    sticky = {} if sticky_header is None else {"sticky_header": sticky_header}
+    writing.set_slot(canary, kind, version, float(percent), **sticky, **_recorded(writing, traffic))
+    writing.set_traffic(canary.model, traffic)
+
+
+def retire(writing: Writing, row: Version, slots: Mapping[SlotName, Slot]) -> None:
+    """Take the version in production out of service and keep it for a rollback."""
+    writing.move(row, "archived")
+    writing.set_slot(slots["production"], "retired", None, 0.0, **_recorded(writing, {}))
+    writing.set_slot(slots["previous"], "previous", row.version, 0.0)
+    writing.set_traffic(row.model, {})
+
+
+def _recorded(writing: Writing, traffic: Mapping[int, float]) -> dict[str, Any]:
+    return {"traffic": {str(version): percent for version, percent in traffic.items()}, "place": writing.place}

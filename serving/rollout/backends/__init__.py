@@ -1,1 +1,0 @@
-"""The traffic backends behind one protocol: fake, local Envoy, KServe."""

@@ -1,0 +1,146 @@
+"""The edge between a rollout and its backend: one look at it, and the calls that bring it to the desired state."""
+
+import contextlib
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+from serving.errors import InfrastructureError, SlipwayError
+from serving.rollout.backend import Counters, Revision, TrafficBackend
+from serving.rollout.decision.render import Desired, leaving, render, same_split
+from serving.rollout.decision.rules import Seen
+from serving.rollout.state import GOING_HOME, RolloutState
+
+T = TypeVar("T")
+_LONGEST_WAIT = 60.0
+_LONGEST_WAIT_HOME = 8.0  # users are exposed while it waits
+_seen: TypeAdapter[Seen] = TypeAdapter(Seen)
+
+
+def look(backend: TrafficBackend, state: RolloutState, check: Callable[[Revision], str]) -> Seen:
+    """What *backend* and *check* answer now; a part that does not answer is None, and nothing is made of it.
+
+    The split is read before the counts, so that counts which settle an epoch are never too small.
+    """
+    candidate = _ask(lambda: backend.readiness(state.candidate.name))
+    stable = _ask(functools.partial(backend.readiness, state.stable.name)) if state.stable else None
+    observed = _ask(backend.observed)
+    counters = _ask(lambda: _own(backend.counters(), state))
+    name = leaving(state)
+    drained = bool(_ask(lambda: backend.drained(name))) if name is not None else False
+    refused = _ask(functools.partial(check, state.candidate))
+    return Seen(candidate, stable, observed, counters, drained, refused)
+
+
+def _own(counters: Counters, state: RolloutState) -> Counters:
+    """The epochs of this rollout: a service that has seen many rollouts has many others."""
+    tokens = [epoch.token for epoch in state.epochs if epoch.token in counters.epochs]
+    return replace(counters, epochs={token: counters.epochs[token] for token in tokens})
+
+
+def seen_to_json(seen: Seen) -> Any:
+    return _seen.dump_python(seen, mode="json")
+
+
+def seen_from_json(value: Any) -> Seen:
+    return _seen.validate_python(value)
+
+
+class Hands:
+    """Performs what ``render`` asks for. *note* writes an intent before each call and a done after each that ended.
+
+    *guard* is asked before each call and raises ``ConflictError`` when the lease is gone.
+    """
+
+    def __init__(
+        self, backend: TrafficBackend, note: Callable[[str, dict[str, Any]], None], guard: Callable[[], None]
+    ) -> None:
+        self._backend, self._note, self._guard = backend, note, guard
+        self.trouble = ""
+
+    def bring(self, state: RolloutState, seen: Seen, now: float) -> RolloutState:
+        """Do what is missing and return the state with what was done; a call that fails is tried again later."""
+        if now < state.next_apply:
+            return state
+        desired = render(state)
+        try:
+            self._ensure(state, desired, seen)
+            done = self._finish(desired)
+        except (SlipwayError, ValueError) as error:
+            if type(error) not in (InfrastructureError, ValueError):
+                raise
+            self.trouble = str(error)
+            return _later(state, now)
+        if done:
+            return state.model_copy(update={"done": (*state.done, *done), "applies": 0, "next_apply": now})
+        return self._route(state, desired, seen, now)
+
+    def _ensure(self, state: RolloutState, desired: Desired, seen: Seen) -> None:
+        for revision in desired.running:
+            ready = seen.candidate if revision.name == state.candidate.name else seen.stable
+            if ready is not None and ready.state == "absent":
+                call = functools.partial(self._backend.ensure, revision, desired.replicas)
+                self._do("ensure", {"revision": revision.name}, call)
+
+    def _finish(self, desired: Desired) -> list[str]:
+        done = []
+        if desired.adopt is not None:
+            name = desired.adopt
+            self._do("adopt", {"revision": name}, functools.partial(self._backend.adopt, name))
+            done.append("adopt")
+        for name in desired.remove:
+            self._do("remove", {"revision": name}, functools.partial(self._backend.remove, name))
+        return [*done, "remove"] if desired.remove else done
+
+    def _route(self, state: RolloutState, desired: Desired, seen: Seen, now: float) -> RolloutState:
+        if desired.split is None or desired.epoch is None or not _differs(desired, seen):
+            return state
+        split, epoch = desired.split, desired.epoch
+        body = {"weights": dict(split.weights), "mirror": split.mirror, "epoch": epoch}
+        try:
+            self._guard()
+            if state.applies == 0 or state.phase not in GOING_HOME:
+                self._note("intent", {"action": "apply", **body})
+            self._backend.apply(split, epoch)
+        except (InfrastructureError, ValueError) as error:
+            self.trouble = str(error)
+        return _later(state, now)
+
+    def _do(self, action: str, body: dict[str, Any], call: Callable[[], None]) -> None:
+        self._guard()
+        self._note("intent", {"action": action, **body})
+        call()
+        self._note("done", {"action": action, **body})
+
+
+def _differs(desired: Desired, seen: Seen) -> bool:
+    """Something is wanted that is not known to be there; not knowing counts as different, applying is idempotent."""
+    there = seen.observed
+    return (
+        there is None
+        or there.epoch != desired.epoch
+        or bool(there.rejected)
+        or not same_split(desired.split, there.split)
+    )
+
+
+def _later(state: RolloutState, now: float) -> RolloutState:
+    longest = _LONGEST_WAIT_HOME if state.phase in GOING_HOME else _LONGEST_WAIT
+    wait = min(longest, 2.0 ** min(state.applies, 6))
+    return state.model_copy(update={"applies": state.applies + 1, "next_apply": now + wait})
+
+
+def _ask(call: Callable[[], T]) -> T | None:
+    with contextlib.suppress(InfrastructureError):
+        return call()
+    return None
+
+
+def without_stale(seen: Seen) -> Seen:
+    """*seen* for the journal: counts that are not fresh are known already and left out."""
+    if seen.counters is not None and not seen.counters.fresh:
+        return replace(seen, counters=replace(seen.counters, epochs={}))
+    return seen

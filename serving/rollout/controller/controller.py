@@ -1,0 +1,332 @@
+"""Drives one service's rollout: at each tick it takes the lease, looks, decides, writes down, and acts.
+
+Level-triggered: what is done depends on the stored state and on what is there, never on what an earlier tick of this
+process remembers, so another process can go on at any point. What a tick writes it writes in this order: the decision
+with its evidence, the state that follows, an intent before each call to the backend, and what was done after it.
+"""
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from serving.errors import ConflictError, GateRefusal, InfrastructureError, SlipwayError
+from serving.rollout.backend import Observed, Revision, TrafficBackend
+from serving.rollout.controller.acting import Hands, look
+from serving.rollout.controller.commands import obey, supersede
+from serving.rollout.controller.persistence import Command, Desk, Grant, RecordKind, Stored
+from serving.rollout.controller.replay import decision_record
+from serving.rollout.decision.engine import decide
+from serving.rollout.decision.events import Event, Tick
+from serving.rollout.decision.rules import Decision, Seen
+from serving.rollout.state import GOING_HOME, Phase, Request, RolloutState, begin
+
+log = logging.getLogger(__name__)
+
+_ALERT_AFTER = 4  # failed tries of an action before somebody is called
+
+
+def _no_objection(_: Revision) -> str:
+    return ""
+
+
+def _nobody(_: Event) -> None:
+    return None
+
+
+class Controller:
+    """One process's hand on one service.
+
+    Args:
+        holder: unique per process and start, e.g. host, process id and a random part.
+        check: why a revision may not serve (no approval, digest changed), empty when it may; asked at each look.
+        notify: told of each transition and alert; its failures are logged and change nothing.
+        fenced: the backend that acts under a given fencing token, where a backend can refuse an old one itself.
+        lease_ttl: seconds after which another controller may take over.
+        journal_every: least seconds between two records that only say "hold".
+    """
+
+    def __init__(
+        self,
+        backend: TrafficBackend,
+        desk: Desk,
+        holder: str,
+        *,
+        check: Callable[[Revision], str] = _no_objection,
+        notify: Callable[[Event], None] = _nobody,
+        fenced: Callable[[int], TrafficBackend] | None = None,
+        lease_ttl: float = 30.0,
+        journal_every: float = 10.0,
+    ) -> None:
+        self._backend, self._desk, self._holder = backend, desk, holder
+        self._check, self._notify = check, notify
+        self._fenced = fenced or (lambda _token: backend)
+        self._ttl, self._every = lease_ttl, journal_every
+        self._recorded = -math.inf
+
+    def start(self, request: Request, now: float, *, supersede_live: bool = False) -> RolloutState:
+        """Begin *request*, or join it when it runs or has ended already.
+
+        Raises:
+            ConflictError: another rollout is live, or another controller holds the lease.
+            GateRefusal: the candidate may not serve.
+            ConfigError: the plan cannot run on this backend.
+        """
+        stored = self._desk.load()
+        known = [stored.state] if stored else []
+        for state in [*known, *self._desk.past()]:
+            if state.id == request.id or (state.successor and state.successor.id == request.id):
+                return state
+        refused = self._check(request.candidate)
+        if refused:
+            raise GateRefusal(refused)
+        grant = self._lease(now)
+        if stored is None or stored.state.terminal:
+            return self._begin(request, stored, grant, now)
+        if not supersede_live:
+            raise ConflictError(
+                f"rollout {stored.state.id} of {stored.state.candidate.name} is live ({stored.state.phase}); "
+                "wait for it, abort it, or start with --supersede"
+            )
+        begin(request, self._backend.capabilities(), now)  # refused now rather than after the other has gone home
+        after = supersede(stored.state, request, now)
+        self._note("command", after.id, {"command": "supersede", "by": request.candidate.name}, grant, now)
+        self._desk.save(after, stored.revision, grant.token)
+        return after
+
+    def command(self, command: Command, now: float) -> str:
+        """Do *command* at once when this process holds or gets the lease, else leave it for the one that does.
+
+        Returns:
+            One sentence. Raises what ``obey`` raises when it is done at once.
+        """
+        stored = self._desk.load()
+        if stored is None:
+            raise ConflictError("no rollout has been started for this service; nothing to change")
+        before = self._desk.current()
+        grant = self._desk.acquire(self._holder, now, self._ttl)
+        if grant is None:
+            number, holder = self._desk.ask(command), before.holder if before else "the next controller"
+            return f"asked as number {number}: {holder} does it at its next look"
+        try:
+            self._obey(stored, command, grant, now)
+        finally:
+            if before is None or before.holder != self._holder:
+                self._desk.release(grant)
+        return f"done: {command.name}"
+
+    def rollback(self, who: str, reason: str, now: float, *, to: Revision | None = None) -> RolloutState:
+        """Go back: a live rollout is aborted; after success one in reverse starts, fast when *to* served lately.
+
+        Raises:
+            ConflictError: there is nothing to go back to.
+        """
+        stored = self._desk.load()
+        if stored is None:
+            raise ConflictError("no rollout has been started for this service; nothing to roll back")
+        state = stored.state
+        if not state.terminal:
+            return self._obey(stored, Command("abort", who, reason), self._lease(now), now)
+        target = to or state.stable
+        if state.phase is not Phase.SUCCEEDED or target is None:
+            raise ConflictError(f"rollout {state.id} ended as '{state.phase}': there is no newer version to leave")
+        return self._begin(self._reverse(state, target), stored, self._lease(now), now)
+
+    def tick(self, now: float) -> Tick:
+        """One look and what follows from it; safe to call at any time and from any number of processes.
+
+        Raises nothing for a backend that fails or a lease that is lost: the tick then says so.
+        """
+        grant = self._desk.acquire(self._holder, now, self._ttl)
+        if grant is None:
+            return self._bystander()
+        try:
+            return self._tick(grant, now)
+        except ConflictError as lost:
+            return replace(self._bystander(), trouble=str(lost))
+
+    def run(
+        self,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
+        *,
+        interval: float = 1.0,
+        until: Callable[[Tick], bool] | None = None,
+        watch: bool = False,
+    ) -> Tick:
+        """Tick every *interval* seconds until the rollout and its successors are over, or *until* says so.
+
+        With *watch* a success is looked after until its watch window has closed.
+        """
+        while True:
+            tick = self.tick(clock())
+            state = tick.state
+            over = state is None or (state.terminal and state.successor is None and not (watch and _watched(state)))
+            if over or (until is not None and until(tick)):
+                return tick
+            sleep(interval)
+
+    def release(self) -> None:
+        """Give the lease back, so that the next controller need not wait for its end."""
+        grant = self._desk.current()
+        if grant is not None and grant.holder == self._holder:
+            self._desk.release(grant)
+
+    def _tick(self, grant: Grant, now: float) -> Tick:
+        stored = self._answer_inbox(grant, now)
+        if stored is None:
+            return Tick(None)
+        state = stored.state
+        if state.terminal and state.successor is not None:
+            return Tick(self._begin(state.successor, stored, grant, now))
+        if state.terminal and not _watched(state):
+            return Tick(state)
+        seen = look(self._backend, state, self._check)
+        decision = decide(state, seen, now)
+        self._record(state, seen, decision, grant, now)
+        revision = self._desk.save(decision.state, stored.revision, grant.token)
+        self._tell(state, decision, now)
+        if decision.verdict == "reverse":
+            return self._after_success(decision, seen, revision, grant, now)
+        after, trouble = self._act(decision.state, seen, grant, now)
+        if after is not decision.state:
+            self._desk.save(after, revision, grant.token)
+        return Tick(after, decision, seen, trouble=trouble)
+
+    def _act(self, state: RolloutState, seen: Seen, grant: Grant, now: float) -> tuple[RolloutState, str]:
+        hands = Hands(
+            self._fenced(grant.token),
+            lambda kind, body: self._note(_kind(kind), state.id, body, grant, now),
+            lambda: self._still_mine(grant),
+        )
+        after = hands.bring(state, seen, now)
+        tries = after.applies
+        if hands.trouble and tries >= _ALERT_AFTER and tries.bit_count() == 1:  # ever rarer while it lasts
+            self._alert(after, hands.trouble, grant, now)
+        return after, hands.trouble
+
+    def _alert(self, state: RolloutState, trouble: str, grant: Grant, now: float) -> None:
+        sentence = f"{state.phase} tried {state.applies} times: {trouble}; it is tried again"
+        critical = state.phase in GOING_HOME or state.phase is Phase.ADOPT
+        self._note("alert", state.id, {"sentence": sentence, "critical": critical}, grant, now)
+        self._send(Event(now, state.plan.service, state.id, state.phase, state.phase, "alert", sentence, critical))
+
+    def _after_success(self, decision: Decision, seen: Seen, revision: int, grant: Grant, now: float) -> Tick:
+        state = decision.state
+        if state.plan.watch.on_harm == "reverse" and state.stable is not None:
+            state = self._begin(self._reverse(state, state.stable), Stored(state, revision), grant, now)
+        return Tick(state, decision, seen)
+
+    def _begin(self, request: Request, stored: Stored | None, grant: Grant, now: float) -> RolloutState:
+        before = stored.state if stored else None
+        if before is not None and before.warm and before.stable is not None and "remove" not in before.done:
+            kept = {request.candidate.name, request.stable.name if request.stable else ""}
+            request = request.model_copy(update={"leftovers": tuple({before.stable.name} - kept)})
+        state = begin(request, self._backend.capabilities(), now)
+        self._note("start", state.id, {"state": state.to_json()}, grant, now)
+        self._desk.save(state, stored.revision if stored else 0, grant.token)
+        return state
+
+    def _reverse(self, state: RolloutState, target: Revision) -> Request:
+        """From *state*'s candidate back to *target*; fast when it has served within the last five rollouts."""
+        past = [*self._desk.past(), state]
+        served = {s.candidate.digest for s in past[-5:] if s.phase is Phase.SUCCEEDED}
+        served |= {s.stable.digest for s in past[-5:] if s.stable is not None}
+        attempt = 1 + sum(s.candidate.digest == target.digest for s in past)
+        return Request(
+            plan=state.plan, candidate=target, stable=state.candidate, attempt=attempt, fast=target.digest in served
+        )
+
+    def _answer_inbox(self, grant: Grant, now: float) -> Stored | None:
+        for number, command in self._desk.asked():
+            stored = self._desk.load()
+            try:
+                if stored is None:
+                    raise ConflictError("no rollout has been started for this service")  # noqa: TRY301  # answered below like any refusal
+                self._obey(stored, command, grant, now)
+                self._desk.answer(number, f"done: {command.name}")
+            except (GateRefusal, ConflictError, SlipwayError) as refused:
+                self._still_mine(grant)
+                self._desk.answer(number, str(refused))
+        return self._desk.load()
+
+    def _obey(self, stored: Stored, command: Command, grant: Grant, now: float) -> RolloutState:
+        after = obey(stored.state, command, self._observed(command), now)
+        body = {"command": command.name, "who": command.who, "reason": command.reason, "force": command.force}
+        self._note("command", after.id, {**body, "option": command.option, "phase": after.phase.value}, grant, now)
+        self._desk.save(after, stored.revision, grant.token)
+        sentence = f"{command.name} by {command.who}: {command.reason or 'no reason given'}"
+        service = after.plan.service
+        self._send(Event(now, service, after.id, stored.state.phase, after.phase, command.name, sentence))
+        return after
+
+    def _observed(self, command: Command) -> Observed | None:
+        if command.option != "adopt":
+            return None
+        try:
+            return self._backend.observed()
+        except InfrastructureError:
+            return None
+
+    def _record(self, state: RolloutState, seen: Seen, decision: Decision, grant: Grant, now: float) -> None:
+        self._note_settled(state, decision.state, grant, now)
+        if decision.verdict == "hold" and now - self._recorded < self._every:
+            return
+        self._note("decide", state.id, decision_record(state, seen, decision), grant, now)
+        self._recorded = now
+
+    def _note_settled(self, before: RolloutState, after: RolloutState, grant: Grant, now: float) -> None:
+        known = {epoch.token for epoch in before.epochs if epoch.settling is not None}
+        for epoch in after.epochs:
+            if epoch.settling is not None and epoch.token not in known:
+                body = {"action": "apply", "epoch": epoch.token, "weight": epoch.weight, "digest": epoch.digest}
+                self._note("done", after.id, body, grant, now)
+
+    def _tell(self, before: RolloutState, decision: Decision, now: float) -> None:
+        after = decision.state
+        if decision.verdict == "hold" and before.phase is after.phase:
+            return
+        service = after.plan.service
+        event = Event(now, service, after.id, before.phase, after.phase, decision.verdict, decision.sentence)
+        self._send(replace(event, critical=bool(decision.alert)))
+
+    def _send(self, event: Event) -> None:
+        log.info("rollout moved", extra={"rollout": event.rollout, "phase": event.after, "sentence": event.sentence})
+        try:
+            self._notify(event)
+        except Exception:  # a webhook that fails must not hold traffic where it is
+            log.warning("rollout event not delivered", exc_info=True, extra={"rollout": event.rollout})
+
+    def _note(self, kind: RecordKind, rollout: str, body: dict[str, Any], grant: Grant, now: float) -> None:
+        self._desk.append(kind, rollout, body, now, grant.token)
+
+    def _lease(self, now: float) -> Grant:
+        grant = self._desk.acquire(self._holder, now, self._ttl)
+        if grant is None:
+            holder = self._desk.current()
+            raise ConflictError(
+                f"controller {holder.holder if holder else 'unknown'} holds this service; ask it or wait"
+            )
+        return grant
+
+    def _still_mine(self, grant: Grant) -> None:
+        holder = self._desk.current()
+        if holder is None or holder.token != grant.token:
+            raise ConflictError(f"the lease went to {holder.holder if holder else 'nobody'}; stopping at once")
+
+    def _bystander(self) -> Tick:
+        stored, holder = self._desk.load(), self._desk.current()
+        return Tick(stored.state if stored else None, held_by=holder.holder if holder else "")
+
+
+def _watched(state: RolloutState) -> bool:
+    """A finished rollout that still has something to look after: a watch window, or a warm version to remove."""
+    if state.phase is not Phase.SUCCEEDED or state.plan.watch.window <= 0:
+        return False
+    leaves = state.warm and not state.plan.keep_previous
+    return "watched" not in state.done or (leaves and "remove" not in state.done)
+
+
+def _kind(kind: str) -> RecordKind:
+    return "intent" if kind == "intent" else "done"

@@ -1,0 +1,100 @@
+"""Telling others of a rollout's transitions: one JSON line per event in a file, and the same JSON to a webhook.
+
+Delivery has its own thread and a bounded queue, so a webhook that hangs or fails never holds traffic where it is.
+"""
+
+import json
+import logging
+import queue
+import threading
+import urllib.error
+import urllib.request
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from serving.errors import ConfigError
+from serving.rollout.decision.events import Event
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_S = 5.0
+WAITING = 100  # events that wait for the webhook; further ones are in the file only
+
+
+def document(event: Event) -> dict[str, Any]:
+    """What a notice says; ``at`` is ISO 8601 in UTC, and ``text`` is what chat services show."""
+    moved = event.after.value if event.before is event.after else f"{event.before.value} -> {event.after.value}"
+    return {
+        "at": datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds"),
+        "service": event.service,
+        "rollout": event.rollout,
+        "before": event.before.value,
+        "after": event.after.value,
+        "verdict": event.verdict,
+        "sentence": event.sentence,
+        "critical": event.critical,
+        "text": f"{event.service}: {moved}: {event.sentence}",
+    }
+
+
+class Notices:
+    """A ``notify`` for the controller; it returns at once.
+
+    Args:
+        file: gets every event. webhook: http(s) address; empty for none.
+        timeout_s: of one delivery, as a whole.
+
+    Raises:
+        ConfigError: *webhook* is no http(s) address.
+    """
+
+    def __init__(self, file: Path, webhook: str = "", timeout_s: float = TIMEOUT_S) -> None:
+        if webhook and urlsplit(webhook).scheme not in ("http", "https"):
+            raise ConfigError(f"rollout webhook {webhook!r}: expected an http:// or https:// address")
+        self._file, self._webhook, self._timeout = file, webhook, timeout_s
+        self._waiting: queue.Queue[bytes | None] = queue.Queue(WAITING)
+        self._thread = threading.Thread(target=self._deliver, name="notices", daemon=True)
+        if webhook:
+            self._thread.start()
+
+    def __call__(self, event: Event) -> None:
+        line = json.dumps(document(event), ensure_ascii=False).encode()
+        if self._webhook:
+            try:
+                self._waiting.put_nowait(line)
+            except queue.Full:
+                log.warning("a notice is not delivered: too many wait", extra={"rollout": event.rollout})
+        with self._file.open("ab") as file:
+            file.write(line + b"\n")
+
+    def close(self, timeout_s: float = TIMEOUT_S) -> None:
+        """Deliver what waits, for at most *timeout_s*."""
+        if self._thread.is_alive():
+            try:
+                self._waiting.put_nowait(None)
+            except queue.Full:
+                return
+            self._thread.join(timeout_s)
+
+    def _deliver(self) -> None:
+        while (body := self._waiting.get()) is not None:
+            post = threading.Thread(target=self._post, args=(body,), name="notice", daemon=True)
+            post.start()
+            post.join(self._timeout)  # a socket's own timeout starts anew with each byte that comes
+            if post.is_alive():
+                log.warning("a notice is not delivered: no answer in time", extra={"webhook": self._host})
+
+    def _post(self, body: bytes) -> None:
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(self._webhook, data=body, headers=headers, method="POST")  # noqa: S310  # the scheme is checked above
+        try:
+            with urllib.request.urlopen(request, timeout=self._timeout):  # noqa: S310  # the scheme is checked above
+                pass
+        except (OSError, ValueError, urllib.error.URLError) as error:
+            log.warning("a notice is not delivered", extra={"webhook": self._host, "reason": str(error)})
+
+    @property
+    def _host(self) -> str:
+        return urlsplit(self._webhook).hostname or ""

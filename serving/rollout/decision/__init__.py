@@ -1,0 +1,1 @@
+"""Plan, state, rules and what they want: pure functions."""

@@ -1,0 +1,1 @@
+"""What counts prove: sequential tests, bounds, simulation."""

@@ -1,0 +1,1 @@
+"""A rollout told to people: sentences, pages, gauges."""

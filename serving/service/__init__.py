@@ -1,0 +1,1 @@
+"""What an endpoint promises, whichever place it runs in."""

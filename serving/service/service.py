@@ -1,0 +1,107 @@
+"""One model's service, wherever it runs: who asks for traffic, or follows it, needs no more than this.
+
+On one machine a supervisor beside the service's directory looks after it, on a cluster the rollout controller does. In
+both places asking means writing down: the ledger says what should serve, the desk how a rollout stands.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
+from serving.errors import InfrastructureError
+from serving.ledger.ledger import Ledger
+from serving.ledger.values import Slot, SlotName
+from serving.rollout.backend import Split
+from serving.rollout.controller.persistence import OpenDesk
+from serving.rollout.controller.waiting import Waiting
+from serving.rollout.state import Request, RolloutState
+from serving.service.slots import Following, wanted_split
+
+POLL_S = 0.05
+
+
+class Service(ABC):
+    """The service of *model*.
+
+    Attributes:
+        keeper: what must run for anything to happen, as a sentence names it.
+        follow_s: how long a change may take to reach traffic before it counts as failed.
+        grace_s: for how long nobody may look after it before that counts; one that is replaced is away for a moment.
+        where_to_look: the command that shows what is wrong.
+        poll_s: between two looks while somebody waits.
+    """
+
+    keeper: ClassVar[str]
+    where_to_look: ClassVar[str]
+    follow_s: ClassVar[float]
+    grace_s: ClassVar[float] = 0.0
+    poll_s: ClassVar[float] = POLL_S
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        self.monotonic, self.sleep = time.monotonic, time.sleep
+
+    @abstractmethod
+    def desk(self) -> OpenDesk:
+        """State, journal, lease and inbox; to be closed."""
+
+    @property
+    @abstractmethod
+    def waiting(self) -> Waiting:
+        """Rollouts that were asked for and not begun."""
+
+    @abstractmethod
+    def rollouts(self) -> list[RolloutState]:
+        """All of this service, oldest first; looking makes nothing."""
+
+    @abstractmethod
+    def serves(self) -> bool:
+        """Whether somebody looks after the service now."""
+
+    @abstractmethod
+    def following(self, slots: dict[SlotName, Slot], split: Split) -> Following:
+        """How far traffic is with *split*, which is what *slots* amount to."""
+
+    @abstractmethod
+    def observed(self) -> Split | None:
+        """The split that traffic follows; None where nobody knows."""
+
+    @property
+    def page(self) -> Path | None:
+        """The file of the service's own page, None where it has none."""
+        return None
+
+    def ask(self, request: Request) -> None:
+        """Leave *request* for whoever looks after the service; asking again changes nothing."""
+        self.waiting.put(request)
+
+    def live(self) -> RolloutState | None:
+        """The rollout that decides about this service's traffic now."""
+        states = self.rollouts()
+        return states[-1] if states and not states[-1].terminal else None
+
+    def await_traffic(self, ledger: Ledger, timeout_s: float | None = None) -> bool:
+        """Wait until traffic follows what the slots say; False when nobody looks after the service.
+
+        Raises:
+            InfrastructureError: a revision failed, or traffic did not follow in time; the message says which.
+        """
+        allowed = self.follow_s if timeout_s is None else timeout_s
+        began, reason, attended = self.monotonic(), "no answer yet", False
+        while (waited := self.monotonic() - began) < allowed:
+            attended = attended or self.serves()
+            if not attended and waited >= self.grace_s:
+                return False
+            slots = ledger.slots(self.model)
+            split = wanted_split(self.model, slots)
+            if split is None:
+                return True
+            found = self.following(slots, split)
+            if found.followed:
+                return True
+            if found.failed:
+                raise InfrastructureError(found.reason)
+            reason = found.reason or reason
+            self.sleep(self.poll_s)
+        raise InfrastructureError(f"traffic did not follow within {allowed:.0f} s: {reason}; see {self.where_to_look}")

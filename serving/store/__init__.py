@@ -1,0 +1,1 @@
+"""Where bundles and tables live: a directory or S3."""

@@ -1,0 +1,189 @@
+"""Tuning: repeatable, never worse than the project's own parameters, and on training rows alone."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from components.modelling.features import FeatureSpec
+from components.modelling.training import ModelSpec
+from components.modelling.tuning import Search, Tuning, choose_folds, tune
+from serving.contract import Contract
+from serving.errors import ConfigError
+
+CONTRACT = Contract.model_validate(
+    {"columns": {"a": {"type": "float"}, "b": {"type": "float"}}, "target": {"name": "y", "unit": "EUR"}}
+)
+TIMED = CONTRACT.model_copy(update={"event_time": "at"})
+CLASSES = Contract.model_validate(
+    {"columns": {"a": {"type": "float"}, "b": {"type": "float"}}, "target": {"name": "c", "classes": ["n", "p"]}}
+)
+RIDGE = ModelSpec(family="ridge", params={"alpha": 3.0})
+SPACE = {"alpha": {"log": [0.001, 1000]}, "fit_intercept": {"choice": [True, False]}}
+TREE = ModelSpec(family="decision_tree")
+TREES = {"max_depth": {"int": [1, 8]}, "min_samples_leaf": {"int": [1, 30]}, "ccp_alpha": {"float": [0.0, 0.1]}}
+
+
+def table(n: int = 120) -> pd.DataFrame:
+    random = np.random.default_rng(0)
+    a, b = random.normal(size=n), random.normal(size=n)
+    y = 3 * a - b + 10 + random.normal(0, 0.5, n)
+    at = pd.to_datetime("2025-01-01") + pd.to_timedelta(random.permutation(n), unit="D")
+    return pd.DataFrame(
+        {"a": a, "b": b, "y": y, "c": np.where(a > 0, "p", "n"), "at": at, "key": random.integers(0, 20, n)}
+    )
+
+
+def search(trials: int = 6, space: Any = SPACE, **more: Any) -> Search:
+    return Search(trials=trials, timeout="1h", space=space, **more)
+
+
+def run(contract: Contract = TIMED, model: ModelSpec = RIDGE, wanted: Search | None = None, **more: Any) -> Tuning:
+    return tune(table(), contract, FeatureSpec(), model, wanted or search(), seed=more.pop("seed", 7), **more)
+
+
+@pytest.mark.parametrize(
+    ("contract", "model", "space"),
+    [
+        pytest.param(TIMED, RIDGE, SPACE, id="by-time"),
+        pytest.param(CONTRACT, TREE, TREES, id="in-folds"),
+        pytest.param(CLASSES, TREE, TREES, id="classification"),
+    ],
+)
+def test_a_search_gives_the_same_trials_twice(contract: Contract, model: ModelSpec, space: Any) -> None:
+    """Same rows and seed: same parameters and values in every trial, and the same digest."""
+    first, second = (run(contract, model, search(8, space)) for _ in range(2))
+    assert [(t.params, t.value) for t in first.trials] == [(t.params, t.value) for t in second.trials]
+    assert first.digest == second.digest
+    assert run(contract, model, search(8, space), seed=8).digest != first.digest
+
+
+def test_the_first_trial_is_the_project_itself() -> None:
+    """Its parameters are the project's, inside the space or not, and it sets the score to beat."""
+    result = run()
+    assert result.trials[0].params == {"alpha": 3.0, "fit_intercept": True}
+    assert result.baseline_score == result.trials[0].value
+    unbounded = run(CONTRACT, TREE, search(4, TREES))
+    assert unbounded.trials[0].params["max_depth"] is None
+
+
+@pytest.mark.parametrize(("metric", "best"), [("rmse", min), ("r2", max), ("bias", lambda v: min(v, key=abs))])
+def test_the_best_is_the_best_in_the_metrics_direction(metric: str, best: Any) -> None:
+    """Smallest error, highest score, or smallest size of a signed one; so never worse than the default."""
+    result = run(wanted=search(8, metric=metric))
+    assert result.best_score == best([trial.value for trial in result.trials])
+
+
+def test_when_nothing_beats_the_default_nothing_is_changed() -> None:
+    """A search among equals returns no parameters, so the project's own stay."""
+    result = run(wanted=search(4, {"tol": {"choice": [1e-4, 1e-5]}}))
+    assert {trial.value for trial in result.trials} == {result.baseline_score}
+    assert result.best_params == {}
+
+
+def test_a_bad_default_is_beaten() -> None:
+    """A far too strong penalty is found and removed."""
+    result = run(model=ModelSpec(family="ridge", params={"alpha": 900.0}), wanted=search(12))
+    assert result.best_score is not None
+    assert result.baseline_score is not None
+    assert result.best_score < 0.8 * result.baseline_score
+    assert result.sentence.startswith("12 trials, best RMSE ")
+
+
+def test_an_empty_space_is_skipped() -> None:
+    """No trial, no parameters, and a sentence for the progress line."""
+    result = run(wanted=Search())
+    assert (result.skipped, result.best_params, result.sentence) == (True, {}, "skipped: the search space is empty")
+
+
+def test_the_time_limit_ends_the_search_and_is_told() -> None:
+    """The first trial runs whatever the limit; the result says that it was cut."""
+    ticks: Iterator[float] = iter(range(10_000))
+    result = run(wanted=Search(trials=50, timeout="10s", space=SPACE), clock=lambda: next(ticks))
+    assert result.timed_out
+    assert 1 <= len(result.trials) < 10
+    assert "ended by the time limit" in result.sentence
+    assert len(run(wanted=Search(trials=50, timeout="0s", space=SPACE)).trials) == 1
+
+
+def test_a_trial_that_cannot_be_fitted_is_told_and_passed_over() -> None:
+    """An impossible combination costs its trial, not the search."""
+    model = ModelSpec(family="logistic_regression")
+    space = {"l1_ratio": {"choice": [0.5, 1.0]}, "solver": {"choice": ["lbfgs", "saga"]}}
+    result = run(CLASSES, model, search(8, space))
+    failed = [trial for trial in result.trials if trial.value is None]
+    assert failed
+    assert all("cannot be fitted" in trial.failure for trial in failed)
+    assert result.best_score is not None
+
+
+def test_a_result_survives_json_and_its_digest_knows_no_seconds() -> None:
+    """Read back it is equal; slower trials have the same digest."""
+    result = run()
+    assert Tuning.model_validate_json(result.model_dump_json()) == result
+    slower = result.model_copy(update={"trials": tuple(t.model_copy(update={"seconds": 9.0}) for t in result.trials)})
+    assert slower.digest == result.digest
+
+
+def test_a_search_survives_json() -> None:
+    """A search travels to its pipeline step as text."""
+    wanted = search(metric="mae")
+    assert Search.model_validate_json(wanted.model_dump_json()) == wanted
+
+
+@pytest.mark.parametrize("kind", [pd.DataFrame, pl.DataFrame])
+def test_rows_with_a_time_are_validated_on_the_newest_fifth(kind: Any) -> None:
+    """No fitted row is newer than a validated one, whatever the order of the table."""
+    rows = table() if kind is pd.DataFrame else pl.DataFrame(table().to_dict("list"))
+    ((fitting, validation),), words = choose_folds(rows, TIMED, seed=1)
+    at = table()["at"].to_numpy()
+    assert at[fitting].max() < at[validation].min()
+    assert (len(fitting), len(validation)) == (96, 24)
+    assert words == "the newest fifth of the training rows by at"
+
+
+def test_rows_of_one_key_stay_together() -> None:
+    """No key is fitted and validated in one fold, and every row is validated once."""
+    keyed = CONTRACT.model_copy(update={"key": "key"})
+    folds, _ = choose_folds(table(), keyed, seed=1)
+    key = table()["key"].to_numpy()
+    assert all(not set(key[fitting]) & set(key[validation]) for fitting, validation in folds)
+    assert sorted(np.concatenate([validation for _, validation in folds])) == list(range(120))
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        pytest.param({"alpha": {"log": [0, 1]}}, "space.alpha.log: expected two numbers above 0", id="log-of-zero"),
+        pytest.param({"alpha": {"float": [2, 1]}}, "low < high", id="upside-down"),
+        pytest.param({"max_iter": {"int": [1.5, 3]}}, "two whole numbers", id="half-an-int"),
+        pytest.param({"alpha": {"float": [1, 2], "log": [1, 2]}}, "exactly one of", id="two-kinds"),
+        pytest.param({"solver": {"choice": []}}, "choice: expected a list of texts", id="no-choice"),
+        pytest.param({"alpah": {"float": [1, 2]}}, "search.space.alpah: expected a parameter of ridge", id="unknown"),
+        pytest.param({"random_state": {"int": [1, 2]}}, "project's 'seed'", id="seeds-are-not-searched"),
+    ],
+)
+def test_impossible_spaces_are_refused(space: Any, words: str) -> None:
+    """The message names the key, what it needs and what it met."""
+    with pytest.raises(ConfigError, match=words):
+        run(wanted=search(space=space))
+
+
+@pytest.mark.parametrize(
+    ("contract", "metric"), [pytest.param(TIMED, "f1", id="other-task"), pytest.param(TIMED, "rsme", id="unknown")]
+)
+def test_impossible_metrics_are_refused(contract: Contract, metric: str) -> None:
+    """A regression is not searched by F1."""
+    with pytest.raises(ConfigError, match=r"search\.metric: expected a metric"):
+        run(contract, wanted=search(metric=metric))
+
+
+def test_defaults_that_cannot_be_fitted_end_the_search() -> None:
+    """With nothing to compare against there is no search."""
+    with pytest.raises(ConfigError, match=r"own parameters cannot be searched from.*alpha"):
+        run(
+            model=ModelSpec(family="ridge", params={"alpha": -1.0}), wanted=search(space={"tol": {"log": [1e-5, 1e-3]}})
+        )

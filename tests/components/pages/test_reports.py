@@ -1,0 +1,355 @@
+"""The report of a run and the page of the tour: whole, harmless, the same each time, and nothing left unsaid."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from html import escape
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.data.quarantine_report import Freshness, ReasonCount, Report
+from components.data.snapshots import Snapshot
+from components.judging.evaluation import Evaluation, evaluate
+from components.judging.gates import Gate, judge
+from components.modelling.tuning import Trial, Tuning
+from components.pages.evaluation_plots import trials_plot
+from components.pages.run_facts import RunFacts
+from components.pages.run_page import run_page
+from components.pages.story_page import CanaryStep, ErrorOverTime, Event, RunLine, Story, canary_step, story_page
+from components.pages.style import Html, join, link, table, tag, text
+from components.steps.provenance import Environment
+from serving.contract import Contract
+from serving.rollout.telling.explain import status
+from tests.serving.rollout.support import Bench
+
+EVIL = "<script>alert('&')</script>"
+NOW = datetime(2026, 6, 1, 9, 30, 12, tzinfo=UTC)
+ROWS = 240
+GATES = (
+    Gate(metric="rmse", at_most=60),
+    Gate(metric="r2", at_least=0.5),
+    Gate(metric="bias", at_most=10),
+    Gate(metric="rmse", slice="kind", worst=80),
+    Gate(metric="rmse", against="champion"),
+)
+FLOORS = (Gate(metric="roc_auc", at_least=0.6), Gate(metric="log_loss", at_most=2))
+
+
+def contract(classes: tuple[str, ...] = (), column: str = "kind") -> Contract:
+    columns = {column: {"type": "category", "values": ["house", "flat"]}, "area": {"type": "float"}}
+    return Contract.model_validate({"columns": columns, "target": {"name": "y", "unit": "EUR", "classes": classes}})
+
+
+def evaluation(noise: float, classes: tuple[str, ...] = (), column: str = "kind") -> Evaluation:
+    random = np.random.default_rng(5)
+    matrix = np.column_stack([random.integers(0, 2, ROWS), random.uniform(0, 1, ROWS)]).astype(float)
+    if classes:
+        target = random.integers(0, 2, ROWS).astype(float)
+        sure = np.clip(0.5 + (target - 0.5) * 0.6 + random.normal(0, noise, ROWS), 0.01, 0.99)
+        return evaluate(np.column_stack([1 - sure, sure]), target, matrix, contract(classes, column))
+    target = random.normal(1_000, 200, ROWS)
+    return evaluate(target + random.normal(0, noise, ROWS), target, matrix, contract(column=column))
+
+
+def facts(
+    noise: float = 40, champion: float | None = 50, classes: tuple[str, ...] = (), column: str = "kind"
+) -> RunFacts:
+    """A run whose candidate is off by *noise*, judged against a champion that is off by *champion*."""
+    ours = evaluation(noise, classes, column)
+    theirs = None if champion is None else evaluation(champion, classes, column)
+    gates = FLOORS if classes else tuple(one for one in GATES if one.slice in (None, column))
+    metric = "log_loss" if classes else "rmse"
+    trials = tuple(Trial(number=k, params={"depth": k}, value=v) for k, v in enumerate((3.0, None, 2.0, 2.5)))
+    return RunFacts(
+        name="housing",
+        run_id="07",
+        settings={
+            "problem": {"objective": "Price a home.", "success": {"metric": metric, "at_most": 100, "at_least": None}},
+            "split": {"by": "time", "holdout": "60d"},
+            "model": {"family": "hist_gradient_boosting", "params": {"max_iter": 300}},
+            "gates": [gate.model_dump(mode="json") for gate in gates],
+        },
+        snapshot=Snapshot(id="5a" * 32, rows=1_240, columns=(column, "area", "y"), types=(), parts=(), source="a.csv"),
+        validation=Report(
+            rows=1_240,
+            accepted=1_200,
+            quarantined=40,
+            reasons=(
+                ReasonCount(column="area", reason="out of range", rows=38, expected="a number", examples=("9600",)),
+                ReasonCount(column="", reason="duplicate row", rows=2, expected="each once", examples=("seen before",)),
+            ),
+            freshness=Freshness(oldest="2024-01-01", newest="2026-05-31", age_days=1.0),
+            as_of="2026-06-01T00:00:00+00:00",
+        ),
+        tuning=Tuning(
+            trials=trials, best_params={"depth": 2}, best_score=2.0, baseline_score=3.0, metric=metric, unit="EUR",
+            direction="minimize", validation="three folds",
+        ),
+        evaluation=ours,
+        champion=theirs,
+        champion_version=None if theirs is None else 3,
+        decision=judge(ours, theirs, gates),
+        digest="b0" * 32,
+        provenance={"commit": "c0ffee+changes", "split": "ab" * 32, "configuration": "cd" * 32, "code": "ef" * 32,
+                    "seed": 42, "rows": 950},
+        environment=Environment(python="3.11.7", libraries={"numpy": "2.4.6"}, lock="10" * 32),
+        ended=NOW,
+    )  # fmt: skip
+
+
+def story(word: str = "housing") -> Story:
+    def step(at: float, share: float, canary: int, stable: int) -> CanaryStep:
+        return CanaryStep(at, share, share, share, (canary, 1), (stable, 2), 0.31, 100, 0.0042, 0.01, word)
+
+    return Story(
+        title=f"Tour {word}",
+        started=NOW,
+        ended=NOW + timedelta(seconds=187),
+        summary=f"{word} took over",
+        events=(Event(9, word, "begins"), Event(74.6, "watch", f"{word} degraded", "alarm")),
+        runs=(RunLine(f"run 01 {word}", "RMSE 42,105", True, "runs/01/report.html"),),
+        error=ErrorOverTime("RMSE", ["w1", "w2", word], {"before": [1.0, 2.0, None], word: [None, None, 3.0]}, word, 2),
+        canary=(step(120, 5, 310, 5_890), step(130, 100, 7_010, 0)),
+        candidate=word,
+        requests={word: 12_345},
+        latency_ms={"p99": 1.42},
+        addresses=((word, "http://127.0.0.1:8080"),),
+        next_commands=((word, "try it"),),
+    )
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "accepted": lambda: run_page(facts()),
+    "refused": lambda: run_page(facts(noise=90)),
+    "first-version": lambda: run_page(facts(champion=None)),
+    "classification": lambda: run_page(facts(noise=0.2, champion=0.3, classes=("no", "yes"))),
+    "no-search": lambda: run_page(replace(facts(), tuning=Tuning())),
+    "bare-settings": lambda: run_page(replace(facts(), settings={}, provenance={})),
+    "tour": lambda: story_page(story()),
+    "empty-tour": lambda: story_page(Story("Tour", NOW, NOW)),
+}
+pages = pytest.mark.parametrize("page", PAGES.values(), ids=PAGES.keys())
+
+
+def words(page: str) -> str:
+    """What a person reads: the text of the body, without markup and styles."""
+    root = ElementTree.fromstring(page)
+    for parent in root.iter():
+        for child in [one for one in parent if one.tag.endswith("style")]:
+            parent.remove(child)
+    return " ".join(" ".join(root.itertext()).split())
+
+
+@pages
+def test_a_page_is_whole_and_needs_nothing_from_elsewhere(page: Callable[[], str]) -> None:
+    """It parses, has no scripts, and loads and links to nothing outside."""
+    made = page()
+    root = ElementTree.fromstring(made)
+    assert made.startswith("<!DOCTYPE html>")
+    assert not [one.tag for one in root.iter() if re.search(r"(script|iframe|object|link|img)$", one.tag)]
+    assert not re.search(r"""(src|href)\s*=\s*["']?\s*(\w+:|//)""", made)
+    assert not re.search(r"@import|url\(|\son\w+=", made)
+
+
+@pages
+def test_the_same_facts_give_the_same_bytes(page: Callable[[], str]) -> None:
+    """A report can be compared with the one of another place."""
+    assert page() == page()
+
+
+@pages
+def test_every_id_on_a_page_is_unique(page: Callable[[], str]) -> None:
+    """A reader that follows labels lands on the right picture."""
+    ids = [one.get("id") for one in ElementTree.fromstring(page()).iter() if one.get("id")]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("noise", [40, 90], ids=["accepted", "refused"])
+def test_the_decision_comes_first_and_every_check_with_its_verdict(noise: float) -> None:
+    """The sentence is in the page's description, the verdict above everything else, each check with pass or fail."""
+    run = facts(noise=noise)
+    made = run_page(run)
+    seen = words(made)
+    assert f'content="{escape(run.decision.sentence)}"' in made
+    assert seen.index("accepted" if run.decision.accepted else "refused") < seen.index("Purpose")
+    for check in run.decision.checks:
+        assert f"{'passes' if check.passed else 'fails'} {check.sentence}" in seen
+    if not run.decision.accepted:
+        failed = [check.sentence for check in run.decision.checks if not check.passed]
+        assert all(seen.index(sentence) < seen.index("Purpose") for sentence in failed)
+
+
+def test_a_refused_reason_stands_with_count_and_example() -> None:
+    """Each reason with its rows, what was expected and how it looked; and how many rows went where."""
+    seen = words(run_page(facts()))
+    assert "area out of range 38 a number 9600" in seen
+    assert "whole row duplicate row 2 each once seen before" in seen
+    assert "40 rows (3.23 %)" in seen
+    assert "training 950 (79.2 %)" in seen
+    assert "held out 240" in seen
+    assert "left out 10" in seen
+
+
+def test_the_success_figure_is_held_against_what_was_reached() -> None:
+    """Reached and not reached are words, not colours."""
+    good, bad = facts(), facts()
+    bad = replace(bad, settings={**bad.settings, "problem": {"success": {"metric": "r2", "at_least": 0.999}}})
+    assert "RMSE of at most 100 EUR: reached" in words(run_page(good))
+    assert "R2 of at least 0.999: not reached" in words(run_page(bad))
+    odd = replace(good, settings={**good.settings, "problem": {"success": {"metric": "happiness"}}})
+    assert "happiness: the project states no level" in words(run_page(odd))
+
+
+def test_the_champion_stands_beside_the_candidate() -> None:
+    """Its value, how much better or worse the candidate is, its version, and a column among the slices."""
+    run = facts(noise=40, champion=50)
+    seen = words(run_page(run))
+    assert run.champion is not None
+    assert f"champion {run.champion.metrics['rmse']:.4g} EUR" in seen
+    assert "% better" in seen
+    assert "version 3" in seen
+    assert "% worse" in words(run_page(facts(noise=55, champion=50)))
+    assert "no champion" in words(run_page(facts(champion=None)))
+
+
+def test_the_worst_slice_of_a_column_is_marked_by_word() -> None:
+    """One row per column, and it is the one with the largest error."""
+    run = facts()
+    root = ElementTree.fromstring(run_page(run))
+    marked = [" ".join(row.itertext()) for row in root.iter("tr") if row.get("class") == "worst"]
+    worst = max(run.evaluation.slices, key=lambda part: part.metrics["rmse"])
+    assert len(marked) == 1
+    assert marked[0].startswith(f"{worst.value}  worst")
+
+
+def test_the_lineage_names_everything_a_prediction_came_from() -> None:
+    """Bundle, run, commit, snapshot, source, split, configuration, code, lock, seed, and the commands."""
+    run = facts()
+    seen = words(run_page(run)).partition("From a prediction to its rows")[2]
+    for name in ("split", "configuration", "code"):
+        assert run.provenance[name] in seen
+    for one in (
+        run.digest,
+        run.snapshot.id,
+        run.environment.lock,
+        "c0ffee",
+        "a.csv",
+        "42",
+        "changed but not committed",
+    ):
+        assert one in seen
+    assert "slipway run --project pipelines/housing/project.yaml --source a.csv --as-of 2026-06-01" in seen
+    assert "slipway models show housing" in seen
+
+
+def test_what_happened_next_is_told_when_it_is_known() -> None:
+    """Verification and release come after the run; without them there is no empty section."""
+    told = words(run_page(facts(), (("Released", "housing 1 takes 100 % of requests"),)))
+    assert "What happened next Released housing 1 takes 100 % of requests" in told
+    assert "What happened next" not in words(run_page(facts()))
+
+
+def test_classification_shows_confusion_roc_and_calibration() -> None:
+    """And no picture of errors."""
+    seen = words(run_page(facts(noise=0.2, champion=None, classes=("no", "yes"))))
+    assert "Confusion" in seen
+    assert "ROC curve" in seen
+    assert "Calibration" in seen
+    assert "Predicted against actual" not in seen
+
+
+def test_text_from_data_stays_text_in_a_report() -> None:
+    """A column, a source, an example or a sentence with markup in it is shown as it is written."""
+    run = facts(column=EVIL)
+    validation = run.validation.model_copy(
+        update={
+            "reasons": (ReasonCount(column=EVIL, reason="missing", rows=1, expected=EVIL, examples=(EVIL + "\0",)),)
+        }
+    )
+    run = replace(
+        run, name=EVIL, run_id=EVIL, validation=validation, provenance={"commit": EVIL, "rows": 1},
+        settings={"problem": {"objective": EVIL}, "model": {"family": EVIL, "params": {EVIL: EVIL}}},
+        snapshot=run.snapshot.model_copy(update={"source": EVIL}),
+    )  # fmt: skip
+    made = run_page(run, ((EVIL, EVIL),))
+    assert "<script" not in made
+    assert words(made).count(EVIL) > 10
+
+
+def test_text_from_data_stays_text_in_the_tour() -> None:
+    """Names of versions, units, sentences and addresses as well."""
+    made = story_page(story(EVIL))
+    assert "<script" not in made
+    assert words(made).count(EVIL) > 10
+
+
+@given(st.text())
+def test_any_text_is_escaped_once_and_markup_not_again(value: str) -> None:
+    """Builders nest without a text ever becoming markup or being escaped twice."""
+    once = tag("p", value)
+    assert once == f"<p>{text(value)}</p>"
+    assert tag("div", once) == f"<div>{once}</div>"
+    assert "<" not in text(value)
+    assert join([value, once]) == text(value) + once
+
+
+@pytest.mark.parametrize(
+    ("href", "linked"),
+    [
+        pytest.param("runs/02/report.html", True, id="a-file-beside-the-page"),
+        pytest.param("javascript:alert(1)", False, id="a-script"),
+        pytest.param("https://example.com/", False, id="another-site"),
+        pytest.param("//example.com/", False, id="another-site-without-scheme"),
+        pytest.param("", False, id="nowhere"),
+    ],
+)
+def test_only_files_beside_the_page_are_linked(href: str, linked: bool) -> None:
+    """Everything else is shown as words."""
+    assert link(href, "report").startswith("<a ") is linked
+
+
+def test_a_table_without_rows_is_nothing() -> None:
+    """No head stands alone."""
+    assert table(("a", "b"), []) == Html()
+
+
+def test_the_tour_tells_times_shares_evidence_and_losses() -> None:
+    """Timeline as minutes, the canary's counts beside harm and excess, requests by version, and that none was lost."""
+    seen = words(story_page(story()))
+    assert "1:15 watch housing degraded" in seen
+    assert "2:00 5 % 5 % 5 % 310 (1) 5,890 (2) 0.31 0.42 %" in seen
+    assert "at 100 it goes back" in seen
+    assert "No request was lost." in seen
+    assert "3 lost" not in seen
+    assert "12,345" in seen
+    assert "3:07" in seen
+    assert "3 requests were lost." in words(story_page(replace(story(), lost=3)))
+    assert 'href="runs/01/report.html"' in story_page(story())
+
+
+def test_a_canary_step_is_read_off_a_rollouts_status() -> None:
+    """The candidate's shares and counts, and the evidence that the controller decided by."""
+    bench = Bench()
+    bench.to("step")
+    bench.look()
+    bench.feed({"requests": 60, "errors": 1}, {"requests": 940})
+    bench.look()
+    seen = status(bench.state, bench.now)
+    step = canary_step(seen, 12.0)
+    assert (step.harm, step.threshold, step.excess, step.rho) == (seen.harm, seen.threshold, seen.excess, seen.rho)
+    assert (step.configured, step.observed) == (5.0, None)
+    assert step.realized == pytest.approx(6.0)
+    assert step.candidate[0] == 60
+    assert step.stable[0] == 940
+
+
+def test_the_plot_of_a_search_shows_each_trial_and_leaves_failures_out() -> None:
+    """Three of four trials have a value, so three dots; and the best line ends at the best."""
+    svg = trials_plot(facts().tuning)
+    assert svg.count("<circle") == 3
+    assert "best so far from 3 to 2" in svg

@@ -1,0 +1,596 @@
+"""The manifests without a cluster: what is rendered is valid, least in rights, and hides nothing.
+
+What needs third parties' manifests runs where `make upstream` has brought them.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from cryptography import x509
+
+from pipelines.deploying import dashboards, doctor, upstream, webhook_certificate
+from pipelines.deploying import secrets as deploy_secrets
+from serving.bundle.signing import PublicKey, SigningKey
+from serving.cluster import manifest, manifest_canary, manifest_route
+from serving.errors import ConfigError, GateRefusal, InfrastructureError
+from serving.files import sha256_bytes
+from serving.predictor.settings import parse
+from serving.rollout.backend import Revision, Split
+from tests.manifests.support import (
+    MANIFESTS,
+    ROOT,
+    builtin_faults,
+    containers,
+    is_builtin,
+    name_of,
+    needs_kubectl,
+    needs_upstream,
+    pod_specs,
+    rendered,
+)
+
+OURS = [
+    "base",
+    "overlays/kind",
+    "overlays/production",
+    *(f"controllers/{c}" for c in ("minio", "mlflow", "prometheus", "grafana")),
+]
+PATCHED = [
+    "controllers/gateway-api",
+    "controllers/pipelines/crds",
+    "overlays/kind/gateway",
+    "overlays/production/gateway",
+    "controllers/kserve",
+    "controllers/pipelines",
+]
+ours = pytest.mark.parametrize("directory", OURS)
+
+
+@needs_kubectl
+@ours
+def test_every_object_of_ours_is_valid_by_the_models_of_kubernetes(directory):
+    """A misspelt field would be dropped by the API server, or refused only at the deploy."""
+    faults = [fault for found in rendered(directory) if is_builtin(found) for fault in builtin_faults(found)]
+
+    assert faults == []
+
+
+def test_the_check_of_fields_sees_a_misspelt_one():
+    """So that the test above means something."""
+    pod = {"containers": [{"name": "a", "imagePullpolicy": "Never", "ports": [{"containerPort": "80"}]}]}
+    found = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "x"},
+        "spec": {"template": {"spec": pod}},
+    }
+
+    place = "Deployment -/x.spec.template.spec.containers[0]"
+    assert builtin_faults(found) == [
+        f"{place}.imagePullpolicy: unknown field",
+        f"{place}.ports[0].containerPort: expected int, got '80'",
+    ]
+
+
+@needs_kubectl
+@ours
+def test_no_container_of_ours_is_root_or_writes_outside_of_its_volumes(directory):
+    """Numeric user, no privileges to gain, read-only root, every one of them with bounds."""
+    for found in rendered(directory):
+        for place, spec in pod_specs(found):
+            of_pod = spec.get("securityContext", {})
+            for container in containers(spec):
+                context = {**of_pod, **container["securityContext"]}
+                assert context["runAsNonRoot"] is True, place
+                assert context["runAsUser"] >= 400, place
+                assert context["readOnlyRootFilesystem"] is True, place
+                assert context["allowPrivilegeEscalation"] is False, place
+                assert context["capabilities"] == {"drop": ["ALL"]}, place
+                assert context["seccompProfile"] == {"type": "RuntimeDefault"}, place
+                assert {"cpu", "memory"} <= container["resources"]["requests"].keys(), place
+                assert "memory" in container["resources"]["limits"], place
+                assert not container["image"].endswith(":latest"), place
+
+
+@needs_kubectl
+@ours
+def test_every_server_of_ours_has_its_three_probes(directory):
+    """Started, ready and alive are three questions with three answers."""
+    for found in rendered(directory):
+        if found["kind"] in ("Deployment", "StatefulSet", "ServingRuntime"):
+            for place, spec in pod_specs(found):
+                for container in spec["containers"]:
+                    assert {"startupProbe", "readinessProbe", "livenessProbe"} <= container.keys(), place
+
+
+@needs_kubectl
+def test_the_doctor_misses_only_what_a_deployment_brings():
+    """What it looks for is rendered, or made at deploy time; a piece that nobody brings would be missed for ever."""
+    made = deploy_secrets.objects({}, lambda: "0" * 40, deploy_secrets.new_key)["items"]
+    found = [*rendered("overlays/kind"), *rendered("controllers/minio"), *made]
+    brought = {(one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in found}
+
+    assert doctor.OBJECTS.keys() - brought == {("ServiceAccount", "kubeflow", "pipeline-runner")}  # of Pipelines itself
+
+
+@needs_kubectl
+@ours
+def test_every_reference_to_an_account_a_role_a_volume_or_a_secret_leads_somewhere(directory):
+    """A name that leads nowhere is silently ignored by some and waits for ever with others."""
+    found = rendered(directory) + (rendered("base") if directory != "base" else ())
+    there = {(one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in found}
+    made = deploy_secrets.objects({}, lambda: "0" * 40, deploy_secrets.new_key)["items"]
+    there |= {(one["kind"], one["metadata"]["namespace"], one["metadata"]["name"]) for one in made}
+    missing = [want for one in rendered(directory) for want in _wanted(one) if want not in there]
+
+    assert missing == []
+
+
+@needs_kubectl
+@ours
+def test_no_object_of_ours_carries_a_secret(directory):
+    """They are made at deploy time; none is in the repository."""
+    kinds = [found["kind"] for found in rendered(directory)]
+
+    assert "Secret" not in kinds
+
+
+@needs_kubectl
+def test_the_pipeline_may_touch_services_and_routes_of_one_namespace_and_nothing_more():
+    """No secrets but the one it mounts, no pods to run commands in, no rights over the cluster."""
+    rights = rights_of(rendered("overlays/kind"), "pipeline-runner", "kubeflow")
+
+    assert rights == {
+        ("models", "serving.kserve.io", "inferenceservices"): {"get", "list", "watch", "create", "patch", "delete"},
+        ("models", "gateway.networking.k8s.io", "httproutes"): {"get", "list", "watch", "create", "patch", "delete"},
+        ("kubeflow", "", "secrets:slipway-object-store"): {"get"},
+    }
+
+
+@needs_kubectl
+@pytest.mark.parametrize("directory", ["overlays/kind", "overlays/production", "controllers/prometheus"])
+def test_no_right_of_ours_is_a_wildcard_or_reads_secrets_it_cannot_name(directory):
+    """What a role does not say it needs, it does not get."""
+    for found in rendered(directory):
+        for rule in found.get("rules", ()) if found["kind"] in ("Role", "ClusterRole") else ():
+            said = [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+            assert "*" not in said, name_of(found)
+            assert "secrets" not in rule["resources"] or rule.get("resourceNames"), name_of(found)
+
+
+@needs_kubectl
+def test_the_runtime_starts_the_predictor_with_flags_that_it_knows():
+    """The template is filled as KServe fills it, and read by the predictor's own parser."""
+    runtime = next(found for found in rendered("base") if found["kind"] == "ServingRuntime")
+    container = runtime["spec"]["containers"][0]
+    filled = [part.replace("{{.Labels.model}}", "housing") for part in container["args"]]
+    made = manifest.inference_service(Revision("housing-2", "housing", 2, "s3://b/m", "d"), manifest.Installation())
+    environment = {entry["name"]: entry["value"] for entry in made["spec"]["predictor"]["model"]["env"]}
+
+    settings = parse(filled, environment)
+
+    assert (settings.model_name, settings.version, settings.revision) == ("housing", "2", "housing-2")
+    assert (
+        settings.http_port == container["ports"][0]["containerPort"] == container["readinessProbe"]["httpGet"]["port"]
+    )
+    mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert {str(settings.trusted_key), str(settings.log_s3), "/tmp"} <= mounts
+
+
+@needs_kubectl
+def test_readiness_is_asked_of_the_model_and_life_of_the_server():
+    """A server without a model calls itself ready; a model that cannot load is no reason to start again and again."""
+    runtime = next(found for found in rendered("base") if found["kind"] == "ServingRuntime")
+    container = runtime["spec"]["containers"][0]
+
+    paths = {
+        probe: container[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")
+    }
+
+    assert paths == {
+        "startupProbe": "/v2/models/{{.Labels.model}}/ready",
+        "readinessProbe": "/v2/models/{{.Labels.model}}/ready",
+        "livenessProbe": "/v2/health/live",
+    }
+
+
+@needs_kubectl
+def test_what_the_kind_overlay_asks_for_fits_beside_the_others():
+    """Requests of ours on one node stay below half a core and 1 GiB; the whole may be 4 cores and 8 GiB."""
+    directories = ["overlays/kind", *(f"controllers/{piece}" for piece in ("minio", "mlflow", "prometheus", "grafana"))]
+    requests = [
+        container["resources"]["requests"]
+        for directory in directories
+        for found in rendered(directory)
+        if found["kind"] in ("Deployment", "StatefulSet")
+        for _, spec in pod_specs(found)
+        for container in spec["containers"]
+    ]
+
+    assert sum(int(request["cpu"].removesuffix("m")) for request in requests) <= 500
+    assert sum(int(request["memory"].removesuffix("Mi")) for request in requests) <= 1024
+
+
+def test_rules_and_dashboard_are_as_written():
+    """One source for Prometheus, its operator and Grafana: `pipelines.deploying.dashboards` writes the files."""
+    assert {name: (MANIFESTS / name).read_text() for name in dashboards.files()} == dashboards.files()
+
+
+def test_every_alert_names_the_next_move():
+    """An alert without one only wakes somebody up."""
+    rules = dashboards.rule_groups()["groups"][0]["rules"]
+
+    assert all(rule["annotations"]["remedy"] and rule["annotations"]["summary"] for rule in rules)
+    assert len({rule["alert"] for rule in rules}) == len(rules)
+    expressions = [target["expr"] for panel in dashboards.dashboard()["panels"] for target in panel["targets"]]
+    assert all(expression.count(a) == expression.count(b) for expression in expressions for a, b in ("{}", "()", "[]"))
+
+
+def test_the_port_of_kind_is_the_port_of_the_gateway():
+    """One number in two files."""
+    mapping = yaml.safe_load((ROOT / "kind-config.yaml").read_text())["nodes"][0]["extraPortMappings"][0]
+    proxy = yaml.safe_load((MANIFESTS / "overlays/kind/gateway/node-port.yaml").read_text())
+    port = proxy["spec"]["provider"]["kubernetes"]["envoyService"]["patch"]["value"]["spec"]["ports"][0]
+
+    assert mapping["containerPort"] == mapping["hostPort"] == port["nodePort"]
+    assert mapping["listenAddress"] == "127.0.0.1"
+
+
+def test_every_target_of_the_cluster_explains_itself_and_the_scripts_find_what_they_apply():
+    """`make` alone lists them; a directory that was renamed would only be missed at a deploy."""
+    targets = set(re.findall(r"^([a-z-]+):.*## \S", (ROOT / "cluster.mk").read_text(), re.MULTILINE))
+    script = (MANIFESTS / "deploy.sh").read_text()
+
+    assert {"upstream", "kind-up", "images", "deploy", "status", "test-cluster", "kind-down"} <= targets
+    for directory in re.findall(r"^(?:with \w+ && )?apply \S+ ([a-z/-]+)$", script, re.MULTILINE):
+        assert (MANIFESTS / directory / "kustomization.yaml").is_file(), directory
+
+
+# Secrets of an installation
+
+
+def test_secrets_are_made_once_and_kept_afterwards():
+    """The second deploy finds what the first one made and says the same."""
+    first = deploy_secrets.objects({}, iter(["a" * 40, "b" * 40, "c" * 40]).__next__, deploy_secrets.new_key)
+    answer = {"items": [one for one in first["items"] if one["metadata"]["namespace"] == "slipway-system"]}
+
+    second = deploy_secrets.objects(
+        deploy_secrets.read(answer), lambda: pytest.fail("made anew"), lambda: pytest.fail("new key")
+    )
+
+    assert second == first
+
+
+def test_one_key_of_the_object_store_is_known_under_every_name():
+    """KServe, Pipelines, MinIO and our own client each look for it under their own."""
+    made = deploy_secrets.objects({}, lambda: "0123456789" * 4, deploy_secrets.new_key)["items"]
+    found = {(one["metadata"]["namespace"], one["metadata"]["name"]): one for one in made}
+    data = {place: deploy_secrets.read({"items": [one]}) for place, one in found.items() if one["kind"] == "Secret"}
+    store = data["models", "slipway-object-store"]["slipway-object-store"]
+
+    assert store["AWS_SECRET_ACCESS_KEY"] == store["secret_key"]
+    assert store == data["kubeflow", "slipway-object-store"]["slipway-object-store"]
+    assert found["models", "slipway-object-store"]["metadata"]["annotations"]["serving.kserve.io/s3-usehttps"] == "0"
+    assert (
+        "://" not in found["models", "slipway-object-store"]["metadata"]["annotations"]["serving.kserve.io/s3-endpoint"]
+    )
+
+
+def test_predictors_get_the_public_half_of_the_signing_key_and_never_the_other():
+    """A pod that serves a model could otherwise sign another."""
+    made = deploy_secrets.objects({}, lambda: "0" * 40, deploy_secrets.new_key)["items"]
+    in_models = [one for one in made if one["metadata"]["namespace"] == "models"]
+    trusted = next(one for one in in_models if one["kind"] == "ConfigMap")["data"]
+    private = next(one for one in made if one["metadata"]["name"] == "slipway-signing-key")
+    key = SigningKey.from_pem(deploy_secrets.read({"items": [private]})["slipway-signing-key"]["signing.key"].encode())
+
+    assert [PublicKey.from_pem(pem.encode()).id for pem in trusted.values()] == [key.public.id]
+    assert "slipway-signing-key" not in {one["metadata"]["name"] for one in in_models}
+
+
+# The certificate of KServe's webhooks
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+SERVICE = ("kserve-webhook-server-service", "kserve")
+
+
+class FakeApi:
+    """Objects by path, with the two verbs that change them."""
+
+    def __init__(self, *hooks: dict[str, Any]) -> None:
+        items = [
+            {"metadata": {"name": f"c{i}", "resourceVersion": "1"}, "webhooks": [hook]} for i, hook in enumerate(hooks)
+        ]
+        self.objects: dict[str, Any] = {webhook_certificate.WEBHOOKS + webhook_certificate.KINDS[0]: {"items": items}}
+        self.calls: list[str] = []
+
+    def get(self, path: str) -> dict[str, Any] | None:
+        return self.objects.get(path)
+
+    def create(self, path: str, value: dict[str, Any]) -> None:
+        self.calls.append("create secret")
+        self.objects[f"{path}/{value['metadata']['name']}"] = value
+
+    def patch(self, path: str, value: dict[str, Any]) -> None:
+        self.calls.append("patch " + path.rsplit("/", 2)[1])
+        if path in self.objects:
+            self.objects[path] = {**self.objects[path], **value}
+            return
+        listing, name = path.rsplit("/", 1)
+        for item in self.objects[listing]["items"]:
+            if item["metadata"]["name"] == name:
+                item["webhooks"] = value["webhooks"]
+
+
+def hook(service: str = SERVICE[0]) -> dict[str, Any]:
+    return {"name": "w", "clientConfig": {"service": {"name": service, "namespace": SERVICE[1], "path": "/mutate"}}}
+
+
+def test_a_certificate_is_made_trusted_and_then_left_alone():
+    """Trust before the certificate, the service's name in it, and nothing at all at the second call."""
+    api = FakeApi(hook(), hook("of-somebody-else"))
+
+    webhook_certificate.ensure(api, *SERVICE, "cert", NOW)
+    first = list(api.calls)
+    webhook_certificate.ensure(api, *SERVICE, "cert", NOW + timedelta(days=200))
+
+    assert first == api.calls == ["patch mutatingwebhookconfigurations", "create secret"]
+    hooks = [item["webhooks"][0] for item in next(iter(api.objects.values()))["items"]]
+    assert "caBundle" in hooks[0]["clientConfig"]
+    assert hooks[0]["clientConfig"]["service"]["path"] == "/mutate"
+    assert hooks[1] == hook("of-somebody-else")
+
+
+def test_after_two_thirds_of_its_life_it_is_renewed_and_the_old_authority_stays_trusted():
+    """Manager and API server do not change at the same moment."""
+    api = FakeApi(hook())
+    webhook_certificate.ensure(api, *SERVICE, "cert", NOW)
+    before = next(iter(api.objects.values()))["items"][0]["webhooks"][0]["clientConfig"]["caBundle"]
+
+    webhook_certificate.ensure(api, *SERVICE, "cert", NOW + timedelta(days=250))
+
+    bundle = next(iter(api.objects.values()))["items"][0]["webhooks"][0]["clientConfig"]["caBundle"]
+    old, new = (webhook_certificate.base64.b64decode(text).decode() for text in (before, bundle))
+    assert new.endswith(old)
+    assert new.count("BEGIN CERTIFICATE") == 2
+
+
+def test_the_certificate_is_of_its_authority_and_for_the_service_alone():
+    """What the API server checks."""
+
+    pair = webhook_certificate.make(*SERVICE, NOW)
+    authority = x509.load_pem_x509_certificate(pair.authority.encode())
+    certificate = x509.load_pem_x509_certificate(pair.certificate.encode())
+
+    certificate.verify_directly_issued_by(authority)
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert "kserve-webhook-server-service.kserve.svc" in names.get_values_for_type(x509.DNSName)
+    assert not [name for name in names.get_values_for_type(x509.DNSName) if "*" in name]
+
+
+# Third parties' manifests
+
+
+def test_a_manifest_with_another_digest_is_refused_and_not_written(tmp_path):
+    """What was not looked at is not applied."""
+    (tmp_path / "x.yaml").write_bytes(b"kind: Other\n")
+    release = upstream.Release(version="v1", tested=("v1",), file="x.yaml", into="out.yaml", digests=("0" * 64,))
+
+    with pytest.raises(GateRefusal, match="expected SHA-256 0000"):
+        upstream.bring({"x": release}, upstream.from_directory(tmp_path), tmp_path, lambda _: None)
+
+    assert not (tmp_path / "out.yaml").exists()
+
+
+def test_a_manifest_that_is_there_is_not_fetched_again(tmp_path):
+    """The second `make upstream` needs no network."""
+    data = b"kind: Known\n"
+    release = upstream.Release(
+        version="v1", tested=("v1",), file="x.yaml", into="out.yaml", digests=(sha256_bytes(data),)
+    )
+    upstream.bring({"x": release}, lambda *_: data, tmp_path, lambda _: None)
+    said: list[str] = []
+
+    upstream.bring({"x": release}, lambda *_: pytest.fail("fetched"), tmp_path, said.append)
+
+    assert said == ["x                v1         is there"]
+
+
+def test_a_directory_without_the_file_says_which(tmp_path):
+    """Of five files one is easily forgotten."""
+    release = upstream.Release(version="v1", tested=("v1",), file="kserve.yaml", into="o")
+
+    with pytest.raises(ConfigError, match=r"no file kserve\.yaml"):
+        upstream.from_directory(tmp_path)("kserve", release)
+
+
+def test_a_place_that_does_not_answer_is_named_with_the_way_around():
+    """An air-gapped site learns of UPSTREAM=DIR here."""
+    release = upstream.Release(version="v1", tested=("v1",), file="x", into="o", url="https://127.0.0.1:9/x.yaml")
+
+    with pytest.raises(InfrastructureError, match="UPSTREAM=DIR"):
+        upstream.from_network("x", release)
+
+
+def test_every_release_has_one_place_to_come_from_a_digest_and_a_tested_version():
+    """And each place is git-ignored."""
+    for name, release in upstream.releases().items():
+        assert bool(release.url) != bool(release.kustomize), name
+        assert release.digests, name
+        assert release.version in release.tested, name
+        assert release.into.endswith("/upstream.yaml"), name
+        assert release.version in (release.url or release.kustomize), name
+
+
+@needs_kubectl
+@needs_upstream
+def test_every_object_validates_against_the_types_of_the_pinned_versions():
+    """Ours and theirs, rendered and written by the controller, by the schemas of their own CRDs."""
+    schemas = _schemas()
+    rendered_objects = [found for directory in (*PATCHED, *OURS) for found in rendered(directory)]
+    checked = 0
+    for found in [*rendered_objects, *_written()]:
+        schema = schemas.get((found["apiVersion"], found["kind"]))
+        if schema is not None:
+            jsonschema.Draft202012Validator(schema).validate(found)
+            assert _unknown(found, schema, name_of(found)) == []
+            checked += 1
+
+    assert checked >= 10
+
+
+@needs_kubectl
+@needs_upstream
+@pytest.mark.parametrize("directory", PATCHED)
+def test_no_container_of_third_parties_is_root(directory):
+    """After our patches, and without an exception."""
+    for found in rendered(directory):
+        for place, spec in pod_specs(found):
+            for container in containers(spec):
+                context = {**spec.get("securityContext", {}), **container.get("securityContext", {})}
+                assert context.get("runAsNonRoot") is True, (place, container["name"])
+
+
+@needs_kubectl
+@needs_upstream
+def test_what_is_trimmed_is_gone_and_what_must_stay_is_there():
+    """Each patch matched something: a release that renames an object would leave it untouched in silence."""
+    found = {name_of(one) for one in rendered("controllers/pipelines")}
+    kserve = {name_of(one) for one in rendered("controllers/kserve")}
+
+    gone = ("cache", "metadata-writer", "viewer", "ml-pipeline-ui", "metadata-envoy", "Secret kubeflow/mlpipeline")
+    left = [name for name in found for word in gone if word in name and not name.startswith("ConfigMap")]
+    assert left == []
+    assert "Service kubeflow/ml-pipeline-visualizationserver" in found
+    assert "Deployment kubeflow/minio" not in found
+    assert not [name for name in kserve if name.startswith(("Certificate", "Issuer"))]
+
+
+@needs_kubectl
+@needs_upstream
+def test_kserve_is_told_its_mode_and_its_gateway():
+    """The shipped values wait for Knative, and serve an ingress of a class that nobody has."""
+    config = next(one for one in rendered("controllers/kserve") if one["kind"] == "ConfigMap")["data"]
+
+    assert json.loads(config["deploy"]) == {"defaultDeploymentMode": "Standard"}
+    ingress = json.loads(config["ingress"])
+    assert (ingress["enableGatewayApi"], ingress["kserveIngressGateway"]) == (True, "kserve/kserve-ingress-gateway")
+    assert json.loads(config["credentials"])["s3"]["s3AccessKeyIDName"] == "AWS_ACCESS_KEY_ID"
+
+
+@needs_kubectl
+@needs_upstream
+def test_a_step_cannot_run_commands_in_pods_or_read_other_secrets_of_its_namespace():
+    """As released it could."""
+    rights = rights_of(rendered("controllers/pipelines"), "pipeline-runner", "kubeflow")
+
+    assert {key[2] for key in rights if "secret" in key[2]} == {"secrets:mlpipeline-minio-artifact"}
+    assert not [key for key, verbs in rights.items() if "*" in verbs or "exec" in key[2]]
+
+
+def rights_of(found: tuple[dict[str, Any], ...], account: str, namespace: str) -> dict[tuple[str, str, str], set[str]]:
+    """What *account* may do: (namespace or '*' for the cluster, group, resource[:name]) to verbs."""
+    roles = {(one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]): one for one in found}
+    rights: dict[tuple[str, str, str], set[str]] = {}
+    for one in found:
+        subjects = one.get("subjects") or ()
+        if not any((s["name"], s.get("namespace")) == (account, namespace) for s in subjects):
+            continue
+        where = one["metadata"].get("namespace") if one["kind"] == "RoleBinding" else "*"
+        reference = one["roleRef"]
+        role = roles[reference["kind"], None if reference["kind"] == "ClusterRole" else where, reference["name"]]
+        for rule in role["rules"]:
+            for group in rule["apiGroups"]:
+                for resource in rule["resources"]:
+                    for name in rule.get("resourceNames", [""]):
+                        key = (where, group, f"{resource}:{name}" if name else resource)
+                        rights.setdefault(key, set()).update(rule["verbs"])
+    return rights
+
+
+def _wanted(found: Mapping[str, Any]) -> list[tuple[str, str | None, str]]:
+    namespace = found["metadata"].get("namespace")
+    wanted: list[tuple[str, str | None, str]] = []
+    for _, spec in pod_specs(dict(found)):
+        if "serviceAccountName" in spec:
+            wanted.append(("ServiceAccount", namespace, spec["serviceAccountName"]))
+        for volume in spec.get("volumes", ()):
+            if "secret" in volume:
+                wanted.append(("Secret", namespace, volume["secret"]["secretName"]))
+            if "configMap" in volume:
+                wanted.append(("ConfigMap", namespace, volume["configMap"]["name"]))
+            if "persistentVolumeClaim" in volume:
+                wanted.append(("PersistentVolumeClaim", namespace, volume["persistentVolumeClaim"]["claimName"]))
+        for container in containers(spec):
+            wanted += [("ConfigMap", namespace, one["configMapRef"]["name"]) for one in container.get("envFrom", ())]
+            for entry in container.get("env", ()):
+                if key := entry.get("valueFrom", {}).get("secretKeyRef"):
+                    wanted.append(("Secret", namespace, key["name"]))
+    if found["kind"] in ("RoleBinding", "ClusterRoleBinding"):
+        kind = found["roleRef"]["kind"]
+        wanted.append((kind, None if kind == "ClusterRole" else namespace, found["roleRef"]["name"]))
+        theirs = {"pipeline-runner"}  # made by Pipelines
+        wanted += [("ServiceAccount", s["namespace"], s["name"]) for s in found["subjects"] if s["name"] not in theirs]
+    if found["kind"] == "ServiceAccount":
+        wanted += [("Secret", namespace, secret["name"]) for secret in found.get("secrets", ())]
+    return wanted
+
+
+def _schemas() -> dict[tuple[str, str], dict[str, Any]]:
+    schemas = {}
+    for directory in PATCHED:
+        for found in rendered(directory):
+            if found["kind"] == "CustomResourceDefinition":
+                names, group = found["spec"]["names"], found["spec"]["group"]
+                for version in found["spec"]["versions"]:
+                    schemas[f"{group}/{version['name']}", names["kind"]] = version["schema"]["openAPIV3Schema"]
+    return schemas
+
+
+def _written() -> list[dict[str, Any]]:
+    """What the controller writes."""
+    at = manifest.Installation()
+    one, two = (Revision(f"m-{v}", "m", v, f"s3://b/m/{v}", str(v)) for v in (1, 2))
+    route = manifest_route.divided(
+        manifest_route.resting("m", "m-1", "e1"), Split({"m-1": 900, "m-2": 100}, "m-2", None, ("m-1", "m-2")), "e2"
+    )
+    standard = manifest_canary.standard_service("m", one, at)
+    weight = manifest_canary.standard_weight(manifest_canary.Canary(one, two), 100, at)
+    standard["spec"] = {**standard["spec"], **weight["spec"]}
+    return [
+        manifest.inference_service(two, at),
+        manifest_route.http_route(route, at),
+        standard,
+        manifest_canary.knative_service("m", one, at),
+    ]
+
+
+def _unknown(value: Any, schema: Mapping[str, Any], place: str) -> list[str]:
+    """Fields that a schema does not name; the API server would drop them."""
+    if schema.get("x-kubernetes-preserve-unknown-fields") or place.count(".") > 60:
+        return []
+    if isinstance(value, list):
+        items = schema.get("items", {})
+        return [fault for i, one in enumerate(value) for fault in _unknown(one, items, f"{place}[{i}]")]
+    if not isinstance(value, dict):
+        return []
+    if "additionalProperties" in schema:
+        inner = schema["additionalProperties"]
+        return [
+            f
+            for key, one in value.items()
+            for f in _unknown(one, inner if isinstance(inner, dict) else {}, f"{place}.{key}")
+        ]
+    known = schema.get("properties")
+    if known is None:
+        return []
+    faults = []
+    for key, one in value.items():
+        faults += [f"{place}.{key}: unknown field"] if key not in known else _unknown(one, known[key], f"{place}.{key}")
+    return faults

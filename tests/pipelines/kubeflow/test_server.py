@@ -1,0 +1,332 @@
+"""A run on a cluster as the command line shows it: nothing is made twice, and a failure comes with its reason."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.here.runner import Event, RunResult
+from pipelines.kubeflow import submitting
+from pipelines.kubeflow import tasks as kfp_tasks
+from pipelines.kubeflow.follow import Followed, follow
+from pipelines.kubeflow.server import KfpServer, Phase, connect
+from serving.errors import ConfigError, InfrastructureError, UsageError
+from tests.pipelines.here.support import slipway
+from tests.pipelines.kubeflow.support import Answer, Fake, node, pod, run, serving, task
+
+TASKS = ("ingest", "train", "gate", "release", "decline")
+TRACEBACK = "Traceback (most recent call last):\n  File 'x'\nValueError: the reason\nF0131 main.go: exit status 1\n"
+MARKED = 'SLIPWAY-ERROR {"sentence": "sold_at is absent; add it", "exit_code": 4, "kind": "DataError"}\n' + TRACEBACK
+
+
+@pytest.fixture
+def fake() -> Iterator[Fake]:
+    with serving(Fake()) as found:
+        yield found
+
+
+@pytest.fixture
+def server(fake: Fake) -> KfpServer:
+    return connect(fake.host)
+
+
+@dataclass
+class Pods:
+    """Pods of a run and their logs, by the task they work for."""
+
+    found: list[Answer] = field(default_factory=list)
+    logs: dict[str, str] = field(default_factory=dict)
+
+    def pods(self, _run_id: str) -> list[Answer]:
+        return self.found
+
+    def log(self, pod: str, _lines: int) -> str:
+        by_name = {kfp_tasks.name_of(one): kfp_tasks.task_of(one) for one in self.found}
+        return self.logs.get(by_name[pod], "")
+
+
+class Clock:
+    """Seconds that pass only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def followed(
+    fake: Fake, pods: Pods, directory: Path, answers: list[Answer], timeout_s: float = 600
+) -> tuple[RunResult, list[Event]]:
+    events: list[Event] = []
+    fake.runs = answers
+    clock = Clock()
+    result = follow(
+        connect(fake.host),
+        pods,
+        Followed("server-id", "20260131T120000", TASKS, directory),
+        events.append,
+        timeout_s=timeout_s,
+        clock=clock,
+        sleep=clock.sleep,
+    )
+    return result, events
+
+
+def told(events: list[Event]) -> list[tuple[str, str, str | None]]:
+    return [(event.task, event.state, event.message) for event in events if event.state != "RUNNING"]
+
+
+# what is put on the server
+
+
+def test_equal_bytes_are_uploaded_once(fake: Fake, server: KfpServer) -> None:
+    """A second submission of the same package finds its version; another package becomes another version."""
+    first = server.ensure_version("slipway-train", b"a: 1\n", "sha256-1")
+    again = server.ensure_version("slipway-train", b"a: 1\n", "sha256-1")
+    assert (first.uploaded, again.uploaded) == (True, False)
+    assert first.version_id == again.version_id
+    uploads = fake.uploads
+    other = server.ensure_version("slipway-train", b"a: 2\n", "sha256-2")
+    assert (fake.uploads, other.pipeline_id) == (uploads + 1, first.pipeline_id)
+    assert len(fake.pipelines) == 1
+
+
+def test_an_experiment_is_made_once(fake: Fake, server: KfpServer) -> None:
+    assert server.ensure_experiment("housing") == server.ensure_experiment("housing")
+    assert len(fake.experiments) == 1
+
+
+def test_a_run_is_of_the_version_and_the_account(fake: Fake, server: KfpServer) -> None:
+    """What is asked for reaches the server: version, experiment, arguments, and the account with few rights."""
+    version = server.ensure_version("slipway-train", b"a: 1\n", "sha256-1")
+    run_id = server.create_run(version, "exp", "housing 1", {"seed": 42})
+    made = fake.created[0]
+    assert run_id == made["run_id"]
+    assert made["service_account"] == "pipeline-runner"
+    assert made["pipeline_version_reference"]["pipeline_version_id"] == version.version_id
+    assert made["runtime_config"]["parameters"] == {"seed": 42}
+
+
+def test_a_schedule_is_replaced_only_by_another(fake: Fake, server: KfpServer) -> None:
+    """The same schedule twice is one; another one takes its place; removing leaves none."""
+    version = server.ensure_version("slipway-train", b"a: 1\n", "sha256-1")
+
+    def ask(cron: str, seed: int) -> bool:
+        return server.schedule(version, "exp", "housing", cron, {"seed": seed})[1]
+
+    assert [ask("0 0 3 1 * *", 1), ask("0 0 3 1 * *", 1), ask("0 0 3 2 * *", 1), ask("0 0 3 2 * *", 2)] == [
+        True, False, True, True,
+    ]  # fmt: skip
+    assert len(fake.schedules) == 1
+    assert fake.schedules[0]["trigger"]["cron_schedule"]["cron"] == "0 0 3 2 * *"
+    assert fake.schedules[0]["no_catchup"] is True
+    assert (server.unschedule("exp", "housing"), server.unschedule("exp", "housing")) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        pytest.param(400, ConfigError, id="what-was-given-is-wrong"),
+        pytest.param(500, InfrastructureError, id="the-server-cannot"),
+    ],
+)
+def test_a_refusal_is_told_in_the_servers_words(
+    fake: Fake, server: KfpServer, status: int, error: type[Exception]
+) -> None:
+    fake.refuse = (status, "unknown field optional")
+    with pytest.raises(error, match="unknown field optional"):
+        server.ensure_experiment("housing")
+
+
+def test_a_server_that_is_not_there_is_infrastructure() -> None:
+    with pytest.raises(InfrastructureError, match="does not answer"):
+        connect("http://127.0.0.1:1").health()
+
+
+def test_without_address_and_cluster_the_next_move_is_told() -> None:
+    with pytest.raises(ConfigError, match="--context"):
+        connect()
+
+
+# how a run is followed
+
+
+def test_a_run_is_told_as_one_here_would_be(fake: Fake, tmp_path: Path) -> None:
+    """Tasks by their names with summary and seconds; drivers and groups are hidden, what nobody ran was skipped."""
+    pods = Pods([pod("train"), pod("gate"), pod("release")], {"train": "noise\nSLIPWAY-SUMMARY bundle 1d88e0\n"})
+    answers = [
+        run("RUNNING", task("ingest", "RUNNING", 1)),
+        run("RUNNING", task("ingest", "SUCCEEDED", 1, 5), task("train", "RUNNING", 6)),
+        run("SUCCEEDED", task("ingest", "SUCCEEDED", 1, 5), task("train", "SUCCEEDED", 6, 20),
+            task("gate", "SUCCEEDED", 26, 8), [node("condition-2", "SUCCEEDED")],
+            task("release", "SUCCEEDED", 34, 8), [node("condition-3", "SKIPPED")]),
+    ]  # fmt: skip
+    result, events = followed(fake, pods, tmp_path, answers)
+    assert told(events) == [
+        ("ingest", "CACHED", None),
+        ("train", "SUCCEEDED", "bundle 1d88e0"),
+        ("gate", "SUCCEEDED", None),
+        ("release", "SUCCEEDED", None),
+        ("decline", "SKIPPED", None),
+    ]
+    assert [event.seconds for event in events if event.task == "train" and event.state == "SUCCEEDED"] == [20.0]
+    assert (result.state, result.exit_code, result.error) == ("SUCCEEDED", 0, None)
+    assert (tmp_path / "logs" / "train.log").read_text().startswith("noise")
+    assert len((tmp_path / "events.jsonl").read_text().splitlines()) == len(events)
+    begun = [event.task for event in events if event.state == "RUNNING"]
+    assert begun == ["ingest", "train", "gate", "release"], "each begins once"
+
+
+@pytest.mark.parametrize(
+    ("log", "status", "sentence", "code"),
+    [
+        pytest.param(MARKED, {}, "sold_at is absent; add it", 4, id="our-refusal-keeps-its-family"),
+        pytest.param(TRACEBACK, {}, "ValueError: the reason", 1, id="an-exception-is-named"),
+        pytest.param(
+            "", {"containerStatuses": [{"name": "main", "state": {"terminated": {"reason": "OOMKilled"}}}]},
+            "used more memory", 7, id="out-of-memory-is-said",
+        ),
+        pytest.param("", {"message": "node was lost"}, "node was lost", 30, id="a-lost-pod-is-infrastructure"),
+    ],
+)  # fmt: skip
+def test_a_failure_comes_with_its_cause(
+    fake: Fake, tmp_path: Path, log: str, status: dict[str, Any], sentence: str, code: int
+) -> None:
+    """The server only says FAILED; the sentence and the exit code of the family come from the pod."""
+    pods = Pods([pod("train", **status)], {"train": log})
+    answers = [run("FAILED", task("ingest", "SUCCEEDED", 1, 5), task("train", "FAILED", 6, 9))]
+    result, events = followed(fake, pods, tmp_path, answers)
+    assert result.state == "FAILED"
+    assert result.exit_code == code
+    assert result.error is not None
+    assert result.error.startswith("train: ")
+    assert sentence in result.error
+    assert str(tmp_path / "logs" / "train.log") in result.error
+    assert ("release", "SKIPPED", None) in told(events)
+
+
+def test_a_driver_that_dies_speaks_for_its_task(fake: Fake, tmp_path: Path) -> None:
+    """A task that failed before it had a pod of its own is explained by its driver's."""
+    pods = Pods([pod("train", driver=True)], {"train": "F driver.go: input parameter type mismatch\n"})
+    answers = [run("FAILED", [node("train-driver", "FAILED", 1, 2)])]
+    result, _ = followed(fake, pods, tmp_path, answers)
+    assert result.error is not None
+    assert "type mismatch" in result.error
+
+
+def test_details_that_come_late_are_waited_for(fake: Fake, tmp_path: Path) -> None:
+    """A server calls a run done before it says so of the last task; the message of that task is not lost."""
+    pods = Pods([pod("release")], {"release": "SLIPWAY-SUMMARY housing 1 takes 100 %\n"})
+    early, late = task("release", "RUNNING", 1), task("release", "SUCCEEDED", 1, 9)
+    answers = [run("SUCCEEDED", early), run("SUCCEEDED", early), run("SUCCEEDED", late)]
+    result, events = followed(fake, pods, tmp_path, answers)
+    (release,) = [event for event in events if (event.task, event.state) == ("release", "SUCCEEDED")]
+    assert (release.message, release.seconds) == ("housing 1 takes 100 %", 9.0)
+    assert result.state == "SUCCEEDED"
+
+
+def test_details_that_never_come_do_not_hold_it_up(fake: Fake, tmp_path: Path) -> None:
+    """After a while the word about the run counts for its tasks."""
+    result, events = followed(fake, Pods([pod("gate")]), tmp_path, [run("SUCCEEDED", task("gate", "RUNNING", 1))])
+    assert ("gate", "SUCCEEDED", None) in told(events)
+    assert result.state == "SUCCEEDED"
+
+
+def test_a_pod_that_cannot_start_is_told_at_once(fake: Fake, tmp_path: Path) -> None:
+    """A missing secret or image leaves a run hanging; the line says which, once, and following ends in time."""
+    waiting = {"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "slipway-ledger" not found'}}
+    pods = Pods([pod("gate", containerStatuses=[{"name": "main", "state": waiting}])])
+    result, events = followed(fake, pods, tmp_path, [run("RUNNING", task("gate", "RUNNING", 1))], timeout_s=30)
+    said = [event.message for event in events if event.message]
+    assert len(said) == 1
+    assert 'secret "slipway-ledger" not found' in said[0]
+    assert (result.state, result.exit_code) == ("TIMED_OUT", 7)
+    assert "goes on" in (result.error or "")
+
+
+def test_a_restarting_server_is_waited_for(fake: Fake, tmp_path: Path) -> None:
+    """Two minutes without an answer are borne, more are not."""
+    clock, fake.runs = Clock(), [run("SUCCEEDED")]
+    fake.refuse = (503, "starting")
+
+    def sleep(seconds: float) -> None:
+        clock.sleep(20 * seconds)
+        fake.refuse = (503, "starting") if clock.now < silence else None
+
+    def go() -> RunResult:
+        given = Followed("id", "name", TASKS, tmp_path)
+        return follow(connect(fake.host), Pods(), given, lambda _: None, timeout_s=900, clock=clock, sleep=sleep)
+
+    silence = 60.0
+    assert go().state == "SUCCEEDED"
+    clock.now, silence, fake.refuse = 0.0, 600.0, (503, "starting")
+    with pytest.raises(InfrastructureError, match="starting"):
+        go()
+
+
+@pytest.mark.parametrize(
+    ("phase", "state", "code"),
+    [("CANCELED", "CANCELLED", 130), ("FAILED", "FAILED", 30)],
+)
+def test_an_end_without_a_failed_task_is_still_an_end(
+    fake: Fake, tmp_path: Path, phase: Phase, state: str, code: int
+) -> None:
+    result, _ = followed(fake, Pods(), tmp_path, [run(phase)])
+    assert (result.state, result.exit_code) == (state, code)
+
+
+# what it means
+
+
+def ended(tmp_path: Path, fake: Fake, last: str, message: str) -> RunResult:
+    pods = Pods(
+        [pod("gate"), pod(last)], {"gate": "SLIPWAY-SUMMARY rmse is too high\n", last: f"SLIPWAY-SUMMARY {message}\n"}
+    )
+    return followed(
+        fake, pods, tmp_path, [run("SUCCEEDED", task("gate", "SUCCEEDED", 1, 4), task(last, "SUCCEEDED", 5, 9))]
+    )[0]
+
+
+@pytest.mark.parametrize(
+    ("last", "message", "outcome", "code"),
+    [
+        pytest.param("release", "housing 1 takes 100 %", "released", 0, id="released"),
+        pytest.param("release", "housing 2 is pending, not approved: slipway models approve housing 2", "waiting", 20,
+                     id="waits-for-a-person"),
+        pytest.param("decline", "housing stays as it is", "refused", 5, id="refused-by-a-gate"),
+    ],
+)  # fmt: skip
+def test_exit_codes_are_those_of_a_run_here(
+    tmp_path: Path, fake: Fake, last: str, message: str, outcome: str, code: int
+) -> None:
+    found = submitting.judge(ended(tmp_path, fake, last, message))
+    assert (found.outcome, found.exit_code) == (outcome, code)
+    assert found.sentence == ("rmse is too high" if outcome == "refused" else message)
+
+
+@pytest.mark.parametrize("source", ["sales.csv", "/data/sales.parquet", "file:///data/sales.csv"])
+def test_a_table_of_this_machine_is_refused(source: str) -> None:
+    """A pod cannot read it; the message says where to put it."""
+    with pytest.raises(UsageError, match="--source"):
+        submitting.check_source(source)
+
+
+@pytest.mark.parametrize("source", ["s3://bucket/sales.parquet", "market://calm?months=24", "sklearn://iris"])
+def test_a_table_that_a_pod_reaches_is_not(source: str) -> None:
+    submitting.check_source(source)
+
+
+def test_the_verb_refuses_before_it_asks_a_cluster(tmp_path: Path) -> None:
+    """What cannot work is said without a cluster, with the exit code for a wrong call."""
+    said = slipway("--home", str(tmp_path), "submit", "--source", "sales.csv", "--context", "no-such-context")
+    assert said.code == 2
+    assert "--source" in said.err
+    said = slipway("--home", str(tmp_path), "submit", "--context", "no-such-context")
+    assert said.code == 3
+    assert "no-such-context" in said.err

@@ -1,0 +1,180 @@
+"""A project is one file: the two that are shipped, and one written here, go through the same code."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+
+from components.data import sources
+from components.steps.place import Place
+from pipelines import project as projects
+from pipelines.compiling.graphs import graphs
+from pipelines.here.training import train_arguments
+from serving.errors import ConfigError
+from serving.ledger.ledger import open_ledger
+from tests.pipelines.here.support import Said, contract, slipway, states, write_project
+from tests.root import ROOT
+
+SHIPPED = sorted((ROOT / "pipelines").glob("*/project.yaml"))
+CALIFORNIA = ROOT.parent / "shared" / "data" / "california_housing.csv"
+
+DISTRICTS: dict[str, Any] = {
+    "name": "districts",
+    "problem": {
+        "objective": "What homes of a district are worth.",
+        "success": {"metric": "mae", "at_most": 40_000},
+    },
+    "contract": {
+        "target": {"name": "median_house_value", "unit": "USD", "range": [10_000, 500_001]},
+        "columns": {
+            "longitude": {"type": "float", "range": [-125, -114]},
+            "latitude": {"type": "float", "range": [32, 42]},
+            "housing_median_age": {"type": "float", "unit": "years", "range": [0, 60]},
+            "total_rooms": {"type": "float", "range": [1, 50_000]},
+            "total_bedrooms": {"type": "float", "range": [1, 10_000], "nullable": True},
+            "population": {"type": "float", "range": [1, 50_000]},
+            "households": {"type": "float", "range": [1, 10_000]},
+            "median_income": {"type": "float", "range": [0, 20]},
+            "ocean_proximity": {
+                "type": "category",
+                "values": ["NEAR BAY", "<1H OCEAN", "INLAND", "NEAR OCEAN", "ISLAND"],
+            },
+        },
+    },
+    "split": {"by": "random", "holdout": 0.2},
+    "model": {"family": "hist_gradient_boosting", "params": {"max_iter": 60}},
+    "slices": ["ocean_proximity"],
+    "gates": [
+        {"metric": "mae", "at_most": 40_000},
+        {"metric": "r2", "at_least": 0.75},
+        {"metric": "rmse", "slice": "ocean_proximity", "worst": 75_000},
+    ],
+    "seed": 42,
+}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.parent.name)
+def test_a_shipped_project_loads_and_its_table_has_its_columns(path: Path) -> None:
+    """Each is complete: its source exists and holds the key, the time, the target and every input column."""
+    project = projects.load(path)
+    wanted = {*project.contract.names, project.contract.target.name, project.contract.key, project.contract.event_time}
+    uri = project.source.uri.replace("months=24", "months=1")
+    assert wanted - {None} <= set(sources.read(uri).columns)
+    assert projects.parse(project.model_dump(mode="json", exclude_unset=True)) == project
+
+
+def test_the_difference_between_projects_is_configuration() -> None:
+    """A project's folder needs nothing but its file; of the pipelines none is for one of them."""
+    assert [path.parent.name for path in SHIPPED] == ["breast_cancer", "housing"]
+    listed = subprocess.run(
+        ["git", "ls-files", "pipelines/breast_cancer"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.split()
+    assert listed in (["pipelines/breast_cancer/project.yaml"], [])
+    packages = [path.read_text() for path in graphs().values()]
+    for name in ("breast_cancer", "breast-cancer", "housing", "price"):
+        assert not any(name in package for package in packages), f"a compiled pipeline knows {name}"
+    code = [p for package in ("components", "serving") for p in (ROOT / package).rglob("*.py")]
+    assert [p.name for p in code if "pipelines.housing" in p.read_text()] == []
+
+
+def test_a_relative_source_is_beside_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the command is typed does not matter; addresses with a scheme and whole paths stay as they are."""
+    path = write_project(tmp_path)
+    monkeypatch.chdir("/")
+    assert projects.load(path).source.uri == str(tmp_path / "sales.csv")
+    there = write_project(tmp_path, source={"uri": "s3://sales/2024.parquet"})
+    assert projects.load(there).source.uri == "s3://sales/2024.parquet"
+
+
+def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
+    """Two wrong keys in two sections: one sentence has both, as they were typed."""
+    path = write_project(tmp_path, split={"by": "moon"}, model={"family": "ridge", "alhpa": 1}, seed="x")
+    with pytest.raises(ConfigError) as told:
+        projects.load(path)
+    for part in ("split", "'moon'", "model.alhpa: unknown key", "seed"):
+        assert part in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        pytest.param({"slices": ["regoin"]}, ["slices", "'regoin'", "did you mean 'region'"], id="slice"),
+        pytest.param({"features": {"transforms": {"area": "log"}}}, ["area"], id="transform"),
+        pytest.param(
+            {"search": {"trials": 2, "space": {"depth": {"int": [1, 3]}}}}, ["depth", "ridge"], id="search-space"
+        ),
+        pytest.param(
+            {"model": {"family": "logistic_regression"}}, ["logistic_regression"], id="family-of-another-task"
+        ),
+        pytest.param({"problem": {"success": {"metric": "f1", "at_least": 1}}}, ["f1"], id="success"),
+        pytest.param({"contract": contract(event_time=None)}, ["split", "event_time"], id="split-by-time-without-time"),
+        pytest.param(
+            {"contract": contract(key=None), "split": {"by": "group", "holdout": 0.2}},
+            ["split", "contract.key"],
+            id="split-by-group-without-group",
+        ),
+    ],
+)
+def test_sections_have_to_fit_together(tmp_path: Path, changes: dict[str, Any], parts: list[str]) -> None:
+    """What only two sections together can say is found when the file is read, not an hour later."""
+    with pytest.raises(ConfigError) as told:
+        projects.load(write_project(tmp_path, **changes))
+    assert all(part in str(told.value) for part in parts), told.value
+
+
+def released(said: Said, home: Path, model: str) -> dict[str, Any]:
+    """The metrics of the released version 1 of *model*."""
+    assert (said.code, said.err) == (0, ""), said
+    made = states(home, "01")
+    skipped = {task for task, state in made.items() if state == "SKIPPED"}
+    assert skipped == {"decline"}
+    (version,) = open_ledger(f"sqlite:///{home}/ledger.db").versions(model)
+    assert version.stage == "production"
+    return dict(version.metrics)
+
+
+@pytest.mark.slow
+def test_classification_runs_by_configuration_alone(tmp_path: Path) -> None:
+    """The shipped breast-cancer project, unchanged, from rows to a released version that keeps its own promise."""
+    project = ROOT / "pipelines" / "breast_cancer" / "project.yaml"
+    said = slipway("run", "--project", project, home=tmp_path)
+    metrics = released(said, tmp_path, "breast-cancer")
+    success = projects.load(project).problem.success
+    assert success is not None
+    assert metrics["roc_auc"] >= (success.at_least or 1)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CALIFORNIA.exists(), reason="the table is not part of the product")
+def test_a_third_project_is_written_in_a_minute(tmp_path: Path) -> None:
+    """20,640 rows of a real census with missing values: a YAML file is all that it takes."""
+    path = tmp_path / "project.yaml"
+    path.write_text(yaml.safe_dump({**DISTRICTS, "source": {"uri": str(CALIFORNIA)}}, sort_keys=False))
+    home = tmp_path / "home"
+    said = slipway("run", "--project", path, home=home)
+    assert released(said, home, "districts")["mae"] < 40_000
+
+
+@pytest.mark.skipif(not CALIFORNIA.exists(), reason="the table is not part of the product")
+def test_the_third_table_keeps_its_contract(tmp_path: Path) -> None:
+    """Held against a contract that nobody tuned to our code, the real table passes whole, missing bedrooms included."""
+    path = tmp_path / "project.yaml"
+    path.write_text(yaml.safe_dump({**DISTRICTS, "source": {"uri": str(CALIFORNIA)}}, sort_keys=False))
+    report = slipway("data", "check", "--project", path, "--json").value
+    assert (report["rows"], report["quarantined"]) == (len(pl.read_csv(CALIFORNIA)), 0)
+
+
+def test_a_run_gets_every_parameter_of_its_pipeline(tmp_path: Path) -> None:
+    """Each section of the project travels to the committed package under the name that it expects there."""
+    place = Place(home="h", ledger="l", tracking="t", store="s", serving="v", key="k")
+    assert set(train_arguments(projects.load(write_project(tmp_path)), place, "01")) == set(yaml_inputs())
+
+
+def yaml_inputs() -> dict[str, Any]:
+    """The parameters of the committed training package."""
+    package = next(path for path in graphs().values() if path.name == "train.yaml")
+    document = next(iter(yaml.safe_load_all(package.read_text())))
+    return dict(document["root"]["inputDefinitions"]["parameters"])

@@ -1,0 +1,284 @@
+"""What the cluster is asked for: golden objects, and what no route may ever do."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving.cluster import manifest_canary as canary
+from serving.cluster import manifest_route as routing
+from serving.cluster.manifest import Installation, inference_service, storage_uri
+from serving.errors import ConfigError
+from serving.rollout.backend import Revision, Split
+
+AT = Installation()
+
+
+def revision(version: int, model: str = "housing") -> Revision:
+    return Revision(
+        f"{model}-{version}", model, version, f"s3://models/{model}/sha256-{version:04d}", f"{version:064d}"
+    )
+
+
+def rules(route: routing.Route) -> list[dict]:
+    return routing.http_route(route, AT)["spec"]["rules"]
+
+
+def test_a_revision_is_this_inference_service():
+    """Every key of the object that a revision becomes, so that a change of one is seen in review."""
+    assert inference_service(revision(2), AT, replicas=2, fence=7) == {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {
+            "name": "housing-2",
+            "namespace": "models",
+            "labels": {
+                "app.kubernetes.io/name": "housing",
+                "app.kubernetes.io/part-of": "slipway",
+                "app.kubernetes.io/managed-by": "slipway",
+                "model": "housing",
+                "slipway.dev/revision": "housing-2",
+                "slipway.dev/version": "2",
+                "networking.kserve.io/visibility": "cluster-local",
+            },
+            "annotations": {
+                "slipway.dev/digest": f"{2:064d}",
+                "serving.kserve.io/deploymentMode": "Standard",
+                "serving.kserve.io/autoscalerClass": "none",
+                "slipway.dev/fence": "7",
+            },
+        },
+        "spec": {
+            "predictor": {
+                "minReplicas": 2,
+                "maxReplicas": 2,
+                "serviceAccountName": "predictor",
+                "model": {
+                    "modelFormat": {"name": "slipway"},
+                    "runtime": "slipway",
+                    "protocolVersion": "v2",
+                    "storageUri": "s3://models/housing/sha256-0002/",
+                    "env": [
+                        {"name": "SLIPWAY_VERSION", "value": "2"},
+                        {"name": "SLIPWAY_REVISION", "value": "housing-2"},
+                    ],
+                },
+            }
+        },
+    }
+
+
+def test_the_split_of_a_route_is_this_rule():
+    """Two references with weights and own filters, the epoch in the answer and in the request."""
+    route = routing.divided(
+        routing.resting("housing", "housing-1", "e1"), Split({"housing-1": 800, "housing-2": 200}), "e2"
+    )
+
+    def ref(name: str, weight: int) -> dict:
+        header = {"set": [{"name": "x-revision", "value": name}]}
+        return {
+            "group": "",
+            "kind": "Service",
+            "name": f"{name}-predictor",
+            "port": 80,
+            "weight": weight,
+            "filters": [{"type": "ResponseHeaderModifier", "responseHeaderModifier": header}],
+        }
+
+    epoch = {"set": [{"name": "x-epoch", "value": "e2"}]}
+    assert rules(route)[routing.SPLIT] == {
+        "matches": [
+            {
+                "path": {
+                    "type": "RegularExpression",
+                    "value": "/v[12]/models/housing(/versions/[^/:]+)?(:predict|:explain|/infer)",
+                },
+                "method": "POST",
+            }
+        ],
+        "filters": [
+            {"type": "RequestHeaderModifier", "requestHeaderModifier": epoch},
+            {"type": "ResponseHeaderModifier", "responseHeaderModifier": epoch},
+        ],
+        "backendRefs": [ref("housing-1", 800_000), ref("housing-2", 200_000)],
+        "timeouts": {"request": "60s"},
+    }
+
+
+def test_no_path_of_a_route_leads_to_the_repository_or_the_metrics():
+    """Loading a model past the rollout, or reading metrics from outside, is no route of ours."""
+    paths = [match["path"]["value"] for rule in rules(routing.resting("m", "m-1", "e")) for match in rule["matches"]]
+
+    assert {path for path in paths if "(" not in path} == {"/v1/models", "/v2/models", "/v2/health"}
+
+
+@pytest.mark.parametrize(
+    ("arms", "values"),
+    [
+        pytest.param((), ["-", "-"], id="hidden-arms-keep-their-rules"),
+        pytest.param(("m-2",), ["-", "m-2"], id="the-candidate-alone"),
+        pytest.param(("m-1", "m-2"), ["m-1", "m-2"], id="both"),
+    ],
+)
+def test_header_arms_change_a_value_and_never_the_number_of_rules(arms, values):
+    """A rule that came or went would move the statistics of the split to another position."""
+    route = routing.divided(routing.resting("m", "m-1", "e1"), Split({"m-1": 1000}, header_arms=arms), "e2")
+
+    found = rules(route)
+
+    assert [rule["matches"][0]["headers"][0]["value"] for rule in found[: routing.SPLIT]] == values
+    assert len(found) == 4
+
+
+def test_a_mirror_is_a_filter_of_the_split_alone():
+    """Copies are made of divided requests, not of metadata and not of those that chose their arm."""
+    found = rules(routing.divided(routing.resting("m", "m-1", "e1"), Split({"m-1": 1000}, mirror="m-2"), "e2"))
+
+    mirrors = [[f["requestMirror"] for f in rule.get("filters", ()) if f["type"] == "RequestMirror"] for rule in found]
+    assert mirrors == [
+        [],
+        [],
+        [{"backendRef": {"kind": "Service", "name": "m-2-predictor", "port": 80}, "percent": 100}],
+        [],
+    ]
+
+
+def test_a_promotion_is_five_writes_and_none_takes_a_reference_away():
+    """Start, weights, all, adopt: after it the other slot is the stable one, and its Service answers all else."""
+    rest = routing.resting("m", "m-1", "e0")
+    start = routing.divided(rest, Split({"m-1": 1000}, header_arms=("m-2",)), "e1")
+    half = routing.divided(start, Split({"m-1": 500, "m-2": 500}), "e2")
+    whole = routing.divided(half, Split({"m-2": 1000}), "e3")
+    adopted = routing.adopted(whole, "m-2", "e4")
+
+    seen = [[(slot.revision, slot.weight) for slot in route.slots] for route in (rest, start, half, whole, adopted)]
+
+    assert seen == [
+        [("m-1", 999_999), ("m-1", 1)],
+        [("m-1", 999_999), ("m-2", 1)],
+        [("m-1", 500_000), ("m-2", 500_000)],
+        [("m-1", 1), ("m-2", 999_999)],
+        [("m-2", 1), ("m-2", 999_999)],
+    ]
+    assert adopted.stable == "B"
+    assert rules(adopted)[routing.OTHER]["backendRefs"][0]["name"] == "m-2-predictor"
+    assert adopted.split().weights == {"m-2": 1000}
+
+
+def test_adopting_is_refused_while_the_other_revision_has_traffic():
+    """Pointing its slot elsewhere would move requests without a decision."""
+    half = routing.divided(routing.resting("m", "m-1", "e0"), Split({"m-1": 500, "m-2": 500}), "e1")
+
+    with pytest.raises(ValueError, match="once it has all of the traffic"):
+        routing.adopted(half, "m-2", "e2")
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        pytest.param(Split({"m-1": 500, "m-2": 300, "m-3": 200}), "one other revision", id="three-arms"),
+        pytest.param(Split({"m-1": 900, "m-2": 99}), "sum to 1000", id="lost-weight"),
+        pytest.param(Split({"m-1": 1100, "m-2": -100}), "sum to 1000", id="negative-weight"),
+        pytest.param(Split({"m-1": 1000}, sticky_header="x-user"), "sticky", id="sticky"),
+        pytest.param(Split({"m-1": 900, "m-2": 100}, mirror="m-3"), "one other revision", id="mirror-of-a-third"),
+    ],
+)
+def test_a_split_that_two_slots_cannot_hold_is_refused(split, message):
+    """A field that the route would drop is refused, with the reason."""
+    with pytest.raises(ValueError, match=message):
+        routing.divided(routing.resting("m", "m-1", "e0"), split, "e1")
+
+
+@given(st.lists(st.integers(0, 1000), min_size=1, max_size=8), st.sampled_from(["A", "B"]))
+@settings(max_examples=60)
+def test_weights_sum_and_never_reach_zero_and_slots_keep_their_places(shares, stable):
+    """Over any sequence of splits, from either slot, and the object in the cluster says it back."""
+    route = routing.resting("m", "m-1", "e0", stable)
+    for number, share in enumerate(shares, 1):
+        split = Split({"m-1": 1000 - share, "m-2": share}, header_arms=("m-1", "m-2"))
+        route = routing.divided(route, split, f"e{number}")
+        made = routing.http_route(route, AT, fence=number)
+        refs = made["spec"]["rules"][routing.SPLIT]["backendRefs"]
+
+        assert [ref["name"] for ref in refs] == [f"{slot.revision}-predictor" for slot in route.slots]
+        assert {route.stable, "A" if route.a.revision == "m-1" else "B"} == {stable}
+        assert sum(ref["weight"] for ref in refs) == routing.WEIGHT_TOTAL
+        assert min(ref["weight"] for ref in refs) >= 1
+        assert routing.read_route(made) == route
+        assert route.split().weights == {name: weight for name, weight in split.weights.items() if weight}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda spec: spec["rules"].pop(), id="rule-removed"),
+        pytest.param(lambda spec: spec["rules"][2]["backendRefs"].pop(), id="reference-removed"),
+        pytest.param(lambda spec: spec["rules"][2].pop("filters"), id="epoch-removed"),
+        pytest.param(lambda spec: spec["rules"][2]["backendRefs"][0].update(weight=0), id="weight-zero"),
+    ],
+)
+def test_a_route_that_somebody_changed_is_told_from_ours(change):
+    """Its positions would mean something else, so it is not read as if they did not."""
+    made = routing.http_route(routing.resting("m", "m-1", "e"), AT)
+    change(made["spec"])
+
+    with pytest.raises(ConfigError, match="not as it was written"):
+        routing.read_route(made)
+
+
+def test_a_name_too_long_for_a_host_is_refused_before_the_cluster_sees_it():
+    """KServe joins name and namespace into one DNS label."""
+    with pytest.raises(ConfigError, match="at most 46"):
+        inference_service(revision(1, "m" * 45), AT)
+
+
+def test_the_storage_uri_ends_with_a_slash_however_it_came():
+    """Without it the initializer fetches every key that begins alike."""
+    assert storage_uri("s3://b/m/v1") == storage_uri("s3://b/m/v1//") == "s3://b/m/v1/"
+
+
+def test_a_standard_promotion_empties_a_side_before_it_lets_go_of_it():
+    """Each patch removes only what an earlier one left without weight."""
+    pair = canary.Canary(revision(1), revision(2))
+
+    weight, adopt, let_go = canary.standard_promotion(pair, AT, fence=3)
+
+    assert [entry["trafficPercent"] for entry in weight["spec"]["canary"]] == [100]
+    assert adopt["spec"]["predictor"] == weight["spec"]["canary"][0]["predictor"], "the same pods are taken over"
+    assert [(e["trafficPercent"], e["predictor"]["name"]) for e in adopt["spec"]["canary"]] == [(0, "v1")]
+    assert let_go["spec"] == {"canary": []}
+    assert {patch["metadata"]["annotations"]["slipway.dev/fence"] for patch in (weight, adopt, let_go)} == {"3"}
+
+
+def test_a_standard_return_takes_the_weight_first():
+    """One patch that does both loses the requests in the window between deleting and rerouting."""
+    dark, let_go = canary.standard_return(canary.Canary(revision(1), revision(2)), AT)
+
+    assert dark["spec"]["canary"][0]["trafficPercent"] == 0
+    assert dark["spec"]["canary"][0]["predictor"]["minReplicas"] == 1
+    assert let_go["spec"] == {"canary": []}
+
+
+def test_a_fraction_of_a_percent_is_refused_where_it_would_be_ignored():
+    """KServe knows whole percents only."""
+    with pytest.raises(ValueError, match="whole percents"):
+        canary.standard_weight(canary.Canary(revision(1), revision(2)), 15, AT)
+
+
+def test_knative_returns_to_the_old_model_in_the_template_too():
+    """The bad model is at 0 % until the template is clean, and the clean one starts at 0 %: else the bad one serves."""
+    pinned, cleaned = canary.knative_return(revision(1), AT)
+
+    assert pinned["spec"] == {"predictor": {"canaryTrafficPercent": 0}}
+    assert cleaned["spec"]["predictor"]["canaryTrafficPercent"] == 0
+    assert cleaned["spec"]["predictor"]["model"]["storageUri"].endswith("sha256-0001/")
+
+
+def test_the_first_service_of_each_mode_says_its_mode():
+    """A field of one mode is silently ignored in the other, so the mode is never left to the installation."""
+    standard = canary.standard_service("housing", revision(1), AT)
+    knative = canary.knative_service("housing", revision(1), AT)
+
+    modes = [made["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] for made in (standard, knative)]
+    assert modes == ["Standard", "Knative"]
+    assert standard["spec"]["predictor"]["name"] == "v1", "a side without a name cannot be kept at its promotion"
+    assert standard["metadata"]["name"] == knative["metadata"]["name"] == "housing"

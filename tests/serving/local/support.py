@@ -1,0 +1,243 @@
+"""A load client that loses nothing silently, and a service with stub models to use it on."""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import math
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from serving.local import client
+from serving.local.backend import EnvoyBackend
+from serving.local.lifecycle import Limits
+from serving.local.place import place
+from serving.local.state import read_desired, read_observed
+from serving.local.supervisor import ServeOptions, serve
+from serving.rollout.backend import Revision, Split
+
+HERE = Path(__file__).resolve()
+STUB = (sys.executable, str(HERE.with_name("stub_model.py")), "{model}", "{bundle}", "{http_port}")
+BODY = b'{"instances":[[1.0]]}'
+
+
+# --- the load client ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One request, answered *at* that monotonic time; *status* 0: its connection ended without an answer."""
+
+    at: float
+    status: int
+    revision: str
+    epoch: str
+
+
+@dataclass
+class Load:
+    """Continuous requests on a few connections that stay open; nothing is ever sent a second time."""
+
+    port: int
+    path: str
+    answers: list[Answer] = field(default_factory=list)
+    rate: float | None = None
+    headers: Callable[[int], str] = lambda _: ""
+    _stop: bool = False
+
+    async def run(self, connections: int, total: int | None = None) -> None:
+        """Send until *total* requests are answered, or until ``stop``."""
+        self._left = math.inf if total is None else total
+        self._sent = 0
+        await asyncio.gather(*(self._connection(connections) for _ in range(connections)))
+
+    def stop(self) -> None:
+        self._stop = True
+
+    async def _connection(self, connections: int) -> None:
+        reader: asyncio.StreamReader | None = None
+        writer: asyncio.StreamWriter | None = None
+        while not self._stop and self._left > 0:
+            self._left -= 1
+            self._sent += 1
+            if reader is None or writer is None:
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            extra = self.headers(self._sent)
+            head = f"POST {self.path} HTTP/1.1\r\nhost: x\r\n{extra}content-length: {len(BODY)}\r\n\r\n"
+            start = time.monotonic()
+            closing = True
+            try:
+                writer.write(head.encode() + BODY)
+                status, found, closing = await _read_answer(reader)
+                answer = Answer(time.monotonic(), status, found.get("x-revision", ""), found.get("x-epoch", ""))
+            except (OSError, asyncio.IncompleteReadError):
+                answer = Answer(time.monotonic(), 0, "", "")
+            self.answers.append(answer)
+            if closing:
+                writer.close()
+                reader = writer = None
+            if self.rate:
+                await asyncio.sleep(max(0.0, connections / self.rate - (time.monotonic() - start)))
+        if writer is not None:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    @property
+    def lost(self) -> list[Answer]:
+        return [answer for answer in self.answers if answer.status != 200]
+
+    def by_revision(self) -> Counter[str]:
+        return Counter(answer.revision for answer in self.answers)
+
+
+async def _read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bool]:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    first, *lines = head.split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines if ": " in line)
+    await reader.readexactly(int(headers.get("content-length", 0)))
+    return int(first.split(" ")[1]), headers, headers.get("connection") == "close"
+
+
+def send(port: int, total: int, *, model: str = "housing", connections: int = 8, headers: object = None) -> Load:
+    """*total* requests, answered or lost."""
+    load = Load(port, f"/v1/models/{model}:predict")
+    if callable(headers):
+        load.headers = headers
+    elif isinstance(headers, str):
+        load.headers = lambda _: headers
+    asyncio.run(load.run(connections, total))
+    return load
+
+
+def under_load(port: int, act: Callable[[], None], *, connections: int = 4, rate: float | None = None) -> Load:
+    """Requests without a pause while *act* runs in a thread beside them."""
+    load = Load(port, "/v1/models/housing:predict", rate=rate)
+
+    async def run() -> None:
+        sending = asyncio.create_task(load.run(connections))
+        try:
+            await asyncio.to_thread(act)
+        finally:
+            load.stop()
+            await sending
+
+    asyncio.run(run())
+    return load
+
+
+# --- a service ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Service:
+    """A service directory with a supervisor of its own as a process."""
+
+    directory: Path
+    limits: dict[str, float] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def backend(self) -> EnvoyBackend:
+        return EnvoyBackend(self.directory, slow_ms=100.0)
+
+    @property
+    def port(self) -> int:
+        return int(client.endpoint(self.directory).rpartition(":")[2])
+
+    def command(self, port: int = 0) -> list[str]:
+        limits = json.dumps({"backoff_s": 0.1, "backoff_max_s": 0.5, **self.limits})
+        return [sys.executable, str(HERE), str(self.directory), str(port), limits]
+
+    def start(self, port: int = 0) -> "Service":
+        self.process = subprocess.Popen(self.command(port), start_new_session=True)
+        client.wait_running(self.directory)
+        return self
+
+    def stop(self) -> int:
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(30)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(10)
+
+    def revision(self, version: int, **behaviour: object) -> Revision:
+        """A stub model with that behaviour; the same version again changes how it behaves from now on."""
+        bundle = self.directory / "bundles" / str(version)
+        bundle.mkdir(parents=True, exist_ok=True)
+        whole = bundle / "behaviour.new"
+        whole.write_text(json.dumps(behaviour))
+        whole.replace(bundle / "behaviour.json")
+        return Revision(f"housing-{version}", "housing", version, bundle.as_uri(), f"{version:064d}")
+
+    def ready(self, *versions: int) -> None:
+        for version in versions:
+            self.backend.ensure(self.revision(version), 1)
+        for version in versions:
+            client.wait_ready(self.directory, f"housing-{version}", 30)
+
+    def split(self, epoch: str, split: Split | None = None, **weights: int) -> None:
+        """Apply ``v1=800, v2=200`` and wait until Envoy follows it."""
+        named = {f"housing-{name.removeprefix('v')}": weight for name, weight in weights.items()}
+        self.backend.apply(split or Split(named), epoch)
+        client.wait_applied(self.directory, epoch)
+
+    def looked_at_for(self, seconds: float) -> None:
+        """Wait until the supervisor has seen what is wanted now, and has looked at it again and again since."""
+        where = place(self.directory)
+        generation = read_desired(where).generation
+
+        def since(start: float) -> bool | None:
+            seen = read_observed(where)
+            return (seen.generation >= generation and seen.heartbeat > start) or None
+
+        client.wait_for(lambda: since(0.0), 10, lambda: "the supervisor does not look")
+        later = read_observed(where).heartbeat + seconds
+        client.wait_for(lambda: since(later), 10 + seconds, lambda: "the supervisor does not look")
+
+    def settled(self, requests: int, epoch: str) -> dict[str, int]:
+        """The counts of *epoch* by revision once *requests* are in the log."""
+
+        def look() -> dict[str, int] | None:
+            arms = self.backend.counters().epochs.get(epoch, {})
+            counts = {name: arm.requests for name, arm in arms.items()}
+            return counts if sum(counts.values()) >= requests else None
+
+        return client.wait_for(look, 10, lambda: f"{self.backend.counters()}")
+
+
+@contextlib.contextmanager
+def service(directory: Path, **limits: float) -> Iterator[Service]:
+    running = Service(directory, limits).start()
+    try:
+        yield running
+    finally:
+        if running.process and running.process.poll() is None:
+            running.stop()
+
+
+def binomial_interval(n: int, p: float, z: float) -> tuple[float, float]:
+    """Counts of *n* trials within *z* standard deviations, widened by one half for continuity."""
+    spread = z * math.sqrt(n * p * (1 - p)) + 0.5
+    return n * p - spread, n * p + spread
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("port", type=int)
+    parser.add_argument("limits", type=json.loads)
+    found = parser.parse_args(arguments)
+    serve(found.directory, ServeOptions(command=STUB, port=found.port, limits=Limits(**found.limits)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
