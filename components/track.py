@@ -21,11 +21,11 @@ def track(
     decision: dsl.Input[dsl.Artifact],
     report: dsl.Output[dsl.HTML],
 ) -> str:
-    from components.recording.stage_track import Evidence
+    from components.recording.stage_track import StageOutputs
     from components.recording.stage_track import track as stage
     from components.steps.failing import told
 
-    evidence = Evidence(
+    evidence = StageOutputs(
         snapshot=snapshot.path,
         quarantine=quarantine.path,
         trials=trials.path,

@@ -13,7 +13,7 @@ from components.plan_scores import plan_scores
 from components.score import score as score_share
 
 
-class Outputs(NamedTuple):
+class ScoreOutputs(NamedTuple):
     digest: str
     manifest: dsl.Artifact
 
@@ -28,7 +28,7 @@ def score(
     keep: str = "",
     shares: int = 8,
     workers: int = 2,
-) -> Outputs:
+) -> ScoreOutputs:
     planned = plan_scores(
         name=name, version=version, source=source, output=output, keep=keep, shares=shares, place=place
     )
@@ -38,4 +38,4 @@ def score(
         scored.set_caching_options(False)
     collected = collect_scores(results=dsl.Collected(scored.output), place=place, plan=planned.outputs["plan"])
     collected.set_caching_options(False)
-    return Outputs(digest=collected.outputs["Output"], manifest=collected.outputs["manifest"])
+    return ScoreOutputs(digest=collected.outputs["Output"], manifest=collected.outputs["manifest"])

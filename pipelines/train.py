@@ -23,7 +23,7 @@ from components.validate import validate
 from components.verify import verify
 
 
-class Outputs(NamedTuple):
+class TrainOutputs(NamedTuple):
     verdict: str
     digest: str
     snapshot: str
@@ -53,7 +53,7 @@ def train(
     commit: str,
     code: str,
     seed: int,
-) -> Outputs:
+) -> TrainOutputs:
     raw = ingest(source=source, contract=contract, as_of=as_of, window=window, place=place)
     raw.set_caching_options(False)  # the source may have changed
     rows = validate(
@@ -153,7 +153,7 @@ def train(
         release(name=name, place=place, rollout=rollout, version=version.output).set_caching_options(False)
     with dsl.Else(name="refused"):
         decline(name=name, digest=fitted.outputs["Output"]).set_caching_options(False)
-    return Outputs(
+    return TrainOutputs(
         verdict=verdict.outputs["Output"],
         digest=fitted.outputs["Output"],
         snapshot=raw.outputs["Output"],

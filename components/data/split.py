@@ -86,7 +86,7 @@ class SplitReport(Frozen):
 
 
 @dataclass(frozen=True)
-class Split:
+class HoldoutSplit:
     """Two tables with the columns and the row order of the one that was split."""
 
     train: pl.DataFrame
@@ -94,7 +94,7 @@ class Split:
     report: SplitReport
 
 
-def split(frame: pl.DataFrame, policy: SplitPolicy, contract: Contract, seed: int) -> Split:
+def split(frame: pl.DataFrame, policy: SplitPolicy, contract: Contract, seed: int) -> HoldoutSplit:
     """Divide the accepted rows of a table; *seed* deals another hand, except by time.
 
     Raises:
@@ -119,7 +119,7 @@ def split(frame: pl.DataFrame, policy: SplitPolicy, contract: Contract, seed: in
         if contract.target.classes
         else {},
     )
-    return Split(sides["train"], sides["holdout"], report)
+    return HoldoutSplit(sides["train"], sides["holdout"], report)
 
 
 def _held_out(

@@ -89,7 +89,7 @@ class Check(Frozen):
     sentence: str
 
 
-class Decision(Frozen):
+class GateReport(Frozen):
     """Whether the candidate is accepted, and the sentence that explains it."""
 
     accepted: bool
@@ -112,7 +112,7 @@ def slice_columns(gates: Sequence[Gate]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(gate.slice for gate in gates if gate.slice is not None))
 
 
-def judge(candidate: Evaluation, champion: Evaluation | None, gates: Sequence[Gate]) -> Decision:
+def judge(candidate: Evaluation, champion: Evaluation | None, gates: Sequence[Gate]) -> GateReport:
     """Say whether *candidate* may serve, and why; with no *champion* the floors and slices are the bar.
 
     Raises:
@@ -127,8 +127,8 @@ def judge(candidate: Evaluation, champion: Evaluation | None, gates: Sequence[Ga
     failed = [check for check in checks if not check.passed]
     if failed:
         told = "; ".join(check.sentence for check in failed)
-        return Decision(accepted=False, sentence=f"refused: {_count(len(failed), checks)}: {told}", checks=checks)
-    return Decision(accepted=True, sentence=_accepted(checks, champion), checks=checks)
+        return GateReport(accepted=False, sentence=f"refused: {_count(len(failed), checks)}: {told}", checks=checks)
+    return GateReport(accepted=True, sentence=_accepted(checks, champion), checks=checks)
 
 
 def _accepted(checks: Sequence[Check], champion: Evaluation | None) -> str:

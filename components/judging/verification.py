@@ -29,7 +29,7 @@ ANSWER_S = 30.0
 SINGLES = 200
 
 
-class Verification(Frozen):
+class ServerVerification(Frozen):
     """What the server did.
 
     Attributes:
@@ -50,7 +50,7 @@ class Verification(Frozen):
         )
 
 
-def verify(name: str, bundle_path: Path, bundle: Bundle, public_key: bytes) -> Verification:
+def verify(name: str, bundle_path: Path, bundle: Bundle, public_key: bytes) -> ServerVerification:
     """Start the model server on *bundle_path* and compare its answers to the golden rows.
 
     Raises:
@@ -73,7 +73,7 @@ def verify(name: str, bundle_path: Path, bundle: Bundle, public_key: bytes) -> V
     allowed = SKLEARN_TOLERANCE * float(np.abs(expected).max()) if bundle.scorer.form == "sklearn" else 0.0
     exact = [_compare(name, answers, expected[: len(answers)], allowed) for answers in (batch, singles)]
     p99_ms = 1_000 * float(np.quantile(times, 0.99, method="higher"))
-    return Verification(rows=len(records), exact=all(exact), ready_s=ready_s, p99_ms=p99_ms)
+    return ServerVerification(rows=len(records), exact=all(exact), ready_s=ready_s, p99_ms=p99_ms)
 
 
 def as_records(matrix: Matrix, contract: Contract) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 from components.data.quarantine_report import Report as ValidationReport
 from components.data.snapshots import Snapshot
 from components.judging.evaluation import Evaluation
-from components.judging.gates import Decision
+from components.judging.gates import GateReport
 from components.modelling.tuning_values import Tuning
 from components.steps.provenance import Environment
 
@@ -32,7 +32,7 @@ class RunFacts:
     evaluation: Evaluation
     champion: Evaluation | None
     champion_version: int | None
-    decision: Decision
+    decision: GateReport
     digest: str
     provenance: Mapping[str, Any]
     environment: Environment

@@ -30,7 +30,7 @@ from components.pages.style import (
 )
 
 if TYPE_CHECKING:
-    from components.judging.gates import Check, Decision
+    from components.judging.gates import Check, GateReport
     from components.pages.run_facts import RunFacts
 
 PICTURES = {
@@ -75,7 +75,7 @@ def run_page(facts: "RunFacts", aftermath: Sequence[tuple[str, str]] = ()) -> st
     return page(title, facts.decision.sentence, body, foot=f"{title}, bundle {facts.digest[:12]}. Written by Slipway.")
 
 
-def _verdict(decision: "Decision") -> Html:
+def _verdict(decision: "GateReport") -> Html:
     word, _, told = decision.sentence.partition(": ")
     failed = [check for check in decision.checks if not check.passed]
     lead = told.partition(": ")[0] if failed else told

@@ -26,7 +26,7 @@ from components.pages.style import (
     tile,
     tiles,
 )
-from serving.rollout.telling.explain import Status
+from serving.rollout.telling.explain import RolloutStatus
 
 Kind = Literal["step", "good", "alarm"]
 NOTHING: Mapping[str, int] = MappingProxyType({})
@@ -34,7 +34,7 @@ SPEED: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
-class Event:
+class StoryLine:
     """A line of the timeline; ``at`` is seconds since the tour began, ``kind`` decides nothing but the mark."""
 
     at: float
@@ -99,7 +99,7 @@ class CanaryStep:
     sentence: str = ""
 
 
-def canary_step(status: Status, at: float) -> CanaryStep:
+def canary_step(status: RolloutStatus, at: float) -> CanaryStep:
     """What the page shows of *status*, taken *at* seconds into the tour."""
     gate = next((one for one in status.evidence.gates if one.required), None)
     return CanaryStep(
@@ -134,7 +134,7 @@ class Story:
     ended: datetime
     summary: str = ""
     good: bool = True
-    events: Sequence[Event] = ()
+    events: Sequence[StoryLine] = ()
     runs: Sequence[RunLine] = ()
     error: ErrorOverTime | None = None
     canary: Sequence[CanaryStep] = ()
@@ -277,7 +277,7 @@ def _requests(story: Story) -> Iterator[str]:
     yield beside(table(("Version", "Requests answered", "Share"), rows, numbers=(1, 2)), speed)
 
 
-def _timeline(events: Sequence[Event]) -> Html:
+def _timeline(events: Sequence[StoryLine]) -> Html:
     lines = [
         tag(
             "li",

@@ -7,7 +7,7 @@ from components.judging import metrics
 from components.judging.metrics import number
 from components.pages import plots
 from components.watching.drift import PREDICTION, ColumnDrift, Drift
-from components.watching.values import Figure, Service, WatchReport
+from components.watching.values import Figure, ServiceFigures, WatchReport
 
 STYLE = (
     ":root{color-scheme:light dark;--ink:#1f2933;--soft:#d5dbe1;--page:#fff;--good:#2d8a57;--bad:#c8372d;--odd:#c2701c}"
@@ -157,7 +157,7 @@ def _distribution(column: ColumnDrift) -> str:
     return plots.lines(f"{column.column}: share of rows by bin", column.bins, dict(percent), unit="%")
 
 
-def _service(service: Service) -> str:
+def _service(service: ServiceFigures) -> str:
     rows = [("requests", f"{service.requests:,}")]
     if service.error_rate is not None:
         rows.append(("failed", f"{service.errors:,} ({service.error_rate:.2%})"))
@@ -167,7 +167,7 @@ def _service(service: Service) -> str:
     if service.requests_per_s is not None:
         rows.append(("throughput", f"{number(service.requests_per_s)} requests/s"))
     by = "as callers saw it, at the proxy" if service.seen_by == "caller" else "as the model server saw it"
-    return f'<h2>Service</h2><p class="faint">{by}</p>{_table((), rows)}'
+    return f'<h2>ServiceFigures</h2><p class="faint">{by}</p>{_table((), rows)}'
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from components.data.quarantine_report import Report as ValidationReport
 from components.data.snapshots import open_snapshot
 from components.judging.evaluation import Evaluation
-from components.judging.gates import Decision
+from components.judging.gates import GateReport
 from components.modelling.tuning_values import Tuning
 from components.pages.evaluation_plots import evaluation_plots
 from components.pages.run_facts import RunFacts
@@ -37,7 +37,7 @@ LOCK = Path(__file__).parents[2] / "requirements.lock"
 
 
 @dataclass(frozen=True)
-class Paths:
+class StageOutputs:
     """Directories of what the stages of one run made."""
 
     snapshot: Path
@@ -48,7 +48,7 @@ class Paths:
     decision: Path
 
 
-def gather(name: str, run_id: str, settings: Mapping[str, Any], paths: Paths) -> RunFacts:
+def gather(name: str, run_id: str, settings: Mapping[str, Any], paths: StageOutputs) -> RunFacts:
     """Read what the stages wrote."""
     champion = paths.decision / "champion.json"
     has_champion = champion.exists()
@@ -62,7 +62,7 @@ def gather(name: str, run_id: str, settings: Mapping[str, Any], paths: Paths) ->
         evaluation=Evaluation.model_validate(read_json(paths.evaluation / "evaluation.json")),
         champion=Evaluation.model_validate(read_json(champion)) if has_champion else None,
         champion_version=read_json(paths.decision / "champion_version.json")["version"] if has_champion else None,
-        decision=Decision.model_validate(read_json(paths.decision / "decision.json")),
+        decision=GateReport.model_validate(read_json(paths.decision / "decision.json")),
         digest=sha256_file(paths.bundle / MANIFEST),
         provenance=read_json(paths.bundle / MANIFEST)["provenance"],
         environment=environment(LIBRARIES, LOCK),
@@ -75,7 +75,7 @@ def report(facts: RunFacts) -> str:
     return run_page(facts)
 
 
-def mlflow_record(facts: RunFacts, paths: Paths, report_path: Path) -> tracking.RunRecord:
+def mlflow_record(facts: RunFacts, paths: StageOutputs, report_path: Path) -> tracking.RunRecord:
     """The run as MLflow keeps it; plots are drawn into a folder beside the report."""
     commit, _, changed = str(facts.provenance.get("commit", "unknown")).partition("+")
     folder = report_path.with_name("plots")
@@ -104,13 +104,13 @@ def mlflow_record(facts: RunFacts, paths: Paths, report_path: Path) -> tracking.
     )  # fmt: skip
 
 
-def _began(paths: Paths, ended: datetime) -> datetime:
+def _began(paths: StageOutputs, ended: datetime) -> datetime:
     """When the rows had been read: by the first step, the one that is never taken from a cache."""
     return min(ended, datetime.fromtimestamp((paths.snapshot / "manifest.json").stat().st_mtime, UTC))
 
 
-def _trial(trial: Any, facts: RunFacts) -> tracking.Trial:
-    return tracking.Trial(
+def _trial(trial: Any, facts: RunFacts) -> tracking.TrackedTrial:
+    return tracking.TrackedTrial(
         number=trial.number,
         parameters=json.loads(json.dumps(trial.params)),
         metrics={} if trial.value is None else {facts.tuning.metric: trial.value},

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from components.judging.gates import Decision
+from components.judging.gates import GateReport
 from components.steps.place import Place, s3_settings
 from components.steps.telling import tell
 from serving.bundle.files import MANIFEST
@@ -15,7 +15,7 @@ from serving.store.store import open_store
 def register(name: str, run_id: str, place: str, approval: str, tracked: str, bundle: str, decision: str) -> int:
     """Put the bundle into the store and its version into the ledger; returns the version's number."""
     where = Place.model_validate_json(place)
-    verdict = Decision.model_validate(read_json(Path(decision) / "decision.json"))
+    verdict = GateReport.model_validate(read_json(Path(decision) / "decision.json"))
     digest = sha256_file(Path(bundle) / MANIFEST)
     provenance: dict[str, Any] = read_json(Path(bundle) / MANIFEST)["provenance"]
     store = open_store(where.store, s3_settings(where))

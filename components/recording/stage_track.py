@@ -12,7 +12,7 @@ from serving.files import write_text
 
 
 @dataclass(frozen=True)
-class Evidence:
+class StageOutputs:
     """Directories of what the earlier stages made."""
 
     snapshot: str
@@ -23,10 +23,10 @@ class Evidence:
     decision: str
 
 
-def track(name: str, run_id: str, place: str, settings: str, evidence: Evidence, report: str) -> str:
+def track(name: str, run_id: str, place: str, settings: str, evidence: StageOutputs, report: str) -> str:
     """Record the run in MLflow and write its report; returns the MLflow run id."""
     where = Place.model_validate_json(place)
-    paths = run_records.Paths(**{key: Path(value) for key, value in asdict(evidence).items()})
+    paths = run_records.StageOutputs(**{key: Path(value) for key, value in asdict(evidence).items()})
     facts = run_records.gather(name, run_id, json.loads(settings), paths)
     write_text(Path(report), run_records.report(facts))
     tracked = record(run_records.mlflow_record(facts, paths, Path(report)), where.tracking)

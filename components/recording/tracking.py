@@ -41,7 +41,7 @@ class Data(Frozen):
     source: str
 
 
-class Trial(Frozen):
+class TrackedTrial(Frozen):
     """One trial of a search."""
 
     number: int
@@ -76,7 +76,7 @@ class RunRecord(Frozen):
     started: datetime
     ended: datetime
     tags: dict[str, str] = Field(default_factory=dict)
-    trials: tuple[Trial, ...] = ()
+    trials: tuple[TrackedTrial, ...] = ()
     status: Status = "finished"
     error: str = ""
 
@@ -252,7 +252,7 @@ def _log_artifacts(client: Any, run_id: str, run: RunRecord) -> None:
     client.log_dict(run_id, run.model_dump(mode="json"), "run.json")
 
 
-def _log_trial(client: Any, experiment: str, parent: str, trial: Trial) -> None:
+def _log_trial(client: Any, experiment: str, parent: str, trial: TrackedTrial) -> None:
     tags = {"mlflow.parentRunId": parent, "slipway.trial": str(trial.number)}
     made = client.create_run(experiment, start_time=_ms(trial.started), run_name=f"trial {trial.number}", tags=tags)
     _log(client, made.info.run_id, trial.parameters, trial.metrics, trial.ended)

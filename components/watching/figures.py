@@ -11,7 +11,7 @@ import polars as pl
 from components.judging import metrics
 from components.judging.metrics import Task, Values
 from components.watching.policy import Bar
-from components.watching.values import Bucket, Figure, Service, Standing
+from components.watching.values import Bucket, Figure, ServiceFigures, Standing
 from serving.contract import Contract
 from serving.local.counting import Tally
 
@@ -106,13 +106,13 @@ def buckets(
     return every, tuple(found)
 
 
-def service(predictions: pl.DataFrame, tallies: Iterable[Tally] = ()) -> Service:
+def service(predictions: pl.DataFrame, tallies: Iterable[Tally] = ()) -> ServiceFigures:
     """How the service answered, from the proxy's counts when there are any, else from the prediction log."""
     requests = predictions.unique("request_id", maintain_order=True)
     total = _sum(tallies)
     rate = _rate(requests["time"])
     if total.requests:
-        return Service(
+        return ServiceFigures(
             requests=total.requests,
             errors=total.errors,
             latency_p50=total.quantile_ms(0.5),
@@ -122,7 +122,9 @@ def service(predictions: pl.DataFrame, tallies: Iterable[Tally] = ()) -> Service
             requests_per_s=rate,
         )
     p50, p95, p99 = (requests["latency_ms"].quantile(share, "higher") for share in (0.5, 0.95, 0.99))
-    return Service(requests=requests.height, latency_p50=p50, latency_p95=p95, latency_p99=p99, requests_per_s=rate)
+    return ServiceFigures(
+        requests=requests.height, latency_p50=p50, latency_p95=p95, latency_p99=p99, requests_per_s=rate
+    )
 
 
 def _level(bar: Bar, reference: float | None) -> float | None:

@@ -66,7 +66,7 @@ class Bucket(Frozen):
     metrics: dict[str, float]
 
 
-class Service(Frozen):
+class ServiceFigures(Frozen):
     """How the service answered.
 
     Attributes:
@@ -115,7 +115,7 @@ class WatchReport(Frozen):
     every: str = "1d"
     buckets: tuple[Bucket, ...] = ()
     drift: Drift | None = None
-    service: Service = Service()
+    service: ServiceFigures = ServiceFigures()
     unit: str = ""
 
     @property

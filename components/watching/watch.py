@@ -16,13 +16,13 @@ from components.watching.drift import Drift, compare
 from components.watching.figures import buckets, deviation, figure, scores, usable
 from components.watching.labels import Labelled, LabelReport, join, naive, no_labels
 from components.watching.policy import DriftPolicy, Watch
-from components.watching.values import SERVICE_FIGURES, Bucket, Figure, Service, Verdict, WatchReport
+from components.watching.values import SERVICE_FIGURES, Bucket, Figure, ServiceFigures, Verdict, WatchReport
 from serving.contract import Contract, Matrix
 from serving.durations import text
 from serving.errors import ConfigError
 from serving.profile import Profile
 
-__all__ = ["Bucket", "Figure", "Service", "WatchReport", "check_alarms", "watch"]
+__all__ = ["Bucket", "Figure", "ServiceFigures", "WatchReport", "check_alarms", "watch"]
 
 
 def watch(
@@ -31,7 +31,7 @@ def watch(
     profile: Profile,
     contract: Contract,
     policy: Watch,
-    service: Service,
+    service: ServiceFigures,
     as_of: datetime,
     *,
     model: str = "",
@@ -151,7 +151,7 @@ def _performance(rows: pl.DataFrame, profile: Profile, contract: Contract, polic
     return tuple(found)
 
 
-def _service_figures(service: Service, policy: Watch) -> tuple[Figure, ...]:
+def _service_figures(service: ServiceFigures, policy: Watch) -> tuple[Figure, ...]:
     seen = {"error_rate": service.error_rate, "latency_p99": service.latency_p99}
     return tuple(
         figure(name, value, None, None, policy.alarm.get(name), "") for name, value in seen.items() if value is not None

@@ -8,7 +8,7 @@ from pipelines.cli.console import console_of, json_option, place_of
 from serving.errors import ConfigError, InfrastructureError
 
 if TYPE_CHECKING:
-    from pipelines.deploying.doctor import Installation
+    from pipelines.deploying.doctor import ClusterFacts
 
 _MARK = {"ok": "ok", "fails": "FAILS", "note": "note"}
 
@@ -30,7 +30,7 @@ def doctor(ctx: click.Context, context: str | None, host: str | None) -> int:
     cluster, reason = _cluster(context, host)
     found = rules.checks(facts.machine(place_of(ctx)), cluster, facts.known_versions(), reason)
     if context and cluster is None:
-        found[-1] = rules.Check("cluster", "fails", reason, "make kind-up, or another --context")
+        found[-1] = rules.Finding("cluster", "fails", reason, "make kind-up, or another --context")
     for check in found:
         text = check.text
         if not console.as_json:
@@ -41,7 +41,7 @@ def doctor(ctx: click.Context, context: str | None, host: str | None) -> int:
     return rules.exit_code(found)
 
 
-def _cluster(context: str | None, host: str | None) -> "tuple[Installation | None, str]":
+def _cluster(context: str | None, host: str | None) -> "tuple[ClusterFacts | None, str]":
     from pipelines.deploying.doctor_facts import installation
     from pipelines.kubeflow.server import connect
     from serving.cluster.client import open_cluster

@@ -48,7 +48,7 @@ def start(ctx: click.Context, version: int, percent: float, header: str | None, 
     """Give VERSION a fixed share beside the one that serves; `rollout set 0` or `rollout promote` ends it."""
     from pipelines import project as projects
     from serving.ledger.ledger import open_ledger
-    from serving.local.place import service_directory
+    from serving.local.paths import service_directory
     from serving.rollout.backend import HEADER_NAME
     from serving.service.release import refuse_during_rollout
 
@@ -88,8 +88,8 @@ def compare(
     With a sticky header an observation is a key: its first request, or for `value` the sum over its requests so far.
     """
     from pipelines import project as projects
-    from serving.local.place import place as service_place
-    from serving.local.place import service_directory
+    from serving.local.paths import service_directory
+    from serving.local.paths import service_paths as service_place
     from serving.local.state import read_desired
     from serving.rollout.evidence import experiment as statistics
 
@@ -132,7 +132,7 @@ def value(ctx: click.Context, uri: str, project_path: Path) -> None:
     from components.data import sources
     from components.steps.place import s3_settings
     from pipelines import project as projects
-    from serving.local.place import service_directory
+    from serving.local.paths import service_directory
     from serving.local.values import append_values
 
     project, place = projects.load(project_path), place_of(ctx)

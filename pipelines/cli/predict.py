@@ -21,7 +21,7 @@ def predict(ctx: click.Context, rows: Path | None, out: Path | None, limit: int 
     from pipelines import project as projects
     from pipelines.here.asking import ask, records_of
     from serving.local.client import endpoint
-    from serving.local.place import service_directory
+    from serving.local.paths import service_directory
 
     project = projects.load(project_path)
     address = endpoint(service_directory(place_of(ctx).serving, project.name))

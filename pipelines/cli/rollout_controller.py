@@ -34,13 +34,13 @@ def controller(ctx: click.Context, namespace: str | None, health: str, interval:
     from serving.cluster.client import open_cluster
     from serving.cluster.control import ClusterControl
     from serving.cluster.http import answering
-    from serving.cluster.service import cluster_place
+    from serving.cluster.service import cluster_address
     from serving.ledger.ledger import open_ledger
     from serving.rollout.controller.notices import Notices
     from serving.rollout.controller.sql_schema import open_rollouts
 
     place = place_of(ctx)
-    where = cluster_place(place.serving)
+    where = cluster_address(place.serving)
     where = replace(where, namespace=namespace or where.namespace)
     _log_to_stdout()
     stopping = threading.Event()

@@ -53,7 +53,7 @@ def labels(ctx: click.Context, uri: str, project_path: Path) -> None:
     from pipelines import project as projects
     from serving.errors import DataError
     from serving.local.extras import append_labels
-    from serving.local.place import service_directory
+    from serving.local.paths import service_directory
 
     project, place = projects.load(project_path), place_of(ctx)
     table, target = sources.read(uri, s3_settings(place)), project.contract.target.name

@@ -80,9 +80,9 @@ class Progress:
         self.line = line
 
     def show(self, event: object) -> None:
-        from pipelines.here.runner import Event
+        from pipelines.here.runner import TaskEvent
 
-        assert isinstance(event, Event)  # noqa: S101 - the runner sends nothing else
+        assert isinstance(event, TaskEvent)  # noqa: S101 - the runner sends nothing else
         if event.state in ("RUNNING", "SKIPPED"):
             return
         task = event.task.rsplit("/", 1)[-1]

@@ -87,7 +87,7 @@ def stop(ctx: click.Context, project_path: Path) -> None:
 
 def _directory(place: "Place", project_path: Path) -> Path:
     from pipelines import project as projects
-    from serving.local.place import service_directory
+    from serving.local.paths import service_directory
 
     return service_directory(place.serving, projects.load(project_path).name)
 

@@ -13,7 +13,7 @@ from serving.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pipelines.here.runner import Event, RunResult
+    from pipelines.here.runner import RunResult, TaskEvent
     from pipelines.kubeflow.server import KfpServer
     from pipelines.kubeflow.submitting import Prepared
     from pipelines.project import Project
@@ -119,7 +119,7 @@ class ClusterProgress:
     def __init__(self, line: "Callable[..., None]") -> None:
         self.line = line
 
-    def show(self, event: "Event") -> None:
+    def show(self, event: "TaskEvent") -> None:
         if event.state == "SKIPPED" or (event.state == "RUNNING" and not event.message):
             return
         text = event.message or ("the result is known" if event.state == "CACHED" else event.state.lower())

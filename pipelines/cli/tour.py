@@ -58,7 +58,7 @@ def _play(
 ) -> str:
     """The whole story; returns the address at which it went on, empty when nothing serves any more."""
     from pipelines.housing.tour.home import Said, finish, prepare
-    from pipelines.housing.tour.tour import Story, Tour, serving
+    from pipelines.housing.tour.tour import Tour, TourLog, serving
 
     console, place = console_of(ctx), place_of(ctx)
     lines: list[Said] = []
@@ -68,7 +68,7 @@ def _play(
         console.line(subject, text, seconds=seconds, **facts)
 
     prepare(place, project.name)
-    story = Story(say)
+    story = TourLog(say)
     with serving(project_path, place, project.name, port, keep=keep) as address:
         played = Tour(project, project_path, place, world, story, Progress(say).show)
         played.address = address
@@ -81,7 +81,7 @@ def _endpoint(ctx: click.Context, project: "Project", project_path: Path, port: 
     """The address of the endpoint, started when it does not run."""
     from pipelines.here import serving as serving_here
     from serving.local import client
-    from serving.local.place import service_directory
+    from serving.local.paths import service_directory
     from serving.local.service import serves
 
     place = place_of(ctx)

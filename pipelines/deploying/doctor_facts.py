@@ -16,7 +16,7 @@ import yaml
 
 from components.steps.place import Place
 from pipelines.checkout import MANIFESTS
-from pipelines.deploying.doctor import CRDS, OBJECTS, WORKLOADS, Installation, Machine, Name
+from pipelines.deploying.doctor import CRDS, OBJECTS, WORKLOADS, ClusterFacts, Machine, Name
 from serving.cluster.client import CRD, DEPLOYMENT, GATEWAY, Cluster, Kind
 from serving.cluster.installation import probe
 from serving.errors import InfrastructureError, PlaceError, SlipwayError
@@ -61,7 +61,7 @@ def known_versions(versions: Path = VERSIONS) -> dict[str, tuple[str, ...]]:
     return {name: tuple(piece["tested"]) for name, piece in pieces.items()}
 
 
-def installation(cluster: Cluster, context: str, health: Callable[[], None]) -> Installation:
+def installation(cluster: Cluster, context: str, health: Callable[[], None]) -> ClusterFacts:
     """What is on *cluster*; *health* raises unless Kubeflow Pipelines answers.
 
     Raises:
@@ -81,7 +81,7 @@ def installation(cluster: Cluster, context: str, health: Callable[[], None]) -> 
     types = {name: there(CRD, None, name) for name in CRDS}
     objects = frozenset(name for name in OBJECTS if there(KINDS[name[0]], name[1], name[2]) is not None)
     workloads = {name: there(KINDS[name[0]], name[1], name[2]) for name in WORKLOADS}
-    return Installation(
+    return ClusterFacts(
         context=context,
         capabilities=found,
         versions=_versions(found.kubernetes, found.kserve, types, workloads),

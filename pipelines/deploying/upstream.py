@@ -22,7 +22,7 @@ from serving.files import sha256_bytes, sha256_file, write_bytes
 TIMEOUT_S = 120
 
 
-class Release(Frozen):
+class ThirdParty(Frozen):
     """One third party's manifest.
 
     Attributes:
@@ -43,13 +43,13 @@ class Release(Frozen):
     digests: tuple[str, ...] = ()
 
 
-def releases(versions: Path = MANIFESTS / "versions.yaml") -> dict[str, Release]:
+def releases(versions: Path = MANIFESTS / "versions.yaml") -> dict[str, ThirdParty]:
     """The pinned releases by name, in the order in which they are installed."""
     found = yaml.safe_load(versions.read_text(encoding="utf-8"))
-    return {name: Release.model_validate(release) for name, release in found["upstream"].items()}
+    return {name: ThirdParty.model_validate(release) for name, release in found["upstream"].items()}
 
 
-def require_known(name: str, release: Release, data: bytes) -> None:
+def require_known(name: str, release: ThirdParty, data: bytes) -> None:
     """Refuse *data* that is not the manifest that was looked at.
 
     Raises:
@@ -64,10 +64,10 @@ def require_known(name: str, release: Release, data: bytes) -> None:
         )
 
 
-def from_directory(directory: Path) -> Callable[[str, Release], bytes]:
+def from_directory(directory: Path) -> Callable[[str, ThirdParty], bytes]:
     """A source of releases: the files of *directory*."""
 
-    def fetch(name: str, release: Release) -> bytes:
+    def fetch(name: str, release: ThirdParty) -> bytes:
         path = directory / release.file
         if not path.is_file():
             raise ConfigError(f"{name}: no file {release.file} in {directory}; a directory of copies has one for each")
@@ -76,7 +76,7 @@ def from_directory(directory: Path) -> Callable[[str, Release], bytes]:
     return fetch
 
 
-def from_network(name: str, release: Release) -> bytes:
+def from_network(name: str, release: ThirdParty) -> bytes:
     """A source of releases: their projects.
 
     Raises:
@@ -95,8 +95,8 @@ def from_network(name: str, release: Release) -> bytes:
 
 
 def bring(
-    pinned: Mapping[str, Release],
-    fetch: Callable[[str, Release], bytes],
+    pinned: Mapping[str, ThirdParty],
+    fetch: Callable[[str, ThirdParty], bytes],
     manifests: Path,
     say: Callable[[str], None],
     *,

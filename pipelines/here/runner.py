@@ -32,7 +32,7 @@ OVERTIME, INTERRUPTED = 7, 130
 
 
 @dataclass(frozen=True)
-class Event:
+class TaskEvent:
     """A task changed its state. ``time`` is UTC, ISO 8601; ``message`` is a summary, or why it failed."""
 
     time: str
@@ -86,7 +86,7 @@ def run(
     *,
     run_id: str,
     timeout_s: float,
-    on_event: Callable[[Event], None],
+    on_event: Callable[[TaskEvent], None],
     cache: bool = True,
     environment: Mapping[str, str] = {},
     cancelled: Callable[[], bool] = lambda: False,
@@ -126,15 +126,15 @@ def _run(
     spec: Mapping[str, Any],
     environment: Mapping[str, str],
     timeout_s: float,
-    on_event: Callable[[Event], None],
+    on_event: Callable[[TaskEvent], None],
     cancelled: Callable[[], bool],
 ) -> RunResult:
     run_id = directory.name
     _prepare(directory)
     started = time.monotonic()
-    events: list[Event] = []
+    events: list[TaskEvent] = []
 
-    def seen(event: Event) -> None:
+    def seen(event: TaskEvent) -> None:
         events.append(event)
         with (directory / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(event), ensure_ascii=False) + "\n")
@@ -250,14 +250,14 @@ def _wait(process: "subprocess.Popen[bytes]", seconds: float) -> None:
 
 
 def _follow(
-    child: _Child, run_id: str, seen: Callable[[Event], None], deadline: float, cancelled: Callable[[], bool]
+    child: _Child, run_id: str, seen: Callable[[TaskEvent], None], deadline: float, cancelled: Callable[[], bool]
 ) -> dict[str, Any]:
     """Pass the child's events on until it has given its result, the time is over or nobody wants it any more."""
     for message in child.messages():
         if message and "result" in message:
             return dict(message["result"])
         if message:
-            seen(Event(datetime.now(UTC).isoformat(timespec="milliseconds"), run_id, **message["event"]))
+            seen(TaskEvent(datetime.now(UTC).isoformat(timespec="milliseconds"), run_id, **message["event"]))
         if time.monotonic() > deadline:
             child._signal(signal.SIGTERM)
             return {"state": "TIMED_OUT", "exit_code": OVERTIME}
@@ -278,13 +278,13 @@ def _vanished(child: _Child) -> str:
     )
 
 
-def _during(events: list[Event]) -> str:
+def _during(events: list[TaskEvent]) -> str:
     ended = {event.task for event in events if event.state != "RUNNING"}
     open_ = [event.task for event in events if event.task not in ended]
     return f" in task {open_[-1]!r}" if open_ else ""
 
 
-def _tasks(events: list[Event], outputs: Mapping[str, Any], logs: Path) -> tuple[TaskResult, ...]:
+def _tasks(events: list[TaskEvent], outputs: Mapping[str, Any], logs: Path) -> tuple[TaskResult, ...]:
     """The last state of each task, in the order of their starts."""
     last = {event.task: event for event in events}
     return tuple(

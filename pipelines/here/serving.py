@@ -15,7 +15,7 @@ from serving.local import client
 from serving.local.backend import EnvoyBackend
 from serving.local.control import local_control, serve_and_decide
 from serving.local.extras import SETTLED_S, LogExtras
-from serving.local.place import service_directory
+from serving.local.paths import service_directory
 from serving.local.servers import local_bundle, predictor_command
 from serving.local.state import WantedRevision
 from serving.local.supervisor import ServeOptions

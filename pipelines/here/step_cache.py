@@ -32,7 +32,7 @@ class Content:
 
 
 @dataclass(frozen=True)
-class Entry:
+class CachedStep:
     """One kept result: outputs as ``value`` or ``artifacts`` (JSON-able), and the content of each artifact by URI."""
 
     run_id: str
@@ -46,7 +46,7 @@ class Entry:
 class StepCache:
     directory: Path
 
-    def find(self, key: str) -> Entry | None:
+    def find(self, key: str) -> CachedStep | None:
         """The result kept under *key*; None when there is none, it cannot be read, or a file of it has changed."""
         path = self._path(key)
         try:
@@ -55,7 +55,7 @@ class StepCache:
             return None
         return entry if all(unchanged(uri, content) for uri, content in entry.contents.items()) else None
 
-    def keep(self, key: str, entry: Entry) -> None:
+    def keep(self, key: str, entry: CachedStep) -> None:
         contents = {uri: [c.kind, [list(file) for file in c.files]] for uri, c in entry.contents.items()}
         said = {"run_id": entry.run_id, "seconds": entry.seconds, "summary": entry.summary}
         write_bytes(self._path(key), json.dumps({**said, "outputs": entry.outputs, "contents": contents}).encode())
@@ -64,12 +64,12 @@ class StepCache:
         return self.directory / f"{key}.json"
 
 
-def _entry(value: Mapping[str, Any]) -> Entry:
+def _entry(value: Mapping[str, Any]) -> CachedStep:
     contents = {
         uri: Content(kind, tuple((str(n), int(size), int(mtime), str(sha)) for n, size, mtime, sha in files))
         for uri, (kind, files) in value["contents"].items()
     }
-    return Entry(value["run_id"], value["seconds"], value["summary"], value["outputs"], contents)
+    return CachedStep(value["run_id"], value["seconds"], value["summary"], value["outputs"], contents)
 
 
 def key_of(parts: Mapping[str, Any]) -> str | None:

@@ -18,7 +18,7 @@ from kfp.local.orchestrator.orchestrator_utils import OrchestratorUtils
 from kfp.local.status import Status
 
 from pipelines.here import kfp_shim, step_log
-from pipelines.here.step_cache import Content, Entry, StepCache, key_of, read_content, unchanged
+from pipelines.here.step_cache import CachedStep, Content, StepCache, key_of, read_content, unchanged
 from serving.errors import SlipwayError
 
 Emit = Callable[..., None]
@@ -102,7 +102,7 @@ class LocalSteps:
         summary = step_log.summary(step_log.tail(log))
         if self.cache and key:
             seconds = time.monotonic() - started
-            self.cache.keep(key, Entry(self.run_id, seconds, summary, outputs_json(outputs), contents))
+            self.cache.keep(key, CachedStep(self.run_id, seconds, summary, outputs_json(outputs), contents))
         return outputs, "SUCCEEDED", summary
 
     def _import(self, step: "_Step", **given: Any) -> dict[str, Any]:

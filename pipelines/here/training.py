@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from components.pages.run_page import run_page
-from components.recording.run_records import Paths, gather
+from components.recording.run_records import StageOutputs, gather
 from components.steps.place import Place
 from components.steps.provenance import code_version
 from pipelines.checkout import PIPELINES, ROOT
 from pipelines.here import runner
 from pipelines.here.code_digest import code_digest
-from pipelines.here.runner import Event, RunResult
+from pipelines.here.runner import RunResult, TaskEvent
 from pipelines.project import Project
 from serving.errors import ConflictError, SlipwayError
 from serving.files import read_json, write_json, write_text
@@ -55,7 +55,7 @@ def train(
     as_of: datetime | None = None,
     source: str | None = None,
     window: str = "",
-    on_event: Callable[[Event], None] = lambda _event: None,
+    on_event: Callable[[TaskEvent], None] = lambda _event: None,
     cache: bool = True,
     timeout_s: float = TIMEOUT_S,
 ) -> TrainingResult:
@@ -132,7 +132,7 @@ def write_report(project: Project, result: RunResult) -> Path:
     def path(task: str, output: str) -> Path:
         return Path(made[task].outputs[output]["uri"])
 
-    paths = Paths(
+    paths = StageOutputs(
         snapshot=path("ingest", "snapshot"),
         quarantine=path("validate", "quarantine"),
         trials=path("tune", "trials"),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipelines.here import step_log
-from pipelines.here.runner import Event, RunResult, TaskResult, TaskState
+from pipelines.here.runner import RunResult, TaskEvent, TaskResult, TaskState
 from pipelines.kubeflow import tasks as kfp_tasks
 from pipelines.kubeflow.server import Phase, RunSeen
 from pipelines.kubeflow.tasks import TaskSeen
@@ -27,7 +27,7 @@ LINES = 5_000
 OVERTIME = 7
 
 
-class Server(Protocol):
+class RunsApi(Protocol):
     """What following needs of ``kfp_server.KfpServer``."""
 
     def run(self, run_id: str) -> RunSeen: ...
@@ -57,14 +57,14 @@ class _Told:
 
     followed: Followed
     pods: Pods
-    on_event: Callable[[Event], None]
-    events: dict[str, Event] = field(default_factory=dict)
+    on_event: Callable[[TaskEvent], None]
+    events: dict[str, TaskEvent] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
     causes: list[tuple[str, step_log.Cause]] = field(default_factory=list)
 
     def tell(self, task: str, state: TaskState, seconds: float | None = None, message: str | None = None) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        event = Event(now, self.followed.name, task, state, seconds, message)
+        event = TaskEvent(now, self.followed.name, task, state, seconds, message)
         self.events[task] = event
         with (self.followed.directory / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(event), ensure_ascii=False) + "\n")
@@ -78,10 +78,10 @@ class _Told:
 
 
 def follow(
-    server: Server,
+    server: RunsApi,
     pods: Pods,
     followed: Followed,
-    on_event: Callable[[Event], None],
+    on_event: Callable[[TaskEvent], None],
     *,
     timeout_s: float,
     clock: Callable[[], float] = time.monotonic,

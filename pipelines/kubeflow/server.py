@@ -42,7 +42,7 @@ _PHASES: Mapping[str, Phase] = {
 
 
 @dataclass(frozen=True)
-class Version:
+class PipelineVersion:
     """A pipeline's version on the server; *uploaded* is False when the same bytes were there already."""
 
     pipeline_id: str
@@ -100,7 +100,7 @@ class KfpServer:
         """Raise unless the server answers."""
         _call("its health", self._health.healthz_service_get_healthz)
 
-    def ensure_version(self, pipeline: str, package: bytes, name: str) -> Version:
+    def ensure_version(self, pipeline: str, package: bytes, name: str) -> PipelineVersion:
         """The version *name* of *pipeline*, uploaded unless it is there."""
         found = self._named("pipelines", self._pipelines.pipeline_service_list_pipelines, "pipelines", pipeline)
         pipeline_id = found[0].pipeline_id if found else None
@@ -108,7 +108,7 @@ class KfpServer:
             listing = self._pipelines.pipeline_service_list_pipeline_versions
             versions = self._named("versions", listing, "pipeline_versions", name, pipeline_id=pipeline_id)
             if versions:
-                return Version(pipeline_id, versions[0].pipeline_version_id, name, uploaded=False)
+                return PipelineVersion(pipeline_id, versions[0].pipeline_version_id, name, uploaded=False)
         with tempfile.TemporaryDirectory() as directory:
             file = Path(directory) / "package.yaml"
             file.write_bytes(package)
@@ -117,7 +117,7 @@ class KfpServer:
                 made = _call("upload", self._uploads.upload_pipeline, str(file), name=pipeline)
                 pipeline_id = made.pipeline_id
             made = _call("upload", self._uploads.upload_pipeline_version, str(file), name=name, pipelineid=pipeline_id)
-        return Version(pipeline_id, made.pipeline_version_id, name, uploaded=True)
+        return PipelineVersion(pipeline_id, made.pipeline_version_id, name, uploaded=True)
 
     def ensure_experiment(self, name: str) -> str:
         """The id of the experiment *name*, made unless it is there."""
@@ -127,7 +127,7 @@ class KfpServer:
         body = self._sdk.V2beta1Experiment(display_name=name)
         return str(_call("experiment", self._experiments.experiment_service_create_experiment, body).experiment_id)
 
-    def create_run(self, version: Version, experiment: str, name: str, arguments: Mapping[str, Any]) -> str:
+    def create_run(self, version: PipelineVersion, experiment: str, name: str, arguments: Mapping[str, Any]) -> str:
         """Start a run; returns its id."""
         body = self._sdk.V2beta1Run(
             display_name=name, experiment_id=experiment, service_account=ACCOUNT, **self._source(version, arguments)
@@ -141,7 +141,7 @@ class KfpServer:
         return RunSeen(_PHASES.get(str(found.state), "PENDING"), tuple(_detail(one) for one in details))
 
     def schedule(
-        self, version: Version, experiment: str, name: str, cron: str, arguments: Mapping[str, Any]
+        self, version: PipelineVersion, experiment: str, name: str, cron: str, arguments: Mapping[str, Any]
     ) -> tuple[str, bool]:
         """Run *version* at *cron* (six fields, UTC); returns the id, and whether anything had to be changed.
 
@@ -170,7 +170,7 @@ class KfpServer:
         self._remove(found)
         return len(found)
 
-    def _source(self, version: Version, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def _source(self, version: PipelineVersion, arguments: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "pipeline_version_reference": self._sdk.V2beta1PipelineVersionReference(
                 pipeline_id=version.pipeline_id, pipeline_version_id=version.version_id

@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 
 from components.steps.place import Place
 from pipelines import settings
-from pipelines.here.runner import Event, RunResult
+from pipelines.here.runner import RunResult, TaskEvent
 from pipelines.here.training import PACKAGE, train_arguments
 from pipelines.kubeflow import submission
 from pipelines.kubeflow.follow import Followed, follow
-from pipelines.kubeflow.server import KfpServer, Version
+from pipelines.kubeflow.server import KfpServer, PipelineVersion
 from pipelines.loop.cron import six_fields
 from pipelines.project import Project
 from serving.cluster.client import CONFIG_MAP, DEPLOYMENT, POD, Cluster, Object
@@ -40,7 +40,7 @@ class Prepared:
 
     package: bytes
     image: str
-    version: Version
+    version: PipelineVersion
     experiment: str
     graph: str
 
@@ -145,7 +145,7 @@ def watch(
     run_id: str,
     name: str,
     home: Path,
-    on_event: Callable[[Event], None],
+    on_event: Callable[[TaskEvent], None],
     timeout_s: float,
 ) -> RunResult:
     """Follow the run to its end; its logs are kept in ``cluster/<name>`` below *home*."""

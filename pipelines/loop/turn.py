@@ -14,7 +14,7 @@ from components.judging import champions
 from components.steps.place import Place, local_path, s3_settings
 from components.watching.labels import moments, naive
 from pipelines.here import training as training_run
-from pipelines.here.runner import Event
+from pipelines.here.runner import TaskEvent
 from pipelines.here.training import TrainingResult
 from pipelines.loop.decide import LoopDecision, LoopState, decide
 from pipelines.loop.watch import Watched, watch_champion
@@ -43,7 +43,7 @@ def turn(
     labels: str | None = None,
     source: str | None = None,
     on_decision: Callable[[LoopDecision, Watched | None], None] = lambda _decision, _watched: None,
-    on_event: Callable[[Event], None] = lambda _event: None,
+    on_event: Callable[[TaskEvent], None] = lambda _event: None,
 ) -> Turn:
     """Watch the version that serves and train when ``project.retrain`` says so, on the rows of *source* until *now*.
 

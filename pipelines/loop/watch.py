@@ -20,8 +20,8 @@ from pipelines.project import Project
 from serving.errors import UsageError
 from serving.files import read_json, write_json, write_text
 from serving.local.counting import Tally, read_counts
-from serving.local.place import place as service_place
-from serving.local.place import service_directory
+from serving.local.paths import service_directory
+from serving.local.paths import service_paths as service_place
 
 REPORT, PAGE, ALERTS = "report.json", "report.html", "alerts.jsonl"
 

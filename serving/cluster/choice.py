@@ -4,12 +4,12 @@ from serving.cluster.client import Cluster
 from serving.cluster.control import BackendOf
 from serving.cluster.installation import Way, choose, probe
 from serving.cluster.manifest import Installation
-from serving.cluster.service import ClusterPlace
+from serving.cluster.service import ClusterAddress
 from serving.rollout.backend import TrafficBackend
 from serving.rollout.controller.memory import Memory
 
 
-def backends_of(cluster: Cluster, place: ClusterPlace) -> tuple[Way, BackendOf]:
+def backends_of(cluster: Cluster, place: ClusterAddress) -> tuple[Way, BackendOf]:
     """The way, and what makes a model's backend of it.
 
     Raises:

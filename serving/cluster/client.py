@@ -58,7 +58,7 @@ _PLURALS = {
 
 
 @dataclass(frozen=True)
-class Reply:
+class PodReply:
     """What a pod answered; the names of *headers* are in small letters."""
 
     status: int
@@ -83,7 +83,9 @@ class Cluster(Protocol):
     def list(self, kind: Kind, namespace: str | None, labels: Mapping[str, str]) -> list[Object]:
         """The objects that carry all of *labels*; None for *namespace* is everywhere."""
 
-    def answer(self, namespace: str, pod: str, port: int, path: str, headers: Mapping[str, str] | None = None) -> Reply:
+    def answer(
+        self, namespace: str, pod: str, port: int, path: str, headers: Mapping[str, str] | None = None
+    ) -> PodReply:
         """GET *path* from a pod, whatever its status is."""
 
     def pods_text(self, namespace: str, pod: str, port: int, path: str) -> str:
@@ -163,7 +165,9 @@ class KubernetesCluster:
         except _NotFound:  # the type itself is not installed
             return []
 
-    def answer(self, namespace: str, pod: str, port: int, path: str, headers: Mapping[str, str] | None = None) -> Reply:
+    def answer(
+        self, namespace: str, pod: str, port: int, path: str, headers: Mapping[str, str] | None = None
+    ) -> PodReply:
         if self._inside:
             found = self.get(POD, namespace, pod)
             address = (found or {}).get("status", {}).get("podIP")
@@ -191,19 +195,19 @@ class KubernetesCluster:
     def server_version(self) -> str:
         return str(self._json("GET", "/version").get("gitVersion", "unknown"))
 
-    def _direct(self, address: str, port: int, path: str, headers: Mapping[str, str]) -> Reply:
+    def _direct(self, address: str, port: int, path: str, headers: Mapping[str, str]) -> PodReply:
         connection = http.client.HTTPConnection(address, port, timeout=self._timeout)
         try:
             connection.request("GET", path, headers=dict(headers))
             found = connection.getresponse()
             names = {name.lower(): value for name, value in found.getheaders()}
-            return Reply(found.status, found.read().decode("utf-8", "replace"), names)
+            return PodReply(found.status, found.read().decode("utf-8", "replace"), names)
         except (OSError, http.client.HTTPException) as error:
             raise InfrastructureError(f"http://{address}:{port}{path} does not answer: {error}") from error
         finally:
             connection.close()
 
-    def _proxied(self, namespace: str, pod: str, port: int, path: str, headers: Mapping[str, str]) -> Reply:
+    def _proxied(self, namespace: str, pod: str, port: int, path: str, headers: Mapping[str, str]) -> PodReply:
         where = f"{_path(POD, namespace, f'{pod}:{port}')}/proxy{path}"
         reply = self._raw("GET", where, headers=headers)
         if reply.status >= http.HTTPStatus.BAD_REQUEST and _of_api(reply):
@@ -214,7 +218,7 @@ class KubernetesCluster:
         found: Object = json.loads(self._checked(method, path, **how).text)
         return found
 
-    def _checked(self, method: str, path: str, **how: Any) -> Reply:
+    def _checked(self, method: str, path: str, **how: Any) -> PodReply:
         reply = self._raw(method, path, **how)
         if reply.status >= http.HTTPStatus.MULTIPLE_CHOICES:
             raise _told(method, path, reply)
@@ -229,7 +233,7 @@ class KubernetesCluster:
         body: Object | None = None,
         media: str = "application/json",
         headers: Mapping[str, str] | None = None,
-    ) -> Reply:
+    ) -> PodReply:
         """One request with the client's certificates and token; its own call method knows no server-side apply."""
         from urllib3.exceptions import HTTPError
 
@@ -245,7 +249,7 @@ class KubernetesCluster:
                 f"the Kubernetes API does not answer {method} {path}: {error}; is the cluster up?"
             ) from error
         names = {str(name).lower(): str(value) for name, value in found.headers.items()}
-        return Reply(found.status, found.data.decode("utf-8", "replace"), names)
+        return PodReply(found.status, found.data.decode("utf-8", "replace"), names)
 
 
 class _NotFound(InfrastructureError):
@@ -266,7 +270,7 @@ def _path(kind: Kind, namespace: str | None, name: str | None) -> str:
     return f"{kind.root}{within}/{kind.plural}" + (f"/{quote(name)}" if name else "")
 
 
-def _told(method: str, path: str, reply: Reply) -> Exception:
+def _told(method: str, path: str, reply: PodReply) -> Exception:
     message = _message(reply)
     if reply.status == http.HTTPStatus.NOT_FOUND:
         return _NotFound(message)
@@ -277,14 +281,14 @@ def _told(method: str, path: str, reply: Reply) -> Exception:
     return InfrastructureError(f"the Kubernetes API refuses {method} {path} with {reply.status}: {message}")
 
 
-def _message(reply: Reply) -> str:
+def _message(reply: PodReply) -> str:
     try:
         return str(json.loads(reply.text)["message"])
     except (TypeError, ValueError, KeyError):
         return reply.text[:200] or "no reason given"
 
 
-def _of_api(reply: Reply) -> bool:
+def _of_api(reply: PodReply) -> bool:
     """Whether the API server itself says so, and not the pod behind it."""
     try:
         return bool(json.loads(reply.text).get("kind") == "Status")

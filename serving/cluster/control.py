@@ -20,8 +20,8 @@ from serving.rollout.backend import TrafficBackend
 from serving.rollout.controller.memory import Memory
 from serving.rollout.controller.persistence import slow_from_ms
 from serving.rollout.controller.sql import SqlDesk, SqlMemory
-from serving.rollout.decision.events import Event, Tick
-from serving.rollout.telling.explain import Status, status
+from serving.rollout.decision.events import Notice, Tick
+from serving.rollout.telling.explain import RolloutStatus, status
 from serving.rollout.telling.gauges import Sample, family, gauges
 from serving.service.control import Control, Pass, new_holder
 from serving.service.slots import Following, wanted_epoch
@@ -36,7 +36,7 @@ BEAT_S = 5.0
 BackendOf = Callable[[str, Memory, float | None, int], TrafficBackend]
 
 
-def _nobody(_: Event) -> None:
+def _nobody(_: Notice) -> None:
     return None
 
 
@@ -52,7 +52,7 @@ class Shown:
     def close(self) -> None:
         self.tick = None
 
-    def status(self, now: float) -> Status | None:
+    def status(self, now: float) -> RolloutStatus | None:
         tick = self.tick
         return None if tick is None or tick.state is None else status(tick.state, now, tick.seen)
 
@@ -111,7 +111,7 @@ class ClusterControl:
         engine: sa.Engine,
         backend_of: BackendOf,
         ping: Callable[[], object],
-        notify: Callable[[Event], None] = _nobody,
+        notify: Callable[[Notice], None] = _nobody,
     ) -> None:
         self._ledger, self._engine, self._backend_of, self._ping = ledger, engine, backend_of, ping
         self._notify = notify

@@ -31,7 +31,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9._:@+/=-]{1,200}")
 
 
 @dataclass(frozen=True)
-class Slot:
+class BackendRef:
     """One of the two references of a split: the revision it points at, and its weight of ``WEIGHT_TOTAL``."""
 
     revision: str
@@ -50,8 +50,8 @@ class Route:
     """
 
     model: str
-    a: Slot
-    b: Slot
+    a: BackendRef
+    b: BackendRef
     epoch: str
     stable: SlotName = "A"
     mirror: str | None = None
@@ -69,7 +69,7 @@ class Route:
             )
 
     @property
-    def slots(self) -> tuple[Slot, Slot]:
+    def slots(self) -> tuple[BackendRef, BackendRef]:
         return self.a, self.b
 
     def weights(self) -> dict[str, int]:
@@ -89,7 +89,7 @@ class Route:
 def resting(model: str, revision: str, epoch: str, stable: SlotName = "A") -> Route:
     """Both slots at one revision: the state between rollouts."""
     a, b = _weights(stable, 0)
-    return Route(model, Slot(revision, a), Slot(revision, b), epoch, stable)
+    return Route(model, BackendRef(revision, a), BackendRef(revision, b), epoch, stable)
 
 
 def divided(route: Route, split: Split, epoch: str) -> Route:
@@ -116,8 +116,8 @@ def divided(route: Route, split: Split, epoch: str) -> Route:
     revisions = (stable.revision, named) if route.stable == "A" else (named, stable.revision)
     return Route(
         route.model,
-        Slot(revisions[0], a),
-        Slot(revisions[1], b),
+        BackendRef(revisions[0], a),
+        BackendRef(revisions[1], b),
         epoch,
         route.stable,
         split.mirror,
@@ -134,7 +134,7 @@ def adopted(route: Route, revision: str, epoch: str) -> Route:
     if any(slot.weight > RESTING and slot.revision != revision for slot in route.slots):
         raise ValueError(f"{revision} can be adopted once it has all of the traffic, seen {route.weights()}")
     stable: SlotName = "A" if route.a.weight > route.b.weight else "B"
-    return Route(route.model, Slot(revision, route.a.weight), Slot(revision, route.b.weight), epoch, stable)
+    return Route(route.model, BackendRef(revision, route.a.weight), BackendRef(revision, route.b.weight), epoch, stable)
 
 
 def http_route(route: Route, at: Installation, *, fence: int = 0) -> Object:
@@ -177,7 +177,7 @@ def read_route(found: Mapping[str, Any]) -> Route:
         refs = rules[SPLIT]["backendRefs"]
         if (len(rules), len(refs)) != (OTHER + 1, 2):
             raise ConfigError(_changed(found, "rules or references were added or removed"))
-        a, b = (Slot(_revision_of(ref["name"]), int(ref["weight"])) for ref in refs)
+        a, b = (BackendRef(_revision_of(ref["name"]), int(ref["weight"])) for ref in refs)
         mirrors = [f["requestMirror"]["backendRef"]["name"] for f in rules[SPLIT]["filters"] if "requestMirror" in f]
         return Route(
             found["metadata"]["name"],
@@ -214,7 +214,7 @@ def _metadata() -> list[Object]:
     return [{"path": {"type": "PathPrefix", "value": path}} for path in ("/v1/models", "/v2/models", "/v2/health")]
 
 
-def _arm_rule(route: Route, slot: Slot) -> Object:
+def _arm_rule(route: Route, slot: BackendRef) -> Object:
     value = slot.revision if slot.revision in route.header_arms else UNREACHABLE
     chosen = {"headers": [{"type": "Exact", "name": ARM_HEADER, "value": value}]}
     return {

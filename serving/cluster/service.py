@@ -24,7 +24,7 @@ HEARTBEAT_S = 15.0  # a controller that has not been seen for longer is not ther
 
 
 @dataclass(frozen=True)
-class ClusterPlace:
+class ClusterAddress:
     """What ``kserve://NAMESPACE?domain=DOMAIN&way=WAY`` says.
 
     Attributes:
@@ -37,7 +37,7 @@ class ClusterPlace:
     way: str = ""
 
 
-def cluster_place(serving: str) -> ClusterPlace:
+def cluster_address(serving: str) -> ClusterAddress:
     """The place that *serving* names.
 
     Raises:
@@ -48,7 +48,7 @@ def cluster_place(serving: str) -> ClusterPlace:
     unknown = sorted(set(options) - {"domain", "way"})
     if parts.scheme != "kserve" or not parts.netloc or parts.path.strip("/") or unknown:
         raise ConfigError(f"serving: expected kserve://NAMESPACE, with ?domain= and &way= if wanted, got {serving!r}")
-    return ClusterPlace(parts.netloc, **options)
+    return ClusterAddress(parts.netloc, **options)
 
 
 def controller_scope(namespace: str) -> str:
@@ -68,7 +68,7 @@ class ClusterService(Service):
     def __init__(self, serving: str, model: str, ledger_url: str) -> None:
         super().__init__(model)
         self.clock = time.time
-        self.place = cluster_place(serving)
+        self.place = cluster_address(serving)
         self._engine = open_rollouts(ledger_url)
         self._memory = SqlMemory(self._engine, model)
 

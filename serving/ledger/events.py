@@ -47,7 +47,7 @@ def chain_fault(events: Sequence[Event], head_seq: int, head_hash: str) -> str:
 
 
 @dataclass
-class State:
+class Replayed:
     """What a stretch of history amounts to."""
 
     versions: dict[VersionKey, dict[str, Any]] = field(default_factory=dict)
@@ -55,14 +55,14 @@ class State:
     deployments: list[Deployment] = field(default_factory=list)
 
 
-def replay(events: Iterable[Event]) -> State:
-    state = State()
+def replay(events: Iterable[Event]) -> Replayed:
+    state = Replayed()
     for event in events:
         _apply(state, event)
     return state
 
 
-def _apply(state: State, event: Event) -> None:
+def _apply(state: Replayed, event: Event) -> None:
     detail, key = event.detail, (event.model, event.version)
     if event.kind == "registered":
         facts = {"created": event.at, "created_by": event.actor, "stage": "development", "approval": "pending"}
@@ -77,7 +77,7 @@ def _apply(state: State, event: Event) -> None:
         _redeploy(state, event)
 
 
-def _redeploy(state: State, event: Event) -> None:
+def _redeploy(state: Replayed, event: Event) -> None:
     def closed(row: Deployment) -> Deployment:
         if row.model != event.model or row.ended is not None:
             return row
@@ -91,7 +91,7 @@ def _redeploy(state: State, event: Event) -> None:
 
 
 def state_fault(
-    state: State, versions: Iterable[Version], slots: Iterable[Slot], deployments: Iterable[Deployment]
+    state: Replayed, versions: Iterable[Version], slots: Iterable[Slot], deployments: Iterable[Deployment]
 ) -> str:
     """The first difference between the tables and what the history amounts to as one sentence, or ""."""
     seen = {(row.model, row.version): {key: getattr(row, key) for key in COLUMNS} for row in versions}

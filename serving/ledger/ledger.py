@@ -20,11 +20,11 @@ from serving.ledger.values import (
     Approval,
     Deployment,
     Event,
+    HistoryVerification,
     Policy,
     Slot,
     SlotName,
     Stage,
-    Verification,
     Version,
 )
 from serving.ledger.writing import Writing, document
@@ -285,7 +285,7 @@ class Ledger:
         with self._reading() as connection:
             return rows.events(connection, *(() if model is None else (schema.event.c.model == model,)))
 
-    def verify(self) -> Verification:
+    def verify(self) -> HistoryVerification:
         """Whether the history is unchanged since it was written and the tables are what it amounts to."""
         try:
             with self._reading() as connection:
@@ -293,9 +293,11 @@ class Ledger:
                 events = rows.events(connection)
                 tables = rows.versions(connection), rows.stored_slots(connection), rows.deployments(connection)
         except (ValueError, TypeError) as error:
-            return Verification(False, 0, "", f"a row cannot be read: {error}; it was changed after it was written")
+            return HistoryVerification(
+                False, 0, "", f"a row cannot be read: {error}; it was changed after it was written"
+            )
         fault = chain_fault(events, head.seq, head.hash) or state_fault(replay(events), *tables)
-        return Verification(not fault, len(events), head.hash, fault or f"{len(events)} events, all as written")
+        return HistoryVerification(not fault, len(events), head.hash, fault or f"{len(events)} events, all as written")
 
     @contextmanager
     def _writing(self, actor: str, reason: str) -> Iterator[Writing]:

@@ -125,7 +125,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Verification:
+class HistoryVerification:
     """Whether the history is the one that was written, and the tables what the history says."""
 
     intact: bool

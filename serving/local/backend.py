@@ -15,12 +15,12 @@ from serving.local.client import supervisor_alive
 from serving.local.counting import Tally, read_counts
 from serving.local.envoy_admin import Admin
 from serving.local.envoy_config import NAME, OWN_HEADERS, TOKEN, InForce
-from serving.local.place import Place, place
+from serving.local.paths import ServicePaths, service_paths
 from serving.local.state import (
-    Desired,
     ObservedState,
     WantedRevision,
     WantedSplit,
+    WantedState,
     read_desired,
     read_observed,
     update_desired,
@@ -71,7 +71,7 @@ class EnvoyBackend:
     def ensure(self, revision: Revision, replicas: int) -> None:
         _require_name(revision.name)
 
-        def change(desired: Desired) -> Desired:
+        def change(desired: WantedState) -> WantedState:
             known = desired.revisions.get(revision.name)
             if known is not None and known.digest != revision.digest:
                 raise ConflictError(
@@ -113,7 +113,7 @@ class EnvoyBackend:
         if (now.split, now.epoch) != (wanted, epoch):  # saying it again is no reason to look at the arms again
             self._check(split, epoch)
 
-        def change(desired: Desired) -> Desired:
+        def change(desired: WantedState) -> WantedState:
             unknown = {*wanted.weights, *wanted.header_arms, wanted.mirror} - {None, *desired.revisions}
             if unknown:
                 raise ValueError(f"the split names revisions that are not there: {sorted(filter(None, unknown))}")
@@ -150,7 +150,7 @@ class EnvoyBackend:
         return self._admin(seen).in_flight(revision) == 0
 
     def adopt(self, revision: str) -> None:
-        def change(desired: Desired) -> Desired:
+        def change(desired: WantedState) -> WantedState:
             if revision not in desired.revisions:
                 raise ValueError(f"{revision} is not there and cannot become the stable revision")
             return desired.model_copy(update={"stable": revision})
@@ -158,7 +158,7 @@ class EnvoyBackend:
         self._update(change)
 
     def remove(self, revision: str) -> None:
-        def change(desired: Desired) -> Desired:
+        def change(desired: WantedState) -> WantedState:
             if revision not in desired.revisions:
                 return desired
             weight = max(_weight(desired.split, revision), _weight(self._split_in_force(), revision))
@@ -198,12 +198,12 @@ class EnvoyBackend:
         bins = {REFUSED: tally.refused} if tally.refused else {}
         return ArmCounts(requests=tally.requests, errors=tally.errors, slow=slow, bins=bins, mirrored=tally.mirrored)
 
-    def _update(self, change: Callable[[Desired], Desired]) -> None:
+    def _update(self, change: Callable[[WantedState], WantedState]) -> None:
         update_desired(self._where, change, fence=self.fence)
 
     @property
-    def _where(self) -> Place:
-        return place(self.service_dir)
+    def _where(self) -> ServicePaths:
+        return service_paths(self.service_dir)
 
     def _seen(self) -> ObservedState:
         """What the supervisor wrote; its answer would be stale while it is not there."""

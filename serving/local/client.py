@@ -13,7 +13,7 @@ from serving.local import processes
 from serving.local.counting import Tally, read_counts
 from serving.local.envoy_admin import Admin
 from serving.local.envoy_config import InForce
-from serving.local.place import HOST, Place, place
+from serving.local.paths import HOST, ServicePaths, service_paths
 from serving.local.state import ObservedState, Running, WantedSplit, read_desired, read_observed
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ class RevisionStatus:
 
 
 @dataclass(frozen=True)
-class Status:
+class EndpointStatus:
     """A service at one moment.
 
     Attributes:
@@ -63,15 +63,15 @@ class Status:
     revisions: tuple[RevisionStatus, ...]
 
 
-def status(service_dir: Path) -> Status:
+def status(service_dir: Path) -> EndpointStatus:
     """The service in *service_dir* as wanted and as it is; never waits for more than Envoy's answer."""
-    where = place(service_dir)
+    where = service_paths(service_dir)
     desired, seen = read_desired(where), read_observed(where)
     running = supervisor_alive(seen)
     proxy = seen.proxy.process if seen.proxy.process and processes.alive(seen.proxy.process) else None
     force = _in_force(seen) if proxy else None
     names = sorted({*desired.revisions, *seen.servers})
-    return Status(
+    return EndpointStatus(
         running=running,
         supervisor_pid=seen.supervisor_pid if running else None,
         heartbeat_age_s=max(0.0, time.time() - seen.heartbeat) if seen.heartbeat else None,
@@ -93,7 +93,7 @@ def endpoint(service_dir: Path) -> str:
     Raises:
         InfrastructureError: the service has never been started.
     """
-    port = read_observed(place(service_dir)).proxy.listener_port
+    port = read_observed(service_paths(service_dir)).proxy.listener_port
     if not port:
         raise InfrastructureError(f"nothing serves in {service_dir}; start it with: slipway serve")
     return _address(port)
@@ -101,7 +101,7 @@ def endpoint(service_dir: Path) -> str:
 
 def traffic(service_dir: Path) -> dict[str, dict[str, Tally]]:
     """Requests, errors and durations by epoch and revision, oldest epoch first."""
-    return {epoch: dict(arms) for epoch, arms in read_counts(place(service_dir)).epochs.items()}
+    return {epoch: dict(arms) for epoch, arms in read_counts(service_paths(service_dir)).epochs.items()}
 
 
 def supervisor_alive(seen: ObservedState) -> bool:
@@ -110,20 +110,20 @@ def supervisor_alive(seen: ObservedState) -> bool:
     return processes.alive(Running(command=(), pid=seen.supervisor_pid, started=seen.supervisor_started))
 
 
-def wait_running(service_dir: Path, timeout_s: float = 30.0) -> Status:
+def wait_running(service_dir: Path, timeout_s: float = 30.0) -> EndpointStatus:
     """Wait until a supervisor is alive and Envoy answers.
 
     Raises:
         InfrastructureError: not within *timeout_s* seconds.
     """
 
-    def look() -> Status | None:
+    def look() -> EndpointStatus | None:
         now = status(service_dir)
         up = now.running and now.envoy_pid and Admin(_port(now.admin_address)).live()
         return now if up else None
 
     def late() -> str:
-        why = read_observed(place(service_dir)).proxy.reason or "see its logs folder"
+        why = read_observed(service_paths(service_dir)).proxy.reason or "see its logs folder"
         return f"the service in {service_dir} did not come up: {why}"
 
     return wait_for(look, timeout_s, late)
@@ -150,14 +150,14 @@ def wait_ready(service_dir: Path, revision: str, timeout_s: float = 120.0) -> Re
     return wait_for(look, timeout_s, late)
 
 
-def wait_applied(service_dir: Path, epoch: str, timeout_s: float = 30.0) -> Status:
+def wait_applied(service_dir: Path, epoch: str, timeout_s: float = 30.0) -> EndpointStatus:
     """Wait until Envoy follows the split of *epoch*.
 
     Raises:
         InfrastructureError: Envoy refused it, or has not taken it within *timeout_s* seconds.
     """
 
-    def look() -> Status | None:
+    def look() -> EndpointStatus | None:
         now = status(service_dir)
         if now.rejected and now.epoch_configured == epoch:
             raise InfrastructureError(f"Envoy refused the split {epoch} and keeps the one before: {now.rejected}")
@@ -166,20 +166,20 @@ def wait_applied(service_dir: Path, epoch: str, timeout_s: float = 30.0) -> Stat
     return wait_for(look, timeout_s, lambda: f"the split {epoch} did not reach Envoy within {timeout_s:g} s")
 
 
-def launch(service_dir: Path, command: Sequence[str], timeout_s: float = 60.0) -> Status:
+def launch(service_dir: Path, command: Sequence[str], timeout_s: float = 60.0) -> EndpointStatus:
     """Start a supervisor as a process of its own and wait until the service is up; one that is alive is used.
 
     Raises:
         PlaceError: it ended at once; the message has its last words.
     """
-    where = place(service_dir)
+    where = service_paths(service_dir)
     if supervisor_alive(read_observed(where)):
         return wait_running(service_dir, timeout_s)
     where.prepare()
     log = where.log("supervisor")
     child = _launched.start(command, log)
 
-    def look() -> Status | None:
+    def look() -> EndpointStatus | None:
         if _launched.ended(child)[0]:
             raise PlaceError(f"the service did not start: {processes.tail(log, lines=1)}")
         now = status(service_dir)
@@ -195,7 +195,7 @@ def stop(service_dir: Path, timeout_s: float = 60.0) -> None:
     Raises:
         InfrastructureError: it is still there after *timeout_s* seconds.
     """
-    seen = read_observed(place(service_dir))
+    seen = read_observed(service_paths(service_dir))
     if not supervisor_alive(seen):
         return
     os.kill(seen.supervisor_pid, signal.SIGTERM)
@@ -219,7 +219,7 @@ def wait_for(look: Callable[[], T | None], timeout_s: float, late: Callable[[], 
         time.sleep(POLL_S)
 
 
-def _revision(name: str, where: Place, seen: ObservedState, force: InForce | None) -> RevisionStatus:
+def _revision(name: str, where: ServicePaths, seen: ObservedState, force: InForce | None) -> RevisionStatus:
     desired = read_desired(where)
     server = seen.servers.get(name)
     wanted = desired.revisions.get(name) or (server.wanted if server else None)

@@ -20,7 +20,7 @@ from serving.rollout.controller.memory import FileMemory
 from serving.rollout.controller.persistence import slow_from_ms
 from serving.rollout.controller.sqlite import SqliteDesk
 from serving.rollout.controller.waiting import waiting_requests
-from serving.rollout.decision.events import Event
+from serving.rollout.decision.events import Notice
 from serving.service.control import Control
 
 log = logging.getLogger(__name__)
@@ -29,12 +29,12 @@ INTERVAL_S = 0.2
 LEASE_S = 5.0  # the one controller of a machine that died is followed by the next after that
 
 
-def _nobody(_: Event) -> None:
+def _nobody(_: Notice) -> None:
     return None
 
 
 def local_control(
-    directory: Path, model: str, ledger: Ledger, backend: EnvoyBackend, notify: Callable[[Event], None] = _nobody
+    directory: Path, model: str, ledger: Ledger, backend: EnvoyBackend, notify: Callable[[Notice], None] = _nobody
 ) -> Control:
     """The control of the service in *directory*, which holds all that it writes down.
 

@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError
 from serving.files import write_json
 from serving.frozen import Frozen
 from serving.local.envoy_config import MIRROR_ROUTE, SPLIT_ROUTE
-from serving.local.place import Place
+from serving.local.paths import ServicePaths
 from serving.local.units import KEEP_KEY_EPOCHS, Units
 from serving.locks import file_lock
 from serving.unit import unit
@@ -82,13 +82,13 @@ class Counts(Frozen):
     units: Mapping[str, str] = Field(default_factory=dict)
 
 
-def read_counts(where: Place) -> Counts:
+def read_counts(where: ServicePaths) -> Counts:
     """The counts up to the present end of the log; safe to be called by several processes."""
     with file_lock(where.directory / "counts.lock"):
         return _read_on(where)
 
 
-def rotate(where: Place, reopen_logs: Callable[[], None], *, above: int = ROTATE_AT) -> None:
+def rotate(where: ServicePaths, reopen_logs: Callable[[], None], *, above: int = ROTATE_AT) -> None:
     """Put a log longer than *above* bytes aside, have Envoy open a new one, and drop what is read and quiet.
 
     A file put aside is dropped one rotation later, when Envoy has long let go of it. It is first renamed out of the
@@ -109,7 +109,7 @@ def rotate(where: Place, reopen_logs: Callable[[], None], *, above: int = ROTATE
     reopen_logs()
 
 
-class Entry(NamedTuple):
+class AccessLine(NamedTuple):
     """One line of the access log that counts: a user's prediction, or the copy of one.
 
     Attributes:
@@ -125,7 +125,7 @@ class Entry(NamedTuple):
     unit: bytes = b""
 
 
-def parse(lines: Iterable[bytes]) -> Iterator[Entry]:
+def parse(lines: Iterable[bytes]) -> Iterator[AccessLine]:
     """The lines that count; metadata, health and header-chosen arms do not."""
     for line in lines:
         try:
@@ -140,14 +140,14 @@ def parse(lines: Iterable[bytes]) -> Iterator[Entry]:
             refused = 400 <= found["s"] < 500 and not failed
             key = "" if copy else found.get("k") or ""
             hashed = unit(epoch.encode(), key.encode()) if key else b""
-            yield Entry(epoch, revision, failed, refused, int(found["d"] or 0), copy, hashed)
+            yield AccessLine(epoch, revision, failed, refused, int(found["d"] or 0), copy, hashed)
         except (ValueError, KeyError, TypeError, AttributeError):  # a line cut short when the disk was full
             continue
 
 
-def _read_on(where: Place) -> Counts:
+def _read_on(where: ServicePaths) -> Counts:
     before = _stored(where)
-    fresh: list[Entry] = []
+    fresh: list[AccessLine] = []
     positions: dict[int, int] = {}
     for path in [*_put_aside_logs(where), where.access_log]:
         with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
@@ -165,10 +165,10 @@ def _read_on(where: Place) -> Counts:
     return after
 
 
-def _added(before: Counts, fresh: Iterable[Entry]) -> tuple[dict[str, dict[str, Tally]], dict[str, str]]:
+def _added(before: Counts, fresh: Iterable[AccessLine]) -> tuple[dict[str, dict[str, Tally]], dict[str, str]]:
     """Epochs and units after *fresh*, which is in the order of the log: any cut of it gives the same."""
     epochs = {epoch: dict(arms) for epoch, arms in before.epochs.items()}
-    units, counted = Units(before.units), dict[tuple[str, str], list[Entry]]()
+    units, counted = Units(before.units), dict[tuple[str, str], list[AccessLine]]()
     repeated, opened = Counter[tuple[str, str]](), list(epochs)[-KEEP_KEY_EPOCHS:]
     for entry in fresh:
         if entry.epoch not in epochs:
@@ -186,7 +186,7 @@ def _added(before: Counts, fresh: Iterable[Entry]) -> tuple[dict[str, dict[str, 
     return dict(list(epochs.items())[-KEEP_EPOCHS:]), units.texts(opened)
 
 
-def _grown(old: Tally, seen: list[Entry], repeated: int) -> Tally:
+def _grown(old: Tally, seen: list[AccessLine], repeated: int) -> Tally:
     users = [entry for entry in seen if not entry.copy]
     durations = Counter(dict(old.durations))
     durations.update(_rounded(entry.duration_ms) for entry in users)
@@ -208,12 +208,12 @@ def _rounded(duration_ms: int) -> int:
     return min(duration_ms - duration_ms % 100, SLOWEST_MS)
 
 
-def _stored(where: Place) -> Counts:
+def _stored(where: ServicePaths) -> Counts:
     try:
         return Counts.model_validate_json(where.counts.read_bytes())
     except (FileNotFoundError, ValidationError):
         return Counts()
 
 
-def _put_aside_logs(where: Place) -> list[Path]:
+def _put_aside_logs(where: ServicePaths) -> list[Path]:
     return sorted(where.envoy.glob("access-*.log"))

@@ -8,7 +8,7 @@ from typing import Any
 
 from serving.errors import InfrastructureError
 from serving.local.envoy_config import ROUTES, STAT_PREFIX, InForce, in_force
-from serving.local.place import HOST
+from serving.local.paths import HOST
 
 RDS = f"http.{STAT_PREFIX}.rds.{ROUTES}"
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from serving.files import canonical_json, sha256_bytes
-from serving.local.place import HOST
-from serving.local.state import Desired, WantedSplit
+from serving.local.paths import HOST
+from serving.local.state import WantedSplit, WantedState
 from serving.unit import KEY_HEADER
 
 STAT_PREFIX = "slipway"
@@ -95,7 +95,7 @@ def clusters(endpoints: Mapping[str, int]) -> dict[str, Any]:
     return _versioned([kind | _cluster(name, port) for name, port in sorted(endpoints.items())])
 
 
-def routes(desired: Desired, *, timeout_s: float = 60.0) -> dict[str, Any]:
+def routes(desired: WantedState, *, timeout_s: float = 60.0) -> dict[str, Any]:
     """The routes for *desired*; without a split every request is told that no model serves yet."""
     return _versioned([_route_table(desired, timeout_s)], label=desired.epoch or "")
 
@@ -154,7 +154,7 @@ def _sent_to(found: list[Mapping[str, Any]]) -> set[str]:
     return names
 
 
-def _route_table(desired: Desired, timeout_s: float) -> dict[str, Any]:
+def _route_table(desired: WantedState, timeout_s: float) -> dict[str, Any]:
     return {
         "@type": TYPES + "envoy.config.route.v3.RouteConfiguration",
         "name": ROUTES,
@@ -162,7 +162,7 @@ def _route_table(desired: Desired, timeout_s: float) -> dict[str, Any]:
     }
 
 
-def _routes(desired: Desired, timeout_s: float) -> list[dict[str, Any]]:
+def _routes(desired: WantedState, timeout_s: float) -> list[dict[str, Any]]:
     split, epoch = desired.split, desired.epoch
     if split is None or epoch is None:
         return [_answer("none", {"prefix": "/"}, 503, "no model serves yet; see: slipway models list")]

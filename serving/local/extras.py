@@ -23,7 +23,7 @@ from pathlib import Path
 import msgspec
 
 from serving.errors import InfrastructureError, SlipwayError
-from serving.local.place import place
+from serving.local.paths import service_paths
 from serving.local.state import WantedRevision, read_desired
 from serving.local.tail import Tail
 from serving.profile import NumericHistogram, Profile
@@ -170,7 +170,7 @@ class LogExtras:
         label_delay: float = 0.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._where, self._bundle = place(service_dir), bundle
+        self._where, self._bundle = service_paths(service_dir), bundle
         self._delay, self._clock = label_delay, clock
         self._reference: Reference | None = None
         self._stable = ""

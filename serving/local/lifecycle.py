@@ -43,7 +43,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Look:
     """One look at the process of a server.
 
     Attributes:
@@ -60,7 +60,7 @@ class Seen:
     refusal: str = ""
 
 
-def step(server: Server, seen: Seen, now: float, limits: Limits) -> tuple[Server, Move]:
+def step(server: Server, seen: Look, now: float, limits: Limits) -> tuple[Server, Move]:
     """The server's next record and what to do with its process; *now* is in seconds since 1970."""
     if server.state in ("failed", "stopping"):
         return server, Move.NOTHING
@@ -88,7 +88,7 @@ def _answering(server: Server, now: float) -> Server:
     )
 
 
-def _silent(server: Server, seen: Seen, now: float, limits: Limits) -> tuple[Server, Move]:
+def _silent(server: Server, seen: Look, now: float, limits: Limits) -> tuple[Server, Move]:
     if server.answered_at == 0.0:
         if now - server.since <= limits.ready_s and not seen.refusal:
             return server, Move.NOTHING
@@ -106,7 +106,7 @@ def _silent(server: Server, seen: Seen, now: float, limits: Limits) -> tuple[Ser
     return server, Move.NOTHING
 
 
-def _after_end(server: Server, seen: Seen, now: float, limits: Limits) -> Server:
+def _after_end(server: Server, seen: Look, now: float, limits: Limits) -> Server:
     crashes = server.crashes + 1
     reason = f"{_ending(seen.code)}{_quoted(seen.last_words)}"
     pause = min(limits.backoff_s * 2 ** (crashes - 1), limits.backoff_max_s)

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from serving.files import read_json, write_json
-from serving.local.place import HOST
+from serving.local.paths import HOST
 
 _SHOWN = {
     "/": ("rollout.html", "text/html; charset=utf-8"),

@@ -20,9 +20,9 @@ from serving.files import write_json
 from serving.local import envoy_config, processes
 from serving.local.envoy_admin import Admin
 from serving.local.envoy_config import InForce
-from serving.local.place import Place, free_port, require_port
+from serving.local.paths import ServicePaths, free_port, require_port
 from serving.local.servers import Persist
-from serving.local.state import Desired, Proxy, Running
+from serving.local.state import Proxy, Running, WantedState
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Keeper:
     ``record`` is what is written down of it; ``in_force`` what Envoy said last.
     """
 
-    where: Place
+    where: ServicePaths
     listener_port: int
     timeout_s: float
     children: processes.Children
@@ -92,7 +92,7 @@ class Keeper:
         if not self.running:
             require_port(self.listener_port)
 
-    def tick(self, desired: Desired, endpoints: Mapping[str, int], now: float) -> None:
+    def tick(self, desired: WantedState, endpoints: Mapping[str, int], now: float) -> None:
         """Bring Envoy one step nearer to *desired*; *endpoints* are the ports of all revisions it should know."""
         self._keep_running(now)
         try:
@@ -164,7 +164,7 @@ class Keeper:
         write_json(self.where.bootstrap, envoy_config.bootstrap(self.where.envoy, **ports))
         for path, empty in (
             (self.where.clusters, envoy_config.clusters({})),
-            (self.where.routes, envoy_config.routes(Desired())),
+            (self.where.routes, envoy_config.routes(WantedState())),
         ):
             if not path.exists():
                 write_json(path, empty)
@@ -184,7 +184,7 @@ class Keeper:
         self.record = self.record.model_copy(update={"process": process})
         self.in_force, self._clusters, self._asserted = NOTHING, "", ""
 
-    def _settle(self, desired: Desired, endpoints: Mapping[str, int], now: float) -> None:
+    def _settle(self, desired: WantedState, endpoints: Mapping[str, int], now: float) -> None:
         clusters = envoy_config.clusters(endpoints)
         _write_if_other(self.where.clusters, clusters)
         if self._clusters != clusters["version_info"]:
@@ -202,7 +202,7 @@ class Keeper:
             self._looked_at = now
             self._note_rejection(wanted, desired.generation)
 
-    def _routes(self, desired: Desired, endpoints: Mapping[str, int]) -> dict[str, Any] | None:
+    def _routes(self, desired: WantedState, endpoints: Mapping[str, int]) -> dict[str, Any] | None:
         """The routes to write, or None to leave those that are there: a route must not name an absent cluster."""
         if envoy_config.referenced(desired.split, desired.stable) <= set(endpoints):
             return envoy_config.routes(desired, timeout_s=self.timeout_s)

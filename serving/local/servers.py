@@ -12,8 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 from serving.errors import ConfigError, InfrastructureError, SlipwayError
 from serving.local import processes
-from serving.local.lifecycle import Limits, Move, Seen, step
-from serving.local.place import HOST, Place, free_port
+from serving.local.lifecycle import Limits, Look, Move, step
+from serving.local.paths import HOST, ServicePaths, free_port
 from serving.local.state import Running, Server, WantedRevision
 
 Fetch = Callable[[WantedRevision], Path]
@@ -55,7 +55,7 @@ def local_bundle(wanted: WantedRevision) -> Path:
     return directory
 
 
-class Answer(NamedTuple):
+class Probe(NamedTuple):
     """What a readiness probe brought back; *refusal* is the server's word that it never will be ready."""
 
     ready: bool
@@ -72,7 +72,7 @@ class Servers:
         persist: writes the records down; called before each start, so that no process is ever unknown.
     """
 
-    where: Place
+    where: ServicePaths
     template: tuple[str, ...]
     limits: Limits
     fetch: Fetch
@@ -80,7 +80,7 @@ class Servers:
     children: processes.Children
     records: dict[str, Server] = field(default_factory=dict)
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4, thread_name_prefix="probe"))
-    _probes: dict[str, tuple[int, float, Future[Answer]]] = field(default_factory=dict)
+    _probes: dict[str, tuple[int, float, Future[Probe]]] = field(default_factory=dict)
     _bundles: dict[str, Future[Path]] = field(default_factory=dict)
 
     def adopt(self, records: Mapping[str, Server], now: float) -> None:
@@ -125,7 +125,7 @@ class Servers:
         answer = None if ended else self._answer(name, record, now)
         ready = answer.ready if answer else None
         words = "" if ready else processes.tail(self.where.log(name))
-        seen = Seen(ended, code, ready, words, answer.refusal if answer else "")
+        seen = Look(ended, code, ready, words, answer.refusal if answer else "")
         self.records[name], move = step(record, seen, now, self.limits)
         if move is Move.START:
             self._start(name, now)
@@ -185,7 +185,7 @@ class Servers:
         filled = (part.format(**values, **ports, log_dir=log_dir) for part in self.template)
         return tuple(filled), ports
 
-    def _answer(self, name: str, record: Server, now: float) -> Answer | None:
+    def _answer(self, name: str, record: Server, now: float) -> Probe | None:
         """The newest finished probe of the present process; starts the next one when it is time."""
         port, at, future = self._probes.get(name, (0, 0.0, None))
         fresh = port == record.http_port
@@ -197,15 +197,15 @@ class Servers:
         return answer
 
 
-def probe(port: int, model: str) -> Answer:
+def probe(port: int, model: str) -> Probe:
     """Ask the server at *port* for *model*; not for its own readiness, which a server without any model has too."""
     connection = http.client.HTTPConnection(HOST, port, timeout=PROBE_TIMEOUT_S)
     try:
         connection.request("GET", f"/v2/models/{model}/ready")
         response = connection.getresponse()
-        return Answer(response.status == http.client.OK, refusal(response.read()))
+        return Probe(response.status == http.client.OK, refusal(response.read()))
     except (OSError, http.client.HTTPException):
-        return Answer(ready=False)
+        return Probe(ready=False)
     finally:
         connection.close()
 

@@ -7,7 +7,7 @@ from serving.errors import InfrastructureError
 from serving.ledger.values import Slot, SlotName
 from serving.local.backend import EnvoyBackend
 from serving.local.client import supervisor_alive
-from serving.local.place import place, service_directory
+from serving.local.paths import service_directory, service_paths
 from serving.local.state import read_observed
 from serving.rollout.backend import Split
 from serving.rollout.controller.sqlite import SqliteDesk
@@ -60,7 +60,7 @@ class LocalService(Service):
 
 def serves(directory: Path) -> bool:
     """Whether a supervisor looks after the service in *directory*."""
-    return supervisor_alive(read_observed(place(directory)))
+    return supervisor_alive(read_observed(service_paths(directory)))
 
 
 def rollout_file(directory: Path) -> Path:

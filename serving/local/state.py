@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from serving.errors import ConflictError, PlaceError
 from serving.files import write_json
 from serving.frozen import Frozen
-from serving.local.place import Place
+from serving.local.paths import ServicePaths
 from serving.locks import file_lock
 
 State = Literal["starting", "ready", "failed", "stopping"]
@@ -45,7 +45,7 @@ class WantedSplit(Frozen):
     header_arms: tuple[str, ...] = ()
 
 
-class Desired(Frozen):
+class WantedState(Frozen):
     """All that is wanted of one service.
 
     Attributes:
@@ -119,7 +119,7 @@ class Proxy(Frozen):
     rejected_generation: int = 0
     reason: str = ""
 
-    def refusal(self, desired: Desired) -> str:
+    def refusal(self, desired: WantedState) -> str:
         """Why Envoy refused what is wanted now; empty when it did not, or has not been asked yet."""
         return self.rejected if self.rejected_generation == desired.generation else ""
 
@@ -136,16 +136,16 @@ class ObservedState(Frozen):
     proxy: Proxy = Proxy()
 
 
-def read_desired(where: Place) -> Desired:
+def read_desired(where: ServicePaths) -> WantedState:
     try:
-        return Desired.model_validate_json(where.desired.read_bytes())
+        return WantedState.model_validate_json(where.desired.read_bytes())
     except FileNotFoundError:
-        return Desired()
+        return WantedState()
     except (ValidationError, json.JSONDecodeError) as error:
         raise PlaceError(f"{where.desired} is not readable as a service: {error}; restore it or remove it") from error
 
 
-def read_observed(where: Place) -> ObservedState:
+def read_observed(where: ServicePaths) -> ObservedState:
     """What the last supervisor wrote; empty when there never was one or the file is from another version."""
     try:
         return ObservedState.model_validate_json(where.observed.read_bytes())
@@ -154,8 +154,12 @@ def read_observed(where: Place) -> ObservedState:
 
 
 def update_desired(
-    where: Place, change: Callable[[Desired], Desired], *, fence: int = 0, expected_generation: int | None = None
-) -> Desired:
+    where: ServicePaths,
+    change: Callable[[WantedState], WantedState],
+    *,
+    fence: int = 0,
+    expected_generation: int | None = None,
+) -> WantedState:
     """Apply *change* to the newest document and write the result; nothing is written when nothing changed.
 
     Args:

@@ -19,10 +19,10 @@ from serving.files import read_json, write_json
 from serving.local import processes
 from serving.local.counting import rotate
 from serving.local.lifecycle import Limits
-from serving.local.place import Place, free_port, place, sole_supervisor
+from serving.local.paths import ServicePaths, free_port, service_paths, sole_supervisor
 from serving.local.proxy import Keeper, end
 from serving.local.servers import Fetch, Servers, local_bundle
-from serving.local.state import Desired, ObservedState, read_desired, read_observed
+from serving.local.state import ObservedState, WantedState, read_desired, read_observed
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def serve(service_dir: Path, options: ServeOptions, stop: threading.Event | None
         ConflictError: the service has a living supervisor already.
         PlaceError: the port is taken, Envoy is missing, or the disk is full.
     """
-    where = place(service_dir)
+    where = service_paths(service_dir)
     where.prepare()
     with sole_supervisor(where), _signals(stop or threading.Event()) as stopping:
         supervisor = Supervisor(where, options)
@@ -80,7 +80,7 @@ def _pass(supervisor: "Supervisor") -> float:
 class Supervisor:
     """One pass after another over one service; ``serve`` is the loop around it."""
 
-    def __init__(self, where: Place, options: ServeOptions) -> None:
+    def __init__(self, where: ServicePaths, options: ServeOptions) -> None:
         self.where = where
         self._started = processes.own_start()
         children = processes.Children()
@@ -88,7 +88,7 @@ class Supervisor:
         self.servers = Servers(where, options.command, options.limits, options.fetch, self._persist, children)
         self.proxy = Keeper(where, port, options.timeout_s, children, self._persist)
         self._children = children
-        self._desired = Desired()
+        self._desired = WantedState()
         self._read_mark: object = None
         self._written = ObservedState()
         self._rotated_at = time.time()
@@ -132,7 +132,7 @@ class Supervisor:
         staying = {name: server.endpoint for name, server in found if server.state != "stopping" and name not in gone}
         return {name: port for name, port in staying.items() if port}
 
-    def _read_desired(self) -> Desired:
+    def _read_desired(self) -> WantedState:
         try:
             stat = self.where.desired.stat()
         except FileNotFoundError:
@@ -181,7 +181,7 @@ def _news(state: ObservedState) -> object:
     return state.model_copy(update={"heartbeat": 0.0, "servers": servers})
 
 
-def _listener_port(where: Place, asked: int) -> int:
+def _listener_port(where: ServicePaths, asked: int) -> int:
     remembered = read_json(where.ports)["listener"] if where.ports.exists() else 0
     port = asked or remembered or free_port()
     if port != remembered:

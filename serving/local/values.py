@@ -14,7 +14,7 @@ import msgspec
 from serving.errors import ConflictError
 from serving.local.counting import Tally
 from serving.local.extras import Line
-from serving.local.place import place
+from serving.local.paths import service_paths
 from serving.local.tail import Tail
 from serving.rollout.evidence.continuous import Moments
 
@@ -50,7 +50,7 @@ def moments(service_dir: Path, epoch: str, revision: str, tally: Tally) -> Momen
     told = _told(service_dir)
     sums: dict[str, float] = {}
     keyed = False
-    for line in _answers(place(service_dir).predictions / revision):
+    for line in _answers(service_paths(service_dir).predictions / revision):
         if line.epoch != epoch or line.row:
             continue
         keyed = keyed or bool(line.unit)

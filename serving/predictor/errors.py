@@ -34,7 +34,7 @@ NOTHING = Words("nothing")
 SHOWN = 5
 
 
-class Problem(msgspec.Struct, frozen=True):
+class RequestProblem(msgspec.Struct, frozen=True):
     """One thing wrong with a request.
 
     Attributes:
@@ -51,16 +51,16 @@ class Problem(msgspec.Struct, frozen=True):
     reason: Reason
 
 
-def wrong(row: int | None, column: str | None, expected: str, value: Any, where: str, reason: Reason) -> Problem:
+def wrong(row: int | None, column: str | None, expected: str, value: Any, where: str, reason: Reason) -> RequestProblem:
     """The problem of *value*, found at *where*."""
     sentence = f"{where}: expected {expected}, got {shown(value)}"
-    return Problem(row, column, expected, jsonable(value), sentence, reason)
+    return RequestProblem(row, column, expected, jsonable(value), sentence, reason)
 
 
-def no_such_column(row: int | None, name: str, hint: str, where: str) -> Problem:
+def no_such_column(row: int | None, name: str, hint: str, where: str) -> RequestProblem:
     name = str(jsonable(name))
     expected = f"no such column{hint}"
-    return Problem(row, name, expected, name, f"{where}.{name}: {expected}", "unknown_column")
+    return RequestProblem(row, name, expected, name, f"{where}.{name}: {expected}", "unknown_column")
 
 
 class Refusal(Exception):
@@ -75,7 +75,7 @@ class Refusal(Exception):
         status: int,
         code: str,
         message: str,
-        problems: Sequence[Problem] = (),
+        problems: Sequence[RequestProblem] = (),
         headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:
         super().__init__(message)
@@ -97,7 +97,7 @@ def bad_request(message: str) -> Refusal:
     return Refusal(400, "bad_request", message)
 
 
-def bad_cells(problems: Sequence[Problem]) -> Refusal:
+def bad_cells(problems: Sequence[RequestProblem]) -> Refusal:
     """A 400 whose message is the sentence of the first problems, and which carries all of them."""
     text = "; ".join(problem.sentence for problem in problems[:SHOWN])
     if len(problems) > SHOWN:
@@ -165,7 +165,7 @@ def shown(value: Any) -> str:
 
 
 def jsonable(value: Any) -> Any:
-    """*value* for ``Problem.seen``: itself when it is short and scalar, else as ``shown`` says it."""
+    """*value* for ``RequestProblem.seen``: itself when it is short and scalar, else as ``shown`` says it."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):

@@ -13,10 +13,10 @@ from serving.predictor import ids, openapi, work
 from serving.predictor.encode import Answer, flags_text
 from serving.predictor.errors import Refusal, bad_request, internal, not_found, not_implemented, shown
 from serving.predictor.kserve_parts import InferenceServicer, pb
-from serving.predictor.log import Record
+from serving.predictor.log import AnsweredRequest
 from serving.predictor.protocol_v2 import OUTPUTS, Infer, Wanted, raw_values, text
 from serving.predictor.served import Served
-from serving.predictor.state import State
+from serving.predictor.state import PredictorState
 from serving.predictor.tensors import Tensor, known_datatype, rows_of_tensors, size
 from serving.predictor.validate import Rows
 
@@ -142,7 +142,7 @@ def _careful(handler: Any) -> Any:
 class Servicer(InferenceServicer):
     """Infers by our own path; metadata and readiness from our state; models cannot be loaded or unloaded by callers."""
 
-    def __init__(self, state: State, workers: work.Workers, dataplane: Any) -> None:
+    def __init__(self, state: PredictorState, workers: work.Workers, dataplane: Any) -> None:
         super().__init__(dataplane, None)
         self._state, self._workers = state, workers
 
@@ -223,7 +223,7 @@ class Servicer(InferenceServicer):
             response, rows, answer = await self._workers.run(all_of_it)
         if self._state.log is not None:
             seconds = time.perf_counter() - began
-            record = Record(
+            record = AnsweredRequest(
                 request_id, time.time(), rows.matrix, answer.predictions, answer.probabilities, answer.flags, seconds
             )
             self._state.log.offer(record)

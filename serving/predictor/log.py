@@ -31,7 +31,7 @@ PAUSE_S = 0.2
 _encode = msgspec.json.Encoder().encode
 
 
-class Record(msgspec.Struct, frozen=True):
+class AnsweredRequest(msgspec.Struct, frozen=True):
     """One answered request.
 
     Attributes:
@@ -61,7 +61,7 @@ class Lines:
         self._columns = [(name, i, words[i]) for i, name in enumerate(contract.names) if name not in frozenset(without)]
         self._without = frozenset(without)
 
-    def of(self, record: Record) -> bytes:
+    def of(self, record: AnsweredRequest) -> bytes:
         moment = datetime.fromtimestamp(record.time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         chances = record.probabilities.tolist() if record.probabilities is not None else None
         lines = []
@@ -170,7 +170,7 @@ class PredictionLog:
         self.lost = 0
         self.overflowed = 0
         self._lines, self._sink = lines, sink
-        self._queue: deque[Record] = deque()
+        self._queue: deque[AnsweredRequest] = deque()
         self._limit, self._share = queue_rows, share
         self._offered = 0
         self._taken = 0
@@ -187,7 +187,7 @@ class PredictionLog:
     def waiting(self) -> int:
         return self._offered - self._taken
 
-    def offer(self, record: Record) -> None:
+    def offer(self, record: AnsweredRequest) -> None:
         """Queue *record*, or count its rows as dropped; never waits. For one thread, the event loop's."""
         if self._share < 1.0 and self._random.random() >= self._share:
             return

@@ -18,8 +18,8 @@ from prometheus_client.core import (
     Metric,
 )
 
-from serving.predictor.errors import UNNAMED, Problem
-from serving.predictor.tally import Counts, Tally
+from serving.predictor.errors import UNNAMED, RequestProblem
+from serving.predictor.tally import Counts, HistogramTally
 from serving.predictor.validate import Flag
 
 BOUNDS = (
@@ -86,7 +86,7 @@ class Metrics:
         self.ready = False
         self.load_seconds: float | None = None
         self.info: dict[str, str] = {}
-        self.tally: Tally | None = None
+        self.tally: HistogramTally | None = None
         self.logged: Any = None
         self._lock = threading.Lock()
 
@@ -99,7 +99,7 @@ class Metrics:
                 latency = self.latency.setdefault(verb, Latency())
         latency.observe(seconds)
 
-    def refused(self, problems: Sequence[Problem], columns: frozenset[str]) -> None:
+    def refused(self, problems: Sequence[RequestProblem], columns: frozenset[str]) -> None:
         """Count refused cells; a name the contract does not have is counted as one, so that labels stay bounded."""
         for problem in problems:
             column = problem.column if problem.column in columns else UNNAMED
@@ -188,7 +188,7 @@ class Metrics:
             counter.add_metric(base, value)
             yield counter
 
-    def _tallied(self, tally: Tally) -> Iterator[Metric]:
+    def _tallied(self, tally: HistogramTally) -> Iterator[Metric]:
         names, base = [*self.labels], [*self.labels.values()]
         inputs, predictions, total = tally.counts()
         values = HistogramMetricFamily(

@@ -34,7 +34,7 @@ from serving.predictor.kserve_parts import Model, ModelServer, RESTServer, app, 
 from serving.predictor.route import Front
 from serving.predictor.served import LoadedBundle
 from serving.predictor.settings import Settings
-from serving.predictor.state import State, load
+from serving.predictor.state import PredictorState, load
 from serving.predictor.work import Workers
 
 warnings.simplefilter("ignore", FastAPIDeprecationWarning)  # of kserve's own routes, once per process and not ours
@@ -46,7 +46,7 @@ FLUSH_S = 5.0
 class Registered(Model):
     """The model as KServe's registry sees it: its name, and whether it is ready; predictions take our own route."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: PredictorState) -> None:
         super().__init__(state.settings.model_name)
         self._state = state
 
@@ -77,14 +77,18 @@ def run(settings: Settings, opener: Callable[[], LoadedBundle]) -> int:
 
 
 async def _serve(settings: Settings, opener: Callable[[], LoadedBundle]) -> int:
-    state = State(settings)
+    state = PredictorState(settings)
     workers = Workers(settings, state.metrics)
     with contextlib.closing(_bind(settings.host, settings.http_port)) as listening:
         return await _on(listening, settings, state, workers, opener)
 
 
 async def _on(
-    listening: socket.socket, settings: Settings, state: State, workers: Workers, opener: Callable[[], LoadedBundle]
+    listening: socket.socket,
+    settings: Settings,
+    state: PredictorState,
+    workers: Workers,
+    opener: Callable[[], LoadedBundle],
 ) -> int:
     server = ModelServer(http_port=settings.http_port, grpc_port=settings.grpc_port)
     server.register_model(Registered(state))
@@ -105,7 +109,9 @@ async def _on(
     return 0
 
 
-async def _end(state: State, http: HttpServer, serving: "asyncio.Task[None]", remote: Any, settings: Settings) -> None:
+async def _end(
+    state: PredictorState, http: HttpServer, serving: "asyncio.Task[None]", remote: Any, settings: Settings
+) -> None:
     state.drain()
     _end_at_the_latest(settings.grace_s)
     LOG.info("draining", extra={"in_flight": state.metrics.in_flight, "drain_s": settings.drain_s})
@@ -135,7 +141,7 @@ def _end_at_the_latest(grace_s: float) -> None:
     timer.start()
 
 
-def _load(state: State, opener: Callable[[], LoadedBundle]) -> None:
+def _load(state: PredictorState, opener: Callable[[], LoadedBundle]) -> None:
     """Load the model; without one the process stays, so that a person can ask it why."""
     try:
         served = load(state, opener)
@@ -152,7 +158,7 @@ def settle() -> None:
     gc.enable()
 
 
-def _http(server: Any, state: State, workers: Workers, settings: Settings) -> tuple[HttpServer, Any]:
+def _http(server: Any, state: PredictorState, workers: Workers, settings: Settings) -> tuple[HttpServer, Any]:
     rest = RESTServer(
         "kserve.model_server:app",
         server.dataplane,
@@ -173,7 +179,7 @@ def _http(server: Any, state: State, workers: Workers, settings: Settings) -> tu
     return http, rest
 
 
-async def _grpc(server: Any, state: State, workers: Workers, settings: Settings) -> Any:
+async def _grpc(server: Any, state: PredictorState, workers: Workers, settings: Settings) -> Any:
     limit = settings.max_body_bytes
     remote = grpc.aio.server(
         options=[

@@ -19,10 +19,10 @@ from prometheus_client.exposition import choose_encoder
 from serving.predictor import ids, openapi, work
 from serving.predictor.body import Gone, Headers, Receive, check_media, held, read
 from serving.predictor.errors import Refusal, internal, method_not_allowed, not_found, shown
-from serving.predictor.log import Record
+from serving.predictor.log import AnsweredRequest
 from serving.predictor.protocol_v2 import Infer
 from serving.predictor.served import Served
-from serving.predictor.state import State
+from serving.predictor.state import PredictorState
 from serving.predictor.work import Done, Workers
 from serving.unit import unit
 
@@ -47,7 +47,7 @@ class Front:
         workers: threads for large bodies and for models without a fast form.
     """
 
-    def __init__(self, state: State, inner: App, workers: Workers) -> None:
+    def __init__(self, state: PredictorState, inner: App, workers: Workers) -> None:
         self.state, self.inner, self.workers = state, inner, workers
         settings = state.settings
         name, version = settings.model_name, settings.version
@@ -142,7 +142,7 @@ class Front:
         if answer is None or log is None:
             return
         log.offer(
-            Record(
+            AnsweredRequest(
                 request_id,
                 time.time(),
                 done.rows.matrix,

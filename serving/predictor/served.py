@@ -15,7 +15,7 @@ from serving.predictor.encode import MODEL_FAULT, Answer, Encoder
 from serving.predictor.errors import Refusal, not_implemented
 from serving.predictor.explain import METHOD, Explanation, explain
 from serving.predictor.settings import Settings
-from serving.predictor.tally import Tally
+from serving.predictor.tally import HistogramTally
 from serving.predictor.validate import Rows
 from serving.profile import Profile
 
@@ -70,7 +70,7 @@ class Served:
         self.decoder = Decoder(bundle.contract, settings.max_rows)
         self.checker = self.decoder.checker
         self.encoder = Encoder(bundle.contract, settings.model_name, settings.version)
-        self.tally = Tally(bundle.contract, bundle.profile)
+        self.tally = HistogramTally(bundle.contract, bundle.profile)
         self.columns = frozenset(bundle.contract.names)
         self._settings = settings
 

@@ -14,7 +14,7 @@ Phase = Literal["loading", "load_failed", "ready", "draining"]
 RETRY_AFTER_S = {"loading": 2, "load_failed": 30, "draining": 1}
 
 
-class State:
+class PredictorState:
     """The one mutable value of the process; changed on the event loop, and by the thread that loads.
 
     Attributes:
@@ -102,7 +102,9 @@ class State:
         }
 
 
-def load(state: State, opener: Callable[[], LoadedBundle], clock: Callable[[], float] = time.perf_counter) -> Served:
+def load(
+    state: PredictorState, opener: Callable[[], LoadedBundle], clock: Callable[[], float] = time.perf_counter
+) -> Served:
     """Open, warm and publish the model and its log; a failure becomes the reason that readiness gives.
 
     For a thread of its own.

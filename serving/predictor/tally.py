@@ -44,7 +44,7 @@ class Bins:
         return np.bincount(codes, minlength=self.size)
 
 
-class Tally:
+class HistogramTally:
     """Histogram counts of inputs and predictions since the process began; safe to use from several threads."""
 
     def __init__(self, contract: Contract, profile: Profile) -> None:

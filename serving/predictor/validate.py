@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.contract import Column, Contract, Matrix
-from serving.predictor.errors import NOTHING, Problem, Reason, Words, bad_cells, jsonable, no_such_column, wrong
+from serving.predictor.errors import NOTHING, Reason, RequestProblem, Words, bad_cells, jsonable, no_such_column, wrong
 
 BAD_ROWS = 5
 PROBLEMS = 50
@@ -67,7 +67,7 @@ class Checker:
         bad = (codes < self._low) | (codes > self._high) | (np.isnan(codes) & self._required)
         return np.asarray(bad | ((np.floor(codes) < codes) & self._whole))
 
-    def row(self, cells: Any, row: int, where: str) -> tuple[list[float], list[Problem], list[Flag]]:
+    def row(self, cells: Any, row: int, where: str) -> tuple[list[float], list[RequestProblem], list[Flag]]:
         """Codes of one row given as an object or an array; codes mean something only if there are no problems."""
         if isinstance(cells, list) and len(cells) == 1 and isinstance(cells[0], dict):
             cells = cells[0]  # the shape KServe's stock servers take: one object in an array per row
@@ -78,7 +78,9 @@ class Checker:
         expected = "an object of columns or an array of values"
         return [], [wrong(row, None, expected, cells, where, "shape")], []
 
-    def _object(self, cells: Mapping[str, Any], row: int, where: str) -> tuple[list[float], list[Problem], list[Flag]]:
+    def _object(
+        self, cells: Mapping[str, Any], row: int, where: str
+    ) -> tuple[list[float], list[RequestProblem], list[Flag]]:
         codes, problems, flags = [], [], []
         for position, name in enumerate(self.names):
             if name not in cells:
@@ -92,7 +94,9 @@ class Checker:
         problems += [self.unknown(name, row, where) for name in cells if name not in self.contract.columns]
         return codes, problems, flags
 
-    def _array(self, cells: Sequence[Any], row: int, where: str) -> tuple[list[float], list[Problem], list[Flag]]:
+    def _array(
+        self, cells: Sequence[Any], row: int, where: str
+    ) -> tuple[list[float], list[RequestProblem], list[Flag]]:
         if len(cells) != len(self.names):
             expected = f"{len(self.names)} values in the order {', '.join(self.names)}"
             return [], [wrong(row, None, expected, Words(f"{len(cells)} values"), where, "shape")], []
@@ -103,13 +107,13 @@ class Checker:
             [flag for _, _, flag in checked if flag],
         )
 
-    def unknown(self, name: str, row: int | None, where: str) -> Problem:
+    def unknown(self, name: str, row: int | None, where: str) -> RequestProblem:
         """What is wrong with a column or tensor that the contract does not have."""
         close = difflib.get_close_matches(name, self.names, n=1) if len(name) <= 200 else []
         hint = f"; did you mean {close[0]!r}?" if close else ""
         return no_such_column(row, name, hint, where)
 
-    def cell(self, position: int, value: Any, row: int, where: str) -> tuple[float, Problem | None, Flag | None]:
+    def cell(self, position: int, value: Any, row: int, where: str) -> tuple[float, RequestProblem | None, Flag | None]:
         """Code, problem and flag of one value of the column at *position*."""
         column, name = self.columns[position], self.names[position]
         if value is None:
@@ -196,10 +200,10 @@ class Gather:
     """Problems of the first few bad rows; enough for a person to mend them, bounded so that an answer stays small."""
 
     def __init__(self) -> None:
-        self._problems: list[Problem] = []
+        self._problems: list[RequestProblem] = []
         self._rows: set[int | None] = set()
 
-    def full(self, *problems: Problem) -> bool:
+    def full(self, *problems: RequestProblem) -> bool:
         """Keep *problems*, which come in the order of rows; whether no more are wanted."""
         for problem in problems:
             if len(self._problems) >= PROBLEMS or (problem.row not in self._rows and len(self._rows) >= BAD_ROWS):

@@ -144,7 +144,7 @@ class Times(Frozen):
     unattended: Seconds = 86400.0
 
 
-class Watch(Frozen):
+class Aftercare(Frozen):
     """After success: how long late evidence is still tested, and what harm then causes."""
 
     window: Seconds = 0.0
@@ -189,7 +189,7 @@ class RolloutPlan(Frozen):
     gates: Gates = Gates()
     risk: Risk = Risk()
     time: Times = Times()
-    watch: Watch = Watch()
+    watch: Aftercare = Aftercare()
     freeze: tuple[Freeze, ...] = ()
     replicas: int = Field(default=1, ge=1)
     sticky_header: str | None = Field(default=None, pattern=HEADER_NAME)

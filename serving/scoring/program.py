@@ -21,7 +21,7 @@ UFUNCS: Mapping[str, np.ufunc] = {"log": np.log, "log1p": np.log1p, "sqrt": np.s
 
 
 @dataclass(frozen=True)
-class Pass:
+class Preparation:
     """One run of ``kernels.prepare``; the shapes of its arrays are told there."""
 
     columns: npt.NDArray[np.int32]
@@ -59,7 +59,7 @@ class Pass:
 class Level:
     """A pass whose results go through ufuncs: ``spans`` are (name, first, end) over its columns."""
 
-    arithmetic: Pass
+    arithmetic: Preparation
     spans: tuple[tuple[str, int, int], ...]
 
 
@@ -75,7 +75,7 @@ class Program:
 
     n_columns: int
     levels: tuple[Level, ...]
-    final: Pass
+    final: Preparation
     accepts: int
     narrow: bool
 
@@ -103,7 +103,7 @@ class Program:
             self._told(bad, self.final, contract)
         return out
 
-    def _told(self, bad: int, at: Pass, contract: Contract) -> None:
+    def _told(self, bad: int, at: Preparation, contract: Contract) -> None:
         if bad < 0:
             return
         row, feature = divmod(bad, at.width)
@@ -153,7 +153,7 @@ class Program:
     def from_arrays(cls, head: Mapping[str, Any], arrays: Arrays) -> "Program":
         levels = [tuple((str(name), int(first), int(end)) for name, first, end in spans) for spans in head["spans"]]
         passes = [
-            Pass(
+            Preparation(
                 np.ascontiguousarray(arrays[f"pass{number}_columns"], np.int32),
                 np.ascontiguousarray(arrays[f"pass{number}_codes"], np.int32),
                 np.ascontiguousarray(arrays[f"pass{number}_operands"], np.float64),

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from serving.contract import Contract
 from serving.scoring import kernels
-from serving.scoring.program import UFUNCS, Level, Pass, Program
+from serving.scoring.program import UFUNCS, Level, Preparation, Program
 
 Step = tuple[int | str, float]  # an opcode of kernels.prepare with its operand, or a ufunc's name with 0.0
 
@@ -116,7 +116,7 @@ def _spans(heads: Sequence[_Head]) -> tuple[tuple[str, int, int], ...]:
     return tuple((names[first], first, end) for first, end in zip(firsts, [*firsts[1:], len(names)], strict=True))
 
 
-def _pass(symbols: Sequence[Symbol]) -> Pass:
+def _pass(symbols: Sequence[Symbol]) -> Preparation:
     columns, steps, values, refused = [], list[Step](), list[npt.NDArray[np.float64]](), list[npt.NDArray[np.bool_]]()
     filled = 0
     for symbol in symbols:
@@ -128,7 +128,7 @@ def _pass(symbols: Sequence[Symbol]) -> Pass:
             values.append(symbol.values.astype(np.float64))
             refused.append(symbol.refused)
             filled += len(symbol.values)
-    return Pass(
+    return Preparation(
         columns=np.array(columns, np.int32).reshape(-1, 4),
         codes=np.array([code for code, _ in steps], np.int32),
         operands=np.array([operand for _, operand in steps], np.float64),

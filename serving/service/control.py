@@ -19,7 +19,7 @@ from serving.rollout.controller.controller import Controller
 from serving.rollout.controller.memory import Memory
 from serving.rollout.controller.persistence import OpenDesk
 from serving.rollout.controller.waiting import Waiting
-from serving.rollout.decision.events import Event, Tick
+from serving.rollout.decision.events import Notice, Tick
 from serving.rollout.state import Phase, RolloutState
 from serving.service.slots import Following, following, revision_of, wanted_epoch, wanted_split
 
@@ -59,7 +59,7 @@ class Pass:
         return seen.observed.split if seen is not None and seen.observed is not None else None
 
 
-def _nobody(_: Event) -> None:
+def _nobody(_: Notice) -> None:
     return None
 
 
@@ -88,7 +88,7 @@ class Control:
     waiting: Waiting
     memory: Memory
     show: Shows
-    notify: Callable[[Event], None] = _nobody
+    notify: Callable[[Notice], None] = _nobody
     holder: str = field(default_factory=new_holder)
     lease_s: float = 5.0
     idle_s: float = 0.0

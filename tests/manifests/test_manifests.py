@@ -380,7 +380,7 @@ def test_the_certificate_is_of_its_authority_and_for_the_service_alone():
 def test_a_manifest_with_another_digest_is_refused_and_not_written(tmp_path):
     """What was not looked at is not applied."""
     (tmp_path / "x.yaml").write_bytes(b"kind: Other\n")
-    release = upstream.Release(version="v1", tested=("v1",), file="x.yaml", into="out.yaml", digests=("0" * 64,))
+    release = upstream.ThirdParty(version="v1", tested=("v1",), file="x.yaml", into="out.yaml", digests=("0" * 64,))
 
     with pytest.raises(GateRefusal, match="expected SHA-256 0000"):
         upstream.bring({"x": release}, upstream.from_directory(tmp_path), tmp_path, lambda _: None)
@@ -391,7 +391,7 @@ def test_a_manifest_with_another_digest_is_refused_and_not_written(tmp_path):
 def test_a_manifest_that_is_there_is_not_fetched_again(tmp_path):
     """The second `make upstream` needs no network."""
     data = b"kind: Known\n"
-    release = upstream.Release(
+    release = upstream.ThirdParty(
         version="v1", tested=("v1",), file="x.yaml", into="out.yaml", digests=(sha256_bytes(data),)
     )
     upstream.bring({"x": release}, lambda *_: data, tmp_path, lambda _: None)
@@ -404,7 +404,7 @@ def test_a_manifest_that_is_there_is_not_fetched_again(tmp_path):
 
 def test_a_directory_without_the_file_says_which(tmp_path):
     """Of five files one is easily forgotten."""
-    release = upstream.Release(version="v1", tested=("v1",), file="kserve.yaml", into="o")
+    release = upstream.ThirdParty(version="v1", tested=("v1",), file="kserve.yaml", into="o")
 
     with pytest.raises(ConfigError, match=r"no file kserve\.yaml"):
         upstream.from_directory(tmp_path)("kserve", release)
@@ -412,7 +412,7 @@ def test_a_directory_without_the_file_says_which(tmp_path):
 
 def test_a_place_that_does_not_answer_is_named_with_the_way_around():
     """An air-gapped site learns of UPSTREAM=DIR here."""
-    release = upstream.Release(version="v1", tested=("v1",), file="x", into="o", url="https://127.0.0.1:9/x.yaml")
+    release = upstream.ThirdParty(version="v1", tested=("v1",), file="x", into="o", url="https://127.0.0.1:9/x.yaml")
 
     with pytest.raises(InfrastructureError, match="UPSTREAM=DIR"):
         upstream.from_network("x", release)

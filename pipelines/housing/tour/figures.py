@@ -7,29 +7,28 @@ from pathlib import Path
 
 import numpy as np
 
-from components.pages.story_page import CanaryStep, ErrorOverTime, Event, RunLine, canary_step
-from components.pages.story_page import Story as Page
+from components.pages.story_page import CanaryStep, ErrorOverTime, RunLine, Story, StoryLine, canary_step
 from components.steps.place import Place
 from pipelines.here.training import TrainingResult
-from pipelines.housing.tour.tour import Played, Story
+from pipelines.housing.tour.tour import Played, TourLog
 from pipelines.loop.watch import Watched
 
 ALARMS = ("degraded", "drifted")
 METRIC = "rmse"
 
 
-def page_of(place: Place, story: Story, played: Played, *, address: str, kept: bool) -> Page:
+def page_of(place: Place, story: TourLog, played: Played, *, address: str, kept: bool) -> Story:
     """The page of a tour; links are relative to the place's home."""
     replies = [reply for part in played.buyers.values() for reply in part.replies]
     seconds = np.array([reply.seconds for reply in replies])
     lost = sum(part.lost for part in played.buyers.values())
-    return Page(
+    return Story(
         title="From rows to live traffic, and through a market that turned",
         started=story.began,
         ended=story.began + timedelta(seconds=story.happenings[-1].at),
         summary=_summary(played, lost),
         good=lost == 0,
-        events=[Event(h.at, h.subject, h.text, _kind(h.subject, h.text)) for h in story.happenings],  # type: ignore[arg-type]  # three words
+        events=[StoryLine(h.at, h.subject, h.text, _kind(h.subject, h.text)) for h in story.happenings],  # type: ignore[arg-type]  # three words
         runs=[_run(run, place.root) for run in played.runs],
         error=_error(played),
         canary=_canary(played, story.began),

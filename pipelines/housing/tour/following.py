@@ -9,7 +9,7 @@ from components.steps.place import Place
 from serving.places import open_service
 from serving.rollout.controller.persistence import Grant
 from serving.rollout.state import RolloutState
-from serving.rollout.telling.explain import Status, status
+from serving.rollout.telling.explain import RolloutStatus, status
 from serving.service.service import Service
 
 
@@ -24,7 +24,7 @@ class End:
     rollout: str
     phase: str
     sentence: str
-    steps: tuple[tuple[float, Status], ...] = ()
+    steps: tuple[tuple[float, RolloutStatus], ...] = ()
 
 
 def follow(
@@ -38,7 +38,7 @@ def follow(
     """Call *line* with each change of the rollout (of *version*, or the newest) until it ends, pauses or time is up."""
     service = open_service(place.serving, model, place.ledger)
     deadline = time.monotonic() + timeout_s
-    seen: dict[int, tuple[float, Status]] = {}
+    seen: dict[int, tuple[float, RolloutStatus]] = {}
     shown: tuple[Any, ...] = ()
     state: RolloutState | None = None
     with service.desk() as desk:
@@ -62,7 +62,7 @@ def follow(
     return End(state.id if state else "", phase, f"no end within {timeout_s:.0f} s", tuple(seen.values()))
 
 
-def look(state: RolloutState, service: Service, lease: Grant | None = None) -> Status:
+def look(state: RolloutState, service: Service, lease: Grant | None = None) -> RolloutStatus:
     """The status of *state* with the split that traffic follows."""
     found, split = status(state, time.time(), lease=lease), service.observed()
     if split is None:
@@ -70,7 +70,7 @@ def look(state: RolloutState, service: Service, lease: Grant | None = None) -> S
     return found.model_copy(update={"observed": {name: weight / 10 for name, weight in split.weights.items()}})
 
 
-def _said(state: RolloutState, seen: Status) -> str:
+def _said(state: RolloutState, seen: RolloutStatus) -> str:
     share = f"{state.weight / 10:g} %"
     if state.terminal:
         return f"{state.phase.value}: {state.outcome}" if state.outcome else state.phase.value

@@ -13,13 +13,13 @@ from components.pages.story_page import story_page
 from components.steps.place import Place, local_path
 from pipelines.here.code_digest import code_digest
 from pipelines.housing.tour.figures import page_of
-from pipelines.housing.tour.tour import Played, Story
+from pipelines.housing.tour.tour import Played, TourLog
 from pipelines.project import Project
 from serving.errors import ConflictError
 from serving.files import canonical_json, read_json, sha256_bytes, write_json, write_text
 from serving.ledger.ledger import open_ledger
 from serving.local import client
-from serving.local.place import service_directory
+from serving.local.paths import service_directory
 from serving.local.service import serves
 
 MARK = "tour.json"
@@ -83,7 +83,7 @@ def _put_aside(place: Place, model: str) -> None:
 
 
 def finish(
-    place: Place, story: Story, played: Played, *, key: str, lines: Sequence[Said], address: str, kept: bool
+    place: Place, story: TourLog, played: Played, *, key: str, lines: Sequence[Said], address: str, kept: bool
 ) -> Path:
     """Write the page and mark the tour of *key* as played, with the *lines* it printed."""
     page = place.root / "report.html"

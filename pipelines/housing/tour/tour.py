@@ -16,7 +16,7 @@ import polars as pl
 
 from components.steps.place import Place
 from pipelines.here import serving as serving_here
-from pipelines.here.runner import Event
+from pipelines.here.runner import TaskEvent
 from pipelines.here.training import TrainingResult, train
 from pipelines.housing import market
 from pipelines.housing.tour.buyers import Crowd, Replies, Request, requests_of, send
@@ -28,7 +28,7 @@ from pipelines.project import Project
 from serving.errors import Inconclusive
 from serving.ledger.ledger import Ledger, open_ledger
 from serving.local import client
-from serving.local.place import service_directory
+from serving.local.paths import service_directory
 from serving.places import open_service
 from serving.rollout.plan import RolloutPlan
 
@@ -55,7 +55,7 @@ class Happening:
 
 
 @dataclass
-class Story:
+class TourLog:
     """What happened, for the timeline at the end and the page."""
 
     line: Line
@@ -96,8 +96,8 @@ class Tour:
     project_path: Path
     place: Place
     world: str
-    story: Story
-    on_event: Callable[[Event], None]
+    story: TourLog
+    on_event: Callable[[TaskEvent], None]
     cache: bool = True
 
     def __post_init__(self) -> None:

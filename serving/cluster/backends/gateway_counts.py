@@ -65,7 +65,7 @@ class Reading(Frozen):
         )
 
 
-class Arm(Frozen):
+class ArmReading(Frozen):
     """Counts of one revision in one epoch. *timed*: requests whose duration has been seen."""
 
     requests: int = 0
@@ -97,21 +97,21 @@ class Book(Frozen):
     """
 
     sources: Mapping[str, Reading] = Field(default_factory=dict)
-    epochs: Mapping[str, Mapping[str, Arm]] = Field(default_factory=dict)
+    epochs: Mapping[str, Mapping[str, ArmReading]] = Field(default_factory=dict)
     begun: bool = False
 
     def counts(self) -> dict[str, dict[str, ArmCounts]]:
         return {epoch: {name: arm.counts() for name, arm in arms.items()} for epoch, arms in self.epochs.items()}
 
-    def arm(self, epoch: str, revision: str) -> Arm:
-        return self.epochs.get(epoch, {}).get(revision, Arm())
+    def arm(self, epoch: str, revision: str) -> ArmReading:
+        return self.epochs.get(epoch, {}).get(revision, ArmReading())
 
-    def with_arm(self, epoch: str, revision: str, arm: Arm) -> "Book":
+    def with_arm(self, epoch: str, revision: str, arm: ArmReading) -> "Book":
         epochs = {**self.epochs, epoch: {**self.epochs.get(epoch, {}), revision: arm}}
         return self.model_copy(update={"epochs": dict(list(epochs.items())[-KEEP_EPOCHS:])})
 
 
-class Sample(Frozen):
+class Scrape(Frozen):
     """One reading of one source and what it stands for.
 
     Attributes:
@@ -127,7 +127,7 @@ class Sample(Frozen):
     only_bins: bool = False
 
 
-def account(book: Book, epoch: str, samples: Iterable[Sample]) -> Book:
+def account(book: Book, epoch: str, samples: Iterable[Scrape]) -> Book:
     """*book* with what the *samples* have more than at the last look, all of it counted under *epoch*."""
     sources, added = dict(book.sources), _Added()
     for sample in samples:
@@ -149,7 +149,7 @@ class _Added:
         self.copies: dict[str, Reading] = {}
         self.bins: dict[str, Reading] = {}
 
-    def take(self, sample: Sample, more: Reading) -> None:
+    def take(self, sample: Scrape, more: Reading) -> None:
         into = self.copies if sample.copies else self.bins if sample.only_bins else self.users
         into[sample.revision] = into.get(sample.revision, Reading()).plus(more)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from serving.cluster.backends.gateway_counts import Sample, account, document, opened
+from serving.cluster.backends.gateway_counts import Scrape, account, document, opened
 from serving.cluster.backends.kserve_reading import (
     read_predictors,
     require_sum,
@@ -138,7 +138,7 @@ class OneService:
                 raise
             return
         samples = [
-            Sample(source=f"{pod} {known['version']}", revision=name, reading=reading)
+            Scrape(source=f"{pod} {known['version']}", revision=name, reading=reading)
             for name, known in self.known().get("revisions", {}).items()
             for pod, reading in read_predictors(
                 self.cluster, self.at.namespace, pods, known["version"], self.slow_ms

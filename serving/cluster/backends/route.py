@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from serving.cluster.backends.gateway import Proxies
-from serving.cluster.backends.gateway_counts import LOST, Sample, account, document, opened
+from serving.cluster.backends.gateway_counts import LOST, Scrape, account, document, opened
 from serving.cluster.backends.kserve_reading import (
     read_predictors,
     read_readiness,
@@ -27,8 +27,8 @@ from serving.cluster.manifest import DIGEST, VERSION_LABEL, Installation, infere
 from serving.cluster.manifest_route import (
     RESTING,
     WEIGHT_TOTAL,
+    BackendRef,
     Route,
-    Slot,
     adopted,
     divided,
     read_route,
@@ -247,18 +247,18 @@ class RouteBackend:
         if after != before:
             self.memory.put(key, document(after))
 
-    def _samples(self, route: Route) -> list[Sample]:
+    def _samples(self, route: Route) -> list[Scrape]:
         slots, copies = self._proxies.slots(route), self._proxies.mirror(route)
         dead, found = self._dead(route), []
         for pod, clusters in self._proxies.readings(self.slow_ms).items():
             for cluster, reading in clusters.items():
                 source = f"{pod} {cluster}"
                 if cluster in slots:
-                    found.append(Sample(source=source, revision=slots[cluster], reading=reading))
+                    found.append(Scrape(source=source, revision=slots[cluster], reading=reading))
                 elif cluster == LOST:
-                    found.append(Sample(source=source, revision=dead, reading=reading))
+                    found.append(Scrape(source=source, revision=dead, reading=reading))
                 elif cluster.startswith(copies):
-                    found.append(Sample(source=source, revision=route.mirror or "", reading=reading, copies=True))
+                    found.append(Scrape(source=source, revision=route.mirror or "", reading=reading, copies=True))
         return found + self._predictions(route)
 
     def _dead(self, route: Route) -> str:
@@ -271,14 +271,14 @@ class RouteBackend:
                 return name
         return ""
 
-    def _predictions(self, route: Route) -> list[Sample]:
+    def _predictions(self, route: Route) -> list[Scrape]:
         """By revision with traffic; one that only gets copies predicts nothing for anybody."""
         found = []
         for name in route.split().weights:
             version = (self._service(name) or {}).get("metadata", {}).get("labels", {}).get(VERSION_LABEL, "0")
             pods = read_predictors(self.cluster, self.at.namespace, self._pods(name), int(version), None)
             for pod, reading in pods.items():
-                found.append(Sample(source=pod, revision=name, reading=reading, only_bins=True))
+                found.append(Scrape(source=pod, revision=name, reading=reading, only_bins=True))
         return found
 
     @property
@@ -306,7 +306,11 @@ def _placing(now: Route, wanted: Route) -> Route | None:
         raise ValueError(f"{here.revision} has {now.split().weights.get(here.revision, 0)} per mille; move them first")
     a, b = (WEIGHT_TOTAL - RESTING, RESTING) if position else (RESTING, WEIGHT_TOTAL - RESTING)
     return replace(
-        wanted, a=Slot(wanted.a.revision, a), b=Slot(wanted.b.revision, b), epoch=wanted.epoch + _PLACING, mirror=None
+        wanted,
+        a=BackendRef(wanted.a.revision, a),
+        b=BackendRef(wanted.b.revision, b),
+        epoch=wanted.epoch + _PLACING,
+        mirror=None,
     )
 
 
@@ -315,6 +319,6 @@ def _without(route: Route, revision: str) -> Route:
     other = next((slot.revision for slot in route.slots if slot.revision != revision), None)
     if other is None:
         return route
-    a, b = (Slot(other, slot.weight) if slot.revision == revision else slot for slot in route.slots)
+    a, b = (BackendRef(other, slot.weight) if slot.revision == revision else slot for slot in route.slots)
     arms = tuple(name for name in route.header_arms if name != revision)
     return replace(route, a=a, b=b, mirror=None if route.mirror == revision else route.mirror, header_arms=arms)

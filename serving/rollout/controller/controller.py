@@ -18,7 +18,7 @@ from serving.rollout.controller.commands import obey, supersede
 from serving.rollout.controller.persistence import Command, Desk, Grant, RecordKind, Stored
 from serving.rollout.controller.replay import decision_record
 from serving.rollout.decision.engine import decide
-from serving.rollout.decision.events import Event, Tick
+from serving.rollout.decision.events import Notice, Tick
 from serving.rollout.decision.rules import Decision, Seen
 from serving.rollout.state import GOING_HOME, Phase, Request, RolloutState, begin
 
@@ -31,7 +31,7 @@ def _no_objection(_: Revision) -> str:
     return ""
 
 
-def _nobody(_: Event) -> None:
+def _nobody(_: Notice) -> None:
     return None
 
 
@@ -54,7 +54,7 @@ class Controller:
         holder: str,
         *,
         check: Callable[[Revision], str] = _no_objection,
-        notify: Callable[[Event], None] = _nobody,
+        notify: Callable[[Notice], None] = _nobody,
         fenced: Callable[[int], TrafficBackend] | None = None,
         lease_ttl: float = 30.0,
         journal_every: float = 10.0,
@@ -210,7 +210,7 @@ class Controller:
         sentence = f"{state.phase} tried {state.applies} times: {trouble}; it is tried again"
         critical = state.phase in GOING_HOME or state.phase is Phase.ADOPT
         self._note("alert", state.id, {"sentence": sentence, "critical": critical}, grant, now)
-        self._send(Event(now, state.plan.service, state.id, state.phase, state.phase, "alert", sentence, critical))
+        self._send(Notice(now, state.plan.service, state.id, state.phase, state.phase, "alert", sentence, critical))
 
     def _after_success(self, decision: Decision, seen: Seen, revision: int, grant: Grant, now: float) -> Tick:
         state = decision.state
@@ -258,7 +258,7 @@ class Controller:
         self._desk.save(after, stored.revision, grant.token)
         sentence = f"{command.name} by {command.who}: {command.reason or 'no reason given'}"
         service = after.plan.service
-        self._send(Event(now, service, after.id, stored.state.phase, after.phase, command.name, sentence))
+        self._send(Notice(now, service, after.id, stored.state.phase, after.phase, command.name, sentence))
         return after
 
     def _observed(self, command: Command) -> Observed | None:
@@ -288,10 +288,10 @@ class Controller:
         if decision.verdict == "hold" and before.phase is after.phase:
             return
         service = after.plan.service
-        event = Event(now, service, after.id, before.phase, after.phase, decision.verdict, decision.sentence)
+        event = Notice(now, service, after.id, before.phase, after.phase, decision.verdict, decision.sentence)
         self._send(replace(event, critical=bool(decision.alert)))
 
-    def _send(self, event: Event) -> None:
+    def _send(self, event: Notice) -> None:
         log.info("rollout moved", extra={"rollout": event.rollout, "phase": event.after, "sentence": event.sentence})
         try:
             self._notify(event)

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from serving.errors import ConfigError
-from serving.rollout.decision.events import Event
+from serving.rollout.decision.events import Notice
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ TIMEOUT_S = 5.0
 WAITING = 100  # events that wait for the webhook; further ones are in the file only
 
 
-def document(event: Event) -> dict[str, Any]:
+def document(event: Notice) -> dict[str, Any]:
     """What a notice says; ``at`` is ISO 8601 in UTC, and ``text`` is what chat services show."""
     moved = event.after.value if event.before is event.after else f"{event.before.value} -> {event.after.value}"
     return {
@@ -59,7 +59,7 @@ class Notices:
         if webhook:
             self._thread.start()
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: Notice) -> None:
         line = json.dumps(document(event), ensure_ascii=False).encode()
         if self._webhook:
             try:

@@ -7,7 +7,7 @@ from serving.rollout.state import Phase, RolloutState
 
 
 @dataclass(frozen=True)
-class Event:
+class Notice:
     """A transition or an alert, for webhooks, logs and gauges."""
 
     at: float

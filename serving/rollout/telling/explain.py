@@ -14,7 +14,7 @@ from serving.rollout.state import Phase, RolloutState, arm_names
 _LARGEST = 1e12
 
 
-class Status(Frozen):
+class RolloutStatus(Frozen):
     """Everything about a rollout at one moment; weights and splits are percent of requests by revision name.
 
     Attributes:
@@ -54,13 +54,13 @@ class Status(Frozen):
     evidence: Evidence
 
 
-def status(state: RolloutState, now: float, seen: Seen | None = None, lease: Grant | None = None) -> Status:
+def status(state: RolloutState, now: float, seen: Seen | None = None, lease: Grant | None = None) -> RolloutStatus:
     """*state* as people read it; pure."""
     evidence = weigh(state)
     required = [gate for gate in evidence.gates if gate.required]
     needed = _needed(state, evidence)
     candidate, stable = arm_names(state)
-    return Status(
+    return RolloutStatus(
         id=state.id,
         service=state.plan.service,
         candidate=candidate,

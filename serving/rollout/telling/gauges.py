@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Iterator, Mapping
 
 from serving.rollout.state import Phase
-from serving.rollout.telling.explain import Status
+from serving.rollout.telling.explain import RolloutStatus
 
 Sample = tuple[Mapping[str, str], float]  # labels and value
 
 
-def gauges(*statuses: Status) -> str:
+def gauges(*statuses: RolloutStatus) -> str:
     """Text exposition format; one sample per revision, gate or phase of each service, the service as a label of all."""
     families: dict[str, tuple[str, list[Sample]]] = {}
     for status in statuses:
@@ -24,7 +24,7 @@ def family(name: str, words: str, samples: Iterable[Sample], kind: str = "gauge"
     return "\n".join(lines) + "\n"
 
 
-def _families(status: Status) -> Iterator[tuple[str, str, list[Sample]]]:
+def _families(status: RolloutStatus) -> Iterator[tuple[str, str, list[Sample]]]:
     one = {"service": status.service}
     shares = {"configured": status.configured, "observed": status.observed or {}, "realized": status.realized}
     yield (

@@ -8,7 +8,7 @@ from html import escape
 from serving.rollout.controller.persistence import Record
 from serving.rollout.evidence.evidence import SRM_THRESHOLD, GateEvidence
 from serving.rollout.telling.charts import Point, chart, meter, stacked
-from serving.rollout.telling.explain import Status
+from serving.rollout.telling.explain import RolloutStatus
 from serving.rollout.telling.style import STYLE
 
 REFRESH_S = 3
@@ -24,7 +24,7 @@ _TONE = {
 _ENDED = ("succeeded", "rolled back")
 
 
-def page(status: Status, explained: Sequence[str], records: Sequence[Record], now: float) -> str:
+def page(status: RolloutStatus, explained: Sequence[str], records: Sequence[Record], now: float) -> str:
     """The page at *now* (seconds since 1970); it loads itself again while the rollout is live.
 
     Args:
@@ -53,7 +53,7 @@ def page(status: Status, explained: Sequence[str], records: Sequence[Record], no
     )
 
 
-def _head(status: Status) -> str:
+def _head(status: RolloutStatus) -> str:
     tone = _TONE.get(status.phase, "")
     where = f"step {status.step + 1} of {status.steps}" if status.phase in ("step", "paused") else ""
     pause = f" &middot; {escape(status.pause)}" if status.pause else ""
@@ -71,7 +71,7 @@ def _head(status: Status) -> str:
     )
 
 
-def _shares(status: Status) -> str:
+def _shares(status: RolloutStatus) -> str:
     rows = [
         ("configured", "asked for", status.configured),
         ("observed", "in force in the data plane", status.observed),
@@ -89,7 +89,7 @@ def _shares(status: Status) -> str:
     return f'<section><h2>Split of requests<span class="legend">{legend}</span></h2>{bars}</section>'
 
 
-def _timeline(status: Status, records: Sequence[Record], now: float) -> str:
+def _timeline(status: RolloutStatus, records: Sequence[Record], now: float) -> str:
     if not records:
         return ""
     begin, end = records[0].at, now if status.phase not in _ENDED else records[-1].at
@@ -106,7 +106,7 @@ def _timeline(status: Status, records: Sequence[Record], now: float) -> str:
     return f"<section><h2>Timeline</h2>{upper}{lower}</section>"
 
 
-def _judged(status: Status, records: Sequence[Record]) -> tuple[Sequence[GateEvidence], str]:
+def _judged(status: RolloutStatus, records: Sequence[Record]) -> tuple[Sequence[GateEvidence], str]:
     """The gates to show and the words for them: past the last step its certificate, since no more traffic waits."""
     if status.step >= status.steps:
         for record in reversed(_decisions(records)):
@@ -117,7 +117,7 @@ def _judged(status: Status, records: Sequence[Record]) -> tuple[Sequence[GateEvi
     return status.evidence.gates, "this step; evidence over the whole rollout"
 
 
-def _gates(status: Status, gates: Sequence[GateEvidence], words: str) -> str:
+def _gates(status: RolloutStatus, gates: Sequence[GateEvidence], words: str) -> str:
     head = (
         "<tr><th>gate</th><th>candidate</th><th>stable</th><th>could newly fail, against rho</th>"
         "<th>evidence of harm</th><th></th></tr>"
@@ -129,7 +129,7 @@ def _gates(status: Status, gates: Sequence[GateEvidence], words: str) -> str:
     )
 
 
-def _gate(gate: GateEvidence, status: Status) -> str:
+def _gate(gate: GateEvidence, status: RolloutStatus) -> str:
     ended = status.phase in _ENDED
     tone, words = (_GOOD, "certified") if gate.holds else (_WAIT, "not certified" if ended else "not yet certified")
     if not gate.required:
@@ -145,7 +145,7 @@ def _gate(gate: GateEvidence, status: Status) -> str:
     )
 
 
-def _overall(status: Status) -> str:
+def _overall(status: RolloutStatus) -> str:
     harmful = status.evidence.harmful
     badge = '<span class="badge bad">harm</span>' if harmful else '<span class="badge good">no harm shown</span>'
     return (
@@ -154,13 +154,13 @@ def _overall(status: Status) -> str:
     )
 
 
-def _harm_meter(log_e: float, status: Status) -> str:
+def _harm_meter(log_e: float, status: RolloutStatus) -> str:
     share = max(0.0, log_e) / status.evidence.log_threshold
     tone = _BAD if share >= 1 else _GOOD if share < 0.5 else _WAIT
     return f"{meter(share / 1.25, 0.8, tone)}E = {_e(log_e)} of {_e(status.evidence.log_threshold)}"
 
 
-def _checks(status: Status) -> str:
+def _checks(status: RolloutStatus) -> str:
     seen = status.evidence
     srm = max(seen.srm, seen.label_srm)
     lines = [

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from components.data.split import Split, SplitPolicy, split
+from components.data.split import HoldoutSplit, SplitPolicy, split
 from serving.contract import Column, Contract, Target
 from serving.errors import ConfigError, DataError
 
@@ -244,7 +244,7 @@ def test_any_split_is_sound(keys: list[int], mode: str, share: float, seed: int)
         }
     )
     try:
-        parts: Split = split(frame, by(mode, share), SALES, seed)
+        parts: HoldoutSplit = split(frame, by(mode, share), SALES, seed)
     except DataError:
         return
     assert parts.train.height

@@ -20,7 +20,7 @@ from components.modelling.tuning import Trial, Tuning
 from components.pages.evaluation_plots import trials_plot
 from components.pages.run_facts import RunFacts
 from components.pages.run_page import run_page
-from components.pages.story_page import CanaryStep, ErrorOverTime, Event, RunLine, Story, canary_step, story_page
+from components.pages.story_page import CanaryStep, ErrorOverTime, RunLine, Story, StoryLine, canary_step, story_page
 from components.pages.style import Html, join, link, table, tag, text
 from components.steps.provenance import Environment
 from serving.contract import Contract
@@ -111,7 +111,7 @@ def story(word: str = "housing") -> Story:
         started=NOW,
         ended=NOW + timedelta(seconds=187),
         summary=f"{word} took over",
-        events=(Event(9, word, "begins"), Event(74.6, "watch", f"{word} degraded", "alarm")),
+        events=(StoryLine(9, word, "begins"), StoryLine(74.6, "watch", f"{word} degraded", "alarm")),
         runs=(RunLine(f"run 01 {word}", "RMSE 42,105", True, "runs/01/report.html"),),
         error=ErrorOverTime("RMSE", ["w1", "w2", word], {"before": [1.0, 2.0, None], word: [None, None, 3.0]}, word, 2),
         canary=(step(120, 5, 310, 5_890), step(130, 100, 7_010, 0)),

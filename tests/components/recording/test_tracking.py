@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from components.recording import tracking
-from components.recording.tracking import Data, RunRecord, Trial, initialise, mirror, record
+from components.recording.tracking import Data, RunRecord, TrackedTrial, initialise, mirror, record
 from components.steps.provenance import CodeVersion, Environment, code_version, environment
 from serving.errors import ConfigError, DataError, InfrastructureError, PlaceError
 from serving.ledger.ledger import Ledger, open_ledger
@@ -66,8 +66,8 @@ def a_run(home: Path, run_id: str, **changes: Any) -> RunRecord:
         "ended": ENDED,
         "tags": {"approval": "auto"},
         "trials": (
-            Trial(number=0, parameters={"lr": 0.1}, metrics={"rmse": 44.0}, started=STARTED, ended=ENDED),
-            Trial(number=1, parameters={"lr": 0.2}, metrics={}, status="failed", started=STARTED, ended=ENDED),
+            TrackedTrial(number=0, parameters={"lr": 0.1}, metrics={"rmse": 44.0}, started=STARTED, ended=ENDED),
+            TrackedTrial(number=1, parameters={"lr": 0.2}, metrics={}, status="failed", started=STARTED, ended=ENDED),
         ),
     }
     return RunRecord(**(values | changes))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from components.watching import prediction_log
 from components.watching.labels import LabelReport, join
 from serving.errors import DataError
-from serving.predictor.log import Lines, Record
+from serving.predictor.log import AnsweredRequest, Lines
 from serving.predictor.validate import Flag
 from tests.components.watching.support import contract, logged
 
@@ -30,7 +30,7 @@ CONTRACT = contract(
 CLASSES = contract({"name": "ill", "classes": ["no", "yes"]}, x={"type": "float"})
 
 
-def record(request_id: str = "r1", at: datetime = NOON, rows: int = 1, **changes: Any) -> Record:
+def record(request_id: str = "r1", at: datetime = NOON, rows: int = 1, **changes: Any) -> AnsweredRequest:
     usual: dict[str, Any] = {
         "matrix": np.array([[80.0, np.nan, 1.0, 2.0]] * rows),
         "predictions": [100.0 + i for i in range(rows)],
@@ -38,10 +38,10 @@ def record(request_id: str = "r1", at: datetime = NOON, rows: int = 1, **changes
         "flags": (Flag(0, "kind", "unknown_category", "barn"), Flag(0, "area", "clipped", 9e9)),
         "latency_s": 0.0015,
     }
-    return Record(request_id=request_id, time=at.timestamp(), **usual | changes)
+    return AnsweredRequest(request_id=request_id, time=at.timestamp(), **usual | changes)
 
 
-def written(path: Path, *records: Record, without: tuple[str, ...] = (), tail: bytes = b"") -> Path:
+def written(path: Path, *records: AnsweredRequest, without: tuple[str, ...] = (), tail: bytes = b"") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = Lines(CONTRACT, "housing", "1", without)
     path.write_bytes(b"".join(lines.of(each) for each in records) + tail)

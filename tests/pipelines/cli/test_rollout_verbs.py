@@ -12,7 +12,7 @@ from pipelines.cli.main import slipway as program
 from serving.errors import ConflictError, DataError, SlipwayError, UsageError
 from serving.local.envoy_config import SPLIT_ROUTE
 from serving.local.extras import labels_file
-from serving.local.place import place
+from serving.local.paths import service_paths
 from serving.local.service import rollout_file
 from serving.local.state import WantedRevision, WantedSplit, update_desired
 from serving.local.values import values_file
@@ -71,7 +71,7 @@ def test_labels_are_told_from_a_table(slipway: Slipway, directory: Path, tmp_pat
 
 def served(directory: Path, canary: dict[str, int], stable: dict[str, int], header: str | None = None) -> None:
     """A service on paper whose access log has these requests, by status or duration; with *header* three to a key."""
-    where = place(directory)
+    where = service_paths(directory)
     where.prepare()
     revisions = {
         f"housing-{n}": WantedRevision(name=f"housing-{n}", model="housing", version=n, bundle_uri="/b", digest=str(n))
@@ -114,7 +114,7 @@ def told(slipway: Slipway, directory: Path, *, keyed: bool, worth: dict[str, tup
     """Answers in the prediction log, three to a key, and the value of each, in turn from *worth* by revision."""
     rows = ["request_id,value"]
     for name, values in worth.items():
-        folder = place(directory).predictions / name
+        folder = service_paths(directory).predictions / name
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "predictions.jsonl").open("a") as file:
             for number in range(900):
@@ -153,10 +153,10 @@ def test_a_sticky_experiment_counts_keys(slipway: Slipway, directory: Path) -> N
     served(directory, {"n": 600, "errors": 300}, {"n": 600}, "x-user")
     seen = slipway("experiment", "compare", "--project", str(HOUSING))
     assert (seen["estimate"], seen["verdict"]) == (0.5, "worse")
-    lines = [json.loads(text) for text in place(directory).access_log.read_text().splitlines()]
+    lines = [json.loads(text) for text in service_paths(directory).access_log.read_text().splitlines()]
     few = "".join(json.dumps(line | {"k": f"{line['c']} {number % 3}"}) + "\n" for number, line in enumerate(lines))
-    place(directory).counts.unlink()
-    place(directory).access_log.write_text(few)
+    service_paths(directory).counts.unlink()
+    service_paths(directory).access_log.write_text(few)
     assert slipway("experiment", "compare", "--project", str(HOUSING))["verdict"] == "undecided"
 
 

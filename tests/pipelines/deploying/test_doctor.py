@@ -10,7 +10,7 @@ import pytest
 
 from pipelines import settings
 from pipelines.deploying import doctor, doctor_facts
-from pipelines.deploying.doctor import CRDS, OBJECTS, WORKLOADS, Check, Installation, Machine
+from pipelines.deploying.doctor import CRDS, OBJECTS, WORKLOADS, ClusterFacts, Finding, Machine
 from serving.cluster.client import CRD, DEPLOYMENT, GATEWAY, Kind, Object
 from serving.cluster.installation import CapabilitiesOfInstallation
 from serving.errors import InfrastructureError
@@ -20,7 +20,7 @@ LAPTOP = Machine((3, 11), "/srv/slipway", {"envoy": "/bin/envoy", "kubectl": Non
 CAPABILITIES = CapabilitiesOfInstallation(
     kserve="0.20.0", canary=True, canary_percent=True, routes=("v1",), default_mode="Standard", kubernetes="v1.34.4"
 )
-WELL = Installation(
+WELL = ClusterFacts(
     context="kind-slipway",
     capabilities=CAPABILITIES,
     versions={"kubernetes": "v1.34.4", "kserve": "0.20.0", "pipelines": "2.14.3"},
@@ -33,11 +33,11 @@ WELL = Installation(
 TESTED = {"kubernetes": ["1.34"], "kserve": ["v0.20.0"], "pipelines": ["2.14.3"]}
 
 
-def failing(found: list[Check]) -> list[tuple[str, str]]:
+def failing(found: list[Finding]) -> list[tuple[str, str]]:
     return [(check.subject, check.text) for check in found if check.state == "fails"]
 
 
-def cluster_checks(**changes: Any) -> list[Check]:
+def cluster_checks(**changes: Any) -> list[Finding]:
     return doctor.checks(LAPTOP, replace(WELL, **changes), TESTED)
 
 

@@ -23,7 +23,7 @@ from serving.cluster.control import ClusterControl
 from serving.cluster.service import ClusterService
 from serving.ledger.ledger import Ledger, open_ledger
 from serving.local.control import local_control
-from serving.local.place import service_directory
+from serving.local.paths import service_directory
 from serving.places import open_service
 from serving.rollout.controller.sql_schema import open_rollouts
 from serving.rollout.plan import RolloutPlan

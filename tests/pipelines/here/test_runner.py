@@ -15,8 +15,8 @@ from pipelines.compiling.arguments import check_arguments
 from pipelines.here import kfp_shim, runner, step_log
 from pipelines.here.kfp_shim import OrchestrationError, evaluate
 from pipelines.here.run import leaves
-from pipelines.here.runner import Event, RunResult
-from pipelines.here.step_cache import Entry, StepCache, key_of, read_content, unchanged
+from pipelines.here.runner import RunResult, TaskEvent
+from pipelines.here.step_cache import CachedStep, StepCache, key_of, read_content, unchanged
 from serving.errors import ConfigError, ConflictError, PlaceError, UsageError
 from tests.pipelines.compiling.kfp_examples.loading import compiled, documents
 
@@ -50,9 +50,9 @@ def states(result: RunResult) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def chain(packages, tmp_path_factory) -> tuple[Path, list[Event], dict[str, RunResult]]:
+def chain(packages, tmp_path_factory) -> tuple[Path, list[TaskEvent], dict[str, RunResult]]:
     root = tmp_path_factory.mktemp("home")
-    events: list[Event] = []
+    events: list[TaskEvent] = []
     package = packages / "chain.yaml"
     results = {
         "first": go(package, {}, root, "first", on_event=events.append, environment={"EXAMPLE_SECRET": SECRET}),
@@ -78,7 +78,7 @@ def test_a_first_run_makes_everything_and_says_so(chain):
     assert Path(first.task("train").outputs["model"]["uri"], "weights.txt").read_text() == "abc 0.5 3.0"
     assert [event.state for event in events if event.task == "train"] == ["RUNNING", "SUCCEEDED"]
     lines = (root / "runs" / "first" / "events.jsonl").read_text().splitlines()
-    assert [Event(**json.loads(line)) for line in lines] == events
+    assert [TaskEvent(**json.loads(line)) for line in lines] == events
 
 
 def test_the_same_again_is_served_from_the_cache(chain):
@@ -245,7 +245,7 @@ def test_a_run_over_its_time_is_stopped(packages, tmp_path, fifo):
 def test_a_listener_that_raises_ends_the_run(packages, tmp_path, fifo):
     """Ctrl-C in the caller's own code leaves no process behind: the run's name is free at once."""
 
-    def interrupt(event: Event) -> None:
+    def interrupt(event: TaskEvent) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -292,7 +292,7 @@ def kept(tmp_path) -> tuple[StepCache, Path]:
     (made / "a").write_text("aaaa")
     (made / "b").write_text("bbbb")
     cache = StepCache(tmp_path / "cache")
-    cache.keep("key", Entry("01", 1.0, "said", {"n": {"value": 1}}, {str(made): read_content(str(made))}))
+    cache.keep("key", CachedStep("01", 1.0, "said", {"n": {"value": 1}}, {str(made): read_content(str(made))}))
     return cache, made
 
 

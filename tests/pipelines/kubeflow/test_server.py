@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.here.runner import Event, RunResult
+from pipelines.here.runner import RunResult, TaskEvent
 from pipelines.kubeflow import submitting
 from pipelines.kubeflow import tasks as kfp_tasks
 from pipelines.kubeflow.follow import Followed, follow
@@ -62,8 +62,8 @@ class Clock:
 
 def followed(
     fake: Fake, pods: Pods, directory: Path, answers: list[Answer], timeout_s: float = 600
-) -> tuple[RunResult, list[Event]]:
-    events: list[Event] = []
+) -> tuple[RunResult, list[TaskEvent]]:
+    events: list[TaskEvent] = []
     fake.runs = answers
     clock = Clock()
     result = follow(
@@ -78,7 +78,7 @@ def followed(
     return result, events
 
 
-def told(events: list[Event]) -> list[tuple[str, str, str | None]]:
+def told(events: list[TaskEvent]) -> list[tuple[str, str, str | None]]:
     return [(event.task, event.state, event.message) for event in events if event.state != "RUNNING"]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.cluster.client import DEPLOYMENT, HTTP_ROUTE, INFERENCE_SERVICE, POD, Kind, Object, Reply, kind_of
+from serving.cluster.client import DEPLOYMENT, HTTP_ROUTE, INFERENCE_SERVICE, POD, Kind, Object, PodReply, kind_of
 from serving.cluster.manifest_route import Route, read_route
 from serving.errors import ConfigError, ConflictError, InfrastructureError
 from tests.serving.rollout.fake import Clock
@@ -156,17 +156,19 @@ class FakeCluster:
             and labels.items() <= obj["metadata"].get("labels", {}).items()
         ]
 
-    def answer(self, namespace: str, pod: str, port: int, path: str, headers: Mapping[str, str] | None = None) -> Reply:
+    def answer(
+        self, namespace: str, pod: str, port: int, path: str, headers: Mapping[str, str] | None = None
+    ) -> PodReply:
         self.fault("answer")
         self._reconcile()
         if namespace == GATEWAY_NS and port == 19001:
-            return Reply(200, self._gateway_text())
+            return PodReply(200, self._gateway_text())
         if namespace == GATEWAY_NS and port == 10080:
             return self._through_gateway(path, headers or {})
         server = self.servers.get(pod)
         if server is None:
             raise InfrastructureError(f"pod {pod} does not answer")
-        return Reply(200, self._server_text(pod, server))
+        return PodReply(200, self._server_text(pod, server))
 
     def pods_text(self, namespace: str, pod: str, port: int, path: str) -> str:
         self.fault("stats" if namespace == GATEWAY_NS else "metrics")
@@ -405,13 +407,13 @@ class FakeCluster:
             self.servers[f"{deployment}-0"].answer(code, how.ms)
         return revision
 
-    def _through_gateway(self, path: str, headers: Mapping[str, str]) -> Reply:
+    def _through_gateway(self, path: str, headers: Mapping[str, str]) -> PodReply:
         route = self._in_force()
         if not self.probes:
             raise InfrastructureError("no way to the proxy")
         if route is None or headers.get("Host") not in route["spec"].get("hostnames", ()):
-            return Reply(404, "")
-        return Reply(200, "", {"x-epoch": read_route(route).epoch})
+            return PodReply(404, "")
+        return PodReply(200, "", {"x-epoch": read_route(route).epoch})
 
     def _gateway_text(self) -> str:
         lines = []

@@ -15,7 +15,7 @@ import pytest
 
 from serving.cluster.control import ClusterControl
 from serving.cluster.http import STUCK_S, answer, answering
-from serving.cluster.service import ClusterService, cluster_place
+from serving.cluster.service import ClusterService, cluster_address
 from serving.errors import ConfigError, InfrastructureError, PlaceError
 from serving.json_lines import JsonLines
 from serving.ledger.ledger import open_ledger
@@ -295,5 +295,5 @@ def test_what_needs_a_directory_says_so(words: list[str], tmp_path: Path) -> Non
 def test_a_place_that_says_nothing_is_refused(uri: str) -> None:
     """The sentence shows the form."""
     with pytest.raises(ConfigError, match="expected kserve://NAMESPACE"):
-        cluster_place(uri)
-    assert cluster_place("kserve://models?domain=example.com&way=route").domain == "example.com"
+        cluster_address(uri)
+    assert cluster_address("kserve://models?domain=example.com&way=route").domain == "example.com"

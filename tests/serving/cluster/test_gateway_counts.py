@@ -11,7 +11,7 @@ from serving.cluster.backends.gateway_counts import (
     LOST,
     Book,
     Reading,
-    Sample,
+    Scrape,
     above,
     account,
     document,
@@ -46,11 +46,11 @@ slipway_requests_total{model="housing",version="3",verb="predict",code="200"} 50
 """
 
 
-def sample(revision: str, source: str | None = None, **reading: int) -> Sample:
-    return Sample(source=source or revision, revision=revision, reading=Reading(**reading))
+def sample(revision: str, source: str | None = None, **reading: int) -> Scrape:
+    return Scrape(source=source or revision, revision=revision, reading=Reading(**reading))
 
 
-def book(*samples: Sample) -> Book:
+def book(*samples: Scrape) -> Book:
     return account(Book(), "before", samples)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from serving.local import client
 from serving.local.backend import EnvoyBackend
 from serving.local.lifecycle import Limits
-from serving.local.place import place
+from serving.local.paths import service_paths
 from serving.local.state import read_desired, read_observed
 from serving.local.supervisor import ServeOptions, serve
 from serving.rollout.backend import Revision, Split
@@ -192,7 +192,7 @@ class Service:
 
     def looked_at_for(self, seconds: float) -> None:
         """Wait until the supervisor has seen what is wanted now, and has looked at it again and again since."""
-        where = place(self.directory)
+        where = service_paths(self.directory)
         generation = read_desired(where).generation
 
         def since(start: float) -> bool | None:

@@ -13,7 +13,7 @@ from serving.errors import ConflictError, InfrastructureError
 from serving.files import write_json
 from serving.local import client, processes
 from serving.local.backend import EnvoyBackend
-from serving.local.place import place
+from serving.local.paths import service_paths
 from serving.local.state import ObservedState, Server, WantedRevision, read_desired
 from serving.rollout.backend import ArmCounts, Counters, Observed, Revision, Split
 from tests.serving.local.support import Load, Service, send, service
@@ -36,7 +36,7 @@ def paper(tmp_path: Path) -> EnvoyBackend:
         wanted = WantedRevision(**vars(revision(version)))
         servers[f"housing-{version}"] = Server.model_validate({"wanted": wanted, "state": state, "endpoint": 9})
     seen = ObservedState(supervisor_pid=os.getpid(), supervisor_started=processes.own_start(), servers=servers)
-    write_json(place(tmp_path).observed, seen.model_dump(mode="json"))
+    write_json(service_paths(tmp_path).observed, seen.model_dump(mode="json"))
     return backend
 
 
@@ -69,15 +69,15 @@ def test_an_impossible_split_is_refused_and_changes_nothing(
     paper: EnvoyBackend, split: Split, epoch: str, told: str
 ) -> None:
     """The reason names the arm or the number, and what is wanted stays as it was."""
-    before = read_desired(place(paper.service_dir))
+    before = read_desired(service_paths(paper.service_dir))
     with pytest.raises(ValueError, match=told):
         paper.apply(split, epoch)
-    assert read_desired(place(paper.service_dir)) == before
+    assert read_desired(service_paths(paper.service_dir)) == before
 
 
 def test_saying_it_again_writes_nothing(paper: EnvoyBackend) -> None:
     """Every call may be repeated after a crash: the second time the wanted state keeps its generation."""
-    where = place(paper.service_dir)
+    where = service_paths(paper.service_dir)
 
     def everything() -> int:
         paper.ensure(revision(1), 1)
@@ -92,7 +92,7 @@ def test_saying_it_again_writes_nothing(paper: EnvoyBackend) -> None:
 def test_an_arm_that_fails_later_does_not_stop_the_same_split_or_the_way_home(paper: EnvoyBackend) -> None:
     """Repeating a split needs no readiness; a new split asks only the arms that get traffic."""
     paper.apply(Split(HALF), "e1")
-    path = place(paper.service_dir).observed
+    path = service_paths(paper.service_dir).observed
     seen = ObservedState.model_validate_json(path.read_bytes())
     failed = seen.servers["housing-2"].model_copy(update={"state": "failed", "reason": "exit code 1"})
     servers = {**seen.servers, "housing-2": failed}
@@ -122,7 +122,7 @@ def test_what_has_weight_stays_and_what_is_absent_is_done(paper: EnvoyBackend) -
     paper.remove("housing-9")
     paper.apply(Split({"housing-1": 1000, "housing-2": 0}, header_arms=("housing-2",)), "e2")
     paper.remove("housing-2")
-    desired = read_desired(place(paper.service_dir))
+    desired = read_desired(service_paths(paper.service_dir))
     assert desired.split is not None
     assert (dict(desired.split.weights), desired.split.header_arms) == ({"housing-1": 1000}, ())
     assert paper.readiness("housing-2").state == "absent"
@@ -151,7 +151,7 @@ def test_without_a_supervisor_the_place_does_not_answer(tmp_path: Path) -> None:
 
 def test_what_only_the_prediction_log_knows_is_added(tmp_path: Path) -> None:
     """Bins, labels and mirrored answers come from the injected reader, requests and time from Envoy's log."""
-    where = place(tmp_path)
+    where = service_paths(tmp_path)
     where.prepare()
     where.access_log.write_text('{"r":"split|e1","c":"housing-1","s":200,"f":"-","d":30}\n' * 3)
     extra = ArmCounts(errors=1, bins={"low": 3}, labelled=2, mistakes=1, mirrored_differences=2)
@@ -172,7 +172,7 @@ def test_the_digest_changes_with_the_split_and_with_nothing_else(shared: Service
     shared.split("digest", Split(HALF))
     before = shared.backend.observed()
     shared.backend.adopt("housing-2")
-    wanted = read_desired(place(shared.directory)).generation
+    wanted = read_desired(service_paths(shared.directory)).generation
 
     def settled() -> bool | None:
         load = send(shared.port, 1, model="other")
@@ -285,7 +285,7 @@ class TestEnvoyKeepsTheContract(BackendContract):
     """The suite of all backends, on one real Envoy."""
 
     @pytest.fixture
-    def place(self, shared: Service) -> Iterator[EnvoyPlace]:
+    def service_paths(self, shared: Service) -> Iterator[EnvoyPlace]:
         shared.ready(1)
         made = EnvoyPlace(shared)
         yield made

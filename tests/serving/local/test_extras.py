@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from serving.errors import InfrastructureError
 from serving.local.backend import EnvoyBackend
 from serving.local.extras import LogExtras, Reference, append_labels, labels_file, reference_of, typical
-from serving.local.place import place
+from serving.local.paths import service_paths
 from serving.local.state import WantedRevision, update_desired
 from serving.local.tail import Tail
 from serving.predictor import encode
@@ -40,7 +40,8 @@ class House:
             (bundle / "profile.json").write_text(profile.model_dump_json())
         wanted = WantedRevision(name="h-1", model="h", version=1, bundle_uri=bundle.as_uri(), digest="1")
         update_desired(
-            place(directory), lambda desired: desired.model_copy(update={"stable": "h-1", "revisions": {"h-1": wanted}})
+            service_paths(directory),
+            lambda desired: desired.model_copy(update={"stable": "h-1", "revisions": {"h-1": wanted}}),
         )
         self.bundle, self.delay = bundle, delay
         self.extras = self.again()
@@ -51,7 +52,7 @@ class House:
 
     def log(self, revision: str, request_id: str, prediction: Any, epoch: str = "e", **more: Any) -> None:
         line = {"request_id": request_id, "row": 0, "time": "2023-11-14T22:13:20Z", "prediction": prediction}
-        folder = place(self.directory).predictions / revision
+        folder = service_paths(self.directory).predictions / revision
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "predictions-1.jsonl").open("a") as file:
             file.write(json.dumps({**line, "epoch": epoch, **more}) + "\n")
@@ -201,7 +202,7 @@ def test_a_reader_that_starts_anew_comes_to_the_same_figures(house: House) -> No
 def test_a_line_in_the_writing_is_read_when_it_is_whole(house: House) -> None:
     """And a line that is none is passed over."""
     house.log("h-2", "a", 1.0)
-    path = place(house.directory).predictions / "h-2" / "predictions-1.jsonl"
+    path = service_paths(house.directory).predictions / "h-2" / "predictions-1.jsonl"
     line = json.dumps({"request_id": "b", "row": 0, "time": "x", "prediction": 150.0, "epoch": "e"})
     with path.open("a") as file:
         file.write(f"no json\n{{}}\n{line[:20]}")
@@ -260,7 +261,7 @@ def test_a_model_fault_is_the_arms_error_and_a_refusal_is_a_bin_of_its_own(tmp_p
     with pytest.raises(Refusal) as told:
         encode._all_finite(np.array([1.0, np.nan]))
     assert (told.value.status, dict(told.value.headers)) == (400, {b"x-model-fault": b"prediction"})
-    where = place(tmp_path)
+    where = service_paths(tmp_path)
     where.prepare()
     lines = [{"s": 400, "m": "prediction"}, {"s": 400, "m": None}, {"s": 429}, {"s": 200, "m": None}]
     text = "".join(json.dumps({"r": "split|e", "c": "h-2", "f": "-", "d": 3, **line}) + "\n" for line in lines)

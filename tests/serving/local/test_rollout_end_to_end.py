@@ -15,7 +15,7 @@ from serving.errors import DataError
 from serving.local import client
 from serving.local.counting import read_counts
 from serving.local.extras import append_labels
-from serving.local.place import place
+from serving.local.paths import service_paths
 from serving.local.service import rollout_file
 from serving.local.tail import Tail
 from serving.rollout.controller.replay import replay
@@ -160,7 +160,7 @@ def _killed_in(house: LiveService, points: list[tuple[Phase, int]], *, bad: bool
 
 def _counted_once(house: LiveService, state: RolloutState, load: Load) -> bool:
     """Whether each answer is in the counts, whoever read the log; Envoy writes it with a delay."""
-    counted = read_counts(place(house.directory)).epochs
+    counted = read_counts(service_paths(house.directory)).epochs
     for epoch in state.epochs:
         arms = counted.get(epoch.token, {})
         answers = [answer for answer in load.answers if answer.epoch == epoch.token]
@@ -198,7 +198,7 @@ def labelled(house: LiveService, *, wrong: int, share: float) -> contextlib.Abst
     tail = Tail()
 
     def fresh() -> list[tuple[Path, bytes]]:
-        paths = place(house.directory).predictions.glob("*/*.jsonl")
+        paths = service_paths(house.directory).predictions.glob("*/*.jsonl")
         return [(path, text) for path in paths for text in tail.read(path)]
 
     def feed() -> None:

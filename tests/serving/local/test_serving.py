@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 
 from serving.errors import ConfigError, ConflictError, InfrastructureError, PlaceError
 from serving.local import client, counting, envoy_config, processes, units
-from serving.local.counting import Entry
-from serving.local.lifecycle import Limits, Move, Seen, step
-from serving.local.place import place, sole_supervisor
+from serving.local.counting import AccessLine
+from serving.local.lifecycle import Limits, Look, Move, step
+from serving.local.paths import service_paths, sole_supervisor
 from serving.local.servers import local_bundle, predictor_command
-from serving.local.state import Desired, Running, Server, WantedRevision, WantedSplit, read_observed, update_desired
+from serving.local.state import Running, Server, WantedRevision, WantedSplit, WantedState, read_observed, update_desired
 from serving.local.supervisor import ServeOptions, serve
 from serving.predictor.settings import parse
 from serving.rollout.backend import Revision, Split
@@ -69,7 +69,7 @@ def call(port: int, path: str, *, body: bytes | None = None, headers: dict[str, 
 LIMITS = Limits(ready_s=10, silent_s=5, hung_s=60, backoff_s=1, backoff_max_s=8, chances=3)
 WANTED = WantedRevision(name="housing-1", model="housing", version=1, bundle_uri="/b", digest="d")
 PROCESS = Running(command=("x",), pid=7, started=1.0)
-ALIVE, READY = Seen(ended=False), Seen(ended=False, answers=True)
+ALIVE, READY = Look(ended=False), Look(ended=False, answers=True)
 
 
 def server(**changes: object) -> Server:
@@ -98,7 +98,7 @@ served = {"state": "ready", "endpoint": 9, "answered_at": 100.0}
         pytest.param(server(), ALIVE, 109, "starting", Move.NOTHING, "", id="a-slow-start-is-waited-for"),
         pytest.param(
             server(),
-            Seen(False, last_words="loading"),
+            Look(False, last_words="loading"),
             111,
             "failed",
             Move.KILL,
@@ -110,7 +110,7 @@ served = {"state": "ready", "endpoint": 9, "answered_at": 100.0}
         ),
         pytest.param(
             server(),
-            Seen(True, 1, None, "no such bundle"),
+            Look(True, 1, None, "no such bundle"),
             101,
             "starting",
             Move.NOTHING,
@@ -119,7 +119,7 @@ served = {"state": "ready", "endpoint": 9, "answered_at": 100.0}
         ),
         pytest.param(
             server(crashes=2),
-            Seen(True, 1),
+            Look(True, 1),
             101,
             "failed",
             Move.NOTHING,
@@ -127,11 +127,11 @@ served = {"state": "ready", "endpoint": 9, "answered_at": 100.0}
             id="three-crashes-are-enough",
         ),
         pytest.param(
-            server(), Seen(True, 5), 101, "failed", Move.NOTHING, "exit code 5", id="a-refused-bundle-fails-at-once"
+            server(), Look(True, 5), 101, "failed", Move.NOTHING, "exit code 5", id="a-refused-bundle-fails-at-once"
         ),
         pytest.param(
             server(**served, crashes=9),
-            Seen(True, -9),
+            Look(True, -9),
             101,
             "starting",
             Move.NOTHING,
@@ -146,7 +146,7 @@ served = {"state": "ready", "endpoint": 9, "answered_at": 100.0}
         pytest.param(server(state="failed"), READY, 101, "failed", Move.NOTHING, "", id="a-failed-one-stays-failed"),
     ],
 )
-def test_what_becomes_of_a_server(before: Server, seen: Seen, now: float, state: str, move: Move, told: str) -> None:
+def test_what_becomes_of_a_server(before: Server, seen: Look, now: float, state: str, move: Move, told: str) -> None:
     """Each look at a server has one consequence, and the reason quotes what was seen."""
     after, chosen = step(before, seen, float(now), LIMITS)
     assert (after.state, chosen) == (state, move)
@@ -160,7 +160,7 @@ def test_a_server_is_given_up_only_before_it_has_ever_served(looks: list[tuple[s
     record, now, starts = Server(wanted=WANTED), 100.0, 0
     for event, pause in looks:
         now += pause
-        seen = Seen(ended=event == "dies", code=1, answers=event == "answers")
+        seen = Look(ended=event == "dies", code=1, answers=event == "answers")
         record, move = step(record, seen, now, LIMITS)
         if move is Move.START:
             starts += 1
@@ -177,7 +177,7 @@ names = st.lists(st.sampled_from([f"housing-{n}" for n in range(1, 9)]), min_siz
 
 
 @st.composite
-def desired_states(draw: st.DrawFn) -> Desired:
+def desired_states(draw: st.DrawFn) -> WantedState:
     found = draw(names)
     cuts = sorted(draw(st.lists(st.integers(0, 1000), min_size=len(found) - 1, max_size=len(found) - 1)))
     weights = [after - before for before, after in zip([0, *cuts], [*cuts, 1000], strict=True)]
@@ -187,12 +187,14 @@ def desired_states(draw: st.DrawFn) -> Desired:
         sticky_header=draw(st.none() | st.just("x-user")),
         header_arms=tuple(sorted(draw(st.sets(st.sampled_from(found))))),
     )
-    return Desired(revisions=dict.fromkeys(found, WANTED), split=split, epoch=draw(st.from_regex(r"[a-z0-9:@]{1,9}\Z")))
+    return WantedState(
+        revisions=dict.fromkeys(found, WANTED), split=split, epoch=draw(st.from_regex(r"[a-z0-9:@]{1,9}\Z"))
+    )
 
 
 @settings(max_examples=25)
 @given(desired_states())
-def test_routes_say_the_split_and_can_be_read_back(desired: Desired) -> None:
+def test_routes_say_the_split_and_can_be_read_back(desired: WantedState) -> None:
     """The split read from Envoy's routes is the split that was written, with its epoch."""
     written = envoy_config.routes(desired)
     dump = {"configs": [{"version_info": written["version_info"], "route_config": written["resources"][0]}]}
@@ -203,7 +205,7 @@ def test_routes_say_the_split_and_can_be_read_back(desired: Desired) -> None:
 def test_before_the_first_split_there_is_nothing_in_force() -> None:
     """An Envoy without our routes, and one that says that no model serves, have no split."""
     assert envoy_config.in_force({}).split is None
-    written = envoy_config.routes(Desired())
+    written = envoy_config.routes(WantedState())
     entry = {"version_info": "v", "route_config": written["resources"][0]}
     assert envoy_config.in_force({"configs": [entry]}).split is None
 
@@ -219,22 +221,24 @@ def line(**changes: object) -> bytes:
 @pytest.mark.parametrize(
     ("entry", "counted"),
     [
-        pytest.param(line(), Entry("e1", "a", False, False, 3, copy=False), id="an-answer"),
-        pytest.param(line(s=500), Entry("e1", "a", True, False, 3, copy=False), id="a-broken-model"),
+        pytest.param(line(), AccessLine("e1", "a", False, False, 3, copy=False), id="an-answer"),
+        pytest.param(line(s=500), AccessLine("e1", "a", True, False, 3, copy=False), id="a-broken-model"),
         pytest.param(
-            line(s=400), Entry("e1", "a", False, True, 3, copy=False), id="a-caller's-mistake-is-not-the-arm's"
+            line(s=400), AccessLine("e1", "a", False, True, 3, copy=False), id="a-caller's-mistake-is-not-the-arm's"
         ),
-        pytest.param(line(s=504, f="UT", d=60000), Entry("e1", "a", True, False, 60000, copy=False), id="a-timeout"),
-        pytest.param(line(s=200, f="UC"), Entry("e1", "a", True, False, 3, copy=False), id="an-answer-cut-short"),
-        pytest.param(line(s=0, f="DC"), Entry("e1", "a", False, False, 3, copy=False), id="a-caller-who-left"),
-        pytest.param(line(r="mirror", e="e1"), Entry("e1", "a", False, False, 3, copy=True), id="a-mirrored-copy"),
+        pytest.param(
+            line(s=504, f="UT", d=60000), AccessLine("e1", "a", True, False, 60000, copy=False), id="a-timeout"
+        ),
+        pytest.param(line(s=200, f="UC"), AccessLine("e1", "a", True, False, 3, copy=False), id="an-answer-cut-short"),
+        pytest.param(line(s=0, f="DC"), AccessLine("e1", "a", False, False, 3, copy=False), id="a-caller-who-left"),
+        pytest.param(line(r="mirror", e="e1"), AccessLine("e1", "a", False, False, 3, copy=True), id="a-mirrored-copy"),
         pytest.param(
             line(k="ann"),
-            Entry("e1", "a", False, False, 3, copy=False, unit=unit(b"e1", b"ann")),
+            AccessLine("e1", "a", False, False, 3, copy=False, unit=unit(b"e1", b"ann")),
             id="an-answer-to-a-key",
         ),
         pytest.param(
-            line(r="mirror", e="e1", k="ann"), Entry("e1", "a", False, False, 3, copy=True), id="a-copy-has-no-key"
+            line(r="mirror", e="e1", k="ann"), AccessLine("e1", "a", False, False, 3, copy=True), id="a-copy-has-no-key"
         ),
         pytest.param(line(r="other"), None, id="health-and-metadata-are-not-counted"),
         pytest.param(line(r="arm"), None, id="header-chosen-arms-are-not-counted"),
@@ -242,7 +246,7 @@ def line(**changes: object) -> bytes:
         pytest.param(b'{"r":"split|e1","c"\n', None, id="a-torn-line"),
     ],
 )
-def test_what_a_log_line_counts_as(entry: bytes, counted: Entry | None) -> None:
+def test_what_a_log_line_counts_as(entry: bytes, counted: AccessLine | None) -> None:
     """Only predictions drawn by the split count, and only the arm's own failures are its errors."""
     assert list(counting.parse(iter([entry]))) == ([counted] if counted else [])
 
@@ -250,13 +254,13 @@ def test_what_a_log_line_counts_as(entry: bytes, counted: Entry | None) -> None:
 def counts(directory: Path) -> dict[str, dict[str, int]]:
     return {
         epoch: {arm: tally.requests for arm, tally in arms.items()}
-        for epoch, arms in counting.read_counts(place(directory)).epochs.items()
+        for epoch, arms in counting.read_counts(service_paths(directory)).epochs.items()
     }
 
 
 def test_a_line_is_counted_once_and_only_when_it_is_whole(tmp_path: Path) -> None:
     """Reading again counts nothing again; a line still being written waits for its end."""
-    where = place(tmp_path)
+    where = service_paths(tmp_path)
     where.prepare()
     assert counts(tmp_path) == {}
     where.access_log.write_bytes(line() + line(c="b") + line()[:20])
@@ -273,7 +277,7 @@ def test_of_each_key_the_first_request_counts_however_the_log_is_read(
 ) -> None:
     """Wherever readings stop, a key has one outcome in each epoch, its first, and its name is not stored."""
     directory = tmp_path_factory.mktemp("keys")
-    where = place(directory)
+    where = service_paths(directory)
     where.prepare()
     lines = [line(c="a", k="ann", s=500), line(c="b", k="bob", d=9), line(c="a", k=None), line(c="a", k="")]
     lines += [line(c="a", k="ann"), line(c="b", k="bob", s=500)] * 5
@@ -293,7 +297,7 @@ def test_of_each_key_the_first_request_counts_however_the_log_is_read(
 
 def test_keys_are_kept_of_the_newest_epochs_and_up_to_a_number(tmp_path: Path) -> None:
     """A late line of an epoch whose keys are gone counts nothing, and neither does a key beyond the maximum."""
-    where = place(tmp_path)
+    where = service_paths(tmp_path)
     where.prepare()
 
     def read(*lines: bytes) -> counting.Counts:
@@ -313,7 +317,7 @@ def test_keys_are_kept_of_the_newest_epochs_and_up_to_a_number(tmp_path: Path) -
 
 def test_rotation_loses_no_line_even_of_an_envoy_that_writes_on(tmp_path: Path) -> None:
     """Lines that reach the old file after it was put aside are counted; old files go in time."""
-    where = place(tmp_path)
+    where = service_paths(tmp_path)
     where.prepare()
     total = 0
     for _ in range(4):
@@ -328,7 +332,7 @@ def test_rotation_loses_no_line_even_of_an_envoy_that_writes_on(tmp_path: Path) 
 
 def test_a_crash_in_the_middle_of_a_rotation_changes_no_count(tmp_path: Path) -> None:
     """Wherever the rotation stops, the next reading has the same counts."""
-    where = place(tmp_path)
+    where = service_paths(tmp_path)
     where.prepare()
     where.access_log.write_bytes(line() * 5)
 
@@ -359,9 +363,9 @@ def test_durations_answer_any_threshold() -> None:
 
 def test_writers_with_an_old_token_or_an_old_view_are_told(tmp_path: Path) -> None:
     """A lost lease and a generation that moved on are conflicts; nothing is written."""
-    where = place(tmp_path)
+    where = service_paths(tmp_path)
 
-    def stable(name: str) -> Callable[[Desired], Desired]:
+    def stable(name: str) -> Callable[[WantedState], WantedState]:
         return lambda desired: desired.model_copy(update={"stable": name})
 
     first = update_desired(where, stable("a"), fence=3)
@@ -482,7 +486,7 @@ def test_who_sends_no_key_is_drawn_at_random_and_counts_each_time(live: Service,
 
 def test_keys_are_written_down_only_where_the_split_is_sticky(live: Service) -> None:
     """The access log has the header's value under a sticky split, whatever bytes it is made of, and else has none."""
-    log = place(live.directory).access_log
+    log = service_paths(live.directory).access_log
     loose, sticky = (f"{kind}-{os.urandom(4).hex()}" for kind in ("loose", "sticky"))
     for epoch, header, key in ((loose, None, "nobody"), (sticky, "x-user", "somebody")):
         live.split(epoch, Split({"housing-1": 500, "housing-2": 500}, sticky_header=header))
@@ -495,7 +499,7 @@ def test_keys_are_written_down_only_where_the_split_is_sticky(live: Service) -> 
     assert sum(live.settled(2, sticky).values()) == 2
     assert not set(re.findall(rb"nobody|forged", log.read_bytes()))
     assert b"somebody" in log.read_bytes()
-    assert b"somebody" not in place(live.directory).counts.read_bytes()
+    assert b"somebody" not in service_paths(live.directory).counts.read_bytes()
 
 
 @pytest.mark.parametrize("behaviour", ["errors", "hold", "exit_on_predict"])
@@ -555,11 +559,11 @@ def test_a_split_that_envoy_refuses_leaves_the_old_one_serving(live: Service) ->
     """The reason is told, the traffic goes on, and the next good split is taken."""
     good = client.status(live.directory).epoch_observed
 
-    def spoil(desired: Desired) -> Desired:
+    def spoil(desired: WantedState) -> WantedState:
         split = WantedSplit(weights={"housing-1": 1000}, sticky_header="bad\nname")
         return desired.model_copy(update={"split": split, "epoch": "refused"})
 
-    update_desired(place(live.directory), spoil)
+    update_desired(service_paths(live.directory), spoil)
     with pytest.raises(InfrastructureError, match=r"Envoy refused the split refused .*HeaderMatcher"):
         client.wait_applied(live.directory, "refused")
     assert live.backend.observed().epoch == good
@@ -571,7 +575,7 @@ def test_a_split_that_envoy_refuses_leaves_the_old_one_serving(live: Service) ->
 def test_routes_changed_by_somebody_else_are_put_right(live: Service) -> None:
     """A file overwritten behind the supervisor's back is written again; callers notice nothing."""
     live.split("kept", v1=1000, v2=0)
-    path = place(live.directory).routes
+    path = service_paths(live.directory).routes
     text = path.read_bytes()
     other = path.with_suffix(".other")
     other.write_text("{}")
@@ -688,7 +692,7 @@ def test_a_second_supervisor_is_refused_by_name(live: Service) -> None:
     assert live.process is not None
     with pytest.raises(ConflictError, match=f"already served by process {live.process.pid}"):
         serve(live.directory, ServeOptions(command=STUB, port=0))
-    with pytest.raises(ConflictError), sole_supervisor(place(live.directory)):
+    with pytest.raises(ConflictError), sole_supervisor(service_paths(live.directory)):
         raise AssertionError("two supervisors")
 
 
@@ -700,7 +704,7 @@ def test_a_taken_port_is_named_before_anything_is_started(tmp_path: Path) -> Non
         port = holder.getsockname()[1]
         with pytest.raises(PlaceError, match=rf"port {port} on 127.0.0.1 is taken.*--port"):
             serve(tmp_path, ServeOptions(command=STUB, port=port), threading.Event())
-    assert read_observed(place(tmp_path)).proxy.process is None
+    assert read_observed(service_paths(tmp_path)).proxy.process is None
 
 
 def test_sigterm_lets_callers_finish_and_leaves_no_process(tmp_path: Path) -> None:
@@ -712,14 +716,14 @@ def test_sigterm_lets_callers_finish_and_leaves_no_process(tmp_path: Path) -> No
         load = Load(running.port, "/v1/models/housing:predict")
         thread = threading.Thread(target=lambda: asyncio.run(load.run(1, 1)))
         thread.start()
-        admin = client.Admin(read_observed(place(tmp_path)).proxy.admin_port)
+        admin = client.Admin(read_observed(service_paths(tmp_path)).proxy.admin_port)
         client.wait_for(lambda: admin.in_flight("housing-1") or None, 10, lambda: "not in flight")
         pids = [entry.pid for entry in client.status(tmp_path).revisions] + [client.status(tmp_path).envoy_pid]
         assert running.stop() == 0
         thread.join()
     assert [answer.status for answer in load.answers] == [200]
     assert not [pid for pid in pids if pid and Path(f"/proc/{pid}").exists()]
-    assert read_observed(place(tmp_path)).stopped
+    assert read_observed(service_paths(tmp_path)).stopped
 
 
 def test_a_service_can_be_launched_in_the_background_and_stopped(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from serving.contract import Contract
 from serving.predictor.route import Front
 from serving.predictor.served import Served
 from serving.predictor.settings import parse
-from serving.predictor.state import State
+from serving.predictor.state import PredictorState
 from serving.predictor.work import Workers
 from serving.profile import CategoryHistogram, NumericHistogram, Profile
 from tests.root import ROOT
@@ -242,7 +242,7 @@ async def nowhere(scope: Any, receive: Any, send: Any) -> None:
 
 def front(contract: Contract = HOUSE, scorer: Any = None, *flags: str) -> Front:
     settings = parse(["--model_name", "housing", "--version", "2", *flags], {})
-    state = State(settings)
+    state = PredictorState(settings)
     served = Served(stand_in(contract, scorer), settings)  # not warmed: a scorer that hangs would never be ready
     state.loaded(served, 0.1)
     return Front(state, nowhere, Workers(settings, state.metrics))

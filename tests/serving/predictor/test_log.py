@@ -9,15 +9,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from serving.predictor.log import Lines, Parts, PredictionLog, Record
+from serving.predictor.log import AnsweredRequest, Lines, Parts, PredictionLog
 from serving.predictor.validate import Flag
 from serving.unit import unit
 from tests.serving.predictor.support import HOUSE, ROW, TUMOUR
 
 
-def record(rows: int = 1, request_id: str = "a", flags: tuple[Flag, ...] = ()) -> Record:
+def record(rows: int = 1, request_id: str = "a", flags: tuple[Flag, ...] = ()) -> AnsweredRequest:
     matrix = HOUSE.encode({name: [value] * rows for name, value in ROW.items()})
-    return Record(request_id, 1_700_000_000.5, matrix, [1.5] * rows, None, flags, 0.0012)
+    return AnsweredRequest(request_id, 1_700_000_000.5, matrix, [1.5] * rows, None, flags, 0.0012)
 
 
 def lines(without: tuple[str, ...] = ()) -> Lines:
@@ -92,7 +92,7 @@ def test_a_line_says_who_asked_what_and_what_was_answered() -> None:
 def test_missing_and_unknown_values_are_told_apart() -> None:
     """A missing value is null, a category the contract does not know a question mark."""
     matrix = HOUSE.encode({k: [v] for k, v in {**ROW, "age": None, "condition": "new"}.items()})
-    (line,) = parsed(lines().of(Record("a", 0.0, matrix, [1.0], None, (), 0.0)))
+    (line,) = parsed(lines().of(AnsweredRequest("a", 0.0, matrix, [1.0], None, (), 0.0)))
     assert (line["features"]["age"], line["features"]["condition"]) == (None, "?")
 
 
@@ -106,7 +106,7 @@ def test_columns_left_out_never_reach_the_log() -> None:
 
 def test_probabilities_are_logged_for_classes() -> None:
     """Of a classifier both the class and the probabilities are kept."""
-    made = Record("a", 0.0, np.array([[1.0, 2.0]]), ["benign"], np.array([[0.25, 0.75]]), (), 0.0)
+    made = AnsweredRequest("a", 0.0, np.array([[1.0, 2.0]]), ["benign"], np.array([[0.25, 0.75]]), (), 0.0)
     (line,) = parsed(Lines(TUMOUR, "m", "1", ()).of(made))
     assert (line["prediction"], line["probabilities"]) == ("benign", [0.25, 0.75])
 

@@ -17,7 +17,7 @@ from serving.predictor.grpc_service import CODES, Servicer
 from serving.predictor.kserve_parts import pb
 from serving.predictor.route import Front
 from serving.predictor.settings import parse
-from serving.predictor.state import State
+from serving.predictor.state import PredictorState
 from serving.predictor.work import Workers
 from tests.serving.predictor.corpus import calls, messages, raw, tensors, with_raw
 from tests.serving.predictor.support import (
@@ -102,8 +102,8 @@ async def not_implemented() -> Any:
     return await ask(app, ONE, EXPLAIN)
 
 
-def waiting(change: Callable[[State], None] = lambda state: None) -> tuple[State, Front]:
-    state = State(SETTINGS)
+def waiting(change: Callable[[PredictorState], None] = lambda state: None) -> tuple[PredictorState, Front]:
+    state = PredictorState(SETTINGS)
     change(state)
     return state, Front(state, nowhere, Workers(SETTINGS, state.metrics))
 
@@ -117,7 +117,7 @@ async def load_failed() -> Any:
 
 
 async def draining() -> Any:
-    return await ask(waiting(State.drain)[1], ONE)
+    return await ask(waiting(PredictorState.drain)[1], ONE)
 
 
 ROWS = [
@@ -208,7 +208,7 @@ def test_every_grpc_code_of_the_error_table(
 ) -> None:
     """The same refusals by gRPC have the code of their row, words, and the request id in the trailing metadata."""
     app = front(HOUSE, None, *flags)
-    state = State(SETTINGS) if change == "unready" else app.state
+    state = PredictorState(SETTINGS) if change == "unready" else app.state
     if change == "full":
         app.workers._room = 0
     servicer = Servicer(state, app.workers, None)

@@ -13,7 +13,7 @@ from serving.contract import Contract
 from serving.errors import DataError
 from serving.predictor.route import Front
 from serving.predictor.settings import parse
-from serving.predictor.state import State, load
+from serving.predictor.state import PredictorState, load
 from serving.predictor.work import Workers
 from tests.serving.predictor.support import HOUSE, ROW, TUMOUR, Linear, ask, front, nowhere, stand_in
 
@@ -172,7 +172,7 @@ def test_501_when_there_is_nothing_to_explain_with() -> None:
 
 def test_503_while_the_model_loads() -> None:
     """The reason and a time to come again, before anything of the body is read."""
-    state = State(parse(["--model_name", "housing"], {}))
+    state = PredictorState(parse(["--model_name", "housing"], {}))
     app = Front(state, nowhere, Workers(state.settings, state.metrics))
     status, headers, document = asyncio.run(ask(app, ONE))
     assert (status, headers["retry-after"], document["code"]) == (503, "2", "loading")
@@ -180,7 +180,7 @@ def test_503_while_the_model_loads() -> None:
 
 def test_a_model_that_cannot_warm_up_is_not_ready() -> None:
     """Ready means that the model has answered once."""
-    state = State(parse(["--model_name", "housing"], {}))
+    state = PredictorState(parse(["--model_name", "housing"], {}))
 
     def fail(matrix: Any) -> None:
         raise RuntimeError("boom")

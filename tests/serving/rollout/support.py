@@ -14,7 +14,7 @@ from serving.rollout.controller.persistence import OpenDesk
 from serving.rollout.controller.sql import SqlDesk
 from serving.rollout.controller.sqlite import open_desk
 from serving.rollout.decision.engine import decide
-from serving.rollout.decision.events import Event, Tick
+from serving.rollout.decision.events import Notice, Tick
 from serving.rollout.decision.render import wanted_split
 from serving.rollout.decision.rules import Decision, Seen
 from serving.rollout.plan import RolloutPlan
@@ -73,7 +73,7 @@ class World:
         self.clock = Clock()
         self.backend = FakeBackend(self.clock, rate=rate, **backend)
         self.backend.behave("housing-1", Behaviour(errors=0.001))
-        self.events: list[Event] = []
+        self.events: list[Notice] = []
         if stable:
             self.backend.ensure(revision(1), 1)
             self.clock.sleep(2)

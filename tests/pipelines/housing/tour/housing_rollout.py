@@ -30,7 +30,7 @@ from serving.files import write_bytes
 from serving.local import client
 from serving.local.counting import read_counts
 from serving.local.extras import append_labels
-from serving.local.place import place
+from serving.local.paths import service_paths
 from serving.local.servers import predictor_command
 from serving.rollout.plan import RolloutPlan
 from serving.rollout.state import RolloutState
@@ -185,7 +185,7 @@ class HousingService(LiveService):
         """Call slow what is a multiple of the 99th percentile of the version that serves, under the same buyers."""
         with self._crowd("calibration") as crowd:
             client.wait_for(lambda: len(crowd.replies) >= 2_000 or None, 60, lambda: "nobody answers")
-        arms = [arm for epoch in read_counts(place(self.directory)).epochs.values() for arm in epoch.values()]
+        arms = [arm for epoch in read_counts(service_paths(self.directory)).epochs.values() for arm in epoch.values()]
         self.slow_ms = SLOW_OVER_P99 * max(arm.quantile_ms(0.99) or 1 for arm in arms)
 
     def plan(self, **changes: Any) -> RolloutPlan:

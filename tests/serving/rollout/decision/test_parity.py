@@ -11,7 +11,7 @@ from serving.files import write_json
 from serving.local.backend import EnvoyBackend
 from serving.local.envoy_config import SPLIT_ROUTE
 from serving.local.extras import LogExtras
-from serving.local.place import place
+from serving.local.paths import service_paths
 from serving.local.state import WantedRevision, update_desired
 from serving.rollout.backend import ArmCounts, Counters, Observed
 from serving.rollout.decision.engine import decide
@@ -43,7 +43,7 @@ class Envoy:
     def __init__(self, directory: Path) -> None:
         bundle = directory / "bundle"
         bundle.mkdir()
-        self.where = place(directory)
+        self.where = service_paths(directory)
         self.where.prepare()
         wanted = WantedRevision(name="housing-1", model="housing", version=1, bundle_uri=bundle.as_uri(), digest="1")
         update_desired(

@@ -18,7 +18,7 @@ from serving.local.pages import pages
 from serving.rollout.controller.acting import look
 from serving.rollout.controller.notices import Notices
 from serving.rollout.controller.persistence import Command
-from serving.rollout.decision.events import Event
+from serving.rollout.decision.events import Notice
 from serving.rollout.state import Phase
 from serving.rollout.telling.explain import explain, status
 from serving.rollout.telling.gauges import gauges
@@ -26,7 +26,7 @@ from serving.rollout.telling.page import page
 from tests.serving.rollout.fake import Behaviour
 from tests.serving.rollout.support import NOW, World
 
-EVENT = Event(NOW, "housing", "r1", Phase.STEP, Phase.ROLLBACK, "rollback", "harm is shown", critical=True)
+EVENT = Notice(NOW, "housing", "r1", Phase.STEP, Phase.ROLLBACK, "rollback", "harm is shown", critical=True)
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 
 

@@ -21,7 +21,7 @@ HOST = "127.0.0.1"  # nothing here is meant to be reached from another machine
 
 
 @dataclass(frozen=True)
-class Place:
+class ServicePaths:
     """The files of one service; *directory* is absolute."""
 
     directory: Path
@@ -95,12 +95,12 @@ def service_directory(serving: str, model: str) -> Path:
     return Path(parts.path) / model
 
 
-def place(service_dir: Path) -> Place:
-    return Place(service_dir.resolve())
+def service_paths(service_dir: Path) -> ServicePaths:
+    return ServicePaths(service_dir.resolve())
 
 
 @contextlib.contextmanager
-def sole_supervisor(where: Place) -> Iterator[None]:
+def sole_supervisor(where: ServicePaths) -> Iterator[None]:
     """Be the one supervisor of *where*; the lock goes with the process, however it ends.
 
     Raises:
