@@ -285,7 +285,7 @@ class TestEnvoyKeepsTheContract(BackendContract):
     """The suite of all backends, on one real Envoy."""
 
     @pytest.fixture
-    def service_paths(self, shared: Service) -> Iterator[EnvoyPlace]:
+    def place(self, shared: Service) -> Iterator[EnvoyPlace]:
         shared.ready(1)
         made = EnvoyPlace(shared)
         yield made
