@@ -46,7 +46,7 @@ test-slow: $(READY) ## Full-size simulations, load, soak and fuzz runs
 	@$(BIN)/pytest -m slow --timeout 3600 $(ARGS)
 
 .PHONY: test-readme
-test-readme: $(READY) ## The main job, and then every other command of the README
+test-readme: $(READY) ## The main job, and then every other command of README and docs
 	@$(MAKE) --no-print-directory run KEEP=1
 	@bash tests/readme.sh
 

@@ -9,3 +9,7 @@ bench: $(READY) ## The model server beside stock KServe and other servers (ARGS=
 .PHONY: bench-batch
 bench-batch: $(READY) ## Ten million rows scored file to file (ARGS="--rows 1000000")
 	@$(BIN)/python -m tests.bench.batch $(ARGS)
+
+.PHONY: figures
+figures: $(READY) ## Measure every figure of README and docs again and write it there (FIGURES="story batch")
+	@$(BIN)/python -m tests.figures $(FIGURES)

@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
-# Runs every command of the README's `sh` blocks but the make targets, in order, as a reader would after `make run KEEP=1`.
+# Runs every command of the `sh` blocks of README and docs but the make targets, in order, as a reader would after
+# `make run KEEP=1`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source .venv/bin/activate
-awk '/^```sh$/ {on = 1; next} /^```$/ {on = 0} on' README.md | grep -v '^make \|^source ' >"${TMPDIR:-/tmp}/readme-commands.$$"
-trap 'rm -f "${TMPDIR:-/tmp}/readme-commands.$$"; rm -rf .slipway-cancer' EXIT
+commands=$(mktemp)
+trap 'rm -f "$commands"; rm -rf .slipway-cancer' EXIT
+for page in README.md docs/*.md; do
+	awk '/^```sh$/ {on = 1; next} /^```$/ {on = 0} on' "$page" | grep -v '^make \|^source ' >>"$commands" || true
+done
 while IFS= read -r command; do
 	printf '$ %s\n' "$command"
 	bash -c "$command"
-done <"${TMPDIR:-/tmp}/readme-commands.$$"
-echo "every command of the README ran"
+done <"$commands"
+echo "every command of README and docs ran"
