@@ -1,12 +1,13 @@
-"""The validation report: what was refused, why, and how it looked; as a value and as HTML that a person reads."""
+"""The validation report: what was refused, why, and how it looked; as a value and as a page."""
 
-from collections.abc import Iterable
-from html import escape
+from collections.abc import Iterable, Iterator
 
 from pydantic import Field
 
 from components.data.rules import Reason
 from serving.contract import Frozen
+from serving.pages.html import Html, identifier, page, pairs, table, tag, verdict
+from serving.pages.words import percent
 
 
 class ReasonCount(Frozen):
@@ -63,65 +64,47 @@ class Report(Frozen):
         return tuple(sorted(self.reasons, key=lambda count: -count.rows))
 
 
-def report_html(report: Report) -> str:
-    """A fragment without scripts or styles of its own, for the run's report; every text from the data is escaped."""
-    sections = [
-        f"<p>{escape(report.sentence)}.</p>",
-        _sizes(report),
-        _reasons(report),
-        _classes(report),
-        _missing(report),
+def quarantine_page(report: Report) -> str:
+    """A whole page of what validation set aside; every text from the data is escaped."""
+    body = [
+        tag("p", "Rows held against the contract", cls="over"),
+        tag("h1", "Validation"),
+        verdict("wait" if report.quarantined else "good", tag("p", f"{report.sentence}.")),
+        *told(report),
     ]
-    return "\n".join(["<section class='validation'>", "<h2>Validation</h2>", *filter(None, sections), "</section>"])
+    return page("Validation", report.sentence, body, foot="Written by Slipway.")
 
 
-def _sizes(report: Report) -> str:
-    rows = [
-        ("rows read", f"{report.rows:,}"),
-        ("accepted", f"{report.accepted:,}"),
-        ("quarantined", f"{report.quarantined:,} ({report.share:.2%})"),
-        ("checked as of", report.as_of),
-        *_freshness(report.freshness),
-    ]
+def told(report: Report, origin: Iterable[tuple[str, str]] = ()) -> Iterator[Html]:
+    """What was read and accepted, and why rows were set aside; *origin* names where they come from."""
+    yield pairs([*origin, *_sizes(report)])
+    if report.reasons:
+        yield tag("h3", "Why rows were set aside")
+        yield table(("Column", "Reason", "Rows", "Expected", "For example"), map(_reason, report.worst), numbers=(2,))
+    else:
+        yield tag("p", "No row was set aside: each keeps the contract.")
+    if report.classes:
+        yield tag("h3", "Classes among the accepted rows")
+        total = max(report.accepted, 1)
+        yield pairs((name, f"{rows:,} rows ({100 * rows / total:.1f} %)") for name, rows in report.classes.items())
+    if missing := ", ".join(f"{name} {percent(share)}" for name, share in report.missing.items() if share):
+        yield tag("p", f"Missing among the accepted rows, as the contract allows: {missing}.", cls="note")
+
+
+def _sizes(report: Report) -> Iterator[tuple[str, str]]:
+    yield "Read", f"{report.rows:,} rows"
+    yield "Accepted", f"{report.accepted:,} rows"
+    yield "Set aside", f"{report.quarantined:,} rows ({percent(report.share)})"
     if report.extra_columns:
-        rows.append(("columns dropped", ", ".join(report.extra_columns)))
-    return _table((), rows)
+        yield "Columns dropped", ", ".join(report.extra_columns)
+    if (fresh := report.freshness) is not None:
+        days = round(fresh.age_days)
+        age = "less than a day" if fresh.age_days < 1 else "1 day" if days == 1 else f"{days:,} days"
+        yield "Events", f"{fresh.oldest[:10]} to {fresh.newest[:10]}, the newest {age} old"
+    yield "Checked as of", report.as_of[:10]
 
 
-def _freshness(freshness: Freshness | None) -> list[tuple[str, str]]:
-    if freshness is None:
-        return []
-    return [
-        ("events", f"{freshness.oldest} to {freshness.newest}"),
-        ("age of the newest", f"{freshness.age_days:.1f} days"),
-    ]
-
-
-def _reasons(report: Report) -> str:
-    if not report.reasons:
-        return ""
-    rows = [
-        (count.column or "(row)", count.reason, f"{count.rows:,}", count.expected, " | ".join(count.examples))
-        for count in report.worst
-    ]
-    return "<h3>Why rows were set aside</h3>" + _table(("column", "reason", "rows", "expected", "for example"), rows)
-
-
-def _classes(report: Report) -> str:
-    if not report.classes:
-        return ""
-    rows = [(name, f"{rows:,}", f"{rows / max(report.accepted, 1):.1%}") for name, rows in report.classes.items()]
-    return "<h3>Classes</h3>" + _table(("class", "rows", "share"), rows)
-
-
-def _missing(report: Report) -> str:
-    if not report.missing:
-        return ""
-    rows = [(name, f"{share:.2%}") for name, share in report.missing.items()]
-    return "<h3>Missing values among accepted rows</h3>" + _table(("column", "share"), rows)
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    cells = "".join(f"<th>{escape(word)}</th>" for word in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(word)}</td>" for word in row) + "</tr>" for row in rows)
-    return "<table>" + (f"<thead><tr>{cells}</tr></thead>" if cells else "") + f"<tbody>{body}</tbody></table>"
+def _reason(count: ReasonCount) -> tuple[str, ...]:
+    column, reason = (tag("span", word, cls="nowrap") for word in (count.column or "whole row", count.reason))
+    examples = tag("div", *(tag("div", identifier(one)) for one in count.examples), cls="long")
+    return column, reason, f"{count.rows:,}", count.expected, examples

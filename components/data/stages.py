@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from components.data import snapshots, sources
-from components.data.quarantine_report import report_html
+from components.data.quarantine_report import quarantine_page
 from components.data.split import SplitPolicy
 from components.data.split import split as split_rows
 from components.data.validation import require
@@ -56,7 +56,7 @@ def validate(contract: str, as_of: str, snapshot: str, accepted: str, quarantine
     with whole_directory(Path(quarantine)) as folder:
         result.quarantined.write_parquet(folder / "rows.parquet")
         write_text(folder / "report.json", result.report.model_dump_json(indent=2))
-        write_text(folder / "report.html", report_html(result.report))
+        write_text(folder / "report.html", quarantine_page(result.report))
     require(result.report, rules)
     written = snapshots.write(result.accepted, Path(accepted), source="validate", key=rules.key)
     tell(result.report.sentence)

@@ -16,12 +16,12 @@ import numpy as np
 import polars as pl
 
 from components.data import repeats
-from components.data.quarantine_report import Freshness, ReasonCount, Report, report_html
+from components.data.quarantine_report import Freshness, ReasonCount, Report
 from components.data.rules import TYPES, Rule, fields, rules, typed
 from serving.contract import Contract
 from serving.errors import DataError
 
-__all__ = ["Report", "Validation", "pandera_schema", "report_html", "require", "validate"]
+__all__ = ["Report", "Validation", "pandera_schema", "require", "validate"]
 
 EXAMPLES = 3
 SECOND_OPINION_ROWS = 500_000

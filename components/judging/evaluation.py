@@ -13,6 +13,7 @@ from components.judging import metrics
 from components.judging.metrics import Values
 from serving.contract import Column, Contract, Frozen, Matrix
 from serving.errors import DataError
+from serving.pages.words import number
 from serving.profile import NumericHistogram
 
 SAMPLE = 1_000
@@ -147,7 +148,7 @@ def partition(values: Values, column: Column) -> Iterator[tuple[str, Mask]]:
 
 
 def _quarters(cuts: Values) -> list[str]:
-    text = [metrics.number(cut) for cut in cuts]
+    text = [number(cut) for cut in cuts]
     between = [f"{low} to {high}" for low, high in itertools.pairwise(text)]
     return [f"up to {text[0]}", *between, f"above {text[-1]}"]
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.errors import ConfigError
+from serving.pages.words import number, with_unit
 
 Values = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -48,12 +49,7 @@ class Metric:
         """*value* as people read it, given the target's *unit*: ``42,105 EUR``, ``8.2 %``, ``0.871``."""
         if self.unit == "share":
             return f"{number(100 * value)} %"
-        return f"{number(value)} {unit}" if self.unit == "target" and unit else number(value)
-
-
-def number(value: float) -> str:
-    """*value* with thousands separators, or four significant digits below 1,000."""
-    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"
+        return with_unit(number(value), unit if self.unit == "target" else "")
 
 
 def rmse(target: Values, prediction: Values) -> float:

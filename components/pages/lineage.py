@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from components.pages.style import chain, commands, identifier, join, tag
+from serving.pages.html import chain, commands, identifier, join, tag
 
 if TYPE_CHECKING:
     from components.pages.run_facts import RunFacts

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from components.data.quarantine_report import told
 from components.judging import metrics
 from components.judging.metrics import Metric
 from components.pages.evaluation_plots import LEADING, evaluation_plots, trials_plot
 from components.pages.lineage import lineage, reproduce
 from components.pages.slices import slices_table
-from components.pages.style import (
+from serving.pages.html import (
     Html,
     badge,
     beside,
@@ -16,10 +17,8 @@ from components.pages.style import (
     figures,
     identifier,
     join,
-    moment,
     page,
     pairs,
-    percent,
     section,
     shares,
     table,
@@ -27,7 +26,10 @@ from components.pages.style import (
     text,
     tile,
     tiles,
+    tone,
+    verdict,
 )
+from serving.pages.words import moment, number, with_unit
 
 if TYPE_CHECKING:
     from components.judging.gates import Check, GateReport
@@ -62,7 +64,7 @@ def run_page(facts: "RunFacts", aftermath: Sequence[tuple[str, str]] = ()) -> st
         _verdict(facts.decision),
         _problem(facts),
         tiles(_headline(facts)),
-        section("What happened next", pairs(aftermath)) if aftermath else "",
+        section("What happened next", pairs(aftermath)),
         section("Data", *_data(facts)),
         section("Model", *_model(facts)),
         section("Gates", *_gates(facts)),
@@ -79,10 +81,10 @@ def _verdict(decision: "GateReport") -> Html:
     word, _, told = decision.sentence.partition(": ")
     failed = [check for check in decision.checks if not check.passed]
     lead = told.partition(": ")[0] if failed else told
-    content = [tag("p", badge(word, decision.accepted), lead + ("." if not failed else ":"))]
+    content = [tag("p", badge(word, tone(decision.accepted)), lead + ("." if not failed else ":"))]
     if failed:
         content.append(tag("ul", *(tag("li", check.sentence) for check in failed)))
-    return tag("div", *content, cls="verdict good" if decision.accepted else "verdict bad")
+    return verdict(tone(decision.accepted), *content)
 
 
 def _problem(facts: "RunFacts") -> Html:
@@ -103,7 +105,7 @@ def _success(success: Mapping[str, Any], facts: "RunFacts") -> Html:
     seen = facts.evaluation.metrics.get(metric.name)
     reached = seen is not None and (seen >= level if least is not None else metric.loss(seen) <= level)
     wanted = f"{metric.label} of at {'most' if least is None else 'least'} {metric.show(level, unit)}: "
-    word = tag("b", "reached" if reached else "not reached", cls="good" if reached else "bad")
+    word = tag("b", "reached" if reached else "not reached", cls=tone(reached))
     return join([wanted, word, f", it is {'undefined' if seen is None else metric.show(seen, unit)}"])
 
 
@@ -137,60 +139,13 @@ def _floor(metric: Metric, facts: "RunFacts") -> str:
 
 def _data(facts: "RunFacts") -> Iterator[str]:
     seen, snapshot = facts.validation, facts.snapshot
+    columns = f", {len(snapshot.columns)} columns"
+    origin = [("Source", identifier(snapshot.source)), ("Snapshot", identifier(snapshot.id) + columns)]
+    yield from told(seen, origin)
     trained, held = int(facts.provenance.get("rows", 0)), facts.evaluation.rows
-    yield pairs(
-        [
-            ("Source", identifier(snapshot.source)),
-            ("Snapshot", identifier(snapshot.id)),
-            ("Read", f"{seen.rows:,} rows, {len(snapshot.columns)} columns"),
-            ("Accepted", f"{seen.accepted:,} rows"),
-            ("Set aside", f"{seen.quarantined:,} rows ({percent(seen.share)})"),
-            *([("Columns dropped", ", ".join(seen.extra_columns))] if seen.extra_columns else []),
-            *_times(facts),
-        ]
-    )
-    if seen.reasons:
-        yield tag("h3", "Why rows were set aside")
-        rows = [
-            (
-                _word(one.column or "whole row"),
-                _word(one.reason),
-                f"{one.rows:,}",
-                one.expected,
-                _lines(one.examples),
-            )
-            for one in seen.worst
-        ]
-        yield table(("Column", "Reason", "Rows", "Expected", "For example"), rows, numbers=(2,))
-    else:
-        yield tag("p", "No row was set aside: each keeps the contract.")
-    if seen.classes:
-        yield tag("h3", "Classes among the accepted rows")
-        total = max(seen.accepted, 1)
-        yield pairs((name, f"{rows:,} rows ({100 * rows / total:.1f} %)") for name, rows in seen.classes.items())
-    if missing := {name: share for name, share in seen.missing.items() if share}:
-        told = ", ".join(f"{name} {percent(share)}" for name, share in missing.items())
-        yield tag("p", f"Missing among the accepted rows, as the contract allows: {told}.", cls="note")
     yield tag("h3", "Split")
     yield tag("p", _split_words(facts.settings.get("split") or {}))
     yield shares([("training", trained), ("held out", held), ("left out", max(seen.accepted - trained - held, 0))])
-
-
-def _times(facts: "RunFacts") -> Iterator[tuple[str, str]]:
-    fresh = facts.validation.freshness
-    if fresh is not None:
-        days = round(fresh.age_days)
-        age = "less than a day" if fresh.age_days < 1 else "1 day" if days == 1 else f"{days:,} days"
-        yield "Events", f"{fresh.oldest[:10]} to {fresh.newest[:10]}, the newest {age} old"
-    yield "Checked as of", facts.validation.as_of[:10]
-
-
-def _word(value: str) -> Html:
-    return tag("span", value, cls="nowrap")
-
-
-def _lines(examples: Sequence[str]) -> Html:
-    return tag("div", *(tag("div", identifier(one)) for one in examples), cls="long")
 
 
 def _split_words(policy: Mapping[str, Any]) -> str:
@@ -252,7 +207,7 @@ def _check_row(check: "Check", unit: str) -> tuple[str, ...]:
     metric = metrics.get(check.metric)
     seen, level = (None if value is None else metric.show(value, unit) for value in (check.seen, check.bar))
     return (
-        badge("passes" if check.passed else "fails", check.passed),
+        badge("passes" if check.passed else "fails", tone(check.passed)),
         check.sentence,
         seen or "undefined",
         level or "none",
@@ -267,7 +222,7 @@ def _pictures(facts: "RunFacts") -> Iterator[str]:
     if facts.evaluation.error is not None:
         unit = facts.evaluation.unit
         given = facts.evaluation.error.quantiles
-        shown = {q: f"{metrics.number(value)} {unit}".strip() for q, value in given.items()}
+        shown = {q: with_unit(number(value), unit) for q, value in given.items()}
         yield tag(
             "p",
             f"Half of the errors lie between {shown['p25']} and {shown['p75']},"

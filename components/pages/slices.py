@@ -6,7 +6,7 @@ from components.judging import metrics
 from components.judging.evaluation import Evaluation, Slice
 from components.judging.metrics import Metric
 from components.pages.evaluation_plots import LEADING
-from components.pages.style import Html, bar, group_row, join, row, table, tag
+from serving.pages.html import Html, bar, group_row, join, row, table, tag
 
 FEW_ROWS = 30  # fewer say little, and a gate does not judge them unless told to
 

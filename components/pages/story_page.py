@@ -6,9 +6,8 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Literal
 
-from components.judging.metrics import number
-from components.pages import plots
-from components.pages.style import (
+from serving.pages import charts
+from serving.pages.html import (
     Html,
     badge,
     beside,
@@ -16,7 +15,6 @@ from components.pages.style import (
     identifier,
     join,
     link,
-    moment,
     page,
     pairs,
     row,
@@ -25,7 +23,10 @@ from components.pages.style import (
     tag,
     tile,
     tiles,
+    tone,
+    verdict,
 )
+from serving.pages.words import moment, number, with_unit
 from serving.rollout.telling.explain import RolloutStatus
 
 Kind = Literal["step", "good", "alarm"]
@@ -176,7 +177,7 @@ def clock(seconds: float) -> str:
 
 
 def _outcome(story: Story) -> Html:
-    return tag("div", tag("p", story.summary), cls="verdict good" if story.good else "verdict bad")
+    return verdict(tone(story.good), tag("p", story.summary))
 
 
 def _headline(story: Story) -> Iterator[Html]:
@@ -184,7 +185,7 @@ def _headline(story: Story) -> Iterator[Html]:
         for name in story.error.series:
             value = story.error.last(name)
             if value is not None:
-                yield tile(f"{story.error.metric} {name}", f"{number(value)} {story.error.unit}".strip())
+                yield tile(f"{story.error.metric} {name}", with_unit(number(value), story.error.unit))
     if story.requests or story.lost:
         total = sum(story.requests.values()) + story.lost
         yield tile("Requests lost", f"{story.lost:,}", [f"of {total:,}"])
@@ -195,7 +196,7 @@ def _headline(story: Story) -> Iterator[Html]:
 def _runs(runs: Sequence[RunLine]) -> Html:
     made = []
     for one in runs:
-        head = join([tag("b", one.title), " ", badge("accepted" if one.accepted else "refused", one.accepted)])
+        head = join([tag("b", one.title), " ", badge("accepted" if one.accepted else "refused", tone(one.accepted))])
         report = tag("p", link(one.href, "Read its report")) if one.href else ""
         made.append(tag("div", head, tag("p", one.sentence), report, cls="card"))
     return tag("div", *made, cls="cards")
@@ -203,9 +204,9 @@ def _runs(runs: Sequence[RunLine]) -> Html:
 
 def _error(error: ErrorOverTime) -> Iterator[str]:
     series = dict(error.series)
-    drawn = plots.lines(error.metric, error.labels, series, unit=error.unit, threshold=error.alarm)
+    drawn = charts.lines(error.metric, error.labels, series, unit=error.unit, threshold=error.alarm)
     spans = table(("", "First", "Last", "Highest"), [(name, *_span(error, name)) for name in series], numbers=(1, 2, 3))
-    words = "" if error.alarm is None else f"The alarm is at {number(error.alarm)} {error.unit}".strip() + "."
+    words = "" if error.alarm is None else f"The alarm is at {with_unit(number(error.alarm), error.unit)}."
     yield beside(
         figure(f"{error.metric} on labelled predictions", drawn), tag("div", spans, tag("p", words, cls="note"))
     )
@@ -215,7 +216,7 @@ def _span(error: ErrorOverTime, name: str) -> tuple[str, str, str]:
     known = [value for value in error.series[name] if value is not None]
     if not known:
         return "–", "–", "–"
-    first, last, most = (f"{number(value)} {error.unit}".strip() for value in (known[0], known[-1], max(known)))
+    first, last, most = (with_unit(number(value), error.unit) for value in (known[0], known[-1], max(known)))
     return first, last, most
 
 
@@ -226,7 +227,7 @@ def _canary(story: Story) -> Iterator[str]:
         "observed": [step.observed for step in steps],
         "realized": [step.realized for step in steps],
     }
-    drawn = plots.lines("Share", [clock(step.at) for step in steps], share, unit="%", dots=("realized",))
+    drawn = charts.lines("Share", [clock(step.at) for step in steps], share, unit="%", dots=("realized",))
     rules = pairs(
         [
             ("Candidate", story.candidate),
@@ -273,7 +274,7 @@ def _requests(story: Story) -> Iterator[str]:
     rows = [(name, f"{count:,}", _percent(100 * count / total)) for name, count in story.requests.items()]
     lost = "No request was lost." if not story.lost else f"{story.lost:,} requests were lost."
     speed = pairs((f"Latency {name}", f"{value:.3g} ms") for name, value in story.latency_ms.items())
-    yield tag("p", tag("b", lost, cls="bad" if story.lost else "good"))
+    yield tag("p", tag("b", lost, cls=tone(not story.lost)))
     yield beside(table(("Version", "Requests answered", "Share"), rows, numbers=(1, 2)), speed)
 
 

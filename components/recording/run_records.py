@@ -19,6 +19,7 @@ from components.recording import tracking
 from components.steps.provenance import CodeVersion, environment
 from serving.bundle.files import MANIFEST
 from serving.files import read_json, sha256_file, write_text
+from serving.pages.charts import alone
 
 LIBRARIES = (
     "slipway",
@@ -80,7 +81,7 @@ def mlflow_record(facts: RunFacts, paths: StageOutputs, report_path: Path) -> tr
     commit, _, changed = str(facts.provenance.get("commit", "unknown")).partition("+")
     folder = report_path.with_name("plots")
     for name, svg in evaluation_plots(facts.evaluation).items():
-        write_text(folder / f"{name}.svg", svg)
+        write_text(folder / f"{name}.svg", alone(svg))
     return tracking.RunRecord(
         run_id=f"{facts.name}-{facts.run_id}-{facts.digest[:12]}",
         name=f"{facts.name} {facts.run_id}",

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal
 
-from components.judging.metrics import number
 from components.watching.drift_tests import chi_square, cramers_v, holm, ks, psi, rise_p, shares, wasserstein
 from components.watching.policy import DriftPolicy
 from serving.contract import Frozen
 from serving.errors import DataError
+from serving.pages.words import number
 from serving.profile import CategoryHistogram, Histogram, NumericHistogram, Profile
 
 NONE: Mapping[str, int] = MappingProxyType({})

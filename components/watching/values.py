@@ -3,10 +3,10 @@
 from typing import Literal
 
 from components.judging import metrics
-from components.judging.metrics import number
 from components.watching.drift import Drift
 from components.watching.labels import LabelReport
 from serving.contract import Frozen
+from serving.pages.words import number
 
 Verdict = Literal["healthy", "degraded", "drifted", "unknown"]
 Standing = Literal["within", "beyond", "uncertain", "not judged"]

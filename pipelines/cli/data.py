@@ -42,7 +42,7 @@ def show(ctx: click.Context, source: str | None, rows: int, project_path: Path) 
 def check(ctx: click.Context, source: str | None, as_of: str | None, report: Path | None, project_path: Path) -> None:
     """Hold the table against the contract: what would be quarantined and why; exit code 4 above the limit."""
     from components.data import sources
-    from components.data.quarantine_report import report_html
+    from components.data.quarantine_report import quarantine_page
     from components.data.stages import moment
     from components.data.validation import require, validate
     from pipelines import project as projects
@@ -52,6 +52,6 @@ def check(ctx: click.Context, source: str | None, as_of: str | None, report: Pat
     day = moment(as_of) if as_of else datetime.now(UTC)
     result = validate(sources.read(source or project.source.uri), project.contract, day)
     if report is not None:
-        write_text(report, report_html(result.report))
+        write_text(report, quarantine_page(result.report))
     console_of(ctx).result(result.report.model_dump(mode="json"), result.report.sentence)
     require(result.report, project.contract)

@@ -13,7 +13,7 @@ from serving.rollout.decision.rules import Seen
 from serving.rollout.state import RolloutState
 from serving.rollout.telling.explain import explain, status
 from serving.rollout.telling.gauges import gauges
-from serving.rollout.telling.page import page
+from serving.rollout.telling.page import rollout_page
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,8 @@ class Showing:
         """A full disk costs the page, not the rollout."""
         seen = status(state, now, last, self.desk.current())
         try:
-            write_text(self.directory / "rollout.html", page(seen, explain(state), self.desk.records(state.id), now))
+            told = rollout_page(seen, explain(state), self.desk.records(state.id), now)
+            write_text(self.directory / "rollout.html", told)
             write_text(self.directory / "rollout.prom", gauges(seen))
         except PlaceError:
             log.warning("the page of the rollout could not be written", exc_info=True)

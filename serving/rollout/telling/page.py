@@ -1,109 +1,108 @@
 """A rollout as one HTML page that needs nothing else: decision in words, split, evidence against its bars, timeline."""
 
 import math
-import time
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Iterator, Sequence
 
+from serving.pages.charts import timeline
+from serving.pages.html import (
+    Html,
+    Tone,
+    badge,
+    figure,
+    figures,
+    join,
+    keys,
+    meter,
+    page,
+    row,
+    section,
+    strip,
+    table,
+    tag,
+    tone,
+    verdict,
+)
+from serving.pages.words import time_of_day
 from serving.rollout.controller.persistence import Record
 from serving.rollout.evidence.evidence import SRM_THRESHOLD, GateEvidence
-from serving.rollout.telling.charts import Point, chart, meter, stacked
 from serving.rollout.telling.explain import RolloutStatus
-from serving.rollout.telling.style import STYLE
 
 REFRESH_S = 3
-_GOOD, _BAD, _WAIT = "good", "bad", "wait"
-_TONE = {
-    "succeeded": _GOOD,
-    "rolled back": _BAD,
-    "rollback": _BAD,
-    "drain": _BAD,
-    "remove": _BAD,
-    "paused": _WAIT,
-}  # fmt: skip
+_TONE: dict[str, Tone] = {
+    "succeeded": "good",
+    "rolled back": "bad",
+    "rollback": "bad",
+    "drain": "bad",
+    "remove": "bad",
+    "paused": "wait",
+}
 _ENDED = ("succeeded", "rolled back")
 
 
-def page(status: RolloutStatus, explained: Sequence[str], records: Sequence[Record], now: float) -> str:
+def rollout_page(status: RolloutStatus, explained: Sequence[str], records: Sequence[Record], now: float) -> str:
     """The page at *now* (seconds since 1970); it loads itself again while the rollout is live.
 
     Args:
         explained: the lines of ``explain``. records: the journal of this rollout, oldest first.
     """
     live = status.phase not in _ENDED
-    refresh = f'<meta http-equiv="refresh" content="{REFRESH_S}">' if live else ""
-    title = f"{status.candidate} {status.phase}"
-    parts = [
-        _head(status),
-        _shares(status),
-        _timeline(status, records, now),
-        _gates(status, *_judged(status, records)),
-        _checks(status),
-        _journal(records),
-        _inputs(explained),
-        f"<footer>rollout {escape(status.id)} &middot; as of {_clock(now)} UTC"
-        f"{' &middot; the page loads itself again' if live else ''}</footer>",
+    body = [
+        *_head(status),
+        section("Split of requests", *_split(status)),
+        section("Timeline", figures(_timeline(status, records, now))),
+        *_gates(status, *_judged(status, records)),
+        section("Other checks", table((), _checks(status))),
+        section("Decisions", tag("p", "UTC, newest first.", cls="note"), table((), _journal(records))),
+        tag("details", tag("summary", "Inputs of the formulas"), tag("ul", *(tag("li", one) for one in explained))),
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"{refresh}<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body><main>\n"
-        + "\n".join(part for part in parts if part)
-        + "\n</main></body></html>\n"
-    )
+    foot = f"rollout {status.id} · as of {time_of_day(now)} UTC" + (" · the page loads itself again" if live else "")
+    title = f"{status.candidate} {status.phase}"
+    about = status.sentences[0] if status.sentences else title
+    return page(title, about, body, foot=foot, refresh_s=REFRESH_S if live else 0)
 
 
-def _head(status: RolloutStatus) -> str:
-    tone = _TONE.get(status.phase, "")
-    where = f"step {status.step + 1} of {status.steps}" if status.phase in ("step", "paused") else ""
-    pause = f" &middot; {escape(status.pause)}" if status.pause else ""
-    against = f"beside {escape(status.stable)}" if status.stable else "the first version"
+def _head(status: RolloutStatus) -> Iterator[Html]:
+    colour = _TONE.get(status.phase, "")
+    against = f"beside {status.stable}" if status.stable else "the first version"
+    phase = f"{status.phase} · {status.pause}" if status.pause else status.phase
     first, *rest = status.sentences or ("",)
     if rest and status.phase not in _ENDED and (status.pause or status.outcome):
         first, rest = rest[0], [first, *rest[1:]]
-    more = "".join(f"<p>{escape(sentence)}</p>" for sentence in rest)
-    return (
-        f'<header><div class="over">{escape(status.service)} &middot; rollout</div>'
-        f"<h1>{escape(status.candidate)} <small>{against}</small>"
-        f'<span class="badge {tone}">{escape(status.phase)}{pause}</span></h1>'
-        f'<section class="decision {tone}"><p class="lead">{escape(first[:1].upper() + first[1:])}</p>{more}'
-        f'<p class="quiet">{escape(where)}</p></section></header>'
-    )
+    if status.phase in ("step", "paused"):
+        rest.append(f"Step {status.step + 1} of {status.steps}.")
+    yield tag("p", f"{status.service} · rollout", cls="over")
+    yield tag("h1", status.candidate, " ", tag("small", against), " ", badge(phase, colour))
+    yield verdict(colour, tag("p", first[:1].upper() + first[1:]), *(tag("p", sentence) for sentence in rest))
 
 
-def _shares(status: RolloutStatus) -> str:
-    rows = [
+def _split(status: RolloutStatus) -> Iterator[Html]:
+    names = [name for name in (status.candidate, status.stable) if name]
+    yield keys(names)
+    given = (
         ("configured", "asked for", status.configured),
         ("observed", "in force in the data plane", status.observed),
-        ("realized", "as this step's requests fell", status.realized or None),
-    ]
-    bars = "".join(
-        f'<div class="share"><div><b>{name}</b><span class="quiet">{words}</span></div>'
-        + (stacked(shares, status.candidate) if shares else '<div class="quiet">no figure yet</div>')
-        + "</div>"
-        for name, words, shares in rows
+        ("realized", "as this step's requests fell", status.realized),
     )
-    legend = f'<span class="key candidate"></span>{escape(status.candidate)}'
-    if status.stable:
-        legend += f'<span class="key stable"></span>{escape(status.stable)}'
-    return f'<section><h2>Split of requests<span class="legend">{legend}</span></h2>{bars}</section>'
+    for name, words, shares in given:
+        seen = [(shares or {}).get(one, 0.0) for one in names]
+        told = f"{words}: {seen[0]:.3g} %" if shares else f"{words}: no figure yet"
+        yield tag("p", tag("b", name), " ", tag("span", told, cls="soft")) + (strip(seen) if shares else "")
 
 
-def _timeline(status: RolloutStatus, records: Sequence[Record], now: float) -> str:
+def _timeline(status: RolloutStatus, records: Sequence[Record], now: float) -> Iterator[Html]:
     if not records:
-        return ""
-    begin, end = records[0].at, now if status.phase not in _ENDED else records[-1].at
-    weights = [Point(begin, 0.0), *(_weights(records)), Point(end, _final_weight(records))]
-    evidence = [Point(record.at, _log10(record.body["evidence"]["log_e"])) for record in _decisions(records)]
-    bar = math.log10(status.threshold)
+        return
+    span = (records[0].at, now if status.phase not in _ENDED else records[-1].at)
+    weights = [(one.at, one.body["weight"] / 10) for one in records if one.kind == "done" and "weight" in one.body]
+    shares = [(span[0], 0.0), *weights, (span[1], weights[-1][1] if weights else 0.0)]
     marks = [(record.at, _mark(record)) for record in records if _mark(record)]
-    upper = chart(weights, (begin, end), top=100.0, unit=" %", stairs=True, marks=marks, label="candidate's share")
-    top = max([bar * 1.25, *(min(point.y, bar * 3) for point in evidence)])
-    lower = chart(
-        [Point(point.x, min(max(point.y, 0.0), top)) for point in evidence], (begin, end), top=top, unit="",
-        bar=(bar, f"roll back at {status.threshold:g}"), label="evidence of harm E (log scale from 1)", powers=True,
-    )  # fmt: skip
-    return f"<section><h2>Timeline</h2>{upper}{lower}</section>"
+    title = "The candidate's share"
+    yield figure(title, timeline(title, shares, span, top=100.0, unit="%", stairs=True, marks=marks))
+    evidence = [(record.at, _log10(record.body["evidence"]["log_e"])) for record in _decisions(records)]
+    bar = math.log10(status.threshold)
+    top = max([bar * 1.25, *(min(value, bar * 3) for _, value in evidence)])
+    title, limit = "Evidence of harm E", (bar, f"roll back at {status.threshold:g}")
+    yield figure(title, timeline(title, evidence, span, top=top, unit="log scale from 1", powers=True, limit=limit))
 
 
 def _judged(status: RolloutStatus, records: Sequence[Record]) -> tuple[Sequence[GateEvidence], str]:
@@ -113,115 +112,80 @@ def _judged(status: RolloutStatus, records: Sequence[Record]) -> tuple[Sequence[
             body = record.body
             if body["verdict"] == "move" and body["state"]["phase"] == "step":
                 gates = [GateEvidence.model_validate(gate) for gate in body["evidence"]["gates"]]
-                return gates, "as they stood when the last step was certified"
-    return status.evidence.gates, "this step; evidence over the whole rollout"
+                return gates, "As they stood when the last step was certified."
+    return status.evidence.gates, "This step; evidence over the whole rollout."
 
 
-def _gates(status: RolloutStatus, gates: Sequence[GateEvidence], words: str) -> str:
-    head = (
-        "<tr><th>gate</th><th>candidate</th><th>stable</th><th>could newly fail, against rho</th>"
-        "<th>evidence of harm</th><th></th></tr>"
-    )
-    rows = "".join(_gate(gate, status) for gate in gates)
-    return (
-        f'<section><h2>Gates<span class="legend">{words}</span></h2>'
-        f'<div class="wide"><table>{head}{rows}{_overall(status)}</table></div></section>'
-    )
+def _gates(status: RolloutStatus, gates: Sequence[GateEvidence], words: str) -> Iterator[Html]:
+    head = ("Gate", "Candidate", "Stable", "Could newly fail, against rho", "Evidence of harm", "")
+    rows = [*(_gate(gate, status) for gate in gates), _overall(status)]
+    yield section("Gates", tag("p", words, cls="note"), table(head, rows))
 
 
-def _gate(gate: GateEvidence, status: RolloutStatus) -> str:
-    ended = status.phase in _ENDED
-    tone, words = (_GOOD, "certified") if gate.holds else (_WAIT, "not certified" if ended else "not yet certified")
+def _gate(gate: GateEvidence, status: RolloutStatus) -> Html:
+    colour, words = tone(True), "certified"
     if not gate.required:
-        tone, words = "", "watched"
-    none = gate.canary[0] == 0
-    excess = meter(0.0 if none else gate.excess / (2 * status.rho), 0.5, tone if gate.required else "")
-    figure = "no request in this step yet" if none else f"{gate.excess:.2%} of {status.rho:.2%}"
-    return (
-        f"<tr><td><b>{escape(gate.name)}</b></td><td>{_counted(gate.canary)}</td><td>{_counted(gate.stable)}</td>"
-        f"<td>{excess}{figure}</td>"
-        f"<td>{_harm_meter(gate.log_e, status)}</td>"
-        f'<td><span class="badge {tone}">{words}</span></td></tr>'
-    )
+        colour, words = "", "watched"
+    elif not gate.holds:
+        colour, words = "wait", "not certified" if status.phase in _ENDED else "not yet certified"
+    seen = gate.canary[0] > 0
+    figure = f"{gate.excess:.2%} of {status.rho:.2%}" if seen else "no request in this step yet"
+    excess = meter(gate.excess / (2 * status.rho) if seen else 0.0, 0.5, colour, figure)
+    name = tag("b", gate.name)
+    counts = _counted(gate.canary), _counted(gate.stable)
+    return row([name, *counts, excess, _harm_meter(gate.log_e, status), badge(words, colour)])
 
 
-def _overall(status: RolloutStatus) -> str:
+def _overall(status: RolloutStatus) -> Html:
     harmful = status.evidence.harmful
-    badge = '<span class="badge bad">harm</span>' if harmful else '<span class="badge good">no harm shown</span>'
-    return (
-        f'<tr class="sum"><td><b>together</b></td><td colspan="3">at {_e(status.evidence.log_threshold)} the candidate '
-        f"goes home, at any look</td><td>{_harm_meter(status.evidence.log_e, status)}</td><td>{badge}</td></tr>"
+    words = join(["at ", _e(status.evidence.log_threshold), " the candidate goes home, at any look"])
+    return tag(
+        "tr",
+        tag("td", tag("b", "together")),
+        tag("td", words, colspan=3),
+        tag("td", _harm_meter(status.evidence.log_e, status)),
+        tag("td", badge("harm" if harmful else "no harm shown", tone(not harmful))),
+        cls="sum",
     )
 
 
-def _harm_meter(log_e: float, status: RolloutStatus) -> str:
+def _harm_meter(log_e: float, status: RolloutStatus) -> Html:
     share = max(0.0, log_e) / status.evidence.log_threshold
-    tone = _BAD if share >= 1 else _GOOD if share < 0.5 else _WAIT
-    return f"{meter(share / 1.25, 0.8, tone)}E = {_e(log_e)} of {_e(status.evidence.log_threshold)}"
+    colour: Tone = "bad" if share >= 1 else "good" if share < 0.5 else "wait"
+    return meter(share / 1.25, 0.8, colour, join(["E = ", _e(log_e), " of ", _e(status.evidence.log_threshold)]))
 
 
-def _checks(status: RolloutStatus) -> str:
+def _checks(status: RolloutStatus) -> Iterator[Sequence[str]]:
+    """(name, what was seen, verdict); what is only told has no verdict."""
     seen = status.evidence
-    srm = max(seen.srm, seen.label_srm)
-    lines = [
-        (
-            "requests arrive as split",
-            f"E = {_e(srm)}, verdicts are suspended at {SRM_THRESHOLD:g}",
-            not seen.mismatched,
-        ),
-        (
-            "predictions as before",
-            f"E = {_e(seen.shift)}, asked about at {_e(seen.log_threshold)}; stability index {seen.stability:.3f}",
-            not seen.shifted,
-        ),
-        (
-            "error budget",
-            f"{status.newly_failed:.1f} failures beyond stable's rate ({status.canary_errors} in all), "
-            f"at most {status.error_budget}",
-            not seen.over_budget,
-        ),
-        ("error objective at the end", "breached" if seen.guard else "kept, or not yet tested", not seen.guard),
-    ]
+    srm = f"E = {_e(max(seen.srm, seen.label_srm))}, verdicts are suspended at {SRM_THRESHOLD:g}"
+    yield "requests arrive as split", Html(srm), _holds(not seen.mismatched)
+    shift = f"E = {_e(seen.shift)}, asked about at {_e(seen.log_threshold)}; stability index {seen.stability:.3f}"
+    yield "predictions as before", Html(shift), _holds(not seen.shifted)
+    newly = f"{status.newly_failed:.1f} failures beyond stable's rate ({status.canary_errors} in all)"
+    yield "error budget", f"{newly}, at most {status.error_budget}", _holds(not seen.over_budget)
+    yield "error objective at the end", "breached" if seen.guard else "kept, or not yet tested", _holds(not seen.guard)
     if seen.shadow[0]:
         words = f"{seen.shadow[1]} of {seen.shadow[0]} copies answered differently, at most {seen.shadow_bound:.2%}"
-        lines.append(("paired answers in shadow", words, True))
+        yield "paired answers in shadow", words, ""
     if status.requests_needed is not None and status.phase == "step":
-        lines.append(("requests until the next increase", f"about {status.requests_needed:,}", True))
-    cells = "".join(
-        f'<li><span class="dot {_GOOD if good else _BAD}"></span><b>{escape(name)}</b><span>{words}</span></li>'
-        for name, words, good in lines
-    )
-    return f'<section><h2>Other checks</h2><ul class="checks">{cells}</ul></section>'
+        yield "requests until the next increase", f"about {status.requests_needed:,}", ""
 
 
-def _journal(records: Sequence[Record]) -> str:
+def _holds(good: bool) -> Html:
+    return badge("holds" if good else "fails", tone(good))
+
+
+def _journal(records: Sequence[Record]) -> Iterator[Sequence[str]]:
+    """What was decided and said, newest first; of the decisions to wait only the last."""
     told = [record for record in records if record.kind in ("decide", "command", "alert") and _said(record)]
-    kept = [r for i, r in enumerate(told) if i == len(told) - 1 or r.body.get("verdict") != "hold"]
-    rows = "".join(
-        f'<li><time>{_clock(record.at)}</time><span class="verdict {_verdict_tone(record)}">'
-        f"{escape(str(record.body.get('verdict') or record.kind))}</span><span>{escape(_said(record))}</span></li>"
-        for record in reversed(kept)
-    )
-    return f'<section><h2>Decisions<span class="legend">UTC, newest first</span></h2><ol>{rows}</ol></section>'
+    for position, record in enumerate(reversed(told)):
+        if position == 0 or record.body.get("verdict") != "hold":
+            word = str(record.body.get("verdict") or record.kind)
+            yield time_of_day(record.at), tag("span", word, cls=_verdict_tone(record)), _said(record)
 
 
-def _inputs(explained: Sequence[str]) -> str:
-    lines = "".join(f"<li>{escape(line)}</li>" for line in explained)
-    return f"<details><summary>Inputs of the formulas</summary><ul>{lines}</ul></details>"
-
-
-def _weights(records: Iterable[Record]) -> Iterable[Point]:
-    for record in records:
-        if record.kind == "done" and "weight" in record.body:
-            yield Point(record.at, record.body["weight"] / 10)
-
-
-def _final_weight(records: Sequence[Record]) -> float:
-    found = list(_weights(records))
-    return found[-1].y if found else 0.0
-
-
-def _decisions(records: Iterable[Record]) -> list[Record]:
+def _decisions(records: Sequence[Record]) -> list[Record]:
     return [record for record in records if record.kind == "decide"]
 
 
@@ -238,30 +202,27 @@ def _said(record: Record) -> str:
     return str(record.body.get("sentence", ""))
 
 
-def _verdict_tone(record: Record) -> str:
+def _verdict_tone(record: Record) -> Tone:
     verdict, phase = record.body.get("verdict"), record.body.get("state", {}).get("phase")
     if verdict == "finish":
-        return _BAD if phase == "remove" else _GOOD
-    return {"rollback": _BAD, "reverse": _BAD, "pause": _WAIT}.get(str(verdict), "")
+        return tone(phase != "remove")
+    tones: dict[str, Tone] = {"rollback": "bad", "reverse": "bad", "pause": "wait"}
+    return tones.get(str(verdict), "")
 
 
-def _counted(counts: tuple[int, int]) -> str:
+def _counted(counts: tuple[int, int]) -> Html:
     n, events = counts
-    rate = f'<span class="quiet">{events / n:.2%}</span>' if n else ""
-    return f"{events:,} of {n:,} {rate}"
+    rate = tag("span", f"{events / n:.2%}", cls="soft") if n else ""
+    return tag("span", f"{events:,} of {n:,} ", rate, cls="nowrap")
 
 
-def _e(log_e: float) -> str:
+def _e(log_e: float) -> Html:
     """An E-value as people read it; *log_e* is natural."""
     if log_e < math.log(1e5):
         value = math.exp(log_e)
-        return f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if value > 1e-3 else "0.000"
-    return f"10<sup>{log_e / math.log(10):.0f}</sup>"
+        return Html(f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if value > 1e-3 else "0.000")
+    return Html(f"10<sup>{_log10(log_e):.0f}</sup>")
 
 
 def _log10(log_e: float) -> float:
     return log_e / math.log(10)
-
-
-def _clock(at: float) -> str:
-    return time.strftime("%H:%M:%S", time.gmtime(at))

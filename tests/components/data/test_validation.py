@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.data import validation
-from components.data.quarantine_report import Report
-from components.data.validation import pandera_schema, report_html, require, validate
+from components.data.quarantine_report import Report, quarantine_page
+from components.data.validation import pandera_schema, require, validate
 from serving.contract import Column, Contract, Target
 from serving.errors import DataError
 
@@ -296,7 +296,7 @@ def test_the_report_survives_json_and_reads_well() -> None:
     report = validate(homes(area_m2=["<b>big</b>"], kind=["castle", "castle"]), HOMES, NOW).report
     assert Report.model_validate_json(report.model_dump_json()) == report
     assert report.sentence == "2 accepted, 2 quarantined (2 kind unknown category, 1 area_m2 wrong type)"
-    html = report_html(report)
+    html = quarantine_page(report)
     assert "&lt;b&gt;big" in html
     assert "<b>" not in html
     assert "<script" not in html

@@ -9,8 +9,6 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from components.data.quarantine_report import Freshness, ReasonCount, Report
 from components.data.snapshots import Snapshot
@@ -21,7 +19,6 @@ from components.pages.evaluation_plots import trials_plot
 from components.pages.run_facts import RunFacts
 from components.pages.run_page import run_page
 from components.pages.story_page import CanaryStep, ErrorOverTime, RunLine, Story, StoryLine, canary_step, story_page
-from components.pages.style import Html, join, link, table, tag, text
 from components.steps.provenance import Environment
 from serving.contract import Contract
 from serving.rollout.telling.explain import status
@@ -286,36 +283,6 @@ def test_text_from_data_stays_text_in_the_tour() -> None:
     made = story_page(story(EVIL))
     assert "<script" not in made
     assert words(made).count(EVIL) > 10
-
-
-@given(st.text())
-def test_any_text_is_escaped_once_and_markup_not_again(value: str) -> None:
-    """Builders nest without a text ever becoming markup or being escaped twice."""
-    once = tag("p", value)
-    assert once == f"<p>{text(value)}</p>"
-    assert tag("div", once) == f"<div>{once}</div>"
-    assert "<" not in text(value)
-    assert join([value, once]) == text(value) + once
-
-
-@pytest.mark.parametrize(
-    ("href", "linked"),
-    [
-        pytest.param("runs/02/report.html", True, id="a-file-beside-the-page"),
-        pytest.param("javascript:alert(1)", False, id="a-script"),
-        pytest.param("https://example.com/", False, id="another-site"),
-        pytest.param("//example.com/", False, id="another-site-without-scheme"),
-        pytest.param("", False, id="nowhere"),
-    ],
-)
-def test_only_files_beside_the_page_are_linked(href: str, linked: bool) -> None:
-    """Everything else is shown as words."""
-    assert link(href, "report").startswith("<a ") is linked
-
-
-def test_a_table_without_rows_is_nothing() -> None:
-    """No head stands alone."""
-    assert table(("a", "b"), []) == Html()
 
 
 def test_the_tour_tells_times_shares_evidence_and_losses() -> None:

@@ -22,7 +22,7 @@ from serving.rollout.decision.events import Notice
 from serving.rollout.state import Phase
 from serving.rollout.telling.explain import explain, status
 from serving.rollout.telling.gauges import gauges
-from serving.rollout.telling.page import page
+from serving.rollout.telling.page import rollout_page
 from tests.serving.rollout.fake import Behaviour
 from tests.serving.rollout.support import NOW, World
 
@@ -63,7 +63,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def shown(world: World) -> tuple[str, Reader]:
     seen = status(world.state, world.clock(), look(world.backend, world.state, lambda _: ""), world.desk.current())
-    html = page(seen, explain(world.state), world.desk.records(world.state.id), world.clock())
+    html = rollout_page(seen, explain(world.state), world.desk.records(world.state.id), world.clock())
     reader = Reader()
     reader.feed(html)
     reader.close()
@@ -85,7 +85,7 @@ def test_a_live_step_shows_split_evidence_and_what_is_missing(world: World) -> N
     world.until_phase("step")
     world.run(lambda tick: tick.state is not None and tick.state.counts != {}, 20)
     text, reader = shown(world)
-    for word in ("configured", "observed", "realized", "could newly fail, against rho", "evidence of harm", "of 100"):
+    for word in ("configured", "observed", "realized", "Could newly fail, against rho", "Evidence of harm", "of 100"):
         assert word in text
     assert ("http-equiv", "refresh") in reader.attributes
     assert "more requests certify" in text
