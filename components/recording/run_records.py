@@ -49,7 +49,7 @@ class StageOutputs:
     decision: Path
 
 
-def gather(name: str, run_id: str, settings: Mapping[str, Any], paths: StageOutputs) -> RunFacts:
+def gather(name: str, run_id: str, settings: Mapping[str, Any], paths: StageOutputs, command: str = "") -> RunFacts:
     """Read what the stages wrote."""
     champion = paths.decision / "champion.json"
     has_champion = champion.exists()
@@ -68,6 +68,7 @@ def gather(name: str, run_id: str, settings: Mapping[str, Any], paths: StageOutp
         provenance=read_json(paths.bundle / MANIFEST)["provenance"],
         environment=environment(LIBRARIES, LOCK),
         ended=datetime.now(UTC),
+        command=command,
     )
 
 

@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,18 +48,25 @@ def loop(
     pause = _length(every) if every else None
     console = console_of(ctx)
     project, place = projects.load(project_path), place_of(ctx)
+    look = partial(_turn, console, project, project_path, place)
     if pause is None:
-        return _turn(console, project, place, now_or("--as-of", as_of), labels, source)
+        return look(now_or("--as-of", as_of), labels, source)
     while True:
         try:
-            _turn(console, project, place, datetime.now(UTC), labels, source)
+            look(datetime.now(UTC), labels, source)
         except SlipwayError as error:  # the next look may find things mended
             console.line("failed", str(error), exit_code=error.exit_code)
         time.sleep(pause.total_seconds())
 
 
 def _turn(
-    console: Console, project: "Project", place: "Place", now: datetime, labels: str | None, source: str | None
+    console: Console,
+    project: "Project",
+    project_path: Path,
+    place: "Place",
+    now: datetime,
+    labels: str | None,
+    source: str | None,
 ) -> int:
     from pipelines.loop.decide import LoopDecision
     from pipelines.loop.turn import turn
@@ -71,7 +79,16 @@ def _turn(
         console.line("loop", f"{verb}, {decision.why}", run=decision.run, trigger=decision.trigger)
 
     progress = Progress(console.line).show
-    done = turn(project, place, now, labels=labels, source=source, on_decision=decided, on_event=progress)
+    done = turn(
+        project,
+        place,
+        now,
+        labels=labels,
+        source=source,
+        on_decision=decided,
+        on_event=progress,
+        project_file=project_path,
+    )
     if done.result is None:
         return 0
     result = done.result

@@ -54,6 +54,7 @@ def run(
         window=window,
         cache=not no_cache,
         timeout_s=timeout_s,
+        project_file=project_path,
         on_event=Progress(console.line).show,
     )
     console.line(

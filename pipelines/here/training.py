@@ -4,7 +4,8 @@ import contextlib
 import fcntl
 import json
 import re
-from collections.abc import Callable, Iterator
+import shlex
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,8 +59,9 @@ def train(
     on_event: Callable[[TaskEvent], None] = lambda _event: None,
     cache: bool = True,
     timeout_s: float = TIMEOUT_S,
+    project_file: Path | None = None,
 ) -> TrainingResult:
-    """Run the training pipeline to its end.
+    """Run the training pipeline to its end; *project_file* is for the report, which tells how to make it again.
 
     A run that was killed is taken up under its own number, and what it had finished comes from the cache.
 
@@ -81,7 +83,7 @@ def train(
         )
         outcome = judge(result)
         if outcome.outcome != "failed":
-            outcome = replace(outcome, report=write_report(project, result))
+            outcome = replace(outcome, report=write_report(project, result, _command(project_file, arguments)))
         write_json(result.directory / FINISHED, {"outcome": outcome.outcome, "sentence": outcome.sentence})
     if outcome.outcome == "failed":
         raise RunFailed(outcome.sentence, outcome.exit_code)
@@ -125,7 +127,7 @@ def train_arguments(
     }
 
 
-def write_report(project: Project, result: RunResult) -> Path:
+def write_report(project: Project, result: RunResult, command: str = "") -> Path:
     """The run's report beside its logs, with what happened after the verdict; MLflow has it as of the verdict."""
     made = {task.task.rsplit("/", 1)[-1]: task for task in result.tasks}
 
@@ -140,7 +142,7 @@ def write_report(project: Project, result: RunResult) -> Path:
         evaluation=path("evaluate", "evaluation"),
         decision=path("gate", "decision"),
     )
-    facts = gather(project.name, result.run_id, project.model_dump(mode="json"), paths)
+    facts = gather(project.name, result.run_id, project.model_dump(mode="json"), paths, command)
     aftermath = [
         (name, made[name].message or "")
         for name in ("verify", "register", "release", "decline")
@@ -190,6 +192,17 @@ def _only_run(place: Place) -> Iterator[None]:
                 f"another run is under way in {place.home}; wait for it, or use another place with --home"
             ) from error
         yield
+
+
+def _command(project_file: Path | None, arguments: Mapping[str, Any]) -> str:
+    """What makes the run again, as one types it in the checkout; empty when the project's file is not known."""
+    if project_file is None:
+        return ""
+    path = project_file.resolve()
+    given = {"project": path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}
+    given |= {name: arguments[name] for name in ("source", "as_of", "window")}
+    words = [f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in given.items() if value]
+    return " ".join(["slipway run", *words])
 
 
 def _json(section: Any) -> str:

@@ -44,6 +44,7 @@ def turn(
     source: str | None = None,
     on_decision: Callable[[LoopDecision, Watched | None], None] = lambda _decision, _watched: None,
     on_event: Callable[[TaskEvent], None] = lambda _event: None,
+    project_file: Path | None = None,
 ) -> Turn:
     """Watch the version that serves and train when ``project.retrain`` says so, on the rows of *source* until *now*.
 
@@ -64,7 +65,9 @@ def turn(
         return Turn(decision, watched, None)
     _remember(project.name, place, state.model_copy(update={"last_run": now}))
     window = "" if project.retrain.window is None else text(project.retrain.window)
-    result = training_run.train(project, place, as_of=now, source=source, window=window, on_event=on_event)
+    result = training_run.train(
+        project, place, as_of=now, source=source, window=window, on_event=on_event, project_file=project_file
+    )
     learned = _learned(task.outputs for task in result.run.tasks) or now
     _remember(project.name, place, LoopState(last_run=now, last_training_event=learned))
     return Turn(decision, watched, result)

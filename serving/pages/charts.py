@@ -39,10 +39,10 @@ def scatter(title: str, actual: Sequence[float], predicted: Sequence[float], *, 
         return draw.nothing(title)
     low, high = min(*actual, *predicted), max(*actual, *predicted)
     x, y = draw.across(low, high), draw.up(low, high)
-    dots = [draw.dot(x(truth), y(guess), 2.2, "fill cloud") for truth, guess in zip(actual, predicted, strict=True)]
+    dots = [draw.dot(x(truth), y(guess), 2.2, "") for truth, guess in zip(actual, predicted, strict=True)]
     told = f"{len(actual):,} rows between {number(low)} and {number(high)} {unit}; dots on the diagonal are exact."
     axes = draw.axes(x, y, with_unit("actual", unit), with_unit("predicted", unit))
-    return draw.svg(title, told, [*axes, *dots, draw.diagonal(x, y)])
+    return draw.svg(title, told, [*axes, tag("g", *dots, cls="fill cloud"), draw.diagonal(x, y)])
 
 
 def roc(title: str, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Html:
@@ -91,7 +91,8 @@ def lines(
     if threshold is not None:
         told += f" The alarm is at {number(threshold)}."
         drawn += draw.limit(y(threshold), f"alarm {with_unit(number(threshold), unit)}")
-    shown = range(0, len(labels), max(1, math.ceil((len(labels) - 1) / 4)))
+    room = 6 if max(map(len, labels)) < 7 else 4
+    shown = range(0, len(labels), max(1, math.ceil((len(labels) - 1) / room)))
     feet = draw.feet(x, [(k, draw.short(labels[k], 16)) for k in shown])
     return draw.svg(title, told, [*draw.grid(y, unit), *feet, *drawn, *draw.legend(series)])
 

@@ -63,7 +63,7 @@ def axes(x: Scale, y: Scale, x_label: str, y_label: str) -> list[Html]:
 
 
 def grid(y: Scale, label: str, ticks: Sequence[tuple[float, str]] | None = None) -> list[Html]:
-    drawn = [word(16, TOP - 4, label, "faint")] if label else []
+    drawn = [word(16, TOP - 8, label, "faint")] if label else []
     for value, words in ticks or [(value, tick(value)) for value in y.ticks(4)]:
         drawn += [path([(LEFT, y(value)), (RIGHT, y(value))], "grid"), word(LEFT - 8, y(value) + 4, words, "end")]
     return drawn
@@ -71,7 +71,7 @@ def grid(y: Scale, label: str, ticks: Sequence[tuple[float, str]] | None = None)
 
 def feet(x: Scale, given: Sequence[tuple[float, str]]) -> list[Html]:
     """Words along the bottom, the last of them not beyond the edge."""
-    return [word(x(at), BASE + 18, words, "end" if x(at) > RIGHT - 24 else "mid") for at, words in given]
+    return [word(x(at), BASE + 21, words, "end" if x(at) > RIGHT - 24 else "mid") for at, words in given]
 
 
 def limit(y: float, words: str) -> list[Html]:

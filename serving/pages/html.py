@@ -14,6 +14,7 @@ from serving.pages.style import CSS
 Tone = Literal["good", "bad", "wait", ""]
 
 _CONTROL = {code: "\ufffd" for code in range(32) if chr(code) not in "\t\n\r"}  # no document may hold them
+_TRACKS = ('<span class="bar"', '<div class="share"')  # a cell with one of them takes the room there is
 _ALONE = frozenset({"circle", "meta", "path", "rect"})  # elements without content
 
 
@@ -197,7 +198,7 @@ def _width(share: float) -> str:
 def _cells(name: str, cells: Sequence[str], numbers: Sequence[int], aside: Sequence[int]) -> list[Html]:
     made = []
     for position, content in enumerate(cells):
-        words = ["track"] if isinstance(content, Html) and content.startswith('<span class="bar"') else []
+        words = ["track"] if isinstance(content, Html) and content.startswith(_TRACKS) else []
         words += [word for word, where in (("num", numbers), ("aside", aside)) if position in where]
         made.append(tag(name, content, cls=" ".join(words)))
     return made

@@ -4,10 +4,10 @@
 COLOURS = """
 :root{color-scheme:light dark;--page:#fff;--ink:#1b2530;--soft:#5a6876;--line:#dde3e9;--panel:#f5f7f9;
 --link:#1d5fc9;--good:#1b7443;--good-wash:#e4f4eb;--bad:#b3261e;--bad-wash:#fcebe9;--wait:#8f5a0a;--wait-wash:#fdf1dc;
---mark:#fff4dc;--main:#2f6fde;--other:#c2701c;--third:#2d8a57;--fourth:#8a56c2;--fifth:#5d7285;--alarm:#c8372d}
+--mark:#fff4dc;--rest:#b4bfcc;--main:#2f6fde;--other:#c2701c;--third:#2d8a57;--fourth:#8a56c2;--fifth:#5d7285;--alarm:#c8372d}
 @media screen and (prefers-color-scheme:dark){:root{--page:#12171d;--ink:#e4e9ee;--soft:#9aa8b5;--line:#2c3641;
 --panel:#1a212a;--link:#8ab4f8;--good:#6fcf97;--good-wash:#16301f;--bad:#f28b82;--bad-wash:#3a1d1b;--wait:#e8b45c;
---wait-wash:#33290f;--mark:#33290f;--main:#7aa7f7;--other:#e8a35c;--third:#6cc493;--fourth:#b794e6;--fifth:#9fb0c0;
+--wait-wash:#33290f;--mark:#33290f;--rest:#5b6a7a;--main:#7aa7f7;--other:#e8a35c;--third:#6cc493;--fourth:#b794e6;--fifth:#9fb0c0;
 --alarm:#f0776e}}
 """
 CHART = """
@@ -34,7 +34,7 @@ main{padding-top:40px}
 h1{font-size:30px;line-height:1.2;letter-spacing:-.01em;margin:0}
 h1 small{font-size:18px;font-weight:400;color:var(--soft);letter-spacing:0}
 h1 .badge{vertical-align:middle;letter-spacing:0}
-h2{font-size:21px;line-height:1.3;margin:56px 0 12px;padding-top:14px;border-top:1px solid var(--line)}
+h2{font-size:21px;line-height:1.3;margin:44px 0 12px;padding-top:14px;border-top:1px solid var(--line)}
 h2 small{font-size:14px;font-weight:400;color:var(--soft);margin-left:8px}
 h3{font-size:16px;margin:28px 0 8px}
 p{margin:0 0 12px;max-width:72ch}
@@ -45,12 +45,13 @@ pre{background:var(--panel);border-radius:6px;padding:14px 16px;margin:8px 0 12p
 .over{color:var(--soft);margin:0 0 4px}
 .soft,.note{color:var(--soft)}
 .note{font-size:14px}
-.good{color:var(--good)}.bad{color:var(--bad)}.wait{color:var(--wait)}
 .badge{display:inline-block;padding:1px 9px;border-radius:4px;border:1px solid;font-weight:600;font-size:14px;
-line-height:1.5;white-space:nowrap}
+line-height:1.5;white-space:nowrap;color:var(--soft)}
+.verdict{border-left:4px solid;background:var(--panel);padding:16px 20px;border-radius:0 6px 6px 0;margin:22px 0 20px;
+color:var(--main)}
+.good{color:var(--good)}.bad{color:var(--bad)}.wait{color:var(--wait)}
 .badge.good,.verdict.good{background:var(--good-wash)}.badge.bad,.verdict.bad{background:var(--bad-wash)}
 .badge.wait,.verdict.wait{background:var(--wait-wash)}
-.verdict{border-left:4px solid;background:var(--panel);padding:16px 20px;border-radius:0 6px 6px 0;margin:22px 0 20px}
 .verdict>*{color:var(--ink)}
 .verdict p{margin:8px 0 0}
 .verdict p:first-child{font-size:19px;line-height:1.45;margin:0}
@@ -78,13 +79,15 @@ tr.group th{font-weight:600;padding-top:18px}
 .bar{display:block;height:8px;min-width:2px;border-radius:2px;background:var(--main)}
 .worst .bar{background:var(--other)}
 td.track{width:24%;min-width:110px;vertical-align:middle}
-.meter{position:relative;height:8px;border-radius:4px;background:var(--line);min-width:150px;margin:4px 0 6px}
+.meter{position:relative;height:8px;min-width:150px;margin:4px 0 6px;border-radius:4px;
+background:var(--line);color:var(--main)}
 .meter i{display:block;height:8px;border-radius:4px;background:currentColor}
 .meter u{position:absolute;top:-3px;height:14px;width:2px;background:var(--ink)}
-.share{display:flex;gap:2px;height:14px;border-radius:3px;overflow:hidden;margin:6px 0;background:var(--line)}
-.share i{background:var(--main)}.share i.k1{background:var(--other)}.share i.k2{background:var(--soft)}
+.share{display:flex;gap:2px;height:14px;border-radius:3px;overflow:hidden;margin:6px 0}
+td .share{width:min(520px,40vw);margin:0}
+.share i{background:var(--main)}.share i.k1{background:var(--rest)}.share i.k2{background:var(--other)}
 .key{display:inline-block;width:10px;height:10px;border-radius:2px;margin-right:6px;background:var(--main)}
-.key.k1{background:var(--other)}.key.k2{background:var(--soft)}
+.key.k1{background:var(--rest)}.key.k2{background:var(--other)}
 .keys{display:flex;flex-wrap:wrap;gap:4px 24px;font-size:14px;margin-bottom:16px}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(480px,100%),1fr));gap:20px 24px;margin:16px 0}
 figure{margin:0;min-width:0}figure>b{font-weight:600;display:block}
@@ -108,7 +111,7 @@ border:2px solid var(--main);background:var(--page)}
 .card p{margin:6px 0 0}
 footer{color:var(--soft);font-size:14px;padding-top:20px;padding-bottom:48px;margin-top:48px}
 @media(max-width:640px){main,footer{padding-left:16px;padding-right:16px}main{padding-top:24px}h1{font-size:25px}
-h2{margin-top:40px}.verdict p:first-child{font-size:17px}dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:8px}
+h2{margin-top:34px}.verdict p:first-child{font-size:17px}dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:8px}
 .tiles{grid-template-columns:1fr 1fr;gap:8px}.tile{padding:10px 12px}.tile .value{font-size:20px}
 figure svg.chart{font-size:18px}.aside{display:none}th,td{padding-right:14px}}
 @media print{@page{margin:16mm 14mm}body{font-size:10.5pt}main,footer{max-width:none;padding:0}h2{margin-top:28px}

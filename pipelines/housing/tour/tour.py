@@ -116,7 +116,10 @@ class Tour:
     def play(self) -> Played:
         """The whole story; the endpoint serves when it returns."""
         self._market()
-        first = train(self.project, self.place, as_of=FIRST_DAY, source=self._source(CALM), on_event=self.on_event)
+        first = train(
+            self.project, self.place, as_of=FIRST_DAY, source=self._source(CALM), on_event=self.on_event,
+            project_file=self.project_path,
+        )  # fmt: skip
         quiet = self._ask_and_watch("before", QUIET, FIRST_DAY.replace(month=3))
         self._turn_market()
         self._ask("turned", TURNED)
@@ -191,6 +194,7 @@ class Tour:
             source=self._source(range(TURNED.stop)),
             on_decision=decided,
             on_event=self.on_event,
+            project_file=self.project_path,
         )
         assert done.watched is not None  # noqa: S101 - the first version serves
         return done.decision, done.watched, done.result

@@ -83,10 +83,12 @@ def _split(status: RolloutStatus) -> Iterator[Html]:
         ("observed", "in force in the data plane", status.observed),
         ("realized", "as this step's requests fell", status.realized),
     )
+    rows = []
     for name, words, shares in given:
         seen = [(shares or {}).get(one, 0.0) for one in names]
-        told = f"{words}: {seen[0]:.3g} %" if shares else f"{words}: no figure yet"
-        yield tag("p", tag("b", name), " ", tag("span", told, cls="soft")) + (strip(seen) if shares else "")
+        bar, figure = (strip(seen), f"{seen[0]:.3g} %") if shares else (tag("span", "no figure yet", cls="soft"), "")
+        rows.append((join([tag("b", name), " ", tag("span", words, cls="soft")]), bar, tag("b", figure)))
+    yield table((), rows, numbers=(2,))
 
 
 def _timeline(status: RolloutStatus, records: Sequence[Record], now: float) -> Iterator[Html]:

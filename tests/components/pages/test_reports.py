@@ -240,7 +240,11 @@ def test_the_lineage_names_everything_a_prediction_came_from() -> None:
         "changed but not committed",
     ):
         assert one in seen
-    assert "slipway run --project pipelines/housing/project.yaml --source a.csv --as-of 2026-06-01" in seen
+    assert "slipway run --project PROJECT --source a.csv --as-of 2026-06-01" in seen
+    assert "PROJECT is the project's file" in seen
+    told = words(run_page(replace(run, command="slipway run --project 'my homes/project.yaml' --window 90d")))
+    assert "slipway run --project 'my homes/project.yaml' --window 90d slipway models list housing" in told
+    assert "PROJECT" not in told
     assert "slipway models show housing" in seen
 
 
