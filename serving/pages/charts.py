@@ -74,27 +74,19 @@ def lines(
     Series named in *dots* are drawn without a line; the scale begins at 0 unless *zero* is False.
     """
     known = {name: [value for value in values if value is not None] for name, values in series.items()}
-    levels = [value for values in known.values() for value in values]
+    levels = [*itertools.chain(*known.values())]
     if not levels:
         return draw.nothing(title)
-    levels += [*([0.0] if zero else []), *([] if threshold is None else [threshold])]
-    room = 0.0 if zero else 0.08 * (max(levels) - min(levels))
-    top = max(levels) * 1.05 if zero else max(levels) + room
-    x, y = draw.across(0, max(len(labels) - 1, 1)), draw.up(min(levels) - room, top or float(min(levels) == 0))
-    drawn = [
-        mark
-        for k, (name, values) in enumerate(series.items())
-        for mark in _course(values, x, y, draw.colour(k), dots=name in dots)
+    bars = [] if threshold is None else [threshold]
+    x, y = draw.across(0, max(len(labels) - 1, 1)), _from_zero([*levels, *bars]) if zero else _around([*levels, *bars])
+    courses = [
+        _course(values, x, y, draw.colour(k), dots=name in dots) for k, (name, values) in enumerate(series.items())
     ]
+    limits = [draw.limit(y(bar), f"alarm {with_unit(number(bar), unit)}") for bar in bars]
     words = [f"{name} from {number(v[0])} to {number(v[-1])}" for name, v in known.items() if v]
-    told = f"{'; '.join(words)} {unit}."
-    if threshold is not None:
-        told += f" The alarm is at {number(threshold)}."
-        drawn += draw.limit(y(threshold), f"alarm {with_unit(number(threshold), unit)}")
-    room = 6 if max(map(len, labels)) < 7 else 4
-    shown = range(0, len(labels), max(1, math.ceil((len(labels) - 1) / room)))
-    feet = draw.feet(x, [(k, draw.short(labels[k], 16)) for k in shown])
-    return draw.svg(title, told, [*draw.grid(y, unit), *feet, *drawn, *draw.legend(series)])
+    told = f"{'; '.join(words)} {unit}." + "".join(f" The alarm is at {number(bar)}." for bar in bars)
+    drawn = itertools.chain(draw.grid(y, unit), _label_feet(labels, x), *courses, *limits, draw.legend(series))
+    return draw.svg(title, told, [*drawn])
 
 
 def timeline(
@@ -174,6 +166,22 @@ def confusion(title: str, classes: Sequence[str], counts: Sequence[Sequence[int]
 def alone(chart: Html) -> str:
     """*chart* as a file of its own, with the name space and the style that a page would have."""
     return chart.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1).replace("</desc>", f"</desc>{ALONE}", 1)
+
+
+def _from_zero(levels: Sequence[float]) -> Scale:
+    return draw.up(min(0.0, *levels), 1.05 * max(0.0, *levels) or float(min(levels) == 0))
+
+
+def _around(levels: Sequence[float]) -> Scale:
+    room = 0.08 * (max(levels) - min(levels))
+    return draw.up(min(levels) - room, max(levels) + room)
+
+
+def _label_feet(labels: Sequence[str], x: Scale) -> list[Html]:
+    """As many of the *labels* as there is room for, at equal steps from the first."""
+    room = 6 if max(map(len, labels)) < 7 else 4
+    shown = range(0, len(labels), max(1, math.ceil((len(labels) - 1) / room)))
+    return draw.feet(x, [(k, draw.short(labels[k], 16)) for k in shown])
 
 
 def _cell(x: float, y: float, size: tuple[float, float], count: int, share: float, *, right: bool) -> list[Html]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from serving.pages.html import Html, join, tag
 
-WIDTH, HEIGHT = 640, 320
+WIDTH, HEIGHT = 640, 328
 LEFT, RIGHT, TOP, BASE = 72, 624, 40, 272  # pixels: where the axes run
 SERIES = 5  # colours there are
 APART = 70  # pixels between the words of two marks, at least
@@ -46,7 +46,7 @@ def svg(title: str, told: str, body: Sequence[str], *, height: int = HEIGHT) -> 
     inner = join(body)
     name = "p" + hashlib.sha256(f"{title}{told}{inner}".encode()).hexdigest()[:12]
     return tag(
-        "svg", tag("title", title, id=f"{name}-t"), tag("desc", told, id=f"{name}-d"), word(16, 20, title, "head"),
+        "svg", tag("title", title, id=f"{name}-t"), tag("desc", told, id=f"{name}-d"), word(16, 16, title, "head"),
         inner, cls="chart", viewBox=f"0 0 {WIDTH} {height}", width=WIDTH,
         height=height, role="img", aria_labelledby=f"{name}-t {name}-d",
     )  # fmt: skip
@@ -64,7 +64,7 @@ def axes(x: Scale, y: Scale, x_label: str, y_label: str) -> list[Html]:
 
 def grid(y: Scale, label: str, ticks: Sequence[tuple[float, str]] | None = None) -> list[Html]:
     drawn = [word(16, TOP - 8, label, "faint")] if label else []
-    for value, words in ticks or [(value, tick(value)) for value in y.ticks(4)]:
+    for value, words in ticks or [(value, tick(value)) for value in y.ticks()]:
         drawn += [path([(LEFT, y(value)), (RIGHT, y(value))], "grid"), word(LEFT - 8, y(value) + 4, words, "end")]
     return drawn
 
@@ -93,8 +93,8 @@ def legend(names: Mapping[str, object]) -> list[Html]:
     """Names with their colours along the bottom, when there is more than one."""
     drawn, x = [], float(LEFT)
     for k, name in enumerate(names if len(names) > 1 else ()):
-        drawn.append(tag("rect", cls=f"fill {colour(k)}", x=x, y=HEIGHT - 18, width=12, height=4))
-        drawn.append(word(x + 18, HEIGHT - 12, short(name)))
+        drawn.append(tag("rect", cls=f"fill {colour(k)}", x=x, y=HEIGHT - 14, width=12, height=4))
+        drawn.append(word(x + 18, HEIGHT - 8, short(name)))
         x += 40 + 8 * len(short(name))
     return drawn
 

@@ -4,7 +4,7 @@
 COLOURS = """
 :root{color-scheme:light dark;--page:#fff;--ink:#1b2530;--soft:#5a6876;--line:#dde3e9;--panel:#f5f7f9;
 --link:#1d5fc9;--good:#1b7443;--good-wash:#e4f4eb;--bad:#b3261e;--bad-wash:#fcebe9;--wait:#8f5a0a;--wait-wash:#fdf1dc;
---mark:#fff4dc;--rest:#b4bfcc;--main:#2f6fde;--other:#c2701c;--third:#2d8a57;--fourth:#8a56c2;--fifth:#5d7285;--alarm:#c8372d}
+--mark:#fff4dc;--rest:#8493a3;--main:#2f6fde;--other:#c2701c;--third:#2d8a57;--fourth:#8a56c2;--fifth:#5d7285;--alarm:#c8372d}
 @media screen and (prefers-color-scheme:dark){:root{--page:#12171d;--ink:#e4e9ee;--soft:#9aa8b5;--line:#2c3641;
 --panel:#1a212a;--link:#8ab4f8;--good:#6fcf97;--good-wash:#16301f;--bad:#f28b82;--bad-wash:#3a1d1b;--wait:#e8b45c;
 --wait-wash:#33290f;--mark:#33290f;--rest:#5b6a7a;--main:#7aa7f7;--other:#e8a35c;--third:#6cc493;--fourth:#b794e6;--fifth:#9fb0c0;
