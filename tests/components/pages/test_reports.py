@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from components.data.quarantine_report import Freshness, ReasonCount, Report
+from components.data.quarantine_report import Freshness, ReasonCount, Report, quarantine_page
 from components.data.snapshots import Snapshot
 from components.judging.evaluation import Evaluation, evaluate
 from components.judging.gates import Gate, judge
@@ -19,9 +19,11 @@ from components.pages.evaluation_plots import trials_plot
 from components.pages.run_facts import RunFacts
 from components.pages.run_page import run_page
 from components.pages.story_page import CanaryStep, ErrorOverTime, RunLine, Story, StoryLine, canary_step, story_page
+from components.pages.watch_page import watch_page
 from components.steps.provenance import Environment
 from serving.contract import Contract
 from serving.rollout.telling.explain import status
+from tests.components.watching.test_watching import look
 from tests.serving.rollout.support import Bench
 
 EVIL = "<script>alert('&')</script>"
@@ -127,6 +129,10 @@ PAGES: dict[str, Callable[[], str]] = {
     "classification": lambda: run_page(facts(noise=0.2, champion=0.3, classes=("no", "yes"))),
     "no-search": lambda: run_page(replace(facts(), tuning=Tuning())),
     "bare-settings": lambda: run_page(replace(facts(), settings={}, provenance={})),
+    "quarantine": lambda: quarantine_page(facts().validation),
+    "nothing-quarantined": lambda: quarantine_page(Report(rows=9, accepted=9, quarantined=0, as_of="2026-06-01")),
+    "watch": lambda: watch_page(look(error=20.0)),
+    "watch-of-nothing": lambda: watch_page(look(n=0)),
     "tour": lambda: story_page(story()),
     "empty-tour": lambda: story_page(Story("Tour", NOW, NOW)),
 }
@@ -190,6 +196,16 @@ def test_a_refused_reason_stands_with_count_and_example() -> None:
     assert "training 950 (79.2 %)" in seen
     assert "held out 240" in seen
     assert "left out 10" in seen
+
+
+def test_the_page_of_a_quarantine_tells_what_the_report_of_the_run_tells() -> None:
+    """The facts of the validation are the same words on both."""
+    told = words(quarantine_page(facts().validation))
+    whole = words(run_page(facts()))
+    assert told.index("1,200 accepted, 40 quarantined") < told.index("Read 1,240 rows")
+    shared = told[told.index("Read 1,240 rows") : told.index("Written by")].strip()
+    assert "Why rows were set aside" in shared
+    assert shared in whole
 
 
 def test_the_success_figure_is_held_against_what_was_reached() -> None:
@@ -280,6 +296,9 @@ def test_text_from_data_stays_text_in_a_report() -> None:
     made = run_page(run, ((EVIL, EVIL),))
     assert "<script" not in made
     assert words(made).count(EVIL) > 10
+    aside = quarantine_page(validation)
+    assert "<script" not in aside
+    assert f"{EVIL} missing 1 {EVIL} {EVIL}\ufffd" in words(aside)
 
 
 def test_text_from_data_stays_text_in_the_tour() -> None:
