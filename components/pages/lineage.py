@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from serving.pages.html import chain, commands, identifier, join, tag
+from serving.pages.html import Html, chain, commands, identifier, join, pairs, tag
 
 if TYPE_CHECKING:
     from components.pages.run_facts import RunFacts
@@ -12,8 +12,7 @@ if TYPE_CHECKING:
 
 def lineage(facts: "RunFacts") -> Iterator[str]:
     """The chain from a request to the source, each link named by what identifies it."""
-    made, where = facts.provenance, facts.environment
-    commit, _, changes = str(made.get("commit", "unknown")).partition("+")
+    commit, _, changes = str(facts.provenance.get("commit", "unknown")).partition("+")
     yield tag(
         "p", "Each answer of the endpoint carries a request id and a version; from there every step is one look-up."
     )
@@ -29,21 +28,21 @@ def lineage(facts: "RunFacts") -> Iterator[str]:
         ]
     )
     yield tag("h3", "Made with")
-    rows = [
-        ("Seed", str(made.get("seed", facts.settings.get("seed", "unknown")))),
-        ("Split", str(made.get("split", "unknown"))),
-        ("Configuration", str(made.get("configuration", "unknown"))),
-        ("Code digest", str(made.get("code", "unknown"))),
-        ("Lock", where.lock),
-        ("Python", where.python),
-    ]
+    yield _made_with(facts)
+
+
+def _made_with(facts: "RunFacts") -> Html:
+    made, where = facts.provenance, facts.environment
+    rows = {
+        "Seed": made.get("seed", facts.settings.get("seed", "unknown")),
+        "Split": made.get("split", "unknown"),
+        "Configuration": made.get("configuration", "unknown"),
+        "Code digest": made.get("code", "unknown"),
+        "Lock": where.lock,
+        "Python": where.python,
+    }
     libraries = ", ".join(f"{name} {version}" for name, version in where.libraries.items())
-    yield tag(
-        "dl",
-        *(tag("dt", name) + tag("dd", identifier(value)) for name, value in rows),
-        tag("dt", "Libraries"),
-        tag("dd", libraries),
-    )
+    return pairs([*((name, identifier(str(value))) for name, value in rows.items()), ("Libraries", libraries)])
 
 
 def reproduce(facts: "RunFacts") -> Iterator[str]:

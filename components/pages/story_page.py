@@ -17,7 +17,6 @@ from serving.pages.html import (
     link,
     page,
     pairs,
-    row,
     section,
     table,
     tag,
@@ -75,56 +74,12 @@ class ErrorOverTime:
 
 
 @dataclass(frozen=True)
-class CanaryStep:
-    """A rollout at the end of one step; shares are percent of requests of the candidate, None when unknown.
-
-    Attributes:
-        at: seconds since the tour began.
-        configured, observed, realized: asked for; in force in the proxy; as the requests of the step fell.
-        candidate, stable: (requests, errors) in the step.
-        harm, threshold: evidence E and the level at which it rolls back.
-        excess, rho: share of users who could newly fail after the next increase, and what is tolerated; 0..1.
-    """
-
-    at: float
-    configured: float
-    observed: float | None
-    realized: float | None
-    candidate: tuple[int, int]
-    stable: tuple[int, int]
-    harm: float
-    threshold: float
-    excess: float
-    rho: float
-    phase: str = ""
-    sentence: str = ""
-
-
-def canary_step(status: RolloutStatus, at: float) -> CanaryStep:
-    """What the page shows of *status*, taken *at* seconds into the tour."""
-    gate = next((one for one in status.evidence.gates if one.required), None)
-    return CanaryStep(
-        at=at,
-        configured=status.configured.get(status.candidate, 0.0),
-        observed=None if status.observed is None else status.observed.get(status.candidate, 0.0),
-        realized=status.realized.get(status.candidate),
-        candidate=gate.canary if gate else (0, 0),
-        stable=gate.stable if gate else (0, 0),
-        harm=status.harm,
-        threshold=status.threshold,
-        excess=status.excess,
-        rho=status.rho,
-        phase=status.phase,
-        sentence=status.sentences[0] if status.sentences else "",
-    )
-
-
-@dataclass(frozen=True)
 class Story:
     """Everything the page tells.
 
     Attributes:
         summary: the outcome in one sentence.
+        canary: a rollout at the end of each of its steps, and when that was, in seconds since the tour began.
         requests: answered requests by version; ``lost`` are those without an answer.
         latency_ms: name (``p50``, ``p99``) to milliseconds.
         addresses: (what, address); ``next_commands``: (command, what it does).
@@ -138,7 +93,7 @@ class Story:
     events: Sequence[StoryLine] = ()
     runs: Sequence[RunLine] = ()
     error: ErrorOverTime | None = None
-    canary: Sequence[CanaryStep] = ()
+    canary: Sequence[tuple[float, RolloutStatus]] = ()
     candidate: str = "candidate"
     stable: str = "stable"
     requests: Mapping[str, int] = field(default_factory=lambda: NOTHING)
@@ -221,16 +176,13 @@ def _span(error: ErrorOverTime, name: str) -> tuple[str, str, str]:
 
 
 def _canary(story: Story) -> Iterator[str]:
-    steps, last = story.canary, story.canary[-1]
-    share: dict[str, Sequence[float | None]] = {
-        "configured": [step.configured for step in steps],
-        "observed": [step.observed for step in steps],
-        "realized": [step.realized for step in steps],
-    }
-    drawn = charts.lines("Share", [clock(step.at) for step in steps], share, unit="%", dots=("realized",))
+    name, (_, last) = story.candidate, story.canary[-1]
+    courses = zip(*(_shares(step) for _, step in story.canary), strict=True)
+    splits = dict(zip(("configured", "observed", "realized"), courses, strict=True))
+    drawn = charts.lines("Share", [clock(at) for at, _ in story.canary], splits, unit="%", dots=("realized",))
     rules = pairs(
         [
-            ("Candidate", story.candidate),
+            ("Candidate", name),
             ("Stable", story.stable),
             ("Configured", "the share that was asked for"),
             ("Observed", "the share in force in the proxy"),
@@ -240,25 +192,29 @@ def _canary(story: Story) -> Iterator[str]:
                        f" more traffic waits until it is under {_percent(100 * last.rho)}"),
         ]
     )  # fmt: skip
-    yield beside(figure(f"Share of requests of {story.candidate}", drawn), rules)
-    head = ("At", "Configured", "Observed", "Realized", story.candidate, story.stable, "Harm", "Excess", "Phase")
-    yield table(head, [_step_row(step) for step in steps], numbers=range(8))
+    yield beside(figure(f"Share of requests of {name}", drawn), rules)
+    head = ("At", "Configured", "Observed", "Realized", name, story.stable, "Harm", "Excess", "Phase")
+    yield table(head, [_step_row(at, step) for at, step in story.canary], numbers=range(8))
     yield tag("p", "Under each version: requests of the step, errors among them in brackets.", cls="note")
 
 
-def _step_row(step: CanaryStep) -> Html:
-    cells = (
-        clock(step.at),
-        _percent(step.configured),
-        _percent(step.observed),
-        _percent(step.realized),
-        _counts(step.candidate),
-        _counts(step.stable),
+def _shares(step: RolloutStatus) -> tuple[float | None, ...]:
+    """Percent of requests of the candidate as configured, observed and realized; None when unknown."""
+    given = (step.configured, step.observed, step.realized)
+    return tuple(split.get(step.candidate, 0.0) if split else None for split in given)
+
+
+def _step_row(at: float, step: RolloutStatus) -> tuple[str, ...]:
+    gate = next((one for one in step.evidence.gates if one.required), None)
+    return (
+        clock(at),
+        *map(_percent, _shares(step)),
+        _counts(gate.canary if gate else (0, 0)),
+        _counts(gate.stable if gate else (0, 0)),
         f"{step.harm:.3g}",
         _percent(100 * step.excess),
         step.phase,
     )
-    return row(cells, numbers=range(8))
 
 
 def _percent(value: float | None) -> str:

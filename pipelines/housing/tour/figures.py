@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from components.pages.story_page import CanaryStep, ErrorOverTime, RunLine, Story, StoryLine, canary_step
+from components.pages.story_page import ErrorOverTime, RunLine, Story, StoryLine
 from components.steps.place import Place
 from pipelines.here.training import TrainingResult
 from pipelines.housing.tour.tour import Played, TourLog
 from pipelines.loop.watch import Watched
+from serving.rollout.telling.explain import RolloutStatus
 
 ALARMS = ("degraded", "drifted")
 METRIC = "rmse"
@@ -98,11 +99,11 @@ def _by_start(seen: Watched) -> dict[str, float]:
     return {bucket.start: bucket.metrics[METRIC] for bucket in seen.report.buckets if METRIC in bucket.metrics}
 
 
-def _canary(played: Played, began: datetime) -> list[CanaryStep]:
+def _canary(played: Played, began: datetime) -> list[tuple[float, RolloutStatus]]:
     if played.canary is None:
         return []
     start = began.replace(tzinfo=UTC).timestamp()
-    return [canary_step(status, at - start) for at, status in played.canary.steps]
+    return [(at - start, status) for at, status in played.canary.steps]
 
 
 def _names(played: Played) -> tuple[str, str]:

@@ -18,11 +18,11 @@ from components.modelling.tuning import Trial, Tuning
 from components.pages.evaluation_plots import trials_plot
 from components.pages.run_facts import RunFacts
 from components.pages.run_page import run_page
-from components.pages.story_page import CanaryStep, ErrorOverTime, RunLine, Story, StoryLine, canary_step, story_page
+from components.pages.story_page import ErrorOverTime, RunLine, Story, StoryLine, story_page
 from components.pages.watch_page import watch_page
 from components.steps.provenance import Environment
 from serving.contract import Contract
-from serving.rollout.telling.explain import status
+from serving.rollout.telling.explain import RolloutStatus, status
 from tests.components.watching.test_watching import look
 from tests.serving.rollout.support import Bench
 
@@ -102,8 +102,24 @@ def facts(
 
 
 def story(word: str = "housing") -> Story:
-    def step(at: float, share: float, canary: int, stable: int) -> CanaryStep:
-        return CanaryStep(at, share, share, share, (canary, 1), (stable, 2), 0.31, 100, 0.0042, 0.01, word)
+    bench = Bench()
+    bench.to("step")
+    bench.look()
+    seen = status(bench.state, bench.now)
+    gate = seen.evidence.gates[0]
+
+    def step(at: float, share: float, canary: int, stable: int) -> tuple[float, RolloutStatus]:
+        split = {seen.candidate: share, seen.stable: 100 - share}
+        counted = gate.model_copy(update={"canary": (canary, 1), "stable": (stable, 2)})
+        told = {
+            "configured": split,
+            "observed": split,
+            "realized": split,
+            "harm": 0.31,
+            "excess": 0.0042,
+            "phase": word,
+        }
+        return at, seen.model_copy(update={**told, "evidence": seen.evidence.model_copy(update={"gates": (counted,)})})
 
     return Story(
         title=f"Tour {word}",
@@ -322,20 +338,16 @@ def test_the_tour_tells_times_shares_evidence_and_losses() -> None:
     assert 'href="runs/01/report.html"' in story_page(story())
 
 
-def test_a_canary_step_is_read_off_a_rollouts_status() -> None:
-    """The candidate's shares and counts, and the evidence that the controller decided by."""
+def test_the_canary_is_told_as_the_controller_saw_it() -> None:
+    """The candidate's shares and counts, and the evidence that the controller decided by; unknown is a dash."""
     bench = Bench()
     bench.to("step")
     bench.look()
     bench.feed({"requests": 60, "errors": 1}, {"requests": 940})
     bench.look()
     seen = status(bench.state, bench.now)
-    step = canary_step(seen, 12.0)
-    assert (step.harm, step.threshold, step.excess, step.rho) == (seen.harm, seen.threshold, seen.excess, seen.rho)
-    assert (step.configured, step.observed) == (5.0, None)
-    assert step.realized == pytest.approx(6.0)
-    assert step.candidate[0] == 60
-    assert step.stable[0] == 940
+    told = words(story_page(replace(story(), canary=[(12.0, seen)])))
+    assert f"0:12 5 % – 6 % 60 (1) 940 (0) {seen.harm:.3g} {100 * seen.excess:.3g} % step" in told
 
 
 def test_the_plot_of_a_search_shows_each_trial_and_leaves_failures_out() -> None:
