@@ -18,13 +18,13 @@ def lineage(facts: "RunFacts") -> Iterator[str]:
     )
     yield chain(
         [
-            ("Prediction", "the prediction log keeps request id, version, time, features and result", ""),
-            ("Version", f"the ledger numbers versions of {facts.name}, one per bundle digest", ""),
-            ("Bundle", identifier(facts.digest), ""),
-            ("Run", join([identifier(facts.run_id), f", ended {facts.ended:%Y-%m-%d %H:%M:%S} UTC"]), ""),
-            ("Code", join([identifier(commit), _changes(commit, changes)]), ""),
-            ("Snapshot", join([identifier(facts.snapshot.id), f", {facts.snapshot.rows:,} rows"]), ""),
-            ("Source", identifier(facts.snapshot.source), ""),
+            ("Prediction", "the prediction log keeps request id, version, time, features and result"),
+            ("Version", f"the ledger numbers versions of {facts.name}, one per bundle digest"),
+            ("Bundle", identifier(facts.digest)),
+            ("Run", join([identifier(facts.run_id), f", ended {facts.ended:%Y-%m-%d %H:%M:%S} UTC"])),
+            ("Code", join([identifier(commit), _changes(commit, changes)])),
+            ("Snapshot", join([identifier(facts.snapshot.id), f", {facts.snapshot.rows:,} rows"])),
+            ("Source", identifier(facts.snapshot.source)),
         ]
     )
     yield tag("h3", "Made with")

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType
 from typing import Literal
 
 from serving.pages import charts
@@ -11,6 +10,7 @@ from serving.pages.html import (
     Html,
     badge,
     beside,
+    chain,
     figure,
     identifier,
     join,
@@ -29,8 +29,6 @@ from serving.pages.words import moment, number, with_unit
 from serving.rollout.telling.explain import RolloutStatus
 
 Kind = Literal["step", "good", "alarm"]
-NOTHING: Mapping[str, int] = MappingProxyType({})
-SPEED: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -96,9 +94,9 @@ class Story:
     canary: Sequence[tuple[float, RolloutStatus]] = ()
     candidate: str = "candidate"
     stable: str = "stable"
-    requests: Mapping[str, int] = field(default_factory=lambda: NOTHING)
+    requests: Mapping[str, int] = field(default_factory=dict)
     lost: int = 0
-    latency_ms: Mapping[str, float] = field(default_factory=lambda: SPEED)
+    latency_ms: Mapping[str, float] = field(default_factory=dict)
     addresses: Sequence[tuple[str, str]] = ()
     next_commands: Sequence[tuple[str, str]] = ()
 
@@ -114,7 +112,7 @@ def story_page(story: Story) -> str:
         section("The error", *_error(story.error)) if story.error else "",
         section("The canary", *_canary(story)) if story.canary else "",
         section("Requests", *_requests(story)) if story.requests or story.latency_ms else "",
-        section("Minute by minute", _timeline(story.events)) if story.events else "",
+        section("Minute by minute", chain(map(_happened, story.events))) if story.events else "",
         section("Go on from here", *_onward(story)) if story.addresses or story.next_commands else "",
     ]
     foot = f"{story.title}, ended {moment(story.ended)}. Written by Slipway."
@@ -234,18 +232,8 @@ def _requests(story: Story) -> Iterator[str]:
     yield beside(table(("Version", "Requests answered", "Share"), rows, numbers=(1, 2)), speed)
 
 
-def _timeline(events: Sequence[StoryLine]) -> Html:
-    lines = [
-        tag(
-            "li",
-            tag("span", clock(event.at), cls="at"),
-            tag("b", event.subject),
-            event.sentence,
-            cls=event.kind if event.kind != "step" else "",
-        )
-        for event in events
-    ]
-    return tag("ol", *lines, cls="chain")
+def _happened(event: StoryLine) -> tuple[str, ...]:
+    return event.subject, event.sentence, "" if event.kind == "step" else event.kind, clock(event.at)
 
 
 def _onward(story: Story) -> Iterator[str]:

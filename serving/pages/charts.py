@@ -151,7 +151,7 @@ def confusion(title: str, classes: Sequence[str], counts: Sequence[Sequence[int]
     left, top, n = 150, TOP + 40, len(classes)
     cell = min(96.0, (RIGHT - left) / n)
     tall = min(cell, 56.0)
-    drawn = [draw.word(left + cell * n / 2, TOP + 12, "predicted", "mid faint")]
+    drawn = [draw.word(left + cell * n / 2, TOP + 6, "predicted", "mid faint")]
     for i, (name, line) in enumerate(zip(classes, counts, strict=True)):
         drawn.append(draw.word(left - 10, top + tall * (i + 0.5) + 4, draw.short(name, 18), "end"))
         drawn.append(draw.word(left + cell * (i + 0.5), top - 10, draw.short(name, 18), "mid"))
@@ -189,8 +189,8 @@ def _cell(x: float, y: float, size: tuple[float, float], count: int, share: floa
     cls, middle = "fill" if right else "fill alarm", y + height / 2
     return [
         tag("rect", cls=cls, x=x + 1, y=y + 1, width=width - 2, height=height - 2, rx=3, style=shade),
-        draw.word(x + width / 2, middle - 1, f"{count:,}", "mid"),
-        draw.word(x + width / 2, middle + 14, f"{100 * share:.0f} %", "mid faint"),
+        draw.word(x + width / 2, middle - 3, f"{count:,}", "mid"),
+        draw.word(x + width / 2, middle + 17, f"{100 * share:.0f} %", "mid faint"),
     ]
 
 

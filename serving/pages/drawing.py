@@ -59,7 +59,7 @@ def nothing(title: str) -> Html:
 
 def axes(x: Scale, y: Scale, x_label: str, y_label: str) -> list[Html]:
     ticks = feet(x, [(value, tick(value)) for value in x.ticks(6)])
-    return [*grid(y, y_label), *ticks, word(RIGHT, BASE + 36, x_label, "end faint")]
+    return [*grid(y, y_label), *ticks, word(RIGHT, BASE + 44, x_label, "end faint")]
 
 
 def grid(y: Scale, label: str, ticks: Sequence[tuple[float, str]] | None = None) -> list[Html]:

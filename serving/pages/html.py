@@ -178,13 +178,17 @@ def beside(*content: str) -> Html:
     return tag("div", *content, cls="beside")
 
 
-def chain(items: Iterable[tuple[str, str, str]]) -> Html:
-    """(title, content, class) one after the other along a line."""
-    return tag("ol", *(tag("li", tag("b", title), content, cls=cls) for title, content, cls in items), cls="chain")
+def chain(items: Iterable[Sequence[str]]) -> Html:
+    """(title, content, and optionally a class and a time) one after the other along a line."""
+    return tag("ol", *(_entry(*item) for item in items), cls="chain")
 
 
 def commands(lines: Iterable[str]) -> Html:
     return tag("pre", "\n".join(lines))
+
+
+def _entry(title: str, content: str, cls: str = "", at: str = "") -> Html:
+    return tag("li", tag("span", at, cls="at") if at else "", tag("b", title), content, cls=cls)
 
 
 def _value(value: str | float) -> str:
