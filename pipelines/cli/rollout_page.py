@@ -26,7 +26,6 @@ def page(ctx: click.Context, output: Path | None, project_path: Path) -> None:
     """Write the newest rollout as one HTML page: decision, split, evidence against its bars, timeline."""
     from pipelines.housing.tour.following import look
     from serving.files import write_text
-    from serving.rollout.telling.explain import explain
     from serving.rollout.telling.page import rollout_page
 
     service = service_of(ctx, model_of(ctx, project_path))
@@ -37,7 +36,7 @@ def page(ctx: click.Context, output: Path | None, project_path: Path) -> None:
         records = desk.records(stored.state.id)
     seen = look(stored.state, service)
     path = (output or service.page or place_of(ctx).root / "rollout" / f"{service.model}.html").absolute()
-    write_text(path, rollout_page(seen, explain(stored.state), records, time.time()))
+    write_text(path, rollout_page(stored.state, seen, records, time.time()))
     console_of(ctx).result({"page": str(path), "rollout": stored.state.id}, path.as_uri())
 
 

@@ -11,7 +11,7 @@ from serving.rollout.controller.persistence import Desk
 from serving.rollout.decision.events import Tick
 from serving.rollout.decision.rules import Seen
 from serving.rollout.state import RolloutState
-from serving.rollout.telling.explain import explain, status
+from serving.rollout.telling.explain import status
 from serving.rollout.telling.gauges import gauges
 from serving.rollout.telling.page import rollout_page
 
@@ -70,7 +70,7 @@ class Showing:
         """A full disk costs the page, not the rollout."""
         seen = status(state, now, last, self.desk.current())
         try:
-            told = rollout_page(seen, explain(state), self.desk.records(state.id), now)
+            told = rollout_page(state, seen, self.desk.records(state.id), now)
             write_text(self.directory / "rollout.html", told)
             write_text(self.directory / "rollout.prom", gauges(seen))
         except PlaceError:

@@ -89,9 +89,9 @@ def status(state: RolloutState, now: float, seen: Seen | None = None, lease: Gra
     )
 
 
-def explain(state: RolloutState) -> list[str]:
-    """Each gate's counts, the inputs of its formulas, and what follows, one line each."""
-    evidence, risk = weigh(state), state.plan.risk
+def explain(state: RolloutState, evidence: Evidence | None = None) -> list[str]:
+    """Each gate's counts, the inputs of its formulas, and what follows, one line each; *evidence* if it is known."""
+    evidence, risk = evidence or weigh(state), state.plan.risk
     lines = [_gate_line(gate, evidence.next_weight, risk.rho, risk.beta) for gate in evidence.gates]
     lines.append(
         f"harm: E = {_value(evidence.log_e):.3g}, roll back at {1 / risk.alpha:g} (alpha {risk.alpha:g}); "

@@ -25,7 +25,8 @@ from serving.pages.html import (
 from serving.pages.words import time_of_day
 from serving.rollout.controller.persistence import Record
 from serving.rollout.evidence.evidence import SRM_THRESHOLD, GateEvidence
-from serving.rollout.telling.explain import RolloutStatus
+from serving.rollout.state import RolloutState
+from serving.rollout.telling.explain import RolloutStatus, explain
 
 REFRESH_S = 3
 _TONE: dict[str, Tone] = {
@@ -39,12 +40,12 @@ _TONE: dict[str, Tone] = {
 _ENDED = ("succeeded", "rolled back")
 
 
-def rollout_page(status: RolloutStatus, explained: Sequence[str], records: Sequence[Record], now: float) -> str:
-    """The page at *now* (seconds since 1970); it loads itself again while the rollout is live.
+def rollout_page(state: RolloutState, status: RolloutStatus, records: Sequence[Record], now: float) -> str:
+    """The page of *state* at *now* (seconds since 1970); it loads itself again while the rollout is live.
 
-    Args:
-        explained: the lines of ``explain``. records: the journal of this rollout, oldest first.
+    *records* is the journal of this rollout, oldest first.
     """
+    inputs = (tag("li", line) for line in explain(state, status.evidence))
     live = status.phase not in _ENDED
     body = [
         *_head(status),
@@ -53,7 +54,7 @@ def rollout_page(status: RolloutStatus, explained: Sequence[str], records: Seque
         *_gates(status, *_judged(status, records)),
         section("Other checks", table((), _checks(status))),
         section("Decisions", tag("p", "UTC, newest first.", cls="note"), table((), _journal(records))),
-        tag("details", tag("summary", "Inputs of the formulas"), tag("ul", *(tag("li", one) for one in explained))),
+        tag("details", tag("summary", "Inputs of the formulas"), tag("ul", *inputs)),
     ]
     foot = f"rollout {status.id} · as of {time_of_day(now)} UTC" + (" · the page loads itself again" if live else "")
     title = f"{status.candidate} {status.phase}"

@@ -20,7 +20,7 @@ from serving.rollout.controller.notices import Notices
 from serving.rollout.controller.persistence import Command
 from serving.rollout.decision.events import Notice
 from serving.rollout.state import Phase
-from serving.rollout.telling.explain import explain, status
+from serving.rollout.telling.explain import status
 from serving.rollout.telling.gauges import gauges
 from serving.rollout.telling.page import rollout_page
 from tests.serving.rollout.fake import Behaviour
@@ -63,7 +63,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def shown(world: World) -> tuple[str, Reader]:
     seen = status(world.state, world.clock(), look(world.backend, world.state, lambda _: ""), world.desk.current())
-    html = rollout_page(seen, explain(world.state), world.desk.records(world.state.id), world.clock())
+    html = rollout_page(world.state, seen, world.desk.records(world.state.id), world.clock())
     reader = Reader()
     reader.feed(html)
     reader.close()
