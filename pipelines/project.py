@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from components.data.split import SplitPolicy
+from components.data.split import SplitPolicy, check_policy
 from components.judging.gates import Gate, check_gates
 from components.judging.metrics import get as get_metric
 from components.modelling.families import check_task
@@ -118,7 +118,7 @@ def _check_sections(project: Project) -> None:
     for name in project.slices:
         if name not in columns:
             raise ConfigError(f"slices: no column {name!r} in contract.columns{_nearest(name, columns)}")
-    _check_split(project.split, project.contract)
+    check_policy(project.split, project.contract)
     check_task(project.model, project.contract.task)
     check_features(project.contract, project.features, project.model)
     check_search(project.search, project.model, project.contract)
@@ -126,13 +126,6 @@ def _check_sections(project: Project) -> None:
     check_alarms(project.watch, project.contract)
     if project.problem.success is not None:
         get_metric(project.problem.success.metric, where="problem.success.metric", task=project.contract.task)
-
-
-def _check_split(policy: SplitPolicy, contract: Contract) -> None:
-    if policy.by == "time" and contract.event_time is None:
-        raise ConfigError("split.by: time needs contract.event_time, the column with the moment of each row")
-    if policy.by == "group" and policy.group is None and contract.key is None:
-        raise ConfigError("split.by: group needs split.group or contract.key, the column whose rows stay together")
 
 
 def _sentences(error: ValidationError) -> list[str]:

@@ -66,6 +66,14 @@ class SplitPolicy(Frozen):
         return self
 
 
+def check_policy(policy: SplitPolicy, contract: Contract) -> None:
+    """Refuse a *policy* that needs a column which the *contract* does not name."""
+    if policy.by == "time" and contract.event_time is None:
+        raise ConfigError("split.by: time needs contract.event_time, the column with the moment of each row")
+    if policy.by == "group" and policy.group is None and contract.key is None:
+        raise ConfigError("split.by: group needs split.group or contract.key, the column whose rows stay together")
+
+
 class SplitReport(Frozen):
     """How a table was divided.
 
@@ -101,7 +109,8 @@ def split(frame: pl.DataFrame, policy: SplitPolicy, contract: Contract, seed: in
         ConfigError: the policy needs an event time or a group that the contract and the table do not have.
         DataError: a side is empty, or has one class only.
     """
-    boundary = _boundary(frame, policy, contract) if policy.by == "time" else None
+    check_policy(policy, contract)
+    boundary = _boundary(frame[contract.event_time], policy) if policy.by == "time" else None
     held = _held_out(frame, policy, contract, seed, boundary)
     train = ~held & ~_shares_key(frame, held, contract)
     sides = {"train": frame.filter(pl.Series(train)), "holdout": frame.filter(pl.Series(held))}
@@ -137,12 +146,9 @@ def _held_out(
     return held if contract.task == "regression" else _with_every_class(held, hashes, frame[contract.target.name])
 
 
-def _boundary(frame: pl.DataFrame, policy: SplitPolicy, contract: Contract) -> datetime:
+def _boundary(moments: pl.Series, policy: SplitPolicy) -> datetime:
     """The last moment of the training rows."""
-    if contract.event_time is None:
-        raise ConfigError("split.by: time needs contract.event_time, the column with the moment of each row")
-    moments = frame[contract.event_time]
-    if not frame.height:
+    if not len(moments):
         raise DataError("cannot split an empty table: expected at least two rows, got none")
     newest = moments.max()
     assert isinstance(newest, datetime)  # noqa: S101 - validation casts event times
@@ -163,9 +169,7 @@ def _earlier_than_share(moments: pl.Series, share: float, newest: datetime) -> d
 
 
 def _group(frame: pl.DataFrame, policy: SplitPolicy, contract: Contract) -> str:
-    group = policy.group or contract.key
-    if group is None:
-        raise ConfigError("split.by: group needs split.group or contract.key, the column whose rows stay together")
+    group = str(policy.group or contract.key)
     if group not in frame.columns:
         raise ConfigError(f"split.group: no column {group!r} among {', '.join(frame.columns)}")
     return group

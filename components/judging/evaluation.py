@@ -18,6 +18,7 @@ from serving.profile import NumericHistogram
 
 SAMPLE = 1_000
 BINS = 30
+FEW_ROWS = 30  # a slice of fewer says little, and a gate does not judge it unless told to
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 Mask = npt.NDArray[np.bool_]
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from components.judging import metrics
-from components.judging.evaluation import Evaluation, Slice
+from components.judging.evaluation import FEW_ROWS, Evaluation, Slice
 from components.judging.metrics import Metric
 from serving.contract import Contract, Frozen
 from serving.errors import ConfigError, DataError
@@ -41,7 +41,7 @@ class Gate(Frozen):
     margin: Number | str = 0.0
     slice: str | None = None
     worst: Number | None = None
-    min_rows: Annotated[int, Field(ge=1)] = 30
+    min_rows: Annotated[int, Field(ge=1)] = FEW_ROWS
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -105,11 +105,6 @@ def check_gates(gates: Sequence[Gate], contract: Contract) -> None:
             raise ConfigError(
                 f"gates.slice: expected a column, one of {', '.join(contract.names)}; seen {gate.slice!r}"
             )
-
-
-def slice_columns(gates: Sequence[Gate]) -> tuple[str, ...]:
-    """The columns an evaluation must be sliced by for *gates* to be judged."""
-    return tuple(dict.fromkeys(gate.slice for gate in gates if gate.slice is not None))
 
 
 def judge(candidate: Evaluation, champion: Evaluation | None, gates: Sequence[Gate]) -> GateReport:

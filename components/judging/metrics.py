@@ -154,6 +154,11 @@ def names(task: Task) -> tuple[str, ...]:
     return tuple(name for name, metric in METRICS.items() if metric.task == task)
 
 
+def leading(task: Task) -> Metric:
+    """The metric of *task* that a search follows and a page leads with, unless the project says otherwise."""
+    return METRICS["rmse" if task == "regression" else "log_loss"]
+
+
 def get(name: str, *, where: str = "metric", task: Task | None = None) -> Metric:
     """The metric called *name*; *where* is the key it was written under.
 

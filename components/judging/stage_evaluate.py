@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from components.judging.evaluation import Evaluation
+from components.judging import metrics
+from components.judging.evaluation import FEW_ROWS, Evaluation
 from components.judging.holdout_scores import score_holdout
-from components.judging.metrics import get as metric
 from components.steps.keys import trusted_keys
 from components.steps.telling import tell
 from serving.bundle.bundle import open_bundle
@@ -23,9 +23,9 @@ def evaluate(slices: str, key: str, holdout: str, bundle: str, evaluation: str) 
 
 
 def _worst_slice(evaluation: Evaluation) -> str:
-    """The slice of at least 30 rows where the leading metric is worst, as a phrase."""
-    leading = metric("rmse" if evaluation.task == "regression" else "log_loss")
-    known = [part for part in evaluation.slices if part.rows >= 30 and leading.name in part.metrics]
+    """The slice of enough rows where the leading metric is worst, as a phrase."""
+    leading = metrics.leading(evaluation.task)
+    known = [part for part in evaluation.slices if part.rows >= FEW_ROWS and leading.name in part.metrics]
     if not known:
         return ""
     worst = max(known, key=lambda part: leading.loss(part.metrics[leading.name]))

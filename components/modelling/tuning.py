@@ -34,7 +34,6 @@ Rows = npt.NDArray[np.intp]
 Kind = Literal["log", "float", "int", "choice"]
 FOLDS = 3
 FOLD_ROWS = 5_000
-DEFAULT_METRIC = {"regression": "rmse", "classification": "log_loss"}
 
 
 class Search(Frozen):
@@ -88,9 +87,10 @@ def tune(
     check_search(search, model, contract)
     if not search.space:
         return Tuning()
-    metric = metrics.get(search.metric or DEFAULT_METRIC[contract.task])
-    folds, validation = choose_folds(table, contract, seed)
-    objective = _Objective(*matrix_and_target(table, contract), contract, features, model, seed, metric, folds)
+    metric = metrics.get(search.metric) if search.metric else metrics.leading(contract.task)
+    matrix, target = matrix_and_target(table, contract)
+    folds, validation = choose_folds(table, target, contract, seed)
+    objective = _Objective(matrix, target, contract, features, model, seed, metric, folds)
     trials, timed_out = _search(objective, search, seed, clock)
     scored = [(metric.loss(trial.value), trial.number, trial) for trial in trials if trial.value is not None]
     best = min(scored)[2]  # the trial number breaks ties, so the project's own parameters win them
@@ -108,9 +108,9 @@ def tune(
 
 
 def choose_folds(
-    table: "pd.DataFrame | pl.DataFrame", contract: Contract, seed: int
+    table: "pd.DataFrame | pl.DataFrame", target: Vector, contract: Contract, seed: int
 ) -> tuple[list[tuple[Rows, Rows]], str]:
-    """Pairs of fitting and validation rows, and the words for them."""
+    """Pairs of fitting and validation rows, and the words for them; *target* is that of *table*, shape (n_rows,)."""
     n = len(table)
     if n < 2 * FOLDS:
         raise ConfigError(f"search needs at least {2 * FOLDS} training rows, seen {n}; empty 'search.space' to skip it")
@@ -128,8 +128,7 @@ def choose_folds(
         splits = list(GroupKFold(parts, shuffle=True, random_state=seed).split(every, groups=groups))
         words += f", whole by {key}"
     elif contract.task == "classification":
-        labels = matrix_and_target(table, contract)[1]
-        splits = list(StratifiedKFold(parts, shuffle=True, random_state=seed).split(every, labels))
+        splits = list(StratifiedKFold(parts, shuffle=True, random_state=seed).split(every, target))
     else:
         splits = list(KFold(parts, shuffle=True, random_state=seed).split(every))
     return splits if few else splits[:1], words

@@ -27,7 +27,7 @@ __all__ = ["Bucket", "Figure", "ServiceFigures", "WatchReport", "check_alarms", 
 
 def watch(
     predictions: pl.DataFrame,
-    labels: pl.DataFrame | None,
+    labelled: Labelled | None,
     profile: Profile,
     contract: Contract,
     policy: Watch,
@@ -41,16 +41,16 @@ def watch(
 
     Args:
         predictions: as ``prediction_log.read`` returns them.
-        labels: see ``labels.join``; those that became known after *as_of* are not used. None: there are none.
+        labelled: those of *version* with their truth by *as_of*, from ``labels.join``. None: there are no labels.
         profile: of the version that serves.
 
     Raises:
         ConfigError: an alarm is set on something that is not watched.
-        DataError: the labels lack a column.
     """
     check_alarms(policy, contract)
     mine = predictions.filter(pl.col("version") == version) if version else predictions
-    met = _join(mine, labels, contract, as_of)
+    met = labelled or join(mine, no_labels(contract), contract, as_of)
+    met = Labelled(usable(met.frame, contract), met.report)
     recent = _recent(met.frame, "moment", policy.window)
     measured = _performance(recent, profile, contract, policy)
     figures = (*measured, *_service_figures(service, policy))
@@ -123,11 +123,6 @@ def _flagged(rows: pl.DataFrame, contract: Contract) -> Mapping[str, int]:
     """Rows per number column that came from outside of its range; unknown categories are counted by their code."""
     seen = rows.select(pl.col("flagged").list.unique().explode().drop_nulls())["flagged"].value_counts()
     return {name: count for name, count in seen.iter_rows() if contract.columns[name].type != "category"}
-
-
-def _join(rows: pl.DataFrame, labels: pl.DataFrame | None, contract: Contract, as_of: datetime) -> Labelled:
-    met = join(rows, no_labels(contract) if labels is None else labels, contract, as_of)
-    return Labelled(usable(met.frame, contract), met.report)
 
 
 def _recent(frame: pl.DataFrame, column: str, window: timedelta) -> pl.DataFrame:

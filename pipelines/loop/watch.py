@@ -74,9 +74,10 @@ def watch_champion(
     truths = sources.read(labels, s3_settings(place)) if labels else no_labels(contract)
     mine = log.filter(log["version"] == version)
     seen = service(mine, _tallies(where.directory, f"{project.name}-{version}"))
+    labelled = join(mine, truths, contract, as_of)
     report = watch(
         log,
-        truths,
+        labelled,
         champion.bundle.profile,
         contract,
         project.watch,
@@ -85,7 +86,6 @@ def watch_champion(
         model=project.name,
         version=version,
     )
-    labelled = join(mine, truths, contract, as_of)
     alerted, warning, directory = _publish(report, place, project)
     return Watched(report, labelled, directory, alerted, warning)
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.judging.evaluation import Evaluation, Slice
-from components.judging.gates import Gate, check_gates, judge, slice_columns
+from components.judging.gates import Gate, check_gates, judge
 from serving.contract import Contract
 from serving.errors import ConfigError, DataError
 
@@ -182,8 +182,3 @@ def test_gates_are_checked_against_the_contract(gate: Gate, words: str) -> None:
     rules = Contract.model_validate({"columns": {"region": {"type": "category", "values": ["a"]}}, "target": "p"})
     with pytest.raises(ConfigError, match=words):
         check_gates([gate], rules)
-
-
-def test_slice_columns_are_named_once() -> None:
-    """An evaluation is told what its gates need."""
-    assert slice_columns([Gate(**SLICE), Gate(**SLICE), *GATES]) == ("region",)

@@ -18,6 +18,7 @@ from components.modelling import profiles
 from components.pages.watch_page import watch_page
 from components.watching import alerts
 from components.watching.figures import deviation, service
+from components.watching.labels import join
 from components.watching.policy import Watch
 from components.watching.watch import WatchReport, watch
 from serving.errors import ConfigError
@@ -34,6 +35,7 @@ def look(
     error: float = 10.0,
     shift: float = 0.0,
     labelled: int | None = None,
+    truths: bool = True,
     policy: dict[str, Any] | None = None,
     tallies: tuple[Tally, ...] = (),
     **changes: Any,
@@ -55,7 +57,9 @@ def look(
             "happened_at": [datetime(2026, 5, 1) + timedelta(hours=i) for i in range(known)],
         }
     )
-    arguments: dict[str, Any] = {"labels": table, "as_of": NOW, "model": "m", "version": "1"} | changes
+    arguments: dict[str, Any] = {"as_of": NOW, "model": "m", "version": "1"} | changes
+    mine = log.filter(pl.col("version") == arguments["version"])
+    arguments["labelled"] = join(mine, table, SMALL, NOW) if truths else None
     wanted = Watch.model_validate(POLICY if policy is None else policy)
     return watch(log, profile=reference, contract=SMALL, policy=wanted, service=service(log, tallies), **arguments)
 
@@ -67,14 +71,14 @@ def look(
         pytest.param({"error": 20.0}, "degraded", "alarm at 12", id="errors-doubled"),
         pytest.param({"shift": 2.0}, "drifted", "x (KS 0", id="inputs-moved"),
         pytest.param({"error": 20.0, "shift": 2.0}, "degraded", "drift: x", id="both-is-degraded-and-tells-both"),
-        pytest.param({"labels": None}, "unknown", "0 of 600 predictions have a label", id="no-labels"),
+        pytest.param({"truths": False}, "unknown", "0 of 600 predictions have a label", id="no-labels"),
         pytest.param({"labelled": 99}, "unknown", "99 of 600", id="too-few-labels"),
         pytest.param({"n": 0}, "unknown", "0 of 0 predictions", id="silence-proves-nothing"),
         pytest.param({"version": "2"}, "unknown", "0 of 0 predictions", id="another-version-answered"),
         pytest.param({"error": 12.7, "n": 120}, "unknown", "labels leave it between", id="beyond-by-chance-perhaps"),
         pytest.param({"error": 20.0, "labelled": 99}, "unknown", "100 are needed", id="bad-but-few"),
         pytest.param({"policy": {}}, "unknown", "sets no bar", id="no-bar"),
-        pytest.param({"labels": None, "shift": 2.0}, "drifted", "have a label", id="drift-needs-no-labels"),
+        pytest.param({"truths": False, "shift": 2.0}, "drifted", "have a label", id="drift-needs-no-labels"),
         pytest.param({"as_of": NOW + timedelta(days=365)}, "unknown", "newest label is of 2026-06-01", id="stale"),
         pytest.param(
             {"policy": {"alarm": {"r2": {"below": "0.9x"}}}, "error": 30.0}, "degraded", "R2", id="below-a-bar"
@@ -125,7 +129,7 @@ def test_only_the_window_is_judged() -> None:
     assert reference.verdict == "unknown"
     profile = profiles.profile(random.normal(size=(500, 1)), SMALL, y, y + 10.0, {"rmse": 10.0})
     policy = Watch.model_validate(POLICY | {"window": "20d"})
-    report = watch(log, table, profile, SMALL, policy, service(log), NOW)
+    report = watch(log, join(log, table, SMALL, NOW), profile, SMALL, policy, service(log), NOW)
     assert report.verdict == "degraded"
     assert report.judged == 160
     assert report.every == "1w"
@@ -138,7 +142,7 @@ def test_nothing_happens_in_a_market_that_does_not_change(world: str) -> None:
     """Three months that go on like the training data, its yearly cycle included, are healthy: no alarm, no drift."""
     model = served(world)
     log, labels = played(world, range(24, 27), model)
-    report = watch(log, labels, model.profile, CONTRACT, PROJECT.watch, service(log), NOW)
+    report = watch(log, join(log, labels, CONTRACT, NOW), model.profile, CONTRACT, PROJECT.watch, service(log), NOW)
     assert report.verdict == "healthy", report.sentence
     assert report.judged > 600
 
@@ -153,7 +157,16 @@ def test_nothing_happens_in_a_market_that_does_not_change(world: str) -> None:
 def test_a_market_that_turns_is_noticed(world: str, verdict: str, columns: set[str]) -> None:
     """A changed relationship is an alarm by error, changed inputs one by drift, on the columns that changed."""
     log, labels = played(world)
-    report = watch(log, labels, served().profile, CONTRACT, PROJECT.watch, service(log), NOW, model="housing")
+    report = watch(
+        log,
+        join(log, labels, CONTRACT, NOW),
+        served().profile,
+        CONTRACT,
+        PROJECT.watch,
+        service(log),
+        NOW,
+        model="housing",
+    )
     assert report.verdict == verdict, report.sentence
     assert report.drift is not None
     assert columns <= {column.column for column in report.drift.drifted}
@@ -163,7 +176,9 @@ def test_labels_of_the_future_are_not_used() -> None:
     """Seen from the first of February hardly a label of the turned market is known, so nothing can be said of it."""
     log, labels = played("recession")
     early = datetime(2026, 2, 1, tzinfo=UTC)
-    report = watch(log, labels, served().profile, CONTRACT, PROJECT.watch, service(log), early)
+    report = watch(
+        log, join(log, labels, CONTRACT, early), served().profile, CONTRACT, PROJECT.watch, service(log), early
+    )
     assert not report.performance_alarm
     assert "predictions have a label" in report.unknown
     assert report.labels.later > 700
@@ -184,7 +199,7 @@ def test_classification_uses_the_probabilities_when_they_are_logged(probabilitie
     values = metrics.compute("classification", truth, both)
     profile = profiles.profile(x.reshape(-1, 1), CLASSES, both, truth, values)
     policy = Watch.model_validate({"alarm": {"log_loss" if probabilities else "f1": {"above": 2}}})
-    report = watch(log, table, profile, CLASSES, policy, service(log), NOW)
+    report = watch(log, join(log, table, CLASSES, NOW), profile, CLASSES, policy, service(log), NOW)
     seen = {figure.name: figure.value for figure in report.figures if figure.name in metrics.METRICS}
     assert report.verdict == "healthy"
     assert set(seen) == ({"roc_auc", "log_loss"} if probabilities else set()) | {"f1", "accuracy"}
