@@ -9,8 +9,6 @@ from components.modelling.tuning_values import Tuning
 from serving.pages import charts
 from serving.pages.html import Html
 
-LEADING = {"regression": "rmse", "classification": "log_loss"}
-
 
 def evaluation_plots(evaluation: Evaluation) -> dict[str, Html]:
     """Inline SVG per picture; those that the evaluation has no data for are left out."""
@@ -32,16 +30,16 @@ def evaluation_plots(evaluation: Evaluation) -> dict[str, Html]:
         made["roc"] = charts.roc("ROC", curves)
     if evaluation.calibration:
         made["calibration"] = _calibration(evaluation)
-    leading = LEADING[evaluation.task]
+    leading = metrics.leading(evaluation.task)
     for column in dict.fromkeys(part.column for part in evaluation.slices):
         values = {
-            part.value: part.metrics[leading]
+            part.value: part.metrics[leading.name]
             for part in evaluation.slices
-            if part.column == column and leading in part.metrics
+            if part.column == column and leading.name in part.metrics
         }
         if values:
-            unit = evaluation.unit if leading == "rmse" else ""
-            made[f"slices_{column}"] = charts.bars(f"{metrics.get(leading).label} by {column}", values, unit=unit)
+            unit = evaluation.unit if leading.unit == "target" else ""
+            made[f"slices_{column}"] = charts.bars(f"{leading.label} by {column}", values, unit=unit)
     return made
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from components.data.quarantine_report import told
 from components.judging import metrics
 from components.judging.metrics import Metric
-from components.pages.evaluation_plots import LEADING, evaluation_plots, trials_plot
+from components.pages.evaluation_plots import evaluation_plots, trials_plot
 from components.pages.lineage import lineage, reproduce
 from components.pages.slices import slices_table
 from serving.pages.html import (
@@ -216,7 +216,7 @@ def _check_row(check: "Check", unit: str) -> tuple[str, ...]:
 
 def _pictures(facts: "RunFacts") -> Iterator[str]:
     made = evaluation_plots(facts.evaluation)
-    lead = LEADING[facts.evaluation.task]
+    lead = metrics.leading(facts.evaluation.task).name
     yield tag("p", f"{facts.evaluation.rows:,} held-out rows: {facts.evaluation.show(lead)}.", cls="soft")
     yield figures(figure(PICTURES[name][0], svg, PICTURES[name][1]) for name, svg in made.items() if name in PICTURES)
     if facts.evaluation.error is not None:

@@ -3,17 +3,14 @@
 from collections.abc import Iterator, Sequence
 
 from components.judging import metrics
-from components.judging.evaluation import Evaluation, Slice
+from components.judging.evaluation import FEW_ROWS, Evaluation, Slice
 from components.judging.metrics import Metric
-from components.pages.evaluation_plots import LEADING
 from serving.pages.html import Html, bar, group_row, join, row, table, tag
-
-FEW_ROWS = 30  # fewer say little, and a gate does not judge them unless told to
 
 
 def slices_table(evaluation: Evaluation, champion: Evaluation | None) -> Iterator[str]:
     """A sentence and the table; the champion's leading metric on the same rows stands beside when there is one."""
-    leading = metrics.get(LEADING[evaluation.task])
+    leading = metrics.leading(evaluation.task)
     others = [metrics.get(name) for name in metrics.names(evaluation.task) if name != leading.name]
     theirs = {(part.column, part.value): part for part in champion.slices} if champion else {}
     head = ["Slice", "Rows", leading.label, "", *(["champion"] if theirs else []), *(one.label for one in others)]
