@@ -4,8 +4,9 @@ Counts of equal bins add up, so a profile of one million rows is the sum of the 
 need to keep nothing but counts for drift to be measured against it.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from serving.contract import Frozen
@@ -59,3 +60,15 @@ class Profile(Frozen):
     prediction: NumericHistogram
     error: NumericHistogram | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
+
+
+def population_stability(current: Any, reference: Any) -> float:
+    """Population stability index of two counts of equal bins, shape (bins,): the sum of (p - q) ln(p / q).
+
+    Each count is raised by a half so that none is empty; 0 for equal shares and without bins.
+    """
+    p, q = (np.asarray(counts, dtype=float) + 0.5 for counts in (current, reference))
+    if p.size == 0:
+        return 0.0
+    p, q = p / p.sum(), q / q.sum()
+    return float(np.sum((p - q) * np.log(p / q)))

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from serving.profile import NumericHistogram
+from serving.profile import NumericHistogram, population_stability
 
 Shares = npt.NDArray[np.float64]
 LEAST_EXPECTED = 5.0  # per cell, below which the chi-square distribution is no good approximation (Cochran 1954)
@@ -48,11 +48,8 @@ def cramers_v(reference: Sequence[int], current: Sequence[int]) -> float:
 
 
 def psi(reference: Sequence[int], current: Sequence[int]) -> float:
-    """Population stability index: the sum of (q - p) ln(q / p), each count raised by a half so that none is empty."""
-    if not sum(reference) or not sum(current):
-        return 0.0
-    p, q = (shares(np.asarray(counts, dtype=np.float64) + 0.5) for counts in (reference, current))
-    return float(np.sum((q - p) * np.log(q / p)))
+    """Population stability index; 0 while one of them is empty."""
+    return population_stability(current, reference) if sum(reference) and sum(current) else 0.0
 
 
 def wasserstein(reference: NumericHistogram, current: NumericHistogram) -> float:

@@ -258,7 +258,7 @@ def watch(ctx: click.Context, project_path: Path) -> None:
 @click.pass_context
 def simulate(ctx: click.Context, runs: int, seed: int) -> None:
     """False rollbacks and false promotions of the rule, beside thresholds and a peeking z-test."""
-    from serving.rollout.evidence.characteristics import operating_characteristics, table
+    from serving.rollout.decision.characteristics import operating_characteristics, table
 
     rows = operating_characteristics(runs, seed)
     console_of(ctx).result({"table": [row.model_dump(mode="json") for row in rows]}, table(rows))

@@ -11,7 +11,7 @@ from typing import Any
 from serving.contract import Frozen
 from serving.errors import ConfigError
 from serving.files import canonical_json, sha256_bytes
-from serving.rollout.backend import WEIGHT_SUM, ArmCounts, Capabilities, Revision
+from serving.rollout.backend import ArmCounts, Capabilities, Revision
 from serving.rollout.plan import RolloutPlan
 
 BAKE_WEIGHT = 950  # per mille; the rest stays on a warm stable
@@ -244,14 +244,6 @@ def of_step(state: RolloutState, step: int) -> tuple[ArmCounts, ArmCounts]:
 def arm_names(state: RolloutState) -> tuple[str, str]:
     """Names of (candidate, stable); the latter empty at a first deployment."""
     return state.candidate.name, state.stable.name if state.stable else ""
-
-
-def weight_of(state: RolloutState, step: int) -> int:
-    """Candidate's per mille in stage *step*."""
-    stages = state.plan.stages
-    if step < len(stages):
-        return stages[step].permille
-    return BAKE_WEIGHT if step == len(stages) else WEIGHT_SUM
 
 
 def _merged_arms(known: Mapping[str, ArmCounts], seen: Mapping[str, ArmCounts]) -> dict[str, ArmCounts]:

@@ -11,7 +11,8 @@ from serving.rollout.decision import rules
 from serving.rollout.decision.moves import enter, prepare, promote, shadow
 from serving.rollout.decision.render import same_split, wanted_split
 from serving.rollout.decision.rules import Decision, Look, Seen
-from serving.rollout.evidence.evidence import candidate_totals, stable_totals, weigh, with_copy
+from serving.rollout.evidence.evidence import candidate_totals, stable_totals, weigh
+from serving.rollout.evidence.guard import with_copy
 from serving.rollout.state import GUARDED, Epoch, Phase, Reason, RolloutState, merged, of_step
 
 Rule = Callable[[Look], Decision | None]
@@ -22,7 +23,7 @@ def decide(state: RolloutState, seen: Seen, now: float) -> Decision:
     """The verdict at this look; the first rule of the phase that speaks is heard."""
     absorbed = absorb(state, seen, now)
     look = Look(absorbed, seen, weigh(absorbed), now, now - state.heartbeat)
-    for rule in _RULES[absorbed.phase]:
+    for rule in RULES[absorbed.phase]:
         decision = rule(look)
         if decision is not None:
             return decision
@@ -115,7 +116,7 @@ def _shadow_enough(look: Look) -> Decision | None:
     return None
 
 
-def _baked(look: Look) -> Decision | None:
+def baked(look: Look) -> Decision | None:
     """100 %: the bake is over, the source answers, and somebody was served meanwhile."""
     state = look.state
     if look.now - state.since < state.plan.time.bake:
@@ -228,7 +229,7 @@ _SAFETY: tuple[Rule, ...] = (
     rules.harmful,
 )
 
-_RULES: dict[Phase, tuple[Rule, ...]] = {
+RULES: dict[Phase, tuple[Rule, ...]] = {
     Phase.PENDING: (rules.candidate_refused, _pending),
     Phase.PREPARE: (rules.candidate_refused, _prepare),
     Phase.SHADOW: (
@@ -240,7 +241,7 @@ _RULES: dict[Phase, tuple[Rule, ...]] = {
         rules.inconclusive,
     ),
     Phase.BAKE: (
-        *_SAFETY, rules.metrics_silent, rules.drifted, rules.shifted, rules.unsettled, _baked, rules.inconclusive,
+        *_SAFETY, rules.metrics_silent, rules.drifted, rules.shifted, rules.unsettled, baked, rules.inconclusive,
     ),
     Phase.PAUSED: (*_SAFETY, _recovered, _paused_too_long, _still_paused),
     Phase.PROMOTE: (_first_deployment, *_SAFETY, _all_follow, rules.unsettled),

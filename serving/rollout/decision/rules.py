@@ -5,13 +5,16 @@ A rule returns None when it has nothing to say. Absence of data is never a reaso
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
 
 from serving.durations import spoken
 from serving.rollout.backend import Counters, Observed, Readiness
 from serving.rollout.decision.moves import home, pause, step
 from serving.rollout.decision.render import same_split, wanted_split
 from serving.rollout.evidence.evidence import Evidence
+from serving.rollout.plan import RolloutPlan
 from serving.rollout.state import Phase, Reason, RolloutState, of_step
 
 Verdict = Literal["hold", "move", "pause", "rollback", "finish", "reverse"]
@@ -89,6 +92,21 @@ class Look:
         return ""
 
 
+# What figures alone say of a rollout in stage *step*: of its evidence, or of the figures and stages of many at once.
+
+
+def overspent(found: Any, plan: RolloutPlan, step: Any) -> Any:
+    return found.over_budget & (step < len(plan.stages))
+
+
+def breaks_objective(found: Any, plan: RolloutPlan, step: Any) -> Any:
+    return found.guard & (step >= len(plan.stages))
+
+
+def does_harm(found: Any, plan: RolloutPlan) -> Any:
+    return found.harmful & np.logical_not(found.mismatched) & (found.certain_excess >= plan.risk.min_excess)
+
+
 def candidate_refused(look: Look) -> Decision | None:
     return look.rollback(look.seen.refused) if look.seen.refused else None
 
@@ -116,9 +134,8 @@ def endpoints_lost(look: Look) -> Decision | None:
 
 
 def budget_spent(look: Look) -> Decision | None:
-    limit, evidence = look.state.plan.risk.max_canary_errors, look.evidence
-    if evidence.over_budget and look.state.step < len(look.state.plan.stages):
-        newly = round(evidence.newly_failed)
+    if overspent(look.evidence, look.state.plan, look.state.step):
+        limit, newly = look.state.plan.risk.max_canary_errors, round(look.evidence.newly_failed)
         return look.rollback(f"{newly} requests failed on the candidate beyond stable's rate, at most {limit} may")
     return None
 
@@ -133,16 +150,14 @@ def split_mismatch(look: Look) -> Decision | None:
 
 
 def absolute_guard(look: Look) -> Decision | None:
-    if look.state.step >= len(look.state.plan.stages) and look.evidence.guard:
+    if breaks_objective(look.evidence, look.state.plan, look.state.step):
         return look.rollback("the candidate breaks the service's error objective, with certainty 99.9 %")
     return None
 
 
 def harmful(look: Look) -> Decision | None:
     evidence, risk = look.evidence, look.state.plan.risk
-    if not evidence.harmful or evidence.mismatched or not look.state.capabilities.per_request_random:
-        return None
-    if evidence.certain_excess < risk.min_excess:
+    if not look.state.capabilities.per_request_random or not does_harm(evidence, look.state.plan):
         return None
     worst = max(evidence.gates, key=lambda gate: gate.log_e)
     value = math.exp(min(evidence.log_e, 300.0))

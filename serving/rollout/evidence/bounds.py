@@ -23,10 +23,10 @@ _CLOSE = 1e-14
 
 def log_sum_exp(values: Floats, axis: int = -1) -> Floats:
     """log(sum(exp(values))) along *axis*, without overflow; -inf where all are -inf."""
-    top = np.max(values, axis=axis, keepdims=True)
+    top = values.max(axis=axis, keepdims=True)
     top = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore"):
-        return np.asarray(np.squeeze(top, axis) + np.log(np.sum(np.exp(values - top), axis=axis)))
+        return np.asarray(top.squeeze(axis) + np.log(np.exp(values - top).sum(axis=axis)))
 
 
 def log_against_high(n: Any, events: Any, rate: Any) -> Floats:
@@ -100,23 +100,30 @@ def _solve(n: Any, events: Any, level: float, lambdas: Floats) -> Floats:
     """Where the log mixture meets log(1 / level), by Newton's method from the refuted side.
 
     The log mixture is convex in the rate, so every iterate stays on the refuted side: stopping early is conservative.
-    The start is the best single lambda at its own share, which the mixture can only improve on.
+    The start is the best single lambda at its own share, which the mixture can only improve on. The numbers of the last
+    axis go on until all of them stand still, and each row for itself, so that no digit depends on other rows.
     """
-    trials, seen = np.broadcast_arrays(np.asarray(n, dtype=float), np.asarray(events, dtype=float))
-    steps, threshold = np.expm1(lambdas), -math.log(level)
-    count = np.maximum(trials, 1.0)[..., None]
-    single = np.expm1((lambdas * seen[..., None] - threshold + _LOG_PI) / count) / steps
-    high = lambdas[0] < 0
-    rate = np.clip(np.min(single, axis=-1) if high else np.max(single, axis=-1), 0.0, 1.0)
-    for _ in range(_NEWTON):
+    trials, seen = np.broadcast_arrays(np.atleast_1d(np.asarray(n, dtype=float)), np.asarray(events, dtype=float))
+    steps, threshold, high = np.expm1(lambdas), -math.log(level), lambdas[0] < 0
+    count, weighed = np.maximum(trials, 1.0)[..., None], lambdas * seen[..., None]
+    single = np.expm1((weighed - threshold + _LOG_PI) / count) / steps
+    rate = _share(single.min(axis=-1) if high else single.max(axis=-1))
+    moving = np.any(trials > 0, axis=-1, keepdims=True)
+    for _ in range(_NEWTON if moving.any() else 0):
         inside = 1 + rate[..., None] * steps
-        parts = lambdas * seen[..., None] - count * np.log(inside) + _LOG_PI
+        parts = weighed - count * np.log(inside) + _LOG_PI
         top = parts.max(axis=-1)
         shares = np.exp(parts - top[..., None])
         mass = shares.sum(axis=-1)
         slope = -(shares * (count * steps / inside)).sum(axis=-1) / mass
-        move = np.maximum(top + np.log(mass) - threshold, 0.0) / slope
-        rate = np.clip(rate - move, 0.0, 1.0)
-        if np.max(np.abs(move), initial=0.0) < _CLOSE:
+        move = np.where(moving, np.maximum(top + np.log(mass) - threshold, 0.0) / slope, 0.0)
+        rate = _share(rate - move)
+        moving = np.abs(move).max(axis=-1, keepdims=True) >= _CLOSE
+        if not moving.any():
             break
-    return np.asarray(np.where(trials > 0, rate, 1.0 if high else 0.0))
+    found = np.where(trials > 0, rate, 1.0 if high else 0.0)
+    return found if np.ndim(n) or np.ndim(events) else np.asarray(found[0])
+
+
+def _share(values: Floats) -> Floats:
+    return np.minimum(np.maximum(values, 0.0), 1.0)

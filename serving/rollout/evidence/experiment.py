@@ -21,10 +21,9 @@ from pydantic import Field, model_validator
 from serving.contract import Frozen
 from serving.rollout.evidence.bounds import lower, upper
 from serving.rollout.evidence.continuous import Moments, asymptotic_radius, difference
-from serving.rollout.evidence.harm import log_srm
+from serving.rollout.evidence.harm import SRM_THRESHOLD, log_srm
 
 _NORMAL = NormalDist()
-_SRM_LIMIT = math.log(1000.0)
 MetricKind = Literal["error", "slow", "loss", "latency", "value"]
 RATES: frozenset[MetricKind] = frozenset({"error", "slow", "loss"})
 Verdict = Literal["better", "worse", "equivalent", "undecided", "invalid"]
@@ -94,7 +93,7 @@ def compare(plan: ExperimentPlan, a: Arm, b: Arm) -> Comparison:
     """The verdict at this look; ``invalid`` when requests did not arrive in the planned split."""
     srm = float(log_srm(plan.share, b.assigned, a.assigned + b.assigned))
     estimate, low, high = _interval(plan, a.values, b.values)
-    if srm >= _SRM_LIMIT:
+    if srm >= math.log(SRM_THRESHOLD):
         total = max(1, a.assigned + b.assigned)
         units = "requests" if plan.sticky_header is None else "keys"
         said = f"b received {b.assigned / total:.1%} of {units}, planned {plan.share:.1%}: no comparison is trusted"

@@ -8,7 +8,6 @@ is a nonnegative supermartingale; averages of such products are one for any depe
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,23 +17,25 @@ from serving.rollout.evidence.bounds import Floats, log_sum_exp
 
 RATIOS: Floats = np.array([1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0])
 _LOG_PI = -math.log(len(RATIOS))
+SRM_THRESHOLD = 1000.0  # E at which no other figure is trusted
 SRM_SCALE = 1000.0  # prior observations behind the intended split
-_MCNEMAR: Floats = np.array([0.55, 0.6, 0.7, 0.8, 0.9, 0.99])
 
 
-def increments(weights: Any, tolerated: float) -> tuple[Floats, Floats]:
+def increments(weights: Any, tolerated: Any) -> tuple[Floats, Floats]:
     """Log likelihood ratio of one event on the canary and of one on stable.
 
     Args:
         weights: canary's share in [0, 1], shape (epochs,).
-        tolerated: r0, the ratio of rates that is not yet harm.
+        tolerated: r0, the ratio of rates that is not yet harm, shape (...).
 
     Returns:
-        Two arrays of shape (epochs, len(RATIOS)).
+        Two arrays of shape (epochs, len(RATIOS), ...).
     """
-    w = np.asarray(weights, dtype=float)[..., None]
-    shrink = np.log(w * tolerated + 1 - w) - np.log(w * tolerated * RATIOS + 1 - w)
-    return np.log(RATIOS) + shrink, shrink
+    r0 = np.asarray(tolerated, dtype=float)
+    ones = (1,) * r0.ndim
+    w, ratios = np.asarray(weights, dtype=float).reshape(-1, 1, *ones), RATIOS.reshape(-1, *ones)
+    shrink = np.log(w * r0 + 1 - w) - np.log(w * r0 * ratios + 1 - w)
+    return np.log(ratios) + shrink, shrink
 
 
 def copy_shares(steps: int) -> Floats:
@@ -48,59 +49,52 @@ def copy_shares(steps: int) -> Floats:
     return np.concatenate([[0.5], np.full(steps - 1, 0.5 / (steps - 1))])
 
 
-def log_harm(weights: Any, steps: Any, canary: Any, stable: Any, tolerated: float, planned: int) -> Floats:
-    """log E_j of one class of events: evidence that the canary's rate is above *tolerated* times stable's.
+def log_harm(weights: Any, steps: Any, canary: Any, stable: Any, tolerated: Any, planned: int) -> Floats:
+    """log E_j of each class of events: evidence that the canary's rate is above *tolerated* times stable's.
 
     Args:
         weights: canary's share in [0, 1] per epoch, shape (epochs,).
         steps: number of the step each epoch belongs to, shape (epochs,), 0 first.
         canary, stable: events per epoch, shape (..., epochs).
+        tolerated: ratio of the rates that is not yet harm; broadcasts against the axes before the epochs.
         planned: steps in the whole rollout, among which the copies share the weight.
 
     Returns:
         Shape (...); 0 without events.
     """
-    kc, ks = np.asarray(canary, dtype=float), np.asarray(stable, dtype=float)
-    up, down = increments(weights, tolerated)
-    per_epoch = kc[..., None] * up + ks[..., None] * down
+    kc, ks = (np.ascontiguousarray(np.moveaxis(np.asarray(n, dtype=float), -1, 0))[:, None] for n in (canary, stable))
+    r0 = np.asarray(tolerated, dtype=float)
+    up, down = increments(weights, r0.reshape((1,) * (kc.ndim - 2 - r0.ndim) + r0.shape))
     started = np.asarray(steps)[None, :] >= np.arange(planned)[:, None]
-    per_copy = np.einsum("je,...eg->...jg", started.astype(float), per_epoch)
-    return log_sum_exp(log_sum_exp(per_copy) + _LOG_PI + np.log(copy_shares(planned)))
+    # With epochs in front einsum adds them one after the other, whatever the number of runs: no digit depends on it.
+    per_copy = log_sum_exp(np.einsum("je,e...->j...", started.astype(float), kc * up + ks * down), axis=1) + _LOG_PI
+    return log_sum_exp(np.ascontiguousarray(np.moveaxis(per_copy, 0, -1)) + np.log(copy_shares(planned)))
 
 
-def log_combined(logs: Sequence[float], shares: Sequence[float]) -> float:
-    """log of the average of e-values weighted by *shares*, which need not sum to 1; 0 without any."""
-    if not logs:
-        return 0.0
+def log_combined(logs: Any, shares: Any) -> Floats:
+    """log of the average of e-values weighted by *shares*, which need not sum to 1.
+
+    Args:
+        logs: shape (..., tests), at least one test.
+        shares: shape (tests,).
+    """
     weights = np.asarray(shares, dtype=float)
-    return float(log_sum_exp(np.asarray(logs, dtype=float) + np.log(weights / weights.sum())))
+    return log_sum_exp(np.asarray(logs, dtype=float) + np.log(weights / weights.sum()))
 
 
-def log_shift(weights: Any, canary: Any, stable: Any, tolerated: float) -> float:
+def log_shift(weights: Any, canary: Any, stable: Any, tolerated: float) -> Floats:
     """log E of a changed distribution over bins: each bin tested both ways, then averaged.
 
     Args:
-        canary, stable: requests per bin and epoch, shape (bins, epochs).
+        canary, stable: requests per bin and epoch, shape (..., bins, epochs), at least one bin.
         tolerated: ratio of a bin's shares, either way, that is not yet a shift.
     """
-    kc, ks = np.asarray(canary, dtype=float), np.asarray(stable, dtype=float)
-    if kc.size == 0:
-        return 0.0
     w = np.asarray(weights, dtype=float)
     steps = np.zeros(len(w), dtype=int)
-    more = log_harm(w, steps, kc, ks, tolerated, 1)
-    fewer = log_harm(1 - w, steps, ks, kc, tolerated, 1)
-    both = np.concatenate([more, fewer])
-    return float(log_sum_exp(both) - math.log(len(both)))
-
-
-def population_stability(canary: Any, stable: Any) -> float:
-    """Population stability index of two histograms of shape (bins,); 0 for equal shares; shown, not decided on."""
-    pc, ps = (np.asarray(counts, dtype=float) + 0.5 for counts in (canary, stable))
-    if pc.size == 0:
-        return 0.0
-    pc, ps = pc / pc.sum(), ps / ps.sum()
-    return float(np.sum((pc - ps) * np.log(pc / ps)))
+    more = log_harm(w, steps, canary, stable, tolerated, 1)
+    fewer = log_harm(1 - w, steps, stable, canary, tolerated, 1)
+    both = np.concatenate([more, fewer], axis=-1)
+    return log_sum_exp(both) - math.log(both.shape[-1])
 
 
 def log_srm(weight: Any, canary: Any, total: Any) -> Floats:
@@ -118,9 +112,3 @@ def log_srm(weight: Any, canary: Any, total: Any) -> Floats:
     a, b = SRM_SCALE * safe, SRM_SCALE * (1 - safe)
     log_e = betaln(a + k, b + n - k) - betaln(a, b) - k * np.log(safe) - (n - k) * np.log1p(-safe)
     return np.asarray(np.where(inside, log_e, 0.0))
-
-
-def log_mcnemar(only_canary_wrong: int, only_stable_wrong: int) -> float:
-    """log E that the canary errs more often on the same inputs, from discordant pairs (sequential McNemar test)."""
-    pairs = only_canary_wrong * np.log(2 * _MCNEMAR) + only_stable_wrong * np.log(2 * (1 - _MCNEMAR))
-    return float(log_sum_exp(pairs) - math.log(len(_MCNEMAR)))

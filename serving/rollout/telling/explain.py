@@ -8,7 +8,8 @@ from serving.rollout.backend import WEIGHT_SUM
 from serving.rollout.controller.persistence import Grant
 from serving.rollout.decision.rules import Seen
 from serving.rollout.evidence.bounds import requests_needed
-from serving.rollout.evidence.evidence import SRM_THRESHOLD, Evidence, GateEvidence, weigh
+from serving.rollout.evidence.evidence import Evidence, GateEvidence, weigh
+from serving.rollout.evidence.harm import SRM_THRESHOLD
 from serving.rollout.state import Phase, RolloutState, arm_names
 
 _LARGEST = 1e12

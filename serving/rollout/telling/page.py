@@ -24,7 +24,8 @@ from serving.pages.html import (
 )
 from serving.pages.words import time_of_day
 from serving.rollout.controller.persistence import Record
-from serving.rollout.evidence.evidence import SRM_THRESHOLD, GateEvidence
+from serving.rollout.evidence.evidence import GateEvidence
+from serving.rollout.evidence.harm import SRM_THRESHOLD
 from serving.rollout.state import RolloutState
 from serving.rollout.telling.explain import RolloutStatus, explain
 

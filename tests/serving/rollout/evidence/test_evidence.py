@@ -12,15 +12,9 @@ from scipy.stats import binom
 
 from serving.rollout.evidence.bounds import log_against_high, log_against_low, lower, requests_needed, upper
 from serving.rollout.evidence.continuous import Moments, difference
-from serving.rollout.evidence.evidence import guard_fires, with_copy
-from serving.rollout.evidence.harm import (
-    log_combined,
-    log_harm,
-    log_mcnemar,
-    log_shift,
-    log_srm,
-    population_stability,
-)
+from serving.rollout.evidence.figures import in_order, rounded
+from serving.rollout.evidence.guard import fires, with_copy
+from serving.rollout.evidence.harm import log_combined, log_harm, log_shift, log_srm
 
 COUNTS = st.integers(0, 30)
 
@@ -183,17 +177,10 @@ def test_a_shift_of_predictions_is_seen_both_ways() -> None:
     assert log_shift(w, [[300], [700]], [[300], [700]], 2.0) < 0
     assert log_shift(w, [[900], [100]], [[200], [800]], 2.0) >= math.log(100)
     assert log_shift(w, [[0], [1000]], [[200], [800]], 2.0) >= math.log(100)
-    assert log_shift(w, [], [], 2.0) == 0.0
-    assert population_stability([10, 90], [10, 90]) == pytest.approx(0.0)
-    assert population_stability([90, 10], [10, 90]) > 1
 
 
-def test_paired_labels_decide_faster_than_unpaired_ones() -> None:
-    """Twenty discordant pairs against the canary are decisive, and fair pairs are exactly fair."""
-    assert log_mcnemar(20, 2) >= math.log(100)
-    assert log_mcnemar(10, 10) < 0
-    mean = sum(binom.pmf(k, 9, 0.5) * math.exp(log_mcnemar(k, 9 - k)) for k in range(10))
-    assert mean == pytest.approx(1.0)
+def guard_fires(now: tuple[int, int], copies: tuple[tuple[int, int], ...], slo: float) -> bool:
+    return bool(fires([now], [copies], slo)[0])
 
 
 def guarded(failures: list[int], slo: float = 0.01) -> int | None:
@@ -255,3 +242,58 @@ def test_a_mean_says_nothing_before_its_limit() -> None:
     """Below fifty values per arm the interval is everything."""
     _, low, high = difference(Moments(10, 10, 12), Moments(10, 90, 900), 0.05)
     assert (low, high) == (-math.inf, math.inf)
+
+
+def test_the_guard_of_many_runs_is_that_of_each() -> None:
+    """Runs with copies begun at different moments; a copy that has not begun says nothing."""
+    rng = np.random.default_rng(13)
+    now = np.stack([rng.integers(100, 5000, 300), rng.integers(0, 90, 300)], axis=1)
+    starts = (now[:, None] * rng.random((300, 5, 1))).astype(np.int64)
+    begun = rng.integers(1, 6, 300)
+    starts[np.arange(5) >= begun[:, None]] = 1 << 62
+    found = fires(now, starts, 0.01)
+    alone = [fires(now[i : i + 1], starts[i : i + 1, :n], 0.01)[0] for i, n in enumerate(begun.tolist())]
+    assert found.tolist() == alone
+    assert 0 < found.sum() < 300
+
+
+@given(st.lists(st.floats(-1e15, 1e15) | st.floats(-1, 1) | st.sampled_from([0.0, -0.0, 2.5e-12, 0.1234567890125])))
+@settings(max_examples=60, deadline=None)
+def test_digits_are_those_that_python_prints(values) -> None:
+    """Few or many numbers: twelve significant digits, ties and powers of ten as formatting has them."""
+    texts = [repr(float(f"{value:.12g}")) for value in values]
+    assert [repr(value) for value in rounded(values).tolist()] == texts
+    padded = [*values, *(10.0**power for power in range(-20, 20)), *np.arange(0.5, 200).tolist()]
+    assert rounded(padded).tolist() == [float(f"{value:.12g}") for value in padded]
+
+
+def test_sums_are_taken_in_order() -> None:
+    """From the first term to the last, as Python adds, whatever the number of terms and runs."""
+    terms = np.random.default_rng(1).normal(size=(4, 100)) * 10.0 ** np.arange(100)[::-1]
+    totals = []
+    for row in terms.tolist():
+        total = 0.0
+        for term in row:
+            total += term
+        totals.append(total)
+    assert in_order(terms).tolist() == totals
+    assert in_order(terms[:, :0]).tolist() == [0.0] * 4
+
+
+@pytest.mark.parametrize("runs", [2, 70])
+def test_no_digit_depends_on_other_runs(runs: int) -> None:
+    """Harm and bounds of one run among many are bit by bit what they are alone."""
+    rng = np.random.default_rng(runs)
+    for epochs in (1, 5, 60):
+        canary, stable = rng.poisson(5, (2, 3, runs, epochs))
+        w, steps = rng.choice([0.05, 0.5, 0.95], epochs), np.sort(rng.integers(0, 9, epochs))
+        together = log_harm(w, steps, canary, stable, [[1.1], [1.2], [1.1]], 9)
+        alone = [
+            [log_harm(w, steps, canary[gate, run], stable[gate, run], ratio, 9) for run in range(runs)]
+            for gate, ratio in enumerate((1.1, 1.2, 1.1))
+        ]
+        assert together.tolist() == np.array(alone).tolist()
+    n = rng.integers(0, 10_000, (runs, 3))
+    events = (n * rng.random((runs, 3)) ** 4).astype(int)
+    for bound in (upper, lower):
+        assert bound(n, events, 0.025).tolist() == [bound(*row, 0.025).tolist() for row in zip(n, events, strict=True)]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from serving.contract import Frozen
-from serving.rollout.evidence.simulate import (
+from serving.rollout.decision.simulate import (
     INCONCLUSIVE,
     PAUSED,
     PROMOTED,
