@@ -2,8 +2,6 @@
 
 import math
 import re
-import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipelines.cli.console import console_of, json_option, place_of, project_option, service_of
-from serving.errors import ConflictError, DataError, UsageError
+from serving.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from typing import Literal
 
-    from serving.local.counting import Tally
-    from serving.rollout.backend import ArmCounts
-    from serving.rollout.evidence.experiment import Arm, MetricKind
+    from serving.rollout.evidence.experiment import MetricKind
 
 metric_option = click.option(
     "--metric",
@@ -88,35 +84,29 @@ def compare(
     With a sticky header an observation is a key: its first request, or for `value` the sum over its requests so far.
     """
     from pipelines import project as projects
+    from serving.local.experiment import observed, variants
     from serving.local.paths import service_directory
-    from serving.local.paths import service_paths as service_place
-    from serving.local.state import read_desired
     from serving.rollout.evidence import experiment as statistics
 
     project = projects.load(project_path)
     directory = service_directory(place_of(ctx).serving, project.name)
-    desired = read_desired(service_place(directory))
-    split = desired.split
-    others = [name for name, weight in (split.weights if split else {}).items() if weight and name != desired.stable]
-    if split is None or desired.stable is None or desired.epoch is None or len(others) != 1:
-        raise ConflictError("no experiment runs; slipway rollout experiment start VERSION")
-    names = (desired.stable, others[0])
+    running = variants(directory)
     try:
         chosen = statistics.ExperimentPlan(
-            share=split.weights[names[1]] / sum(split.weights.values()),
+            share=running.share,
             metric=metric,
             prefer=prefer or ("higher" if metric == "value" else "lower"),
             alpha=alpha,
             margin=margin,
-            sticky_header=split.sticky_header,
+            sticky_header=running.sticky_header,
         )
     except ValueError as error:
         raise UsageError(f"--prefer {prefer} --alpha {alpha:g} --margin {margin:g}: {error}") from error
-    a, b = _arms(metric, directory, desired.epoch, names, project.rollout)
+    a, b = observed(directory, running, metric, project.rollout.gates)
     found = statistics.compare(chosen, a, b)
-    units = "observations" if split.sticky_header is None else "keys"
-    lines = [f"a {names[0]}: {a.values.n:,} {units}, b {names[1]}: {b.values.n:,}", found.sentence]
-    console_of(ctx).result({"a": names[0], "b": names[1], **asdict(found)}, "\n".join(lines))
+    units = "observations" if running.sticky_header is None else "keys"
+    lines = [f"a {running.a}: {a.values.n:,} {units}, b {running.b}: {b.values.n:,}", found.sentence]
+    console_of(ctx).result({"a": running.a, "b": running.b, **asdict(found)}, "\n".join(lines))
 
 
 @experiment.command()
@@ -195,47 +185,3 @@ def _number(worth: Any, uri: str) -> float:
     if not math.isfinite(number):
         raise DataError(f"values: expected finite numbers in {uri}, got {worth!r}; mend or leave out that row")
     return number
-
-
-def _arms(
-    metric: "MetricKind", directory: Path, epoch: str, names: tuple[str, str], rollout: Any
-) -> tuple["Arm", "Arm"]:
-    """Both variants' observations of *metric*."""
-    from serving.local import client
-    from serving.local.counting import Tally
-    from serving.local.values import moments
-    from serving.rollout.evidence.experiment import Arm
-
-    tallies = client.traffic(directory).get(epoch, {})
-    seen = [tallies.get(name) or Tally() for name in names]
-    if metric == "value":
-        told = [moments(directory, epoch, name, tally) for name, tally in zip(names, seen, strict=True)]
-        a, b = (Arm(values.n, values) for values in told)  # values that arrive for one arm more often are no evidence
-        return a, b
-    extras = _extras(directory, rollout).get(epoch, {}) if metric == "loss" else {}
-    slow_ms = (rollout.gates.slow.slo if rollout.gates.slow else 0.2) * 1_000
-    a, b = (_arm(metric, tally, extras.get(name), slow_ms) for name, tally in zip(names, seen, strict=True))
-    return a, b
-
-
-def _extras(directory: Path, rollout: Any) -> Mapping[str, Mapping[str, "ArmCounts"]]:
-    from serving.local.extras import LogExtras
-    from serving.local.servers import local_bundle
-
-    delay = rollout.gates.quality.label_delay if rollout.gates.quality else 0.0
-    return LogExtras(directory, local_bundle, label_delay=delay, clock=time.time).read()
-
-
-def _arm(metric: "MetricKind", seen: "Tally", extra: "ArmCounts | None", slow_ms: float) -> "Arm":
-    """One variant's observations of *metric*."""
-    from serving.rollout.evidence.continuous import Moments
-    from serving.rollout.evidence.experiment import Arm
-
-    if metric == "latency":
-        times = seen.durations.items()
-        total, squares = (sum(n * ms**power for ms, n in times) for power in (1, 2))
-        return Arm(seen.requests, Moments(seen.requests, total, squares))
-    n, events = seen.requests, seen.errors if metric == "error" else seen.slow(slow_ms)
-    if metric == "loss":
-        n, events = (extra.labelled, extra.mistakes) if extra else (0, 0)
-    return Arm(seen.requests, Moments(n, events, events))

@@ -234,8 +234,8 @@ def rounded(values: Any) -> Floats:
     power = _POWERS[np.minimum(np.maximum(places, 0), 22).astype(int)]
     scaled = array * power
     whole = np.rint(scaled)
-    # The product has an error of its own: near a half it does not tell which way to round.
-    sure = (np.abs(np.abs(scaled - whole) - 0.5) > 1e-3) & (places >= 0) & (places <= 22)
+    # The product is rounded too: where it is a half it does not tell on which side of it the number lies.
+    sure = (np.abs(scaled - whole) != 0.5) & (places >= 0) & (places <= 22)
     found = np.where(sure, whole / power, array)
     unsure = np.flatnonzero(~sure & (array != 0))
     found.flat[unsure] = [_rounded(value) for value in array.flat[unsure].tolist()]

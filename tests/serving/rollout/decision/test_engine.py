@@ -34,6 +34,12 @@ def settled(phase: str, **changes: Any) -> Bench:
     return bench
 
 
+def test_a_plan_with_a_smallest_excess_starts_like_any_other() -> None:
+    """Before the first request nothing is certain, and that is no trouble."""
+    bench = in_phase("bake", risk={"min_excess": 0.01})
+    assert bench.look().evidence.certain_excess == 0.0
+
+
 def test_a_clean_candidate_climbs_to_all_requests() -> None:
     """Every step is certified before the next, and the way ends in success."""
     bench = Bench()

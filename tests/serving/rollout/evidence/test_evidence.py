@@ -264,6 +264,7 @@ def test_digits_are_those_that_python_prints(values) -> None:
     texts = [repr(float(f"{value:.12g}")) for value in values]
     assert [repr(value) for value in rounded(values).tolist()] == texts
     padded = [*values, *(10.0**power for power in range(-20, 20)), *np.arange(0.5, 200).tolist()]
+    padded += ((np.arange(123456789012, 123456789512) + 0.5) * 1e-12).tolist()  # near ties, where a product rounds too
     assert rounded(padded).tolist() == [float(f"{value:.12g}") for value in padded]
 
 
