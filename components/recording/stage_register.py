@@ -8,6 +8,7 @@ from components.steps.place import Place, s3_settings
 from components.steps.telling import tell
 from serving.bundle.files import MANIFEST
 from serving.files import read_json, sha256_file
+from serving.ledger.details import Registered
 from serving.ledger.ledger import open_ledger
 from serving.store.store import open_store
 
@@ -22,17 +23,15 @@ def register(name: str, run_id: str, place: str, approval: str, tracked: str, bu
     prefix = f"{name}/{digest}"
     store.upload_directory(Path(bundle), prefix)
     ledger = open_ledger(where.ledger)
-    version = ledger.register(
-        name,
-        digest,
-        store.uri(prefix),
-        run_id,
-        str(provenance.get("snapshot", "")),
-        read_json(Path(bundle) / "profile.json")["metrics"],
-        {**provenance, "mlflow": tracked, "gate": verdict.model_dump(mode="json")},
-        where.actor,
-        reason=verdict.sentence,
+    facts = Registered(
+        digest=digest,
+        bundle_uri=store.uri(prefix),
+        run_id=run_id,
+        snapshot=str(provenance.get("snapshot", "")),
+        metrics=read_json(Path(bundle) / "profile.json")["metrics"],
+        provenance={**provenance, "mlflow": tracked, "gate": verdict.model_dump(mode="json")},
     )
+    version = ledger.register(name, facts, where.actor, reason=verdict.sentence)
     if approval == "auto" and version.approval == "pending":
         ledger.approve(name, version.version, where.actor, f"policy auto: {verdict.sentence}", policy="auto")
     words = "approved by policy auto" if approval == "auto" else "waiting for approval"

@@ -76,11 +76,13 @@ def show(ctx: click.Context, model: str, version: int) -> None:
 @click.pass_context
 def history(ctx: click.Context, model: str | None) -> None:
     """Who changed what, when and why; and whether the record is as it was written."""
+    from serving.ledger.details import told
+
     ledger = _ledger(ctx)
     events = ledger.history(model)
     checked = ledger.verify()
     rows = [
-        (e.at.strftime("%Y-%m-%d %H:%M:%S"), e.model, str(e.version), e.kind, _told(e), e.actor, e.reason)
+        (e.at.strftime("%Y-%m-%d %H:%M:%S"), e.model, str(e.version), e.kind, told(e), e.actor, e.reason)
         for e in events
     ]
     text = table([("WHEN", "MODEL", "VERSION", "WHAT", "", "WHO", "WHY"), *rows]) + f"\n\n{checked.sentence}"
@@ -116,13 +118,12 @@ def at(ctx: click.Context, time: str, model: str) -> None:
 @click.pass_context
 def approve(ctx: click.Context, model: str, version: int, reason: str) -> None:
     """Let VERSION take traffic; a release that waited for it goes on."""
-    from serving.rollout.plan import RolloutPlan
     from serving.service.release import release_version
 
     place = place_of(ctx)
     ledger = _ledger(ctx)
     ledger.approve(model, version, place.actor, reason)
-    outcome = release_version(ledger, service_of(ctx, model), version, RolloutPlan(), place.actor)
+    outcome = release_version(ledger, service_of(ctx, model), version, None, place.actor)
     console_of(ctx).result({"approved": version, "release": asdict(outcome)}, f"approved; {outcome.sentence}")
 
 
@@ -180,13 +181,6 @@ def _follow(ctx: click.Context, model: str, value: dict[str, Any], sentence: str
         raise InfrastructureError(f"the ledger says so ({sentence}), but traffic does not follow: {error}") from error
     text = sentence if followed else f"{sentence} as soon as {service.keeper} runs"
     console_of(ctx).result({**value, "in_force": followed}, text)
-
-
-def _told(event: Any) -> str:
-    detail = event.detail
-    if "to_stage" in detail:
-        return f"to {detail['to_stage']}"
-    return f"{event.slot} {detail.get('percent', '')}".strip() if event.slot else ""
 
 
 def table(rows: list[tuple[str, ...]]) -> str:

@@ -23,7 +23,7 @@ from serving.errors import ConflictError, Inconclusive, RolledBack, UsageError
 
 if TYPE_CHECKING:
     from pipelines.project import Project
-    from serving.rollout.controller.persistence import OpenDesk
+    from serving.rollout.controller.desk import Desk
     from serving.service.service import Service
 
 reason_option = click.option("--reason", default="", help="Why; it is kept in the journal.")
@@ -285,7 +285,7 @@ def _service(ctx: click.Context, project_path: Path) -> "Service":
     return service_of(ctx, model_of(ctx, project_path))
 
 
-def _desk(ctx: click.Context, project_path: Path) -> "OpenDesk":
+def _desk(ctx: click.Context, project_path: Path) -> "Desk":
     return _service(ctx, project_path).desk()
 
 

@@ -37,7 +37,7 @@ def controller(ctx: click.Context, namespace: str | None, health: str, interval:
     from serving.cluster.service import cluster_address
     from serving.ledger.ledger import open_ledger
     from serving.rollout.controller.notices import Notices
-    from serving.rollout.controller.sql_schema import open_rollouts
+    from serving.rollout.controller.tables import open_rollouts
 
     place = place_of(ctx)
     where = cluster_address(place.serving)

@@ -10,20 +10,20 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-
-import sqlalchemy as sa
+from functools import partial
 
 from serving.cluster.service import FOLLOWED, HEARTBEAT, OBSERVED, controller_scope
 from serving.errors import InfrastructureError, SlipwayError
+from serving.ledger.database import Database
 from serving.ledger.ledger import Ledger
 from serving.rollout.backend import TrafficBackend
-from serving.rollout.controller.memory import Memory
-from serving.rollout.controller.persistence import slow_from_ms
-from serving.rollout.controller.sql import SqlDesk, SqlMemory
+from serving.rollout.controller.controller import Controller
+from serving.rollout.controller.desk import Desk
+from serving.rollout.controller.memory import DeskMemory, Memory
 from serving.rollout.decision.events import Notice, Tick
 from serving.rollout.telling.explain import RolloutStatus, status
 from serving.rollout.telling.gauges import Sample, family, gauges
-from serving.service.control import Control, Pass, new_holder
+from serving.service.control import Control, Pass, new_holder, refusal
 from serving.service.slots import Following, wanted_epoch
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class Looking:
 class Notes:
     """What others are told of one model, and how often a pass over it failed."""
 
-    memory: SqlMemory
+    memory: DeskMemory
     failures: int = 0
     trouble: str = ""
     said: dict[str, object] = field(default_factory=dict)
@@ -108,15 +108,15 @@ class ClusterControl:
         self,
         namespace: str,
         ledger: Ledger,
-        engine: sa.Engine,
+        database: Database,
         backend_of: BackendOf,
         ping: Callable[[], object],
         notify: Callable[[Notice], None] = _nobody,
     ) -> None:
-        self._ledger, self._engine, self._backend_of, self._ping = ledger, engine, backend_of, ping
+        self._ledger, self._database, self._backend_of, self._ping = ledger, database, backend_of, ping
         self._notify = notify
         self._holder = new_holder()
-        self._memory = SqlMemory(engine, controller_scope(namespace))
+        self._memory = DeskMemory(database, controller_scope(namespace))
         self._models: dict[str, Looking] = {}
         self._notes: dict[str, Notes] = {}
         self._beaten = 0.0
@@ -143,10 +143,6 @@ class ClusterControl:
                 log.warning("a pass of the controller failed; it is tried again", extra={"reason": trouble})
         ended = time.monotonic()
         self.last = Looked(ended, ended - began, models, trouble)
-
-    def control_of(self, model: str) -> Control:
-        """The control of *model*, as the next pass uses it."""
-        return self._looking(model).control
 
     def close(self) -> None:
         for model, looking in self._models.items():
@@ -179,7 +175,7 @@ class ClusterControl:
         """Whether *model* is looked after, and one pass over it."""
         if model not in self._models and self._ledger.slot(model).version is None:
             return False
-        notes = self._notes.setdefault(model, Notes(SqlMemory(self._engine, model)))
+        notes = self._notes.setdefault(model, Notes(DeskMemory(self._database, model)))
         try:
             self._tell(notes, self._looking(model).control.tick(now))
         except Exception as error:  # one model's trouble, whatever it is, must not hold the traffic of the others
@@ -207,24 +203,21 @@ class ClusterControl:
 
     def _looking(self, model: str) -> Looking:
         """The control of *model*, made anew when its rollout's plan calls other answers slow."""
-        desk = SqlDesk(self._engine, model)
-        slow_ms, known = slow_from_ms(desk), self._models.get(model)
+        known = self._models.get(model)
+        desk = known.control.desk if known is not None else Desk(self._database, model)
+        slow_ms = desk.slow_from_ms()
         if known is not None and known.slow_ms == slow_ms:
             return known
         shown = known.shown if known is not None else Shown()
-        control = Control(
-            model,
-            self._ledger,
-            self._backend_of(model, desk.memory, slow_ms, 0),
-            lambda token: self._backend_of(model, desk.memory, slow_ms, token),
+        backend_of = partial(self._backend_of, model, desk.memory, slow_ms)
+        controller = Controller(
+            backend_of(0),
             desk,
-            desk.waiting,
-            desk.memory,
-            shown,
-            self._notify,
-            holder=self._holder,
-            lease_s=LEASE_S,
-            idle_s=IDLE_S,
+            self._holder,
+            check=partial(refusal, self._ledger),
+            notify=self._notify,
+            fenced=backend_of,
+            lease_ttl=LEASE_S,
         )
-        self._models[model] = Looking(control, slow_ms, shown)
+        self._models[model] = Looking(Control(model, self._ledger, controller, shown, IDLE_S), slow_ms, shown)
         return self._models[model]

@@ -6,14 +6,15 @@ writes there.
 
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from urllib.parse import parse_qsl, urlsplit
 
 from serving.errors import ConfigError
+from serving.ledger.database import Database
 from serving.ledger.values import Slot, SlotName
 from serving.rollout.backend import Split
-from serving.rollout.controller.sql import SqlDesk, SqlMemory, SqlWaiting
-from serving.rollout.controller.sql_schema import open_rollouts
-from serving.rollout.state import RolloutState
+from serving.rollout.controller.memory import DeskMemory
+from serving.rollout.controller.tables import open_rollouts
 from serving.service.service import Service
 from serving.service.slots import Following, wanted_epoch
 
@@ -69,27 +70,18 @@ class ClusterService(Service):
         super().__init__(model)
         self.clock = time.time
         self.place = cluster_address(serving)
-        self._engine = open_rollouts(ledger_url)
-        self._memory = SqlMemory(self._engine, model)
+        self._ledger_url = ledger_url
 
-    def desk(self) -> SqlDesk:
-        return SqlDesk(self._engine, self.model)
-
-    @property
-    def waiting(self) -> SqlWaiting:
-        return SqlWaiting(self._engine, self.model)
-
-    def rollouts(self) -> list[RolloutState]:
-        with self.desk() as desk:
-            stored = desk.load()
-            return [*desk.past(), *([stored.state] if stored else [])]
+    @cached_property
+    def database(self) -> Database:
+        return open_rollouts(self._ledger_url)
 
     def serves(self) -> bool:
         """Whether a controller holds the service's lease, or was seen in its namespace lately."""
         now, lease = self.clock(), self.desk().current()
         if lease is not None and lease.expires > now:
             return True
-        beat = SqlMemory(self._engine, controller_scope(self.place.namespace)).get(HEARTBEAT)
+        beat = DeskMemory(self.database, controller_scope(self.place.namespace)).get(HEARTBEAT)
         return beat is not None and now - float(beat["at"]) < HEARTBEAT_S
 
     def following(self, slots: dict[SlotName, Slot], split: Split) -> Following:  # noqa: ARG002 - the controller knows it

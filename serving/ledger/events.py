@@ -1,49 +1,49 @@
 """The history as a chain of hashes, and the state that it amounts to.
 
-Each event holds the hash of the one before, so that an edited, removed, added or reordered event breaks the chain. The
-chain proves what was written since; it cannot stop somebody who rewrites all of it, which is why its newest hash is
-worth keeping elsewhere too.
-
 The tables of versions, slots and deployments are what the events amount to: ``replay`` makes them again, so that an
 edit of a table is seen as well as one of the history.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from serving.files import canonical_json, sha256_bytes
+from serving.ledger.chain import GENESIS, Link, first_fault, seal
+from serving.ledger.details import Judged, Moved, Registered, SlotChanged, detail_of
 from serving.ledger.schema import time_text
-from serving.ledger.values import GENESIS, Deployment, Event, Slot, Version
+from serving.ledger.values import Deployment, Event, Slot, Version
 
 SlotKey = tuple[str, str]
 VersionKey = tuple[str, int]
-SlotFacts = tuple[int | None, float, int]  # version, percent, revision
-FACTS = ("digest", "bundle_uri", "run_id", "snapshot", "metrics", "provenance")  # what registration fixes
-COLUMNS = (*FACTS, "stage", "approval", "created", "created_by")
+SlotFacts = tuple[int | None, float, int, str | None]  # version, percent, revision, sticky header
+COLUMNS = (*(fact.name for fact in fields(Registered)), "stage", "approval", "created", "created_by")
+
+
+def link_of(event: Event) -> Link:
+    """*event* as a line of the chain."""
+    content = [event.seq, time_text(event.at), event.model, event.kind, event.version, event.slot, event.revision]
+    content += [event.actor, event.reason, event.detail, event.previous_hash]
+    return Link(event.seq, event.previous_hash, event.hash, content)
 
 
 def event_hash(event: Event) -> str:
-    """sha256 of the canonical JSON of everything in *event* but its own hash."""
-    content = [event.seq, time_text(event.at), event.model, event.kind, event.version, event.slot, event.revision]
-    content += [event.actor, event.reason, event.detail, event.previous_hash]
-    return sha256_bytes(canonical_json(content))
+    """The hash of everything in *event* but its own."""
+    return seal(link_of(event).content)
 
 
 def chain_fault(events: Sequence[Event], head_seq: int, head_hash: str) -> str:
     """What is wrong with the chain as one sentence, or "" when it is whole."""
-    previous = GENESIS
-    for place, event in enumerate(events, start=1):
-        if event.seq != place:
-            return f"event {place} is missing: event {event.seq} stands in its place"
-        if event.previous_hash != previous:
-            return f"event {place} does not follow event {place - 1}: one of them was exchanged"
-        if event.hash != event_hash(event):
-            return f"event {place} ({event.kind}, {event.model}, by {event.actor}) was changed after it was written"
-        previous = event.hash
-    if (len(events), previous) != (head_seq, head_hash):
+    fault = first_fault(map(link_of, events))
+    if fault is None:
+        if (len(events), events[-1].hash if events else GENESIS) == (head_seq, head_hash):
+            return ""
         return f"the history ends at event {len(events)} and was written up to event {head_seq}"
-    return ""
+    event, place = events[fault.place - 1], fault.place
+    return {
+        "missing": f"event {place} is missing: event {event.seq} stands in its place",
+        "exchanged": f"event {place} does not follow event {place - 1}: one of them was exchanged",
+        "changed": f"event {place} ({event.kind}, {event.model}, by {event.actor}) was changed after it was written",
+    }[fault.what]
 
 
 @dataclass
@@ -63,30 +63,28 @@ def replay(events: Iterable[Event]) -> Replayed:
 
 
 def _apply(state: Replayed, event: Event) -> None:
-    detail, key = event.detail, (event.model, event.version)
-    if event.kind == "registered":
+    detail, key = detail_of(event), (event.model, event.version)
+    if isinstance(detail, Registered):
         facts = {"created": event.at, "created_by": event.actor, "stage": "development", "approval": "pending"}
-        state.versions[key] = {**detail, **facts}
-    elif event.kind == "moved":
-        state.versions[key]["stage"] = detail["to"]
-    elif event.kind in ("approved", "rejected"):
+        state.versions[key] = {**vars(detail), **facts}
+    elif isinstance(detail, Moved):
+        state.versions[key]["stage"] = detail.target
+    elif isinstance(detail, Judged):
         state.versions[key]["approval"] = event.kind
-    if event.slot is not None:
-        state.slots[event.model, event.slot] = (detail["to"], detail["percent"], event.revision or 0)
-    if "traffic" in detail:
-        _redeploy(state, event)
+    elif isinstance(detail, SlotChanged) and event.slot is not None:
+        header = detail.sticky_header
+        state.slots[event.model, event.slot] = (detail.target, detail.percent, event.revision or 0, header)
+        if detail.traffic is not None:
+            _redeploy(state, event, detail.traffic, detail.place or "")
 
 
-def _redeploy(state: Replayed, event: Event) -> None:
+def _redeploy(state: Replayed, event: Event, traffic: Mapping[str, float], place: str) -> None:
     def closed(row: Deployment) -> Deployment:
-        if row.model != event.model or row.ended is not None:
-            return row
-        return Deployment(row.model, row.version, row.place, row.traffic_percent, row.started, event.at)
+        return replace(row, ended=event.at) if row.model == event.model and row.ended is None else row
 
     state.deployments = [closed(row) for row in state.deployments]
     state.deployments += [
-        Deployment(event.model, int(version), event.detail["place"], percent, event.at, None)
-        for version, percent in event.detail["traffic"].items()
+        Deployment(event.model, int(version), place, percent, event.at, None) for version, percent in traffic.items()
     ]
 
 
@@ -99,7 +97,9 @@ def state_fault(
         if (was := state.versions.get(key)) != (now := seen.get(key)):
             facts = [fact for fact in COLUMNS if was is None or now is None or was[fact] != now[fact]]
             return f"version {key[1]} of {key[0]} is not what the history says: {', '.join(facts)}"
-    held: dict[SlotKey, SlotFacts] = {(row.model, row.name): (row.version, row.percent, row.revision) for row in slots}
+    held: dict[SlotKey, SlotFacts] = {
+        (row.model, row.name): (row.version, row.percent, row.revision, row.sticky_header) for row in slots
+    }
     if held != state.slots:
         differing = sorted(key for key in held.keys() | state.slots.keys() if held.get(key) != state.slots.get(key))
         return f"slot {differing[0][1]} of {differing[0][0]} is not what the history says"

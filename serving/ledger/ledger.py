@@ -13,8 +13,10 @@ import sqlalchemy as sa
 
 from serving.errors import GateRefusal, UsageError
 from serving.ledger import rows, schema, traffic
-from serving.ledger.events import FACTS, chain_fault, replay, state_fault
-from serving.ledger.schema import database_errors, open_engine, time_text
+from serving.ledger.database import Database
+from serving.ledger.details import Judged, Registered, detail_of
+from serving.ledger.events import chain_fault, replay, state_fault
+from serving.ledger.schema import open_database, time_text
 from serving.ledger.values import (
     MOVES,
     Approval,
@@ -39,15 +41,15 @@ def open_ledger(url: str, *, now: Callable[[], datetime] = utc_now, place: str =
 
     *now* is the clock of all events and must give times with a zone; *place* is what deployments are recorded under.
     """
-    return Ledger(open_engine(url), now, place)
+    return Ledger(open_database(url), now, place)
 
 
 class Ledger:
     """All methods may be called from several processes at once. Unknown versions are a ``UsageError``, a database that
     does not answer an ``InfrastructureError``; after any error the ledger is as before the call."""
 
-    def __init__(self, engine: sa.Engine, now: Callable[[], datetime], place: str) -> None:
-        self._engine = engine
+    def __init__(self, database: Database, now: Callable[[], datetime], place: str) -> None:
+        self._database = database
         self._now = now
         self._place = place
 
@@ -56,44 +58,38 @@ class Ledger:
     def register(
         self,
         model: str,
-        digest: str,
-        bundle_uri: str,
-        run_id: str,
-        snapshot: str,
-        metrics: Mapping[str, Any],
-        provenance: Mapping[str, Any],
+        facts: Registered,
         actor: str,
         *,
         reason: str = "registered by its run",
         stage: Literal["development", "staging"] = "staging",
     ) -> Version:
-        """The version of *model* with this bundle *digest*; a new number for a new digest, the old one otherwise."""
-        facts = dict(zip(FACTS, (digest, bundle_uri, run_id, snapshot, dict(metrics), dict(provenance)), strict=True))
+        """The version of *model* with the bundle of *facts*; a new number for a new digest, the old one otherwise."""
         with self._writing(actor, reason) as writing:
             known = rows.versions(writing.connection, model)
             for version in known:
-                if version.digest == digest:
+                if version.digest == facts.digest:
                     return version
             number = max((version.version for version in known), default=0) + 1
-            texts = {name: document(value) if isinstance(value, dict) else value for name, value in facts.items()}
+            texts = {"metrics": document(facts.metrics), "provenance": document(facts.provenance)}
             row = {"model": model, "version": number, "stage": "development", "approval": "pending"}
             row |= {"created": time_text(writing.at), "created_by": actor}
-            writing.connection.execute(schema.version.insert().values(**texts, **row))
+            writing.connection.execute(schema.version.insert().values(vars(facts) | texts | row))
             writing.append(model, "registered", number, facts)
             writing.move(rows.version(writing.connection, model, number), stage)
             return rows.version(writing.connection, model, number)
 
     def models(self) -> tuple[str, ...]:
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return tuple(rows.models(connection))
 
     def version(self, model: str, version: int) -> Version:
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return rows.version(connection, model, version)
 
     def versions(self, model: str) -> tuple[Version, ...]:
         """By number; empty for a model nobody registered."""
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return rows.versions(connection, model)
 
     def move(self, model: str, version: int, to_stage: Stage, actor: str, reason: str) -> Version:
@@ -115,7 +111,7 @@ class Ledger:
             slots = rows.slots(writing.connection, model)
             if to_stage == "production":
                 traffic.check_release(writing, row, slots)
-                traffic.serve(writing, row, "promoted", {})
+                traffic.serve(writing, row, "promoted")
             elif slots["canary"].version is not None and (
                 row.stage == "production" or slots["canary"].version == version
             ):
@@ -138,14 +134,16 @@ class Ledger:
 
     def approval(self, model: str, version: int) -> Approval:
         table = schema.event.c
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             rows.version(connection, model, version)
             said = (table.model == model, table.version == version, table.kind.in_(("approved", "rejected")))
             event = rows.last_event(connection, *said)
         if event is None:
             return Approval("pending")
         verdict: Literal["approved", "rejected"] = "approved" if event.kind == "approved" else "rejected"
-        return Approval(verdict, event.detail["policy"], event.actor, event.reason, event.at)
+        detail = detail_of(event)
+        policy = detail.policy if isinstance(detail, Judged) else None
+        return Approval(verdict, policy, event.actor, event.reason, event.at)
 
     def _judge(
         self,
@@ -159,7 +157,7 @@ class Ledger:
         with self._writing(actor, reason) as writing:
             row = rows.version(writing.connection, model, version)
             if row.approval != verdict:
-                writing.append(model, verdict, version, {"policy": policy})
+                writing.append(model, verdict, version, Judged(policy=policy))
                 writing.set_version(row, approval=verdict)
             return rows.version(writing.connection, model, version)
 
@@ -170,7 +168,7 @@ class Ledger:
         return self.slots(model)[name]
 
     def slots(self, model: str) -> dict[SlotName, Slot]:
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return rows.slots(connection, model)
 
     def promote(
@@ -202,7 +200,7 @@ class Ledger:
                 return production
             writing.expect(production, expected_revision)
             traffic.check_release(writing, row, slots)
-            traffic.serve(writing, row, "promoted", {"gate_report": dict(gate_report or {})})
+            traffic.serve(writing, row, "promoted", dict(gate_report or {}))
             return rows.slots(writing.connection, model)["production"]
 
     def canary(
@@ -258,12 +256,12 @@ class Ledger:
             row = rows.version(writing.connection, model, target)
             if row.approval == "rejected":
                 raise GateRefusal(f"{model} version {target} was rejected and cannot come back; promote another")
-            traffic.serve(writing, row, "rolled back", {})
+            traffic.serve(writing, row, "rolled back")
             return rows.slots(writing.connection, model)["production"]
 
     def deployments(self, model: str) -> tuple[Deployment, ...]:
         """Every stretch of traffic of *model*, oldest first."""
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return rows.deployments(connection, schema.deployment.c.model == model)
 
     def at(self, model: str, time: datetime) -> tuple[Deployment, ...]:
@@ -274,7 +272,7 @@ class Ledger:
         except ValueError as error:
             raise UsageError(str(error)) from error
         running = (table.started <= moment, sa.or_(table.ended.is_(None), table.ended > moment))
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             found = rows.deployments(connection, table.model == model, *running)
         return tuple(sorted(found, key=lambda row: (-row.traffic_percent, row.version)))
 
@@ -282,13 +280,13 @@ class Ledger:
 
     def history(self, model: str | None = None) -> tuple[Event, ...]:
         """The events of *model*, or of all, oldest first."""
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return rows.events(connection, *(() if model is None else (schema.event.c.model == model,)))
 
     def verify(self) -> HistoryVerification:
         """Whether the history is unchanged since it was written and the tables are what it amounts to."""
         try:
-            with self._reading() as connection:
+            with self._database.reading() as connection:
                 head = connection.execute(sa.select(schema.head)).one()
                 events = rows.events(connection)
                 tables = rows.versions(connection), rows.stored_slots(connection), rows.deployments(connection)
@@ -301,16 +299,7 @@ class Ledger:
 
     @contextmanager
     def _writing(self, actor: str, reason: str) -> Iterator[Writing]:
-        with (
-            database_errors(self._engine),
-            self._engine.connect().execution_options(begin=schema.WRITE) as connection,
-            connection.begin(),
-        ):
+        with self._database.writing() as connection:
             writing = Writing(connection, self._now, self._place, actor, reason)
             yield writing
             writing.finish()
-
-    @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
-        with database_errors(self._engine), self._engine.connect() as connection:
-            yield connection

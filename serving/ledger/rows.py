@@ -60,18 +60,8 @@ def slots(connection: sa.Connection, model: str) -> dict[SlotName, Slot]:
     production = full["production"]
     if production.version is not None:
         share = 100.0 - full["canary"].percent
-        full["production"] = Slot(model, "production", production.version, share, production.revision)
-    if full["canary"].version is not None:
-        full["canary"] = _with_header(connection, full["canary"])
+        full["production"] = replace(production, percent=share)
     return full
-
-
-def _with_header(connection: sa.Connection, slot: Slot) -> Slot:
-    """*slot* with the sticky header that its last change asked for, which only the event says."""
-    table = schema.event.c
-    same = (table.model == slot.model, table.slot == slot.name, table.revision == slot.revision)
-    event = last_event(connection, *same)
-    return slot if event is None else replace(slot, sticky_header=event.detail.get("sticky_header"))
 
 
 def events(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> tuple[Event, ...]:

@@ -1,25 +1,23 @@
-"""The ledger's tables, the same on SQLite, Postgres and MySQL, and how a database is opened and made.
+"""The ledger's tables, the same on SQLite, Postgres and MySQL, and how they are made and kept up.
 
 Times are ISO 8601 text in UTC with microseconds and documents are canonical JSON text: both read back exactly as they
 were hashed, on every database. No partial indexes and no server-side functions, which the three do not share.
+
+A change of a table is a revision in ``migrations``, with the next number, and ``REVISION`` here. New ledgers are made
+as the tables stand here; a test holds the two ways equal.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-from serving.errors import ConfigError, InfrastructureError, PlaceError
-from serving.ledger.values import GENESIS
-from serving.locks import file_lock
+from serving.errors import ConfigError
+from serving.ledger.chain import GENESIS
+from serving.ledger.database import Database, connect
 
-SCHEMA = 1
-BUSY_TIMEOUT_S = 30.0
-WRITE = "BEGIN IMMEDIATE"  # how SQLite begins a transaction that will write; other databases do not look at it
+REVISION = 2
+_BEFORE_REVISIONS = 1  # of a ledger that was made when there were none
 
 metadata = sa.MetaData()
 _name = sa.String(100)
@@ -27,6 +25,8 @@ _hash = sa.String(64)
 _time = sa.String(27)
 _document = sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
 
+# Which revision of ``migrations`` the tables are of. Made first: where it is missing, the tables are of before it.
+revision = sa.Table("alembic_version", metadata, sa.Column("version_num", sa.String(32), primary_key=True))
 # The newest event's place and hash. Writers lock this row first, so that one transaction at a time writes the ledger.
 head = sa.Table(
     "head",
@@ -62,6 +62,7 @@ slot = sa.Table(
     sa.Column("version", sa.Integer),
     sa.Column("percent", sa.Double, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("sticky_header", sa.String(200)),
 )
 event = sa.Table(
     "event",
@@ -104,93 +105,41 @@ def time_of(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def open_engine(address: str) -> sa.Engine:
-    """An engine for *address*, a database URL or the path of an SQLite file, its tables made once.
+def open_database(address: str) -> Database:
+    """The database of the ledger at *address*, a URL or the path of an SQLite file, with its tables as they are now.
 
     Raises:
         ConfigError: the address is not one, its driver is not installed, or a newer Slipway wrote the ledger.
         InfrastructureError: the database does not answer.
     """
-    try:
-        url = sa.make_url(address) if "://" in address else sa.URL.create("sqlite", database=address)
-        if url.get_backend_name() == "sqlite":
-            return _open_sqlite(url)
-        engine = sa.create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True)
-    except sa.exc.ArgumentError as error:
+    database = connect(address, "ledger")
+    if database.has(sa.select(revision.c.version_num)) != str(REVISION):
+        database.make(_bring_up)
+    return database
+
+
+def _bring_up(connection: sa.Connection) -> None:
+    """Make the tables, or change those of an older Slipway."""
+    tables = sa.inspect(connection)
+    made_before = tables.has_table(head.name) and not tables.has_table(revision.name)
+    if not made_before:
+        metadata.create_all(connection)
+        _fill(connection)
+    found = _BEFORE_REVISIONS if made_before else int(connection.scalar(sa.select(revision.c.version_num)) or 0)
+    if found > REVISION:
         raise ConfigError(
-            f"no ledger at {address!r}: expected 'sqlite:///file.db', a path or a database URL"
-        ) from error
-    except ImportError as error:
-        raise ConfigError(f"the ledger needs the driver {error.name!r} for its address; install it") from error
-    with database_errors(engine):
-        _create(engine)
-    return engine
-
-
-def _open_sqlite(url: sa.URL) -> sa.Engine:
-    if not url.database or url.database == ":memory:":
-        raise ConfigError("a ledger in memory would forget; expected 'sqlite:///file.db' or a path")
-    path = Path(url.database)
-    # A connection is opened per transaction: it costs 0.1 ms and no process ever inherits an open one.
-    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args={"timeout": BUSY_TIMEOUT_S})
-    sa.event.listen(engine, "connect", _on_connect)
-    sa.event.listen(engine, "begin", _on_begin)
-    with database_errors(engine):
-        try:
-            with file_lock(path.with_name(f"{path.name}.lock")):
-                with engine.connect().execution_options(begin=None) as connection:
-                    connection.exec_driver_sql("PRAGMA journal_mode=WAL")  # kept in the file from here on
-                _create(engine)
-        except PermissionError as error:
-            raise PlaceError(f"the ledger {path} cannot be written: permission denied; choose another place") from error
-    return engine
-
-
-def _on_connect(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # the driver would begin too late; _on_begin does
-    connection.execute("PRAGMA foreign_keys=ON")
-
-
-def _on_begin(connection: sa.Connection) -> None:
-    """A writer takes SQLite's write lock before it reads, so that what it decided on cannot have changed since."""
-    statement = connection.get_execution_options().get("begin", "BEGIN")
-    if statement:
-        connection.exec_driver_sql(statement)
-
-
-def _create(engine: sa.Engine) -> None:
-    """Make what is missing; another process may be doing the same on a shared server."""
-    for attempt in range(3):
-        try:
-            metadata.create_all(engine)
-            with engine.connect().execution_options(begin=WRITE) as connection, connection.begin():
-                found = connection.scalar(sa.select(head.c.schema_version))
-                if found is None:
-                    row = {"id": 1, "schema_version": SCHEMA, "seq": 0, "hash": GENESIS, "at": ""}
-                    connection.execute(head.insert().values(row))
-        except (sa.exc.ProgrammingError, sa.exc.OperationalError, sa.exc.IntegrityError):
-            if attempt == 2 or engine.dialect.name == "sqlite":  # there the file lock was held
-                raise
-        else:
-            break
-    if found is not None and found != SCHEMA:
-        raise ConfigError(
-            f"the ledger {engine.url} has schema {found} and this Slipway knows {SCHEMA}; use the newer Slipway"
+            f"the ledger {connection.engine.url} has schema {found} and this Slipway knows {REVISION}; "
+            "use the newer Slipway"
         )
+    if found < REVISION:
+        from serving.ledger.migrations.upgrade import upgrade  # alembic: 0.2 s that only an upgrade has to pay
+
+        upgrade(connection, found)
 
 
-@contextmanager
-def database_errors(engine: sa.Engine) -> Iterator[None]:
-    """Turn the driver's errors into sentences."""
-    where = engine.url.render_as_string(hide_password=True)
-    try:
-        yield
-    except sa.exc.DBAPIError as error:
-        text = str(error.orig)
-        if "disk is full" in text or "readonly" in text:
-            raise PlaceError(f"the ledger {where} cannot be written: {text}; nothing was changed") from error
-        if "not a database" in text or "malformed" in text:
-            raise ConfigError(f"{where} is not a ledger: {text}; restore it from a copy or name another") from error
-        if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError):
-            raise InfrastructureError(f"the ledger {where} does not answer: {text}; nothing was changed") from error
-        raise
+def _fill(connection: sa.Connection) -> None:
+    """What every ledger begins with."""
+    if connection.scalar(sa.select(revision.c.version_num)) is None:
+        connection.execute(revision.insert().values(version_num=str(REVISION)))
+    if connection.scalar(sa.select(head.c.id)) is None:
+        connection.execute(head.insert().values(id=1, schema_version=REVISION, seq=0, hash=GENESIS, at=""))

@@ -22,8 +22,8 @@ def check_release(writing: Writing, row: Version, slots: Mapping[SlotName, Slot]
         raise GateRefusal(f"{name} is not approved ({row.approval}); approve it with a reason first")
 
 
-def serve(writing: Writing, row: Version, kind: str, detail: Mapping[str, Any]) -> None:
-    """Put *row* into production: stages, the three slots, all traffic."""
+def serve(writing: Writing, row: Version, kind: str, gate_report: Mapping[str, Any] | None = None) -> None:
+    """Put *row* into production: stages, the three slots, all traffic; *gate_report* is what it was decided on."""
     slots = rows.slots(writing.connection, row.model)
     production, canary, previous = slots["production"], slots["canary"], slots["previous"]
     if production.version is not None:
@@ -32,7 +32,7 @@ def serve(writing: Writing, row: Version, kind: str, detail: Mapping[str, Any]) 
     if canary.version is not None:
         writing.set_slot(canary, "canary ended", None, 0.0)
     traffic = {row.version: 100.0}
-    writing.set_slot(production, kind, row.version, 100.0, **detail, **_recorded(writing, traffic))
+    writing.set_slot(production, kind, row.version, 100.0, gate_report=gate_report, **_recorded(writing, traffic))
     if production.version is not None or previous.version == row.version:
         writing.set_slot(previous, "previous", production.version, 0.0)
     writing.set_traffic(row.model, traffic)
@@ -46,8 +46,8 @@ def split(
     if version is not None:
         traffic[version] = float(percent)
     kind = "canary ended" if version is None else "canary"
-    sticky = {} if sticky_header is None else {"sticky_header": sticky_header}
-    writing.set_slot(canary, kind, version, float(percent), **sticky, **_recorded(writing, traffic))
+    recorded = _recorded(writing, traffic)
+    writing.set_slot(canary, kind, version, float(percent), sticky_header=sticky_header, **recorded)
     writing.set_traffic(canary.model, traffic)
 
 

@@ -17,7 +17,6 @@ MOVES: Mapping[Stage, tuple[Stage, ...]] = {
     "archived": ("staging",),
 }
 SLOTS: tuple[SlotName, ...] = ("production", "canary", "previous")
-GENESIS = "0" * 64  # what the first event names as the hash before it
 
 
 def route(source: Stage, target: Stage) -> tuple[Stage, ...]:

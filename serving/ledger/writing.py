@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from serving.errors import ConflictError, DataError, UsageError
 from serving.files import canonical_json
 from serving.ledger import rows, schema
+from serving.ledger.details import Detail, Moved, SlotChanged
 from serving.ledger.events import event_hash
 from serving.ledger.schema import time_of, time_text
 from serving.ledger.values import Event, Slot, SlotName, Stage, Version, route
@@ -43,11 +44,13 @@ class Writing:
         model: str,
         kind: str,
         version: int,
-        detail: Mapping[str, Any],
+        detail: Detail,
         slot: SlotName | None = None,
         revision: int | None = None,
     ) -> None:
-        text = document(detail)
+        if kind not in detail.kinds:
+            raise ValueError(f"an event {kind!r} has no detail {type(detail).__name__}")
+        text = document(detail.to_json())
         event = Event(
             seq=self._seq + 1,
             at=self.at,
@@ -83,14 +86,19 @@ class Writing:
         """Take *version* to *stage* by allowed moves, each of them an event."""
         here = version.stage
         for step in route(here, stage):
-            self.append(version.model, "moved", version.version, {"from": here, "to": step})
+            self.append(version.model, "moved", version.version, Moved(source=here, target=step))
             here = step
         if here != version.stage:
             self.set_version(version, stage=here)
 
-    def set_slot(self, slot: Slot, kind: str, version: int | None, percent: float, **detail: Any) -> None:
-        """Put *version* into *slot*, or empty it with None; *slot* is what was read and is compared."""
-        values = {"version": version, "percent": percent, "revision": slot.revision + 1}
+    def set_slot(self, slot: Slot, kind: str, version: int | None, percent: float, **more: Any) -> None:
+        """Put *version* into *slot*, or empty it with None; *slot* is what was read and is compared.
+
+        *more* is what else ``SlotChanged`` says.
+        """
+        detail = SlotChanged(source=slot.version, target=version, percent=percent, **more)
+        values: dict[str, Any] = {"version": version, "percent": percent, "revision": slot.revision + 1}
+        values["sticky_header"] = detail.sticky_header
         table = schema.slot.c
         if slot.revision == 0:
             self.connection.execute(schema.slot.insert().values(model=slot.model, name=slot.name, **values))
@@ -101,7 +109,6 @@ class Writing:
         subject = version if version is not None else slot.version
         if subject is None:
             raise ValueError(f"{slot.name} of {slot.model} is empty already")
-        detail = {"from": slot.version, "to": version, "percent": percent, **detail}
         self.append(slot.model, kind, subject, detail, slot.name, slot.revision + 1)
 
     def set_traffic(self, model: str, traffic: Mapping[int, float]) -> None:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from serving.errors import InfrastructureError, SlipwayError
@@ -16,12 +17,11 @@ from serving.local.pages import pages
 from serving.local.service import rollout_file, serves
 from serving.local.showing import Showing
 from serving.local.supervisor import ServeOptions, serve
-from serving.rollout.controller.memory import FileMemory
-from serving.rollout.controller.persistence import slow_from_ms
-from serving.rollout.controller.sqlite import SqliteDesk
-from serving.rollout.controller.waiting import waiting_requests
+from serving.rollout.controller.controller import Controller
+from serving.rollout.controller.desk import Desk
+from serving.rollout.controller.tables import open_rollout_file
 from serving.rollout.decision.events import Notice
-from serving.service.control import Control
+from serving.service.control import Control, refusal
 
 log = logging.getLogger(__name__)
 
@@ -40,21 +40,18 @@ def local_control(
 
     Which answers *backend* counts as slow is up to the plan of the newest rollout.
     """
-    desk = SqliteDesk(rollout_file(directory))
-    backend = replace(backend, slow_ms=lambda: slow_from_ms(desk))
-    return Control(
-        model,
-        ledger,
+    desk = Desk(open_rollout_file(rollout_file(directory), model, keep=True), model)
+    backend = replace(backend, slow_ms=desk.slow_from_ms)
+    controller = Controller(
         backend,
-        lambda token: replace(backend, fence=token),
         desk,
-        waiting_requests(directory),
-        FileMemory(directory),
-        Showing(directory, desk),
-        notify,
-        holder=f"pid {os.getpid()} {secrets.token_hex(4)}",
-        lease_s=LEASE_S,
+        f"pid {os.getpid()} {secrets.token_hex(4)}",
+        check=partial(refusal, ledger),
+        notify=notify,
+        fenced=lambda token: replace(backend, fence=token),
+        lease_ttl=LEASE_S,
     )
+    return Control(model, ledger, controller, Showing(directory, desk))
 
 
 def serve_and_decide(

@@ -1,18 +1,18 @@
 """A service on this machine: a directory, and the supervisor that looks after it."""
 
 import contextlib
+from functools import cached_property
 from pathlib import Path
 
 from serving.errors import InfrastructureError
+from serving.ledger.database import Database
 from serving.ledger.values import Slot, SlotName
 from serving.local.backend import EnvoyBackend
 from serving.local.client import supervisor_alive
 from serving.local.paths import service_directory, service_paths
 from serving.local.state import read_observed
 from serving.rollout.backend import Split
-from serving.rollout.controller.sqlite import SqliteDesk
-from serving.rollout.controller.waiting import WaitingRequests, waiting_requests
-from serving.rollout.state import RolloutState
+from serving.rollout.controller.tables import open_rollout_file
 from serving.service.service import Service
 from serving.service.slots import Following, following
 
@@ -28,23 +28,17 @@ class LocalService(Service):
         super().__init__(model)
         self.directory = service_directory(serving, model)
 
-    def desk(self) -> SqliteDesk:
-        return SqliteDesk(rollout_file(self.directory))
+    @cached_property
+    def database(self) -> Database:
+        return open_rollout_file(rollout_file(self.directory), self.model)
 
     @property
-    def waiting(self) -> WaitingRequests:
-        return waiting_requests(self.directory)
+    def written(self) -> bool:
+        return rollout_file(self.directory).exists()
 
     @property
     def page(self) -> Path:
         return self.directory / "rollout.html"
-
-    def rollouts(self) -> list[RolloutState]:
-        if not rollout_file(self.directory).exists():
-            return []
-        with self.desk() as desk:
-            stored = desk.load()
-            return [*desk.past(), *([stored.state] if stored else [])]
 
     def serves(self) -> bool:
         return serves(self.directory)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from serving.errors import PlaceError
 from serving.files import write_text
-from serving.rollout.controller.persistence import Desk
+from serving.rollout.controller.desk import Desk
 from serving.rollout.decision.events import Tick
 from serving.rollout.decision.rules import Seen
 from serving.rollout.state import RolloutState

@@ -8,18 +8,15 @@ import contextlib
 import logging
 import secrets
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from serving.errors import ConflictError, SlipwayError
 from serving.ledger.ledger import Ledger
 from serving.rollout.backend import Revision, Split, TrafficBackend
 from serving.rollout.controller.controller import Controller
-from serving.rollout.controller.memory import Memory
-from serving.rollout.controller.persistence import OpenDesk
-from serving.rollout.controller.waiting import Waiting
-from serving.rollout.decision.events import Notice, Tick
+from serving.rollout.controller.desk import Desk
+from serving.rollout.decision.events import Tick
 from serving.rollout.state import Phase, RolloutState
 from serving.service.slots import Following, following, revision_of, wanted_epoch, wanted_split
 
@@ -59,13 +56,19 @@ class Pass:
         return seen.observed.split if seen is not None and seen.observed is not None else None
 
 
-def _nobody(_: Notice) -> None:
-    return None
-
-
 def new_holder() -> str:
     """A name that no other controller has, nor this one after a restart."""
     return f"{socket.gethostname()} {secrets.token_hex(4)}"
+
+
+def refusal(ledger: Ledger, revision: Revision) -> str:
+    """Why *revision* may not serve, by the *ledger*; empty when it may."""
+    version = ledger.version(revision.model, revision.version)
+    if version.digest != revision.digest:
+        return f"{revision.name} is registered as bundle {version.digest[:12]}, not {revision.digest[:12]}"
+    if version.approval != "approved":
+        return f"{revision.name} is {version.approval}; approve it with slipway models approve"
+    return ""
 
 
 @dataclass
@@ -73,38 +76,20 @@ class Control:
     """One pass after another over one service.
 
     Attributes:
-        fenced: the backend that acts under a given token of the lease and refuses an older one.
-        memory: keeps which rollout's end the ledger was told.
-        notify: told of each transition of a rollout.
-        lease_s: seconds after which another controller may take over.
+        controller: of its rollouts, on the desk that holds what is written down; it asks ``refusal`` at each look.
         idle_s: seconds between two looks at traffic that follows the slots already.
     """
 
     model: str
     ledger: Ledger
-    backend: TrafficBackend
-    fenced: Callable[[int], TrafficBackend]
-    desk: OpenDesk
-    waiting: Waiting
-    memory: Memory
+    controller: Controller
     show: Shows
-    notify: Callable[[Notice], None] = _nobody
-    holder: str = field(default_factory=new_holder)
-    lease_s: float = 5.0
     idle_s: float = 0.0
-    controller: Controller = field(init=False)
     _settled: tuple[str, Following, float] | None = None
 
-    def __post_init__(self) -> None:
-        self.controller = Controller(
-            self.backend,
-            self.desk,
-            self.holder,
-            check=self.refusal,
-            notify=self.notify,
-            lease_ttl=self.lease_s,
-            fenced=self.fenced,
-        )
+    @property
+    def desk(self) -> Desk:
+        return self.controller.desk
 
     def tick(self, now: float) -> Pass:
         """Look once, and do what follows; raises ``InfrastructureError`` when traffic cannot be looked at."""
@@ -112,7 +97,7 @@ class Control:
         seen = self.controller.tick(now)
         if seen.state is not None:
             self.show.after(seen, now)
-        if seen.held_by and seen.held_by != self.holder:
+        if seen.held_by and seen.held_by != self.controller.holder:
             return Pass(seen)
         if seen.state is not None:
             self._tell_ledger(seen.state)
@@ -127,17 +112,8 @@ class Control:
         self.show.close()
         self.desk.close()
 
-    def refusal(self, revision: Revision) -> str:
-        """Why *revision* may not serve, by the ledger; empty when it may."""
-        version = self.ledger.version(revision.model, revision.version)
-        if version.digest != revision.digest:
-            return f"{revision.name} is registered as bundle {version.digest[:12]}, not {revision.digest[:12]}"
-        if version.approval != "approved":
-            return f"{revision.name} is {version.approval}; approve it with slipway models approve"
-        return ""
-
     def _begin_waiting(self, now: float) -> None:
-        for request in self.waiting:
+        for request in self.desk.waiting:
             try:
                 self.controller.start(request, now, supersede_live=True)
             except ConflictError as error:
@@ -145,11 +121,11 @@ class Control:
                 return
             except SlipwayError as error:
                 log.warning("a rollout was refused: %s", error)
-            self.waiting.done(request)
+            self.desk.waiting.done(request)
 
     def _tell_ledger(self, state: RolloutState) -> None:
         """Keep slots and deployments equal to what the rollout does; an ended rollout is told once."""
-        told = self.memory.get(TOLD)
+        told = self.desk.memory.get(TOLD)
         if told is not None and told["rollout"] == state.id:
             return
         version, reason = state.candidate.version, f"rollout {state.id}"
@@ -163,7 +139,7 @@ class Control:
         if state.terminal:
             if state.phase is Phase.ROLLED_BACK and self.ledger.version(self.model, version).stage == "staging":
                 self.ledger.move(self.model, version, "archived", ACTOR, f"{reason}: {state.outcome}")
-            self.memory.put(TOLD, {"rollout": state.id})
+            self.desk.memory.put(TOLD, {"rollout": state.id})
 
     def _follow_slots(self, seen: Tick, now: float) -> Pass:
         """Bring about the split that the ledger's slots say; the previous version stays warm."""
@@ -174,7 +150,7 @@ class Control:
         if self._settled is not None and self._settled[0] == epoch and now - self._settled[2] < self.idle_s:
             return Pass(seen, epoch, self._settled[1])
         wanted = {slot.version for slot in slots.values() if slot.version is not None}
-        backend = self._acting()
+        backend = self.controller.acting()
         for number in sorted(wanted):
             backend.ensure(revision_of(self.ledger.version(self.model, number)), replicas=1)
         if all(backend.readiness(name).state == "ready" for name in split.weights):
@@ -185,13 +161,6 @@ class Control:
             self._remove_others(backend, wanted)
         self._settled = (epoch, found, now) if found.followed else None
         return Pass(seen, epoch, found)
-
-    def _acting(self) -> TrafficBackend:
-        """The backend under the lease that this process holds, so that one that lost it is refused."""
-        grant = self.desk.current()
-        if grant is None or grant.holder != self.holder:
-            raise ConflictError(f"the lease went to {grant.holder if grant else 'nobody'}; stopping at once")
-        return self.fenced(grant.token)
 
     def _remove_others(self, backend: TrafficBackend, wanted: set[int]) -> None:
         """End the versions without a slot, each after its last request."""

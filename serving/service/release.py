@@ -29,7 +29,7 @@ def release_version(
     ledger: Ledger,
     service: Service,
     version: int,
-    plan: RolloutPlan,
+    plan: RolloutPlan | None,
     actor: str,
     *,
     again: bool = False,
@@ -38,12 +38,17 @@ def release_version(
     """Hand an approved *version* to traffic: the first one takes all of it, a later one starts the rollout *plan*.
 
     Args:
+        plan: None for the one that the release of *version* was asked for with before.
         again: also when the version was put away before; without it a person is asked to say so.
         timeout_s: for how long to wait until traffic follows a first version; None for what the place usually needs.
 
     Raises:
         InfrastructureError: a version in production does not get its traffic; the message says why.
     """
+    if plan is None:
+        plan = service.kept_plan(version) or RolloutPlan()
+    else:
+        service.keep_plan(version, plan)
     model, when = service.model, f" when {service.keeper} runs"
     found = ledger.version(model, version)
     if found.approval != "approved":

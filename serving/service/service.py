@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from serving.errors import InfrastructureError
+from serving.ledger.database import Database
 from serving.ledger.ledger import Ledger
 from serving.ledger.values import Slot, SlotName
 from serving.rollout.backend import Split
-from serving.rollout.controller.persistence import OpenDesk
+from serving.rollout.controller.desk import Desk
+from serving.rollout.controller.memory import DeskMemory
 from serving.rollout.controller.waiting import Waiting
+from serving.rollout.plan import RolloutPlan
 from serving.rollout.state import Request, RolloutState
 from serving.service.slots import Following, wanted_split
 
@@ -42,18 +45,15 @@ class Service(ABC):
         self.model = model
         self.monotonic, self.sleep = time.monotonic, time.sleep
 
-    @abstractmethod
-    def desk(self) -> OpenDesk:
-        """State, journal, lease and inbox; to be closed."""
-
     @property
     @abstractmethod
-    def waiting(self) -> Waiting:
-        """Rollouts that were asked for and not begun."""
+    def database(self) -> Database:
+        """Where the desk is; made when it is new."""
 
-    @abstractmethod
-    def rollouts(self) -> list[RolloutState]:
-        """All of this service, oldest first; looking makes nothing."""
+    @property
+    def written(self) -> bool:
+        """Whether anything can have been written down yet; looking makes nothing."""
+        return True
 
     @abstractmethod
     def serves(self) -> bool:
@@ -71,6 +71,36 @@ class Service(ABC):
     def page(self) -> Path | None:
         """The file of the service's own page, None where it has none."""
         return None
+
+    def desk(self) -> Desk:
+        """State, journal, lease and inbox."""
+        return Desk(self.database, self.model)
+
+    @property
+    def waiting(self) -> Waiting:
+        """Rollouts that were asked for and not begun."""
+        return Waiting(self.database, self.model)
+
+    def rollouts(self) -> list[RolloutState]:
+        """All of this service, oldest first."""
+        if not self.written:
+            return []
+        desk = self.desk()
+        stored = desk.load()
+        return [*desk.past(), *([stored.state] if stored else [])]
+
+    def keep_plan(self, version: int, plan: RolloutPlan) -> None:
+        """Remember with which *plan* the release of *version* was asked for, as it may have to wait for a person."""
+        self._memory.put(f"plan {version}", plan.model_dump(mode="json"))
+
+    def kept_plan(self, version: int) -> RolloutPlan | None:
+        """The plan with which the release of *version* was asked for last; None when nobody has asked."""
+        found = self._memory.get(f"plan {version}") if self.written else None
+        return None if found is None else RolloutPlan.model_validate(found)
+
+    @property
+    def _memory(self) -> DeskMemory:
+        return DeskMemory(self.database, self.model)
 
     def ask(self, request: Request) -> None:
         """Leave *request* for whoever looks after the service; asking again changes nothing."""

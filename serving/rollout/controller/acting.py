@@ -10,6 +10,8 @@ from pydantic import TypeAdapter
 
 from serving.errors import InfrastructureError, SlipwayError
 from serving.rollout.backend import Counters, Revision, TrafficBackend
+from serving.rollout.controller.persistence import Action
+from serving.rollout.controller.turn import Turn
 from serving.rollout.decision.render import Desired, leaving, render, same_split
 from serving.rollout.decision.rules import Seen
 from serving.rollout.state import GOING_HOME, RolloutState
@@ -50,19 +52,18 @@ def seen_from_json(value: Any) -> Seen:
 
 
 class Hands:
-    """Performs what ``render`` asks for. *note* writes an intent before each call and a done after each that ended.
+    """Performs what ``render`` asks for; an intent is written before each call and a done after each that ended.
 
-    *guard* is asked before each call and raises ``ConflictError`` when the lease is gone.
+    Before each call *turn* is asked for the lease, and raises ``ConflictError`` when it is gone.
     """
 
-    def __init__(
-        self, backend: TrafficBackend, note: Callable[[str, dict[str, Any]], None], guard: Callable[[], None]
-    ) -> None:
-        self._backend, self._note, self._guard = backend, note, guard
+    def __init__(self, backend: TrafficBackend, turn: Turn, rollout: str) -> None:
+        self._backend, self._turn, self._rollout = backend, turn, rollout
         self.trouble = ""
 
-    def bring(self, state: RolloutState, seen: Seen, now: float) -> RolloutState:
+    def bring(self, state: RolloutState, seen: Seen) -> RolloutState:
         """Do what is missing and return the state with what was done; a call that fails is tried again later."""
+        now = self._turn.now
         if now < state.next_apply:
             return state
         desired = render(state)
@@ -83,37 +84,37 @@ class Hands:
             ready = seen.candidate if revision.name == state.candidate.name else seen.stable
             if ready is not None and ready.state == "absent":
                 call = functools.partial(self._backend.ensure, revision, desired.replicas)
-                self._do("ensure", {"revision": revision.name}, call)
+                self._do("ensure", revision.name, call)
 
     def _finish(self, desired: Desired) -> list[str]:
         done = []
         if desired.adopt is not None:
             name = desired.adopt
-            self._do("adopt", {"revision": name}, functools.partial(self._backend.adopt, name))
+            self._do("adopt", name, functools.partial(self._backend.adopt, name))
             done.append("adopt")
         for name in desired.remove:
-            self._do("remove", {"revision": name}, functools.partial(self._backend.remove, name))
+            self._do("remove", name, functools.partial(self._backend.remove, name))
         return [*done, "remove"] if desired.remove else done
 
     def _route(self, state: RolloutState, desired: Desired, seen: Seen, now: float) -> RolloutState:
         if desired.split is None or desired.epoch is None or not _differs(desired, seen):
             return state
         split, epoch = desired.split, desired.epoch
-        body = {"weights": dict(split.weights), "mirror": split.mirror, "epoch": epoch}
         try:
-            self._guard()
+            self._turn.still_mine()
             if state.applies == 0 or state.phase not in GOING_HOME:
-                self._note("intent", {"action": "apply", **body})
+                meant = Action(action="apply", weights=dict(split.weights), mirror=split.mirror, epoch=epoch)
+                self._turn.note("intent", self._rollout, meant)
             self._backend.apply(split, epoch)
         except (InfrastructureError, ValueError) as error:
             self.trouble = str(error)
         return _later(state, now)
 
-    def _do(self, action: str, body: dict[str, Any], call: Callable[[], None]) -> None:
-        self._guard()
-        self._note("intent", {"action": action, **body})
+    def _do(self, action: str, revision: str, call: Callable[[], None]) -> None:
+        self._turn.still_mine()
+        self._turn.note("intent", self._rollout, Action(action=action, revision=revision))
         call()
-        self._note("done", {"action": action, **body})
+        self._turn.note("done", self._rollout, Action(action=action, revision=revision))
 
 
 def _differs(desired: Desired, seen: Seen) -> bool:

@@ -9,14 +9,15 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from serving.errors import ConflictError, GateRefusal, InfrastructureError, SlipwayError
 from serving.rollout.backend import Observed, Revision, TrafficBackend
 from serving.rollout.controller.acting import Hands, look
 from serving.rollout.controller.commands import obey, supersede
-from serving.rollout.controller.persistence import Command, Desk, Grant, RecordKind, Stored
+from serving.rollout.controller.desk import Desk
+from serving.rollout.controller.persistence import Action, Alert, Command, Ordered, Start, Stored
 from serving.rollout.controller.replay import decision_record
+from serving.rollout.controller.turn import Turn
 from serving.rollout.decision.engine import decide
 from serving.rollout.decision.events import Notice, Tick
 from serving.rollout.decision.rules import Decision, Seen
@@ -59,7 +60,7 @@ class Controller:
         lease_ttl: float = 30.0,
         journal_every: float = 10.0,
     ) -> None:
-        self._backend, self._desk, self._holder = backend, desk, holder
+        self._backend, self.desk, self.holder = backend, desk, holder
         self._check, self._notify = check, notify
         self._fenced = fenced or (lambda _token: backend)
         self._ttl, self._every = lease_ttl, journal_every
@@ -73,17 +74,17 @@ class Controller:
             GateRefusal: the candidate may not serve.
             ConfigError: the plan cannot run on this backend.
         """
-        stored = self._desk.load()
+        stored = self.desk.load()
         known = [stored.state] if stored else []
-        for state in [*known, *self._desk.past()]:
+        for state in [*known, *self.desk.past()]:
             if state.id == request.id or (state.successor and state.successor.id == request.id):
                 return state
         refused = self._check(request.candidate)
         if refused:
             raise GateRefusal(refused)
-        grant = self._lease(now)
+        turn = self._turn(now)
         if stored is None or stored.state.terminal:
-            return self._begin(request, stored, grant, now)
+            return self._begin(request, stored, turn)
         if not supersede_live:
             raise ConflictError(
                 f"rollout {stored.state.id} of {stored.state.candidate.name} is live ({stored.state.phase}); "
@@ -91,8 +92,8 @@ class Controller:
             )
         begin(request, self._backend.capabilities(), now)  # refused now rather than after the other has gone home
         after = supersede(stored.state, request, now)
-        self._note("command", after.id, {"command": "supersede", "by": request.candidate.name}, grant, now)
-        self._desk.save(after, stored.revision, grant.token)
+        turn.note("command", after.id, Ordered(command="supersede", by=request.candidate.name))
+        turn.save(after, stored.revision)
         return after
 
     def command(self, command: Command, now: float) -> str:
@@ -101,19 +102,19 @@ class Controller:
         Returns:
             One sentence. Raises what ``obey`` raises when it is done at once.
         """
-        stored = self._desk.load()
+        stored = self.desk.load()
         if stored is None:
             raise ConflictError("no rollout has been started for this service; nothing to change")
-        before = self._desk.current()
-        grant = self._desk.acquire(self._holder, now, self._ttl)
+        before = self.desk.current()
+        grant = self.desk.acquire(self.holder, now, self._ttl)
         if grant is None:
-            number, holder = self._desk.ask(command), before.holder if before else "the next controller"
+            number, holder = self.desk.ask(command), before.holder if before else "the next controller"
             return f"asked as number {number}: {holder} does it at its next look"
         try:
-            self._obey(stored, command, grant, now)
+            self._obey(stored, command, Turn(self.desk, grant, now))
         finally:
-            if before is None or before.holder != self._holder:
-                self._desk.release(grant)
+            if before is None or before.holder != self.holder:
+                self.desk.release(grant)
         return f"done: {command.name}"
 
     def rollback(self, who: str, reason: str, now: float, *, to: Revision | None = None) -> RolloutState:
@@ -122,27 +123,27 @@ class Controller:
         Raises:
             ConflictError: there is nothing to go back to.
         """
-        stored = self._desk.load()
+        stored = self.desk.load()
         if stored is None:
             raise ConflictError("no rollout has been started for this service; nothing to roll back")
         state = stored.state
         if not state.terminal:
-            return self._obey(stored, Command("abort", who, reason), self._lease(now), now)
+            return self._obey(stored, Command("abort", who, reason), self._turn(now))
         target = to or state.stable
         if state.phase is not Phase.SUCCEEDED or target is None:
             raise ConflictError(f"rollout {state.id} ended as '{state.phase}': there is no newer version to leave")
-        return self._begin(self._reverse(state, target), stored, self._lease(now), now)
+        return self._begin(self._reverse(state, target), stored, self._turn(now))
 
     def tick(self, now: float) -> Tick:
         """One look and what follows from it; safe to call at any time and from any number of processes.
 
         Raises nothing for a backend that fails or a lease that is lost: the tick then says so.
         """
-        grant = self._desk.acquire(self._holder, now, self._ttl)
+        grant = self.desk.acquire(self.holder, now, self._ttl)
         if grant is None:
             return self._bystander()
         try:
-            return self._tick(grant, now)
+            return self._tick(Turn(self.desk, grant, now))
         except ConflictError as lost:
             return replace(self._bystander(), trouble=str(lost))
 
@@ -169,68 +170,66 @@ class Controller:
 
     def release(self) -> None:
         """Give the lease back, so that the next controller need not wait for its end."""
-        grant = self._desk.current()
-        if grant is not None and grant.holder == self._holder:
-            self._desk.release(grant)
+        grant = self.desk.current()
+        if grant is not None and grant.holder == self.holder:
+            self.desk.release(grant)
 
-    def _tick(self, grant: Grant, now: float) -> Tick:
-        stored = self._answer_inbox(grant, now)
+    def _tick(self, turn: Turn) -> Tick:
+        stored = self._answer_inbox(turn)
         if stored is None:
             return Tick(None)
         state = stored.state
         if state.terminal and state.successor is not None:
-            return Tick(self._begin(state.successor, stored, grant, now))
+            return Tick(self._begin(state.successor, stored, turn))
         if state.terminal and not _watched(state):
             return Tick(state)
         seen = look(self._backend, state, self._check)
-        decision = decide(state, seen, now)
-        self._record(state, seen, decision, grant, now)
-        revision = self._desk.save(decision.state, stored.revision, grant.token)
-        self._tell(state, decision, now)
+        decision = decide(state, seen, turn.now)
+        self._record(state, seen, decision, turn)
+        revision = turn.save(decision.state, stored.revision)
+        self._tell(state, decision, turn.now)
         if decision.verdict == "reverse":
-            return self._after_success(decision, seen, revision, grant, now)
-        after, trouble = self._act(decision.state, seen, grant, now)
+            return self._after_success(decision, seen, revision, turn)
+        after, trouble = self._act(decision.state, seen, turn)
         if after is not decision.state:
-            self._desk.save(after, revision, grant.token)
+            turn.save(after, revision)
         return Tick(after, decision, seen, trouble=trouble)
 
-    def _act(self, state: RolloutState, seen: Seen, grant: Grant, now: float) -> tuple[RolloutState, str]:
-        hands = Hands(
-            self._fenced(grant.token),
-            lambda kind, body: self._note(_kind(kind), state.id, body, grant, now),
-            lambda: self._still_mine(grant),
-        )
-        after = hands.bring(state, seen, now)
+    def _act(self, state: RolloutState, seen: Seen, turn: Turn) -> tuple[RolloutState, str]:
+        hands = Hands(self._fenced(turn.grant.token), turn, state.id)
+        after = hands.bring(state, seen)
         tries = after.applies
         if hands.trouble and tries >= _ALERT_AFTER and tries.bit_count() == 1:  # ever rarer while it lasts
-            self._alert(after, hands.trouble, grant, now)
+            self._alert(after, hands.trouble, turn)
         return after, hands.trouble
 
-    def _alert(self, state: RolloutState, trouble: str, grant: Grant, now: float) -> None:
+    def _alert(self, state: RolloutState, trouble: str, turn: Turn) -> None:
         sentence = f"{state.phase} tried {state.applies} times: {trouble}; it is tried again"
         critical = state.phase in GOING_HOME or state.phase is Phase.ADOPT
-        self._note("alert", state.id, {"sentence": sentence, "critical": critical}, grant, now)
-        self._send(Notice(now, state.plan.service, state.id, state.phase, state.phase, "alert", sentence, critical))
+        turn.note("alert", state.id, Alert(sentence=sentence, critical=critical))
+        self._send(
+            Notice(turn.now, state.plan.service, state.id, state.phase, state.phase, "alert", sentence, critical)
+        )
 
-    def _after_success(self, decision: Decision, seen: Seen, revision: int, grant: Grant, now: float) -> Tick:
+    def _after_success(self, decision: Decision, seen: Seen, revision: int, turn: Turn) -> Tick:
         state = decision.state
         if state.plan.watch.on_harm == "reverse" and state.stable is not None:
-            state = self._begin(self._reverse(state, state.stable), Stored(state, revision), grant, now)
+            state = self._begin(self._reverse(state, state.stable), Stored(state, revision), turn)
         return Tick(state, decision, seen)
 
-    def _begin(self, request: Request, stored: Stored | None, grant: Grant, now: float) -> RolloutState:
+    def _begin(self, request: Request, stored: Stored | None, turn: Turn) -> RolloutState:
         before = stored.state if stored else None
         if before is not None and before.warm and before.stable is not None and "remove" not in before.done:
             kept = {request.candidate.name, request.stable.name if request.stable else ""}
             request = request.model_copy(update={"leftovers": tuple({before.stable.name} - kept)})
-        state = begin(request, self._backend.capabilities(), now)
-        self._note("start", state.id, {"state": state.to_json()}, grant, now)
-        self._desk.save(state, stored.revision if stored else 0, grant.token)
+        state = begin(request, self._backend.capabilities(), turn.now)
+        turn.note("start", state.id, Start(state=state.to_json()))
+        turn.save(state, stored.revision if stored else 0)
         return state
 
     def _reverse(self, state: RolloutState, target: Revision) -> Request:
         """From *state*'s candidate back to *target*; fast when it has served within the last five rollouts."""
-        past = [*self._desk.past(), state]
+        past = [*self.desk.past(), state]
         served = {s.candidate.digest for s in past[-5:] if s.phase is Phase.SUCCEEDED}
         served |= {s.stable.digest for s in past[-5:] if s.stable is not None}
         attempt = 1 + sum(s.candidate.digest == target.digest for s in past)
@@ -238,27 +237,34 @@ class Controller:
             plan=state.plan, candidate=target, stable=state.candidate, attempt=attempt, fast=target.digest in served
         )
 
-    def _answer_inbox(self, grant: Grant, now: float) -> Stored | None:
-        for number, command in self._desk.asked():
-            stored = self._desk.load()
+    def _answer_inbox(self, turn: Turn) -> Stored | None:
+        for number, command in self.desk.asked():
+            stored = self.desk.load()
             try:
                 if stored is None:
                     raise ConflictError("no rollout has been started for this service")  # noqa: TRY301  # answered below like any refusal
-                self._obey(stored, command, grant, now)
-                self._desk.answer(number, f"done: {command.name}")
+                self._obey(stored, command, turn)
+                self.desk.answer(number, f"done: {command.name}")
             except (GateRefusal, ConflictError, SlipwayError) as refused:
-                self._still_mine(grant)
-                self._desk.answer(number, str(refused))
-        return self._desk.load()
+                turn.still_mine()
+                self.desk.answer(number, str(refused))
+        return self.desk.load()
 
-    def _obey(self, stored: Stored, command: Command, grant: Grant, now: float) -> RolloutState:
-        after = obey(stored.state, command, self._observed(command), now)
-        body = {"command": command.name, "who": command.who, "reason": command.reason, "force": command.force}
-        self._note("command", after.id, {**body, "option": command.option, "phase": after.phase.value}, grant, now)
-        self._desk.save(after, stored.revision, grant.token)
+    def _obey(self, stored: Stored, command: Command, turn: Turn) -> RolloutState:
+        after = obey(stored.state, command, self._observed(command), turn.now)
+        order = Ordered(
+            command=command.name,
+            who=command.who,
+            reason=command.reason,
+            force=command.force,
+            option=command.option,
+            phase=after.phase.value,
+        )
+        turn.note("command", after.id, order)
+        turn.save(after, stored.revision)
         sentence = f"{command.name} by {command.who}: {command.reason or 'no reason given'}"
         service = after.plan.service
-        self._send(Notice(now, service, after.id, stored.state.phase, after.phase, command.name, sentence))
+        self._send(Notice(turn.now, service, after.id, stored.state.phase, after.phase, command.name, sentence))
         return after
 
     def _observed(self, command: Command) -> Observed | None:
@@ -269,19 +275,12 @@ class Controller:
         except InfrastructureError:
             return None
 
-    def _record(self, state: RolloutState, seen: Seen, decision: Decision, grant: Grant, now: float) -> None:
-        self._note_settled(state, decision.state, grant, now)
-        if decision.verdict == "hold" and now - self._recorded < self._every:
+    def _record(self, state: RolloutState, seen: Seen, decision: Decision, turn: Turn) -> None:
+        _note_settled(state, decision.state, turn)
+        if decision.verdict == "hold" and turn.now - self._recorded < self._every:
             return
-        self._note("decide", state.id, decision_record(state, seen, decision), grant, now)
-        self._recorded = now
-
-    def _note_settled(self, before: RolloutState, after: RolloutState, grant: Grant, now: float) -> None:
-        known = {epoch.token for epoch in before.epochs if epoch.settling is not None}
-        for epoch in after.epochs:
-            if epoch.settling is not None and epoch.token not in known:
-                body = {"action": "apply", "epoch": epoch.token, "weight": epoch.weight, "digest": epoch.digest}
-                self._note("done", after.id, body, grant, now)
+        turn.note("decide", state.id, decision_record(state, seen, decision))
+        self._recorded = turn.now
 
     def _tell(self, before: RolloutState, decision: Decision, now: float) -> None:
         after = decision.state
@@ -298,25 +297,26 @@ class Controller:
         except Exception:  # a webhook that fails must not hold traffic where it is
             log.warning("rollout event not delivered", exc_info=True, extra={"rollout": event.rollout})
 
-    def _note(self, kind: RecordKind, rollout: str, body: dict[str, Any], grant: Grant, now: float) -> None:
-        self._desk.append(kind, rollout, body, now, grant.token)
+    def acting(self) -> TrafficBackend:
+        """The backend under the lease that this process holds, so that one that lost it is refused.
 
-    def _lease(self, now: float) -> Grant:
-        grant = self._desk.acquire(self._holder, now, self._ttl)
+        Raises:
+            ConflictError: somebody else has the lease.
+        """
+        held = self.desk.current()
+        if held is None or held.holder != self.holder:
+            raise ConflictError(f"the lease went to {held.holder if held else 'nobody'}; stopping at once")
+        return self._fenced(held.token)
+
+    def _turn(self, now: float) -> Turn:
+        grant = self.desk.acquire(self.holder, now, self._ttl)
         if grant is None:
-            holder = self._desk.current()
-            raise ConflictError(
-                f"controller {holder.holder if holder else 'unknown'} holds this service; ask it or wait"
-            )
-        return grant
-
-    def _still_mine(self, grant: Grant) -> None:
-        holder = self._desk.current()
-        if holder is None or holder.token != grant.token:
-            raise ConflictError(f"the lease went to {holder.holder if holder else 'nobody'}; stopping at once")
+            held = self.desk.current()
+            raise ConflictError(f"controller {held.holder if held else 'unknown'} holds this service; ask it or wait")
+        return Turn(self.desk, grant, now)
 
     def _bystander(self) -> Tick:
-        stored, holder = self._desk.load(), self._desk.current()
+        stored, holder = self.desk.load(), self.desk.current()
         return Tick(stored.state if stored else None, held_by=holder.holder if holder else "")
 
 
@@ -328,5 +328,9 @@ def _watched(state: RolloutState) -> bool:
     return "watched" not in state.done or (leaves and "remove" not in state.done)
 
 
-def _kind(kind: str) -> RecordKind:
-    return "intent" if kind == "intent" else "done"
+def _note_settled(before: RolloutState, after: RolloutState, turn: Turn) -> None:
+    known = {epoch.token for epoch in before.epochs if epoch.settling is not None}
+    for epoch in after.epochs:
+        if epoch.settling is not None and epoch.token not in known:
+            done = Action(action="apply", epoch=epoch.token, weight=epoch.weight, digest=epoch.digest)
+            turn.note("done", after.id, done)

@@ -1,20 +1,73 @@
-"""What a controller needs to be able to die at any moment: state, journal, lease and inbox of one service.
-
-``sqlite.py`` keeps it in a file beside a local service, ``sql.py`` in the ledger's database for a cluster. Writes
-carry a fencing token, the number of the lease under which they are made; a write under an older one is refused.
+"""What a desk keeps: records, leases and commands. Writes carry a fencing token, the number of the lease under which
+they are made; a write under an older one is refused.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from dataclasses import dataclass
+from typing import Any, Literal, Required, TypedDict, cast
 
 from serving.errors import DataError
-from serving.files import canonical_json, sha256_bytes
+from serving.ledger.chain import GENESIS, Link, first_fault, seal
 from serving.rollout.state import RolloutState
 
 RecordKind = Literal["start", "decide", "intent", "done", "command", "alert"]
-GENESIS = "0" * 64
+
+
+class Start(TypedDict):
+    """A rollout that has not done anything yet."""
+
+    state: dict[str, Any]
+
+
+class Decide(TypedDict):
+    """Inputs and outputs of one decision, enough to take it again; *next* is the hash of the state that follows."""
+
+    state: dict[str, Any]
+    seen: dict[str, Any]
+    verdict: str
+    sentence: str
+    evidence: dict[str, Any]
+    next: str
+
+
+class Action(TypedDict, total=False):
+    """A call to the backend, meant (``intent``) or over (``done``).
+
+    Attributes:
+        revision: of ``ensure``, ``adopt`` and ``remove``.
+        weights, mirror: of an ``apply`` that is meant; weight, digest: candidate's per mille and the configuration in
+            force, of one that traffic follows.
+    """
+
+    action: Required[str]
+    revision: str
+    epoch: str
+    weights: dict[str, int]
+    mirror: str | None
+    weight: int
+    digest: str
+
+
+class Ordered(TypedDict, total=False):
+    """What a person ordered, and the phase after it; *by* names the candidate that takes over (``supersede``)."""
+
+    command: Required[str]
+    who: str
+    reason: str
+    force: bool
+    option: str
+    phase: str
+    by: str
+
+
+class Alert(TypedDict):
+    """Somebody is called; *critical* while users are exposed."""
+
+    sentence: str
+    critical: bool
+
+
+Body = Start | Decide | Action | Ordered | Alert
 
 
 @dataclass(frozen=True)
@@ -29,6 +82,26 @@ class Record:
     body: Mapping[str, Any]
     previous: str
     hash: str
+
+    @property
+    def decision(self) -> Decide | None:
+        """What was decided; None of a record of another kind."""
+        return cast(Decide, self.body) if self.kind == "decide" else None
+
+    @property
+    def action(self) -> Action | None:
+        """The call that was meant or is over; None of a record of another kind."""
+        return cast(Action, self.body) if self.kind in ("intent", "done") else None
+
+    @property
+    def order(self) -> Ordered | None:
+        """What a person ordered; None of a record of another kind."""
+        return cast(Ordered, self.body) if self.kind == "command" else None
+
+    @property
+    def alert(self) -> Alert | None:
+        """Why somebody was called; None of a record of another kind."""
+        return cast(Alert, self.body) if self.kind == "alert" else None
 
 
 @dataclass(frozen=True)
@@ -64,74 +137,9 @@ class Command:
     force: bool = False
 
 
-class StateStore(Protocol):
-    def load(self) -> Stored | None: ...
-
-    def save(self, state: RolloutState, revision: int, token: int) -> int:
-        """Replace revision *revision* (0: nothing yet) and return the new one.
-
-        Raises:
-            ConflictError: somebody else saved meanwhile, or *token* is not the present lease's.
-        """
-
-    def past(self) -> list[RolloutState]:
-        """Finished rollouts, oldest first."""
-
-
-class Journal(Protocol):
-    def append(self, kind: RecordKind, rollout: str, body: Mapping[str, Any], at: float, token: int) -> Record:
-        """Add one record; ``ConflictError`` when *token* is not the present lease's."""
-
-    def records(self, rollout: str | None = None) -> list[Record]: ...
-
-
-class Lease(Protocol):
-    def acquire(self, holder: str, now: float, ttl: float) -> Grant | None:
-        """The lease for *ttl* seconds from *now*, renewed when *holder* has it; None while somebody else does."""
-
-    def release(self, grant: Grant) -> None: ...
-
-    def current(self) -> Grant | None: ...
-
-    def unlock(self) -> None:
-        """Take the lease from whoever has it; their token is void from now on."""
-
-
-class Inbox(Protocol):
-    """Commands from other processes; the lease's holder answers them at its next look."""
-
-    def ask(self, command: Command) -> int: ...
-
-    def asked(self) -> list[tuple[int, Command]]: ...
-
-    def answer(self, number: int, text: str) -> None: ...
-
-    def answered(self, number: int) -> str | None: ...
-
-
-class Desk(StateStore, Journal, Lease, Inbox, Protocol):
-    """Everything a controller keeps outside of its own memory."""
-
-
-class OpenDesk(Desk, Protocol):
-    """A desk that somebody opened and closes."""
-
-    def head(self) -> str | None:
-        """Hash of the newest record when the state was last saved; ``verify`` misses nothing up to it."""
-
-    def close(self) -> None: ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
 def sealed(seq: int, at: float, kind: str, rollout: str, token: int, body: Mapping[str, Any], previous: str) -> Record:
     """The record with its hash."""
-    content = [seq, at, kind, rollout, token, body, previous]
-    return Record(seq, at, kind, rollout, token, body, previous, sha256_bytes(canonical_json(content)))
+    return Record(seq, at, kind, rollout, token, body, previous, seal([seq, at, kind, rollout, token, body, previous]))
 
 
 def verify(records: Iterable[Record], head: str | None = None) -> int:
@@ -143,22 +151,16 @@ def verify(records: Iterable[Record], head: str | None = None) -> int:
     Raises:
         DataError: names the first record that was edited, or says that records are missing.
     """
-    previous, count, seen = GENESIS, 0, {GENESIS}
-    for record in records:
-        count += 1
-        values = asdict(record)
-        expected = sealed(**{name: value for name, value in values.items() if name != "hash"})
-        if record.seq != count or record.previous != previous or expected.hash != record.hash:
-            raise DataError(f"journal record {record.seq} was changed after it was written; trust none that follows")
-        previous = record.hash
-        seen.add(previous)
-    if head is not None and head not in seen:
-        raise DataError(f"the journal ends after record {count}, but later ones were written; they are missing")
-    return count
+    kept = list(records)
+    fault = first_fault(map(_link, kept))
+    if fault is not None:
+        seq = kept[fault.place - 1].seq
+        raise DataError(f"journal record {seq} was changed after it was written; trust none that follows")
+    if head is not None and head not in {GENESIS, *(record.hash for record in kept)}:
+        raise DataError(f"the journal ends after record {len(kept)}, but later ones were written; they are missing")
+    return len(kept)
 
 
-def slow_from_ms(desk: StateStore) -> float | None:
-    """From how many milliseconds on the plan of the newest rollout calls an answer slow; None: never."""
-    stored = desk.load()
-    gate = stored.state.plan.gates.slow if stored else None
-    return None if gate is None else gate.slo * 1_000
+def _link(record: Record) -> Link:
+    content = [record.seq, record.at, record.kind, record.rollout, record.token, record.body, record.previous]
+    return Link(record.seq, record.previous, record.hash, content)

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from serving.files import canonical_json, sha256_bytes
 from serving.rollout.controller.acting import seen_from_json, seen_to_json, without_stale
-from serving.rollout.controller.persistence import Record, verify
+from serving.rollout.controller.persistence import Decide, Record, verify
 from serving.rollout.decision.engine import decide
 from serving.rollout.decision.rules import Decision, Seen
 from serving.rollout.state import RolloutState
@@ -36,7 +35,7 @@ def replay(records: Iterable[Record], head: str | None = None) -> Replay:
     return Replay(len(taken), tuple(record.seq for record in taken if not _same(record)))
 
 
-def decision_record(state: RolloutState, seen: Seen, decision: Decision) -> dict[str, Any]:
+def decision_record(state: RolloutState, seen: Seen, decision: Decision) -> Decide:
     """Inputs and outputs of one decision: enough to take it again."""
     return {
         "state": state.to_json(),

@@ -17,6 +17,7 @@ from components.recording.tracking import Data, RunRecord, TrackedTrial, initial
 from components.steps.provenance import CodeVersion, Environment, code_version, environment
 from serving.errors import ConfigError, DataError, InfrastructureError, PlaceError
 from serving.ledger.ledger import Ledger, open_ledger
+from tests.serving.ledger.facts import facts
 
 STARTED = datetime(2026, 11, 24, 10, tzinfo=UTC)
 ENDED = STARTED + timedelta(minutes=3)
@@ -275,7 +276,8 @@ def ledger(tmp_path: Path) -> Ledger:
     ledger = open_ledger(str(tmp_path / "ledger.db"))
     for digest in "ab":
         provenance = {"git_commit": "c0ffee"}
-        ledger.register("housing", digest * 64, f"s3://models/{digest}", "complete", "9f3c1a", {}, provenance, "ci")
+        made = facts(digest * 64, f"s3://models/{digest}", run_id="complete", snapshot="9f3c1a", provenance=provenance)
+        ledger.register("housing", made, "ci")
     ledger.approve("housing", 1, "ann", "fine")
     ledger.approve("housing", 2, "ann", "fine")
     ledger.promote("housing", 1, "ann", "first")

@@ -25,11 +25,12 @@ from serving.ledger.ledger import Ledger, open_ledger
 from serving.local.control import local_control
 from serving.local.paths import service_directory
 from serving.places import open_service
-from serving.rollout.controller.sql_schema import open_rollouts
+from serving.rollout.controller.tables import open_rollouts
 from serving.rollout.plan import RolloutPlan
 from serving.rollout.state import RolloutState
 from serving.service.control import Control
 from serving.service.release import Release, release_version
+from tests.serving.ledger.facts import facts
 from tests.serving.rollout.fake import Clock, FakeBackend
 from tests.serving.rollout.support import plan
 
@@ -198,7 +199,7 @@ class Scene:
 
     def register(self, *numbers: int) -> None:
         for number in numbers:
-            made = self.ledger.register(MODEL, f"{number:064d}", f"file:///b/{number}", "01", "s", {}, {}, "ada")
+            made = self.ledger.register(MODEL, facts(f"{number:064d}", f"file:///b/{number}"), "ada")
             self.ledger.approve(MODEL, made.version, "ada", "good")
 
     def release(self, version: int, rollout: RolloutPlan = QUICK, **options: Any) -> Release:
@@ -206,7 +207,7 @@ class Scene:
 
     @property
     def control(self) -> Control:
-        return self.cluster.control_of(MODEL) if self.cluster is not None else self._local
+        return self.cluster._looking(MODEL).control if self.cluster is not None else self._local
 
     def tick(self, seconds: float = 1.0) -> RolloutState | None:
         if self.cluster is not None:

@@ -23,6 +23,7 @@ from serving.files import sha256_bytes, sha256_file
 from serving.ledger.ledger import open_ledger
 from serving.store.store import open_store
 from tests.root import ROOT
+from tests.serving.ledger.facts import facts
 from tests.serving.predictor.support import HOUSE, random_rows, write_model
 
 PROJECT = str(ROOT / "pipelines" / "housing" / "project.yaml")
@@ -40,7 +41,7 @@ def place(tmp_path_factory) -> Place:
     (home / "public.pem").write_bytes(public.read_bytes())
     digest = sha256_file(directory / "manifest.json")
     store.upload_directory(directory, f"housing/{digest}")
-    ledger.register("housing", digest, store.uri(f"housing/{digest}"), "01", "", {}, {}, "ann")
+    ledger.register("housing", facts(digest, store.uri(f"housing/{digest}"), snapshot=""), "ann")
     ledger.approve("housing", 1, "ann", "a test")
     ledger.promote("housing", 1, "ann", "a test")
     return where

@@ -17,12 +17,11 @@ from serving.cluster.manifest_route import RESTING, SPLIT, read_route
 from serving.errors import ConflictError, InfrastructureError
 from serving.rollout.backend import ArmCounts, Observed, Revision, Split, TrafficBackend
 from serving.rollout.controller.controller import Controller
-from serving.rollout.controller.sqlite import open_desk
 from serving.rollout.state import Phase, Request
 from tests.serving.cluster.fake_cluster import NAMESPACE, FakeCluster, Notes, merge
 from tests.serving.rollout.backend_contract import BackendContract, Place
 from tests.serving.rollout.fake import Clock
-from tests.serving.rollout.support import plan
+from tests.serving.rollout.support import open_desk, plan
 
 AT = Installation()
 

@@ -22,9 +22,10 @@ from serving.ledger.ledger import open_ledger
 from serving.places import open_service
 from serving.rollout.backend import Readiness, TrafficBackend
 from serving.rollout.controller.memory import Memory
-from serving.rollout.controller.sql_schema import open_rollouts
+from serving.rollout.controller.tables import open_rollouts
 from serving.service.release import Release, release_version
 from tests.pipelines.here.support import QUICK, environment, one_sentence, slipway
+from tests.serving.ledger.facts import facts
 from tests.serving.rollout.fake import Behaviour, Clock, FakeBackend
 
 
@@ -54,7 +55,7 @@ class Namespace:
 
     def register(self, model: str, *numbers: int) -> None:
         for number in numbers:
-            made = self.ledger.register(model, f"{number:064d}", f"s3://b/{number}", "01", "s", {}, {}, "ada")
+            made = self.ledger.register(model, facts(f"{number:064d}", f"s3://b/{number}"), "ada")
             self.ledger.approve(model, made.version, "ada", "good")
 
     def service(self, model: str, *, attended: bool = True) -> ClusterService:

@@ -24,9 +24,11 @@ from serving.errors import (
     SlipwayError,
     UsageError,
 )
+from serving.ledger import database as ledger_database
 from serving.ledger import schema as ledger_schema
 from serving.ledger.ledger import Ledger, open_ledger
 from serving.ledger.values import MOVES, Approval, Deployment, Slot, Stage, Version, route
+from tests.serving.ledger.facts import facts
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 STAGES: tuple[Stage, ...] = ("development", "staging", "production", "archived")
@@ -56,18 +58,23 @@ def ledger(tmp_path: Path, clock: Clock) -> Ledger:
     return open_ledger(str(tmp_path / "ledger.db"), now=clock, place="this machine")
 
 
-def registered(ledger: Ledger, digest: str = "a", **changes: Any) -> Version:
+def registered(
+    ledger: Ledger,
+    digest: str = "a",
+    model: str = "housing",
+    actor: str = "pipeline",
+    reason: str = "by its run",
+    stage: Any = "staging",
+    **more: Any,
+) -> Version:
     values: dict[str, Any] = {
-        "model": "housing",
-        "digest": digest * 64,
-        "bundle_uri": f"s3://models/{digest}",
         "run_id": f"run-{digest}",
         "snapshot": "9f3c1a",
         "metrics": {"rmse": 42105.5, "slices": {"coast": 61200}},
         "provenance": {"git_commit": "abc", "seeds": [1, 2]},
-        "actor": "pipeline",
     }
-    return ledger.register(**(values | changes))
+    made = facts(digest * 64, f"s3://models/{digest}", **(values | more))
+    return ledger.register(model, made, actor, stage=stage, reason=reason)
 
 
 def approved(ledger: Ledger, digest: str = "a") -> Version:
@@ -529,9 +536,9 @@ def test_a_file_that_is_no_ledger(tmp_path: Path) -> None:
 def test_a_newer_ledger_is_left_alone(ledger: Ledger, tmp_path: Path) -> None:
     """A ledger of a newer Slipway is refused rather than misread."""
     connection = sqlite3.connect(tmp_path / "ledger.db")
-    connection.executescript("UPDATE head SET schema_version = 2")
+    connection.executescript("UPDATE alembic_version SET version_num = 3")
     connection.close()
-    with pytest.raises(ConfigError, match="schema 2 and this Slipway knows 1"):
+    with pytest.raises(ConfigError, match="schema 3 and this Slipway knows 2"):
         open_ledger(str(tmp_path / "ledger.db"))
 
 
@@ -540,7 +547,7 @@ def test_a_locked_ledger_is_an_infrastructure_error(
 ) -> None:
     """A database that does not let us in is told in one sentence, and nothing is changed."""
     registered(ledger)
-    monkeypatch.setattr(ledger_schema, "BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(ledger_database, "BUSY_TIMEOUT_S", 0.05)
     impatient = open_ledger(str(tmp_path / "ledger.db"))
     holder = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from serving.ledger.ledger import Ledger, open_ledger
+from tests.serving.ledger.facts import facts
 
 PRELUDE = """
 import json, os, signal, sys
 from serving.errors import ConflictError
 from serving.ledger.ledger import open_ledger
+from tests.serving.ledger.facts import facts
 path, me = sys.argv[1], sys.argv[2]
 def start():
     print("ready", flush=True)
@@ -54,9 +56,7 @@ def path(tmp_path: Path) -> Path:
 def filled(path: Path, versions: int) -> Ledger:
     ledger = open_ledger(str(path))
     for number in range(1, versions + 1):
-        registered = ledger.register(
-            "housing", f"{number:064}", "file:///x", f"run {number}", "snap", {}, {}, "pipeline"
-        )
+        registered = ledger.register("housing", facts(f"{number:064}", run_id=f"run {number}"), "pipeline")
         ledger.approve("housing", registered.version, "policy", "auto", policy="auto")
     return ledger
 
@@ -116,7 +116,7 @@ def test_fresh_ledger_opened_and_filled_by_four(path: Path) -> None:
     script = """
 start()
 ledger = open_ledger(path)
-numbers = [ledger.register("housing", d * 64, "file:///x", me, "s", {}, {}, me).version for d in "abcde"]
+numbers = [ledger.register("housing", facts(d * 64, run_id=me), me).version for d in "abcde"]
 print(json.dumps(numbers))
 """
     answers = together(script, path, ["1", "2", "3", "4"])
@@ -143,7 +143,7 @@ def child(ledger, number):
         count += 1
         if count == number:
             os.kill(os.getpid(), signal.SIGKILL)
-    sa.event.listen(ledger._engine, "after_cursor_execute", after)
+    sa.event.listen(ledger._database.engine, "after_cursor_execute", after)
     ledger.promote("housing", 2, "bob", "better", expected_revision=1)
     os._exit(0)
 deaths = 0

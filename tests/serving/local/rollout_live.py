@@ -15,15 +15,16 @@ from serving.local.control import local_control, serve_and_decide
 from serving.local.extras import SETTLED_S, LogExtras
 from serving.local.lifecycle import Limits
 from serving.local.servers import local_bundle
-from serving.local.service import LocalService, rollout_file
+from serving.local.service import LocalService
 from serving.local.supervisor import ServeOptions
 from serving.profile import NumericHistogram, Profile
+from serving.rollout.controller.desk import Desk
 from serving.rollout.controller.notices import Notices
 from serving.rollout.controller.persistence import Command
-from serving.rollout.controller.sqlite import SqliteDesk
 from serving.rollout.plan import RolloutPlan
 from serving.rollout.state import Phase, RolloutState
 from serving.service.release import release_version
+from tests.serving.ledger.facts import facts
 from tests.serving.local.support import Load, Service
 
 MODEL = "housing"
@@ -60,8 +61,8 @@ class LiveService(Service):
         return LocalService(self.directory.parent.as_uri(), MODEL)
 
     @property
-    def desk(self) -> SqliteDesk:
-        return SqliteDesk(rollout_file(self.directory))
+    def desk(self) -> Desk:
+        return self.service.desk()
 
     def version(self, **behaviour: object) -> int:
         """A new approved version that behaves so."""
@@ -73,7 +74,7 @@ class LiveService(Service):
 
     def approved(self, digest: str, bundle_uri: str) -> int:
         """The version that the ledger gives to a bundle."""
-        found = self.ledger.register(MODEL, digest, bundle_uri, "run", "snapshot", {}, {}, "tester")
+        found = self.ledger.register(MODEL, facts(digest, bundle_uri), "tester")
         self.ledger.approve(MODEL, found.version, "tester", "a test")
         return found.version
 

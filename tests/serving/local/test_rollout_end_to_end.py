@@ -18,8 +18,9 @@ from serving.local.extras import append_labels
 from serving.local.paths import service_paths
 from serving.local.service import rollout_file
 from serving.local.tail import Tail
+from serving.rollout.controller.desk import Desk
 from serving.rollout.controller.replay import replay
-from serving.rollout.controller.sqlite import SqliteDesk
+from serving.rollout.controller.tables import open_rollout_file
 from serving.rollout.state import Phase, Reason, RolloutState
 from tests.bench.rollout import quantile, total_failure
 from tests.serving.local.rollout_live import MODEL, LiveService, again_and_again, live, plan
@@ -88,11 +89,14 @@ def _edited_copy_is_noticed(journal: Path) -> None:
     copy = journal.with_name("edited.db")
     with contextlib.closing(sqlite3.connect(journal)) as whole, contextlib.closing(sqlite3.connect(copy)) as edited:
         whole.backup(edited)
-        (seq,) = edited.execute("SELECT max(seq) - 3 FROM journal").fetchone()
-        edited.execute("UPDATE journal SET body = replace(body, '\"', '\" ') WHERE seq = ?", (seq,))
-        edited.execute("UPDATE journal SET at = at + 0.001 WHERE seq = ?", (seq,))
+        (seq,) = edited.execute("SELECT max(seq) - 3 FROM rollout_journal").fetchone()
+        edited.execute("UPDATE rollout_journal SET body = replace(body, '\"', '\" ') WHERE seq = ?", (seq,))
+        edited.execute("UPDATE rollout_journal SET at = at + 0.001 WHERE seq = ?", (seq,))
         edited.commit()
-    with SqliteDesk(copy) as desk, pytest.raises(DataError, match=f"record {seq} was changed"):
+    with (
+        Desk(open_rollout_file(copy, MODEL), MODEL) as desk,
+        pytest.raises(DataError, match=f"record {seq} was changed"),
+    ):
         replay(desk.records(), desk.head())
 
 

@@ -10,9 +10,8 @@ import pytest
 from serving.files import sha256_bytes
 from serving.rollout.backend import ArmCounts, Counters, Observed, Readiness, Revision, Split
 from serving.rollout.controller.controller import Controller
-from serving.rollout.controller.persistence import OpenDesk
-from serving.rollout.controller.sql import SqlDesk
-from serving.rollout.controller.sqlite import open_desk
+from serving.rollout.controller.desk import Desk
+from serving.rollout.controller.tables import open_rollout_file, open_rollouts
 from serving.rollout.decision.engine import decide
 from serving.rollout.decision.events import Notice, Tick
 from serving.rollout.decision.render import wanted_split
@@ -50,14 +49,19 @@ def request(candidate: int = 2, stable: int | None = 1, attempt: int = 1, **chan
     return Request(plan=plan(**changes), candidate=revision(candidate), stable=old, attempt=attempt)
 
 
-Opener = Callable[[Path, str], OpenDesk]
+Opener = Callable[[Path, str], Desk]
 
 
-def open_sql_desk(directory: Path, service: str) -> SqlDesk:
+def open_desk(directory: Path, service: str) -> Desk:
+    """A desk in a file of its own, as beside a local service."""
+    return Desk(open_rollout_file(directory / f"{service}.db", service, keep=True), service)
+
+
+def open_sql_desk(directory: Path, service: str) -> Desk:
     """A desk in a database below *directory*, or in that of SLIPWAY_TEST_DATABASE, where *directory* tells it apart."""
     directory.mkdir(parents=True, exist_ok=True)
     address = os.environ.get("SLIPWAY_TEST_DATABASE", f"sqlite:///{directory}/ledger.db")
-    return SqlDesk(address, f"{service}-{sha256_bytes(str(directory).encode())[:12]}")
+    return Desk(open_rollouts(address), f"{service}-{sha256_bytes(str(directory).encode())[:12]}")
 
 
 # What is true of one desk is true of the other: tests take the desk as a parameter.
@@ -83,7 +87,7 @@ class World:
         self.backend.effects.clear()
         self.directory = directory
         self.opener = opener
-        self.desk: OpenDesk = opener(directory, "housing")
+        self.desk: Desk = opener(directory, "housing")
         self.controller = self.another("first")
 
     def another(self, holder: str, **options: Any) -> Controller:

@@ -17,6 +17,7 @@ from serving.rollout.controller.persistence import Command
 from serving.service.release import Release, refuse_during_rollout
 from serving.service.slots import following, revision_of, wanted_epoch, wanted_split
 from tests.pipelines.here.support import MODEL, Scene, environment, one_sentence, slipway, write_project
+from tests.serving.ledger.facts import facts
 from tests.serving.rollout.fake import Behaviour
 
 
@@ -70,7 +71,7 @@ def test_releasing_what_serves_changes_nothing(served: Scene) -> None:
 
 def test_nothing_serves_without_approval(scene: Scene) -> None:
     """A version that waits for a person gets no traffic, and the sentence says what the person types."""
-    scene.ledger.register(MODEL, "d" * 64, "file:///b", "01", "s", {}, {}, "ada")
+    scene.ledger.register(MODEL, facts("d" * 64), "ada")
     outcome = scene.release(1)
     assert outcome.state == "waiting"
     assert "slipway models approve housing 1" in outcome.sentence

@@ -12,6 +12,7 @@ from serving.errors import ConflictError
 from serving.files import write_json, write_text
 from serving.ledger.ledger import open_ledger
 from tests.pipelines.here.support import write_project, write_table
+from tests.serving.ledger.facts import facts
 
 ENDED = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 
@@ -22,7 +23,7 @@ def home(tmp_path: Path) -> Path:
     line = {"subject": "traffic", "text": "all answered", "seconds": 1.5}
     write_json(tmp_path / MARK, {"finished": True, "key": "k", "ended": ENDED.isoformat(), "lines": [line]})
     write_text(tmp_path / "report.html", "<p>")
-    open_ledger(f"sqlite:///{tmp_path}/ledger.db").register("homes", "d" * 64, "file:///b", "01", "s", {}, {}, "ada")
+    open_ledger(f"sqlite:///{tmp_path}/ledger.db").register("homes", facts("d" * 64), "ada")
     return tmp_path
 
 

@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 
 from serving.rollout.controller.controller import Controller
-from serving.rollout.controller.persistence import OpenDesk
+from serving.rollout.controller.desk import Desk
 from serving.rollout.controller.replay import replay
-from serving.rollout.controller.sqlite import open_desk
 from serving.rollout.state import RolloutState
 from tests.serving.rollout.fake import Behaviour
-from tests.serving.rollout.support import OPENERS, Opener, World, open_sql_desk, request
+from tests.serving.rollout.support import OPENERS, Opener, World, open_desk, open_sql_desk, request
 
 SHORT: dict[str, Any] = {"steps": [10], "time": {"dwell": "1s", "bake": "2s", "drain": "3s"}}
 
@@ -39,7 +38,7 @@ class Trap:
 class TrappedDesk:
     """A desk with a boundary before and after each named write."""
 
-    def __init__(self, desk: OpenDesk, trap: Trap, writes: frozenset[str]) -> None:
+    def __init__(self, desk: Desk, trap: Trap, writes: frozenset[str]) -> None:
         self._desk, self._trap, self._writes = desk, trap, writes
 
     def __getattr__(self, name: str) -> Any:

@@ -1,6 +1,5 @@
 """The journal is a chain that cannot be edited, and each verdict in it can be taken again."""
 
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 from serving.errors import ConflictError, DataError
-from serving.rollout.controller.persistence import GENESIS, OpenDesk, sealed, verify
+from serving.ledger.chain import GENESIS
+from serving.rollout.controller.desk import Desk
+from serving.rollout.controller.persistence import sealed, verify
 from serving.rollout.controller.replay import replay
-from serving.rollout.controller.sql import SqlDesk, writing
-from serving.rollout.controller.sqlite import SqliteDesk
 from serving.rollout.state import RolloutState, begin
 from tests.serving.rollout.fake import Behaviour
 from tests.serving.rollout.support import NOW, OPENERS, Opener, World, request
@@ -72,18 +71,11 @@ def test_a_missing_end_is_found(finished: World) -> None:
         verify(records[:-3], head)
 
 
-def edit(desk: OpenDesk) -> None:
+def edit(desk: Desk) -> None:
     """Change record 4 where it is stored."""
-    change = "SET body = replace(body, 'advance', 'advanse'), at = at + 1 WHERE seq = 4"
-    if isinstance(desk, SqlDesk):
-        with writing(desk.engine) as connection:
-            text = sa.text(f"UPDATE rollout_journal {change} AND service = :service")  # nothing of others in it
-            connection.execute(text, {"service": desk.service})
-        return
-    assert isinstance(desk, SqliteDesk)
-    with sqlite3.connect(desk.path) as db:
-        db.execute(f"UPDATE journal {change}")  # nothing of others in it
-    db.close()
+    with desk._database.writing() as connection:
+        change = "SET body = replace(body, 'advance', 'advanse'), at = at + 1 WHERE seq = 4 AND service = :service"
+        connection.execute(sa.text(f"UPDATE rollout_journal {change}"), desk._new)
 
 
 def test_an_edit_in_the_file_is_found(finished: World) -> None:

@@ -14,20 +14,20 @@ from hypothesis import strategies as st
 
 from serving.errors import ConflictError
 from serving.rollout.controller.controller import Controller
-from serving.rollout.controller.persistence import Command, Grant, OpenDesk, verify
-from serving.rollout.controller.sqlite import open_desk
-from tests.serving.rollout.support import NOW, OPENERS, Opener, World, request
+from serving.rollout.controller.desk import Desk
+from serving.rollout.controller.persistence import Command, Grant, verify
+from tests.serving.rollout.support import NOW, OPENERS, Opener, World, open_desk, request
 
 SHORT: dict[str, Any] = {"steps": [10], "time": {"dwell": "1s", "bake": "2s", "drain": "3s"}}
 
 
 @pytest.fixture(params=OPENERS)
-def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenDesk]:
+def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:
     with request.param(tmp_path, "housing") as opened:
         yield opened
 
 
-def test_a_lease_is_held_until_it_ends(desk: OpenDesk) -> None:
+def test_a_lease_is_held_until_it_ends(desk: Desk) -> None:
     """Renewal keeps the token, another holder waits for the end and gets a larger one."""
     one = desk.acquire("one", NOW, 30)
     assert one == Grant("one", 1, NOW + 30)
@@ -37,13 +37,13 @@ def test_a_lease_is_held_until_it_ends(desk: OpenDesk) -> None:
     assert desk.acquire("one", NOW + 61, 30) is None
 
 
-def test_a_holder_that_slept_too_long_gets_a_new_token(desk: OpenDesk) -> None:
+def test_a_holder_that_slept_too_long_gets_a_new_token(desk: Desk) -> None:
     """What it did under the old token is not continued under it."""
     desk.acquire("one", NOW, 30)
     assert desk.acquire("one", NOW + 31, 30) == Grant("one", 2, NOW + 61)
 
 
-def test_a_released_lease_is_free_at_once(desk: OpenDesk) -> None:
+def test_a_released_lease_is_free_at_once(desk: Desk) -> None:
     """Releasing an old grant does not take the lease from the new holder."""
     one = desk.acquire("one", NOW, 30)
     assert one is not None
@@ -55,7 +55,7 @@ def test_a_released_lease_is_free_at_once(desk: OpenDesk) -> None:
     assert desk.current() == two
 
 
-def test_unlocking_voids_the_token(desk: OpenDesk) -> None:
+def test_unlocking_voids_the_token(desk: Desk) -> None:
     """After ``unlock`` the former holder cannot write, though its lease has not ended."""
     one = desk.acquire("one", NOW, 30)
     assert one is not None
@@ -118,7 +118,7 @@ def test_only_the_present_holder_ever_writes(tmp_path_factory, opener: Opener, a
 class Pausing:
     """A desk whose user may lose the processor for a while before any call, and another acts meanwhile."""
 
-    def __init__(self, desk: OpenDesk) -> None:
+    def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self.interrupt = lambda: None
 

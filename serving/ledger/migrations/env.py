@@ -1,0 +1,7 @@
+"""What alembic runs for every command: the revisions, on the connection that ``upgrade`` has open."""
+
+from alembic import context
+
+context.configure(connection=context.config.attributes["connection"])
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,31 @@
+"""One hold of the lease at one moment: all that a controller writes goes through it."""
+
+from dataclasses import dataclass
+
+from serving.errors import ConflictError
+from serving.rollout.controller.desk import Desk
+from serving.rollout.controller.persistence import Body, Grant, RecordKind
+from serving.rollout.state import RolloutState
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What may be written to *desk* under *grant*, at *now*; ``ConflictError`` once somebody else has the lease."""
+
+    desk: Desk
+    grant: Grant
+    now: float
+
+    def note(self, kind: RecordKind, rollout: str, body: Body) -> None:
+        """Add a record of *rollout* to the journal."""
+        self.desk.append(kind, rollout, body, self.now, self.grant.token)
+
+    def save(self, state: RolloutState, revision: int) -> int:
+        """Replace the state at *revision*; the new revision."""
+        return self.desk.save(state, revision, self.grant.token)
+
+    def still_mine(self) -> None:
+        """Raise ``ConflictError`` when the lease is gone."""
+        held = self.desk.current()
+        if held is None or held.token != self.grant.token:
+            raise ConflictError(f"the lease went to {held.holder if held else 'nobody'}; stopping at once")
