@@ -95,11 +95,6 @@ def standard_promotion(canary: Canary, at: Installation, *, fence: int = 0) -> t
     )
 
 
-def standard_return(canary: Canary, at: Installation, *, fence: int = 0) -> tuple[Object, Object]:
-    """Back to the stable side alone: first without weight, then gone."""
-    return standard_weight(canary, 0, at, fence=fence), standard_removal(fence=fence)
-
-
 def standard_removal(*, fence: int = 0) -> Object:
     """Let the canary go; it must be without weight. An empty list, because a missing key removes nothing."""
     return _fenced({"spec": {"canary": []}}, fence)

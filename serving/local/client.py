@@ -129,43 +129,6 @@ def wait_running(service_dir: Path, timeout_s: float = 30.0) -> EndpointStatus:
     return wait_for(look, timeout_s, late)
 
 
-def wait_ready(service_dir: Path, revision: str, timeout_s: float = 120.0) -> RevisionStatus:
-    """Wait until *revision* can take traffic.
-
-    Raises:
-        InfrastructureError: it failed, which is told at once with its last words, or is not ready in time.
-    """
-
-    def look() -> RevisionStatus | None:
-        found = [entry for entry in status(service_dir).revisions if entry.name == revision]
-        if found and found[0].state == "failed":
-            raise InfrastructureError(f"{revision} cannot serve: {found[0].reason}")
-        return found[0] if found and found[0].state == "ready" else None
-
-    def late() -> str:
-        found = [entry for entry in status(service_dir).revisions if entry.name == revision]
-        detail = f"{found[0].state} {found[0].reason}".strip() if found else "not asked for"
-        return f"{revision} is not ready after {timeout_s:g} s: {detail}; is 'slipway serve' running?"
-
-    return wait_for(look, timeout_s, late)
-
-
-def wait_applied(service_dir: Path, epoch: str, timeout_s: float = 30.0) -> EndpointStatus:
-    """Wait until Envoy follows the split of *epoch*.
-
-    Raises:
-        InfrastructureError: Envoy refused it, or has not taken it within *timeout_s* seconds.
-    """
-
-    def look() -> EndpointStatus | None:
-        now = status(service_dir)
-        if now.rejected and now.epoch_configured == epoch:
-            raise InfrastructureError(f"Envoy refused the split {epoch} and keeps the one before: {now.rejected}")
-        return now if now.epoch_observed == epoch else None
-
-    return wait_for(look, timeout_s, lambda: f"the split {epoch} did not reach Envoy within {timeout_s:g} s")
-
-
 def launch(service_dir: Path, command: Sequence[str], timeout_s: float = 60.0) -> EndpointStatus:
     """Start a supervisor as a process of its own and wait until the service is up; one that is alive is used.
 

@@ -249,15 +249,6 @@ def test_a_standard_promotion_empties_a_side_before_it_lets_go_of_it():
     assert {patch["metadata"]["annotations"]["slipway.dev/fence"] for patch in (weight, adopt, let_go)} == {"3"}
 
 
-def test_a_standard_return_takes_the_weight_first():
-    """One patch that does both loses the requests in the window between deleting and rerouting."""
-    dark, let_go = canary.standard_return(canary.Canary(revision(1), revision(2)), AT)
-
-    assert dark["spec"]["canary"][0]["trafficPercent"] == 0
-    assert dark["spec"]["canary"][0]["predictor"]["minReplicas"] == 1
-    assert let_go["spec"] == {"canary": []}
-
-
 def test_a_fraction_of_a_percent_is_refused_where_it_would_be_ignored():
     """KServe knows whole percents only."""
     with pytest.raises(ValueError, match="whole percents"):

@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from serving.errors import InfrastructureError
 from serving.local import client
 from serving.local.backend import EnvoyBackend
+from serving.local.client import EndpointStatus, RevisionStatus
 from serving.local.lifecycle import Limits
 from serving.local.paths import service_paths
 from serving.local.state import read_desired, read_observed
@@ -182,13 +184,13 @@ class Service:
         for version in versions:
             self.backend.ensure(self.revision(version), 1)
         for version in versions:
-            client.wait_ready(self.directory, f"housing-{version}", 30)
+            wait_ready(self.directory, f"housing-{version}", 30)
 
     def split(self, epoch: str, split: Split | None = None, **weights: int) -> None:
         """Apply ``v1=800, v2=200`` and wait until Envoy follows it."""
         named = {f"housing-{name.removeprefix('v')}": weight for name, weight in weights.items()}
         self.backend.apply(split or Split(named), epoch)
-        client.wait_applied(self.directory, epoch)
+        wait_applied(self.directory, epoch)
 
     def looked_at_for(self, seconds: float) -> None:
         """Wait until the supervisor has seen what is wanted now, and has looked at it again and again since."""
@@ -241,3 +243,40 @@ def main(arguments: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     main(sys.argv[1:])
+
+
+def wait_ready(service_dir: Path, revision: str, timeout_s: float = 120.0) -> RevisionStatus:
+    """Wait until *revision* can take traffic.
+
+    Raises:
+        InfrastructureError: it failed, which is told at once with its last words, or is not ready in time.
+    """
+
+    def look() -> RevisionStatus | None:
+        found = [entry for entry in client.status(service_dir).revisions if entry.name == revision]
+        if found and found[0].state == "failed":
+            raise InfrastructureError(f"{revision} cannot serve: {found[0].reason}")
+        return found[0] if found and found[0].state == "ready" else None
+
+    def late() -> str:
+        found = [entry for entry in client.status(service_dir).revisions if entry.name == revision]
+        detail = f"{found[0].state} {found[0].reason}".strip() if found else "not asked for"
+        return f"{revision} is not ready after {timeout_s:g} s: {detail}; is 'slipway serve' running?"
+
+    return client.wait_for(look, timeout_s, late)
+
+
+def wait_applied(service_dir: Path, epoch: str, timeout_s: float = 30.0) -> EndpointStatus:
+    """Wait until Envoy follows the split of *epoch*.
+
+    Raises:
+        InfrastructureError: Envoy refused it, or has not taken it within *timeout_s* seconds.
+    """
+
+    def look() -> EndpointStatus | None:
+        now = client.status(service_dir)
+        if now.rejected and now.epoch_configured == epoch:
+            raise InfrastructureError(f"Envoy refused the split {epoch} and keeps the one before: {now.rejected}")
+        return now if now.epoch_observed == epoch else None
+
+    return client.wait_for(look, timeout_s, lambda: f"the split {epoch} did not reach Envoy within {timeout_s:g} s")

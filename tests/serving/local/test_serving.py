@@ -31,7 +31,17 @@ from serving.local.supervisor import ServeOptions, serve
 from serving.predictor.settings import parse
 from serving.rollout.backend import Revision, Split
 from serving.unit import unit
-from tests.serving.local.support import STUB, Load, Service, binomial_interval, send, service, under_load
+from tests.serving.local.support import (
+    STUB,
+    Load,
+    Service,
+    binomial_interval,
+    send,
+    service,
+    under_load,
+    wait_applied,
+    wait_ready,
+)
 from tests.serving.predictor.support import HOUSE, ROW, write_model
 
 Z_999 = 3.2905  # two-sided 99.9 %
@@ -565,7 +575,7 @@ def test_a_split_that_envoy_refuses_leaves_the_old_one_serving(live: Service) ->
 
     update_desired(service_paths(live.directory), spoil)
     with pytest.raises(InfrastructureError, match=r"Envoy refused the split refused .*HeaderMatcher"):
-        client.wait_applied(live.directory, "refused")
+        wait_applied(live.directory, "refused")
     assert live.backend.observed().epoch == good
     assert not send(live.port, 50).lost
     live.split("mended", v1=1000, v2=0)
@@ -590,7 +600,7 @@ def test_routes_changed_by_somebody_else_are_put_right(live: Service) -> None:
 
 def test_a_killed_model_server_is_started_again(live: Service) -> None:
     """The revision is ready again under another process, and says what had happened."""
-    before = client.wait_ready(live.directory, "housing-1", 10)
+    before = wait_ready(live.directory, "housing-1", 10)
     assert before.pid is not None
     os.kill(before.pid, signal.SIGKILL)
 
@@ -620,7 +630,7 @@ def test_a_revision_that_cannot_serve_is_reported_with_its_last_words(
     """It is failed, not starting for ever, and the reason quotes its log."""
     impatient.backend.ensure(impatient.revision(version, **behaviour), 1)
     with pytest.raises(InfrastructureError, match=told):
-        client.wait_ready(impatient.directory, f"housing-{version}", 30)
+        wait_ready(impatient.directory, f"housing-{version}", 30)
     with pytest.raises(ValueError, match="failed and cannot take traffic"):
         impatient.backend.apply(Split({f"housing-{version}": 1000}), "e")
     impatient.backend.remove(f"housing-{version}")
@@ -665,7 +675,7 @@ def test_what_died_with_the_supervisor_is_started_again(live: Service) -> None:
     for pid in lost:
         os.kill(pid, signal.SIGKILL)
     live.start()
-    client.wait_ready(live.directory, "housing-1", 20)
+    wait_ready(live.directory, "housing-1", 20)
     after = client.status(live.directory)
     assert after.address == before.address
     assert after.revisions[1].pid == before.revisions[1].pid
@@ -806,7 +816,7 @@ def test_a_real_model_answers_behind_envoy(tmp_path: Path) -> None:
         real = Service(tmp_path / "service")
         client.wait_running(real.directory, 60)
         real.backend.ensure(Revision("housing-1", "housing", 1, str(bundle), "d"), 1)
-        client.wait_ready(real.directory, "housing-1", 120)
+        wait_ready(real.directory, "housing-1", 120)
         real.split("real", v1=1000)
         body = json.dumps({"instances": [ROW]}).encode()
         answer = call(real.port, "/v1/models/housing:predict", body=body, headers={"x-request-id": "mine"})
@@ -816,7 +826,7 @@ def test_a_real_model_answers_behind_envoy(tmp_path: Path) -> None:
         other, _ = write_model(tmp_path / "other", HOUSE)
         real.backend.ensure(Revision("housing-2", "housing", 2, str(other), "e"), 1)
         with pytest.raises(InfrastructureError, match="housing-2 cannot serve"):
-            client.wait_ready(real.directory, "housing-2", 60)
+            wait_ready(real.directory, "housing-2", 60)
     finally:
         stop.set()
         thread.join()

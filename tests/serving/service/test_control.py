@@ -10,13 +10,13 @@ from unittest.mock import patch
 
 import pytest
 
-from components.recording.stage_release import end_of_rollout
-from serving.errors import ConflictError, Inconclusive
+from serving.errors import ConflictError
 from serving.rollout.backend import Split
 from serving.rollout.controller.persistence import Command
-from serving.service.release import Release, refuse_during_rollout
+from serving.rollout.plan import Step
+from serving.service.release import Release, refuse_during_rollout, release_version
 from serving.service.slots import following, revision_of, wanted_epoch, wanted_split
-from tests.pipelines.here.support import MODEL, Scene, environment, one_sentence, slipway, write_project
+from tests.pipelines.here.support import MODEL, QUICK, Scene, environment, one_sentence, slipway, write_project
 from tests.serving.ledger.facts import facts
 from tests.serving.rollout.fake import Behaviour
 
@@ -78,6 +78,35 @@ def test_nothing_serves_without_approval(scene: Scene) -> None:
     scene.tick()
     assert scene.slots["production"] == (None, 0)
     assert scene.backend.serving() == {}
+
+
+def test_approving_starts_what_was_asked_for(served: Scene) -> None:
+    """A release that waited for a person starts with the project's own steps, not with the usual ones."""
+    served.ledger.register(MODEL, facts(f"{4:064d}", "file:///b/4"), "ada")
+    own = QUICK.model_copy(update={"steps": (Step(weight=3), Step(weight=30))})
+    assert served.release(4, own).state == "waiting"
+    assert served.state is None
+    with environment(SLIPWAY_SERVING=served.serving):
+        said = slipway("models", "approve", MODEL, 4, "--reason", "looks fine", home=served.home)
+    assert said.code == 0, said.err
+    assert "approved; housing 4 starts at 3 % beside housing 1" in said.out
+    percents: list[float] = []
+
+    def over() -> bool:
+        percents.append(served.slots["canary"][1])
+        return served.over
+
+    served.until(over)
+    assert served.state is not None
+    assert served.state.plan == own
+    assert [percent for percent, _ in itertools.groupby(percents) if percent] == [3, 30, 95, 100]
+
+
+def test_approving_what_nobody_released_takes_the_usual_steps(served: Scene) -> None:
+    """A version that was registered by hand has no plan of its own."""
+    served.ledger.register(MODEL, facts(f"{4:064d}", "file:///b/4"), "ada")
+    served.ledger.approve(MODEL, 4, "ada", "fine")
+    assert "starts at 5 %" in release_version(served.ledger, served.service, 4, None, "ada").sentence
 
 
 def test_a_waiting_rollout_begins_and_slots_follow_it(served: Scene) -> None:
@@ -250,32 +279,6 @@ def test_an_abort_during_the_rollout_reaches_the_ledger(served: Scene) -> None:
     assert (served.control.desk.answered(number) or "").startswith("done")
     assert served.slots["canary"] == (None, 0)
     assert "a bad feeling" in served.ledger.history(MODEL)[-1].reason
-
-
-# --- a step that waits ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("errors", "ends"), [(0.0, "succeeded"), (0.5, "rolled_back")])
-def test_a_step_may_wait_for_the_end(served: Scene, errors: float, ends: str) -> None:
-    """The pipeline's rollout step sees the same rollout to its end, and a second asking joins the first."""
-    served.backend.behave("housing-2", Behaviour(errors=errors))
-    served.release(2)
-    with patch.object(served.service, "sleep", lambda _: served.tick()):
-        state = end_of_rollout(served.service, 2, 600)
-        assert state is not None
-        assert state.phase.name.lower() == ends
-        assert end_of_rollout(served.service, 2, 600) == state
-    assert end_of_rollout(served.service, 1, 600) is None, "the first version needed none"
-
-
-def test_a_step_that_waited_long_enough_says_so(served: Scene) -> None:
-    """The rollout goes on; the message says how to go on waiting."""
-    served.release(2)
-    with (
-        patch.object(served.service, "sleep", served.clock.sleep),
-        pytest.raises(Inconclusive, match="run this step again"),
-    ):
-        end_of_rollout(served.service, 2, 30)
 
 
 # --- crashes ---------------------------------------------------------------------------------------------------------
