@@ -40,8 +40,11 @@ def serve_until(project: Project, place: Place, port: int, stop: threading.Event
     extras = LogExtras(directory, options.fetch, label_delay=delay)
     backend = EnvoyBackend(directory, extras=extras.read)
     notify = Notices(directory / "notices.jsonl", place.rollout_webhook)
-    control = local_control(directory, project.name, open_ledger(place.ledger), backend, notify)
-    serve_and_decide(directory, control, options, stop)
+    ledger = open_ledger(place.ledger, keep=True)  # it is read at every look
+    try:
+        serve_and_decide(directory, local_control(directory, project.name, ledger, backend, notify), options, stop)
+    finally:
+        ledger.close()
 
 
 def fetched(wanted: WantedRevision, place: Place) -> Path:

@@ -18,7 +18,6 @@ from serving.ledger.details import Judged, Registered, detail_of
 from serving.ledger.events import chain_fault, replay, state_fault
 from serving.ledger.schema import open_database, time_text
 from serving.ledger.values import (
-    MOVES,
     Approval,
     Deployment,
     Event,
@@ -36,12 +35,17 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def open_ledger(url: str, *, now: Callable[[], datetime] = utc_now, place: str = "local") -> "Ledger":
+def open_ledger(
+    url: str, *, now: Callable[[], datetime] = utc_now, place: str = "local", keep: bool = False
+) -> "Ledger":
     """The ledger at *url*, a database URL or the path of an SQLite file, made on first use.
 
-    *now* is the clock of all events and must give times with a zone; *place* is what deployments are recorded under.
+    Args:
+        now: the clock of all events; must give times with a zone.
+        place: what deployments are recorded under.
+        keep: connections stay open until ``close``, for a process that looks again and again.
     """
-    return Ledger(open_database(url), now, place)
+    return Ledger(open_database(url, keep=keep), now, place)
 
 
 class Ledger:
@@ -52,6 +56,10 @@ class Ledger:
         self._database = database
         self._now = now
         self._place = place
+
+    def close(self) -> None:
+        """Let go of the connections that are kept."""
+        self._database.close()
 
     # Versions
 
@@ -103,23 +111,7 @@ class Ledger:
         """
         with self._writing(actor, reason) as writing:
             row = rows.version(writing.connection, model, version)
-            if to_stage not in MOVES[row.stage]:
-                allowed = " or ".join(MOVES[row.stage])
-                raise GateRefusal(
-                    f"{model} version {version} is in {row.stage} and cannot move to {to_stage}; from there: {allowed}"
-                )
-            slots = rows.slots(writing.connection, model)
-            if to_stage == "production":
-                traffic.check_release(writing, row, slots)
-                traffic.serve(writing, row, "promoted")
-            elif slots["canary"].version is not None and (
-                row.stage == "production" or slots["canary"].version == version
-            ):
-                raise GateRefusal(f"{model} version {version} is part of a canary; end the canary first")
-            elif row.stage == "production":
-                traffic.retire(writing, row, slots)
-            else:
-                writing.move(row, to_stage)
+            traffic.move(writing, row, to_stage)
             return rows.version(writing.connection, model, version)
 
     # Approval

@@ -105,14 +105,16 @@ def time_of(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def open_database(address: str) -> Database:
+def open_database(address: str, *, keep: bool = False) -> Database:
     """The database of the ledger at *address*, a URL or the path of an SQLite file, with its tables as they are now.
+
+    *keep* is that of ``connect``.
 
     Raises:
         ConfigError: the address is not one, its driver is not installed, or a newer Slipway wrote the ledger.
         InfrastructureError: the database does not answer.
     """
-    database = connect(address, "ledger")
+    database = connect(address, "ledger", keep=keep)
     if database.has(sa.select(revision.c.version_num)) != str(REVISION):
         database.make(_bring_up)
     return database

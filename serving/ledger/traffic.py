@@ -5,7 +5,7 @@ from typing import Any
 
 from serving.errors import ConflictError, GateRefusal
 from serving.ledger import rows
-from serving.ledger.values import Slot, SlotName, Version
+from serving.ledger.values import MOVES, Slot, SlotName, Stage, Version
 from serving.ledger.writing import Writing
 
 
@@ -49,6 +49,25 @@ def split(
     recorded = _recorded(writing, traffic)
     writing.set_slot(canary, kind, version, float(percent), sticky_header=sticky_header, **recorded)
     writing.set_traffic(canary.model, traffic)
+
+
+def move(writing: Writing, row: Version, stage: Stage) -> None:
+    """Take *row* one allowed step to *stage*; into and out of production its traffic goes with it."""
+    name = f"{row.model} version {row.version}"
+    if stage not in MOVES[row.stage]:
+        allowed = " or ".join(MOVES[row.stage])
+        raise GateRefusal(f"{name} is in {row.stage} and cannot move to {stage}; from there: {allowed}")
+    slots = rows.slots(writing.connection, row.model)
+    canary = slots["canary"].version
+    if stage == "production":
+        check_release(writing, row, slots)
+        serve(writing, row, "promoted")
+    elif canary is not None and (row.stage == "production" or canary == row.version):
+        raise GateRefusal(f"{name} is part of a canary; end the canary first")
+    elif row.stage == "production":
+        retire(writing, row, slots)
+    else:
+        writing.move(row, stage)
 
 
 def retire(writing: Writing, row: Version, slots: Mapping[SlotName, Slot]) -> None:

@@ -125,17 +125,18 @@ class Control:
 
     def _tell_ledger(self, state: RolloutState) -> None:
         """Keep slots and deployments equal to what the rollout does; an ended rollout is told once."""
-        told = self.desk.memory.get(TOLD)
-        if told is not None and told["rollout"] == state.id:
+        ended = self.desk.memory.get(TOLD)
+        if ended is not None and ended["rollout"] == state.id:
             return
         version, reason = state.candidate.version, f"rollout {state.id}"
-        production = self.ledger.slot(self.model, "production")
+        slots, share = self.ledger.slots(self.model), state.weight / 10
+        told = (slots["canary"].version, slots["canary"].percent) == ((version, share) if share else (None, 0))
         if state.phase in (Phase.CLEANUP, Phase.SUCCEEDED):
             self.ledger.promote(
                 self.model, version, ACTOR, f"{reason}: {state.outcome or 'certified'}", {"rollout": state.id}
             )
-        elif production.version != version:
-            self.ledger.canary(self.model, version, state.weight / 10, ACTOR, state.outcome or reason)
+        elif slots["production"].version != version and not told:
+            self.ledger.canary(self.model, version, share, ACTOR, state.outcome or reason)
         if state.terminal:
             if state.phase is Phase.ROLLED_BACK and self.ledger.version(self.model, version).stage == "staging":
                 self.ledger.move(self.model, version, "archived", ACTOR, f"{reason}: {state.outcome}")

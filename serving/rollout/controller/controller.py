@@ -15,8 +15,9 @@ from serving.rollout.backend import Observed, Revision, TrafficBackend
 from serving.rollout.controller.acting import Hands, look
 from serving.rollout.controller.commands import obey, supersede
 from serving.rollout.controller.desk import Desk
-from serving.rollout.controller.persistence import Action, Alert, Command, Ordered, Start, Stored
+from serving.rollout.controller.persistence import Alert, Command, Ordered, Start, Stored
 from serving.rollout.controller.replay import decision_record
+from serving.rollout.controller.succession import following, reverse, watched
 from serving.rollout.controller.turn import Turn
 from serving.rollout.decision.engine import decide
 from serving.rollout.decision.events import Notice, Tick
@@ -132,7 +133,7 @@ class Controller:
         target = to or state.stable
         if state.phase is not Phase.SUCCEEDED or target is None:
             raise ConflictError(f"rollout {state.id} ended as '{state.phase}': there is no newer version to leave")
-        return self._begin(self._reverse(state, target), stored, self._turn(now))
+        return self._begin(reverse(state, target, self.desk.past()), stored, self._turn(now))
 
     def tick(self, now: float) -> Tick:
         """One look and what follows from it; safe to call at any time and from any number of processes.
@@ -163,10 +164,21 @@ class Controller:
         while True:
             tick = self.tick(clock())
             state = tick.state
-            over = state is None or (state.terminal and state.successor is None and not (watch and _watched(state)))
+            over = state is None or (state.terminal and state.successor is None and not (watch and watched(state)))
             if over or (until is not None and until(tick)):
                 return tick
             sleep(interval)
+
+    def acting(self) -> TrafficBackend:
+        """The backend under the lease that this process holds, so that one that lost it is refused.
+
+        Raises:
+            ConflictError: somebody else has the lease.
+        """
+        held = self.desk.current()
+        if held is None or held.holder != self.holder:
+            raise ConflictError(f"the lease went to {held.holder if held else 'nobody'}; stopping at once")
+        return self._fenced(held.token)
 
     def release(self) -> None:
         """Give the lease back, so that the next controller need not wait for its end."""
@@ -181,7 +193,7 @@ class Controller:
         state = stored.state
         if state.terminal and state.successor is not None:
             return Tick(self._begin(state.successor, stored, turn))
-        if state.terminal and not _watched(state):
+        if state.terminal and not watched(state):
             return Tick(state)
         seen = look(self._backend, state, self._check)
         decision = decide(state, seen, turn.now)
@@ -214,53 +226,33 @@ class Controller:
     def _after_success(self, decision: Decision, seen: Seen, revision: int, turn: Turn) -> Tick:
         state = decision.state
         if state.plan.watch.on_harm == "reverse" and state.stable is not None:
-            state = self._begin(self._reverse(state, state.stable), Stored(state, revision), turn)
+            state = self._begin(reverse(state, state.stable, self.desk.past()), Stored(state, revision), turn)
         return Tick(state, decision, seen)
 
     def _begin(self, request: Request, stored: Stored | None, turn: Turn) -> RolloutState:
-        before = stored.state if stored else None
-        if before is not None and before.warm and before.stable is not None and "remove" not in before.done:
-            kept = {request.candidate.name, request.stable.name if request.stable else ""}
-            request = request.model_copy(update={"leftovers": tuple({before.stable.name} - kept)})
-        state = begin(request, self._backend.capabilities(), turn.now)
+        state = begin(following(request, stored.state if stored else None), self._backend.capabilities(), turn.now)
         turn.note("start", state.id, Start(state=state.to_json()))
         turn.save(state, stored.revision if stored else 0)
         return state
-
-    def _reverse(self, state: RolloutState, target: Revision) -> Request:
-        """From *state*'s candidate back to *target*; fast when it has served within the last five rollouts."""
-        past = [*self.desk.past(), state]
-        served = {s.candidate.digest for s in past[-5:] if s.phase is Phase.SUCCEEDED}
-        served |= {s.stable.digest for s in past[-5:] if s.stable is not None}
-        attempt = 1 + sum(s.candidate.digest == target.digest for s in past)
-        return Request(
-            plan=state.plan, candidate=target, stable=state.candidate, attempt=attempt, fast=target.digest in served
-        )
 
     def _answer_inbox(self, turn: Turn) -> Stored | None:
         for number, command in self.desk.asked():
             stored = self.desk.load()
             try:
                 if stored is None:
-                    raise ConflictError("no rollout has been started for this service")  # noqa: TRY301  # answered below like any refusal
+                    raise ConflictError(
+                        "no rollout has been started for this service"
+                    )  # answered below like any refusal
                 self._obey(stored, command, turn)
                 self.desk.answer(number, f"done: {command.name}")
-            except (GateRefusal, ConflictError, SlipwayError) as refused:
+            except SlipwayError as refused:
                 turn.still_mine()
                 self.desk.answer(number, str(refused))
         return self.desk.load()
 
     def _obey(self, stored: Stored, command: Command, turn: Turn) -> RolloutState:
         after = obey(stored.state, command, self._observed(command), turn.now)
-        order = Ordered(
-            command=command.name,
-            who=command.who,
-            reason=command.reason,
-            force=command.force,
-            option=command.option,
-            phase=after.phase.value,
-        )
-        turn.note("command", after.id, order)
+        turn.note("command", after.id, command.ordered(after.phase.value))
         turn.save(after, stored.revision)
         sentence = f"{command.name} by {command.who}: {command.reason or 'no reason given'}"
         service = after.plan.service
@@ -276,7 +268,7 @@ class Controller:
             return None
 
     def _record(self, state: RolloutState, seen: Seen, decision: Decision, turn: Turn) -> None:
-        _note_settled(state, decision.state, turn)
+        turn.note_settled(state, decision.state)
         if decision.verdict == "hold" and turn.now - self._recorded < self._every:
             return
         turn.note("decide", state.id, decision_record(state, seen, decision))
@@ -286,9 +278,8 @@ class Controller:
         after = decision.state
         if decision.verdict == "hold" and before.phase is after.phase:
             return
-        service = after.plan.service
-        event = Notice(now, service, after.id, before.phase, after.phase, decision.verdict, decision.sentence)
-        self._send(replace(event, critical=bool(decision.alert)))
+        said = (after.plan.service, after.id, before.phase, after.phase, decision.verdict, decision.sentence)
+        self._send(Notice(now, *said, critical=bool(decision.alert)))
 
     def _send(self, event: Notice) -> None:
         log.info("rollout moved", extra={"rollout": event.rollout, "phase": event.after, "sentence": event.sentence})
@@ -296,17 +287,6 @@ class Controller:
             self._notify(event)
         except Exception:  # a webhook that fails must not hold traffic where it is
             log.warning("rollout event not delivered", exc_info=True, extra={"rollout": event.rollout})
-
-    def acting(self) -> TrafficBackend:
-        """The backend under the lease that this process holds, so that one that lost it is refused.
-
-        Raises:
-            ConflictError: somebody else has the lease.
-        """
-        held = self.desk.current()
-        if held is None or held.holder != self.holder:
-            raise ConflictError(f"the lease went to {held.holder if held else 'nobody'}; stopping at once")
-        return self._fenced(held.token)
 
     def _turn(self, now: float) -> Turn:
         grant = self.desk.acquire(self.holder, now, self._ttl)
@@ -318,19 +298,3 @@ class Controller:
     def _bystander(self) -> Tick:
         stored, holder = self.desk.load(), self.desk.current()
         return Tick(stored.state if stored else None, held_by=holder.holder if holder else "")
-
-
-def _watched(state: RolloutState) -> bool:
-    """A finished rollout that still has something to look after: a watch window, or a warm version to remove."""
-    if state.phase is not Phase.SUCCEEDED or state.plan.watch.window <= 0:
-        return False
-    leaves = state.warm and not state.plan.keep_previous
-    return "watched" not in state.done or (leaves and "remove" not in state.done)
-
-
-def _note_settled(before: RolloutState, after: RolloutState, turn: Turn) -> None:
-    known = {epoch.token for epoch in before.epochs if epoch.settling is not None}
-    for epoch in after.epochs:
-        if epoch.settling is not None and epoch.token not in known:
-            done = Action(action="apply", epoch=epoch.token, weight=epoch.weight, digest=epoch.digest)
-            turn.note("done", after.id, done)

@@ -136,6 +136,11 @@ class Command:
     option: str = ""
     force: bool = False
 
+    def ordered(self, phase: str) -> Ordered:
+        """The record of it; *phase* is the one after it."""
+        said = Ordered(command=self.name, who=self.who, reason=self.reason)
+        return Ordered(**said, force=self.force, option=self.option, phase=phase)
+
 
 def sealed(seq: int, at: float, kind: str, rollout: str, token: int, body: Mapping[str, Any], previous: str) -> Record:
     """The record with its hash."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from serving.errors import ConflictError
 from serving.rollout.controller.desk import Desk
-from serving.rollout.controller.persistence import Body, Grant, RecordKind
+from serving.rollout.controller.persistence import Action, Body, Grant, RecordKind
 from serving.rollout.state import RolloutState
 
 
@@ -23,6 +23,14 @@ class Turn:
     def save(self, state: RolloutState, revision: int) -> int:
         """Replace the state at *revision*; the new revision."""
         return self.desk.save(state, revision, self.grant.token)
+
+    def note_settled(self, before: RolloutState, after: RolloutState) -> None:
+        """Add a record of each split that traffic follows since *before*."""
+        known = {epoch.token for epoch in before.epochs if epoch.settling is not None}
+        for epoch in after.epochs:
+            if epoch.settling is not None and epoch.token not in known:
+                done = Action(action="apply", epoch=epoch.token, weight=epoch.weight, digest=epoch.digest)
+                self.note("done", after.id, done)
 
     def still_mine(self) -> None:
         """Raise ``ConflictError`` when the lease is gone."""
