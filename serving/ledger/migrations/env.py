@@ -1,4 +1,4 @@
-"""What alembic runs for every command: the revisions, on the connection that ``upgrade`` has open."""
+"""What alembic runs for every command: the revisions, on the connection that ``schema`` has open."""
 
 from alembic import context
 

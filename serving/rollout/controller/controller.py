@@ -103,9 +103,7 @@ class Controller:
         Returns:
             One sentence. Raises what ``obey`` raises when it is done at once.
         """
-        stored = self.desk.load()
-        if stored is None:
-            raise ConflictError("no rollout has been started for this service; nothing to change")
+        stored = self._started()
         before = self.desk.current()
         grant = self.desk.acquire(self.holder, now, self._ttl)
         if grant is None:
@@ -124,9 +122,7 @@ class Controller:
         Raises:
             ConflictError: there is nothing to go back to.
         """
-        stored = self.desk.load()
-        if stored is None:
-            raise ConflictError("no rollout has been started for this service; nothing to roll back")
+        stored = self._started()
         state = stored.state
         if not state.terminal:
             return self._obey(stored, Command("abort", who, reason), self._turn(now))
@@ -237,18 +233,20 @@ class Controller:
 
     def _answer_inbox(self, turn: Turn) -> Stored | None:
         for number, command in self.desk.asked():
-            stored = self.desk.load()
             try:
-                if stored is None:
-                    raise ConflictError(
-                        "no rollout has been started for this service"
-                    )  # answered below like any refusal
-                self._obey(stored, command, turn)
-                self.desk.answer(number, f"done: {command.name}")
+                self._obey(self._started(), command, turn)
+                answer = f"done: {command.name}"
             except SlipwayError as refused:
                 turn.still_mine()
-                self.desk.answer(number, str(refused))
+                answer = str(refused)
+            self.desk.answer(number, answer)
         return self.desk.load()
+
+    def _started(self) -> Stored:
+        stored = self.desk.load()
+        if stored is None:
+            raise ConflictError("no rollout has been started for this service; nothing to change or to roll back")
+        return stored
 
     def _obey(self, stored: Stored, command: Command, turn: Turn) -> RolloutState:
         after = obey(stored.state, command, self._observed(command), turn.now)

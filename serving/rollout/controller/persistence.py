@@ -4,7 +4,7 @@ they are made; a write under an older one is refused.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Required, TypedDict, cast
+from typing import Any, Literal, Required, TypedDict
 
 from serving.errors import DataError
 from serving.ledger.chain import GENESIS, Link, first_fault, seal
@@ -82,26 +82,6 @@ class Record:
     body: Mapping[str, Any]
     previous: str
     hash: str
-
-    @property
-    def decision(self) -> Decide | None:
-        """What was decided; None of a record of another kind."""
-        return cast(Decide, self.body) if self.kind == "decide" else None
-
-    @property
-    def action(self) -> Action | None:
-        """The call that was meant or is over; None of a record of another kind."""
-        return cast(Action, self.body) if self.kind in ("intent", "done") else None
-
-    @property
-    def order(self) -> Ordered | None:
-        """What a person ordered; None of a record of another kind."""
-        return cast(Ordered, self.body) if self.kind == "command" else None
-
-    @property
-    def alert(self) -> Alert | None:
-        """Why somebody was called; None of a record of another kind."""
-        return cast(Alert, self.body) if self.kind == "alert" else None
 
 
 @dataclass(frozen=True)

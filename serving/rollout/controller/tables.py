@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql
 
 from serving.errors import PlaceError, SlipwayError
 from serving.ledger.database import Database, connect
@@ -18,7 +17,7 @@ metadata = sa.MetaData()
 _service = sa.String(100)
 _rollout = sa.String(64)
 _hash = sa.String(64)
-_document = sa.Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
+_document = sa.Text().with_variant(sa.Text(1_073_741_823), "mysql", "mariadb")  # LONGTEXT
 
 state = sa.Table(
     "rollout_state",
