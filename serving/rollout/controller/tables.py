@@ -122,10 +122,13 @@ def _ensure(database: Database, create: Callable[[sa.Connection], None]) -> None
 
 
 def _take_over(connection: sa.Connection, directory: Path, service: str) -> None:
-    """Make the tables, and move into them what an older Slipway kept: tables without a service, and files beside."""
+    """Make the tables, and copy into them what an older Slipway kept: tables without a service, and files beside."""
+    there = sa.inspect(connection)
+    if there.has_table(lease.name):
+        return  # another process was faster
     metadata.create_all(connection)
-    if sa.inspect(connection).has_table("lease"):
-        for old, table in {"state": state, "past": past, "journal": journal, "lease": lease, "inbox": inbox}.items():
+    for old, table in {"state": state, "past": past, "journal": journal, "lease": lease, "inbox": inbox}.items():
+        if there.has_table(old):
             names = ", ".join(column.name for column in table.columns if column.name != "service")
             moved = f"INSERT INTO {table.name} (service, {names}) SELECT :service, {names} FROM {old}"  # noqa: S608  # our own names
             connection.execute(sa.text(moved), {"service": service})
@@ -133,8 +136,6 @@ def _take_over(connection: sa.Connection, directory: Path, service: str) -> None
     for path in sorted(directory.glob("waiting/[!.]*.json"), key=lambda path: path.stat().st_mtime_ns):
         values = {"service": service, "rollout": path.stem, "document": path.read_text(encoding="utf-8")}
         connection.execute(waiting.insert(), values)
-        path.unlink()
     for path in directory.glob("told.json"):
         values = {"scope": service, "name": path.stem, "document": path.read_text(encoding="utf-8")}
         connection.execute(memory.insert(), values)
-        path.unlink()
