@@ -9,6 +9,7 @@ from typing import Literal
 
 from serving.errors import ConflictError
 from serving.ledger.ledger import Ledger
+from serving.ledger.values import Version
 from serving.rollout.plan import RolloutPlan
 from serving.rollout.state import Request
 from serving.service.service import Service
@@ -45,44 +46,50 @@ def release_version(
     Raises:
         InfrastructureError: a version in production does not get its traffic; the message says why.
     """
+    model, when = service.model, f" when {service.keeper} runs"
+    found = ledger.version(model, version)
     if plan is None:
         plan = service.kept_plan(version) or RolloutPlan()
     else:
         service.keep_plan(version, plan)
-    model, when = service.model, f" when {service.keeper} runs"
-    found = ledger.version(model, version)
     if found.approval != "approved":
         return Release(
             "waiting",
             f"{found.name} is {found.approval}, not approved: slipway models approve {model} {version} --reason '...'",
         )
-    production = ledger.slot(model, "production")
-    if production.version == version:
+    production = ledger.slot(model, "production").version
+    if production == version:
         if service.live() is None:
             service.await_traffic(ledger, timeout_s)  # a release that is repeated says no more than is true
         return Release("released", f"{model} {version} has all traffic already")
     if found.stage == "archived" and not again:
         return Release("waiting", f"{found.name} was put away before: slipway rollout start {version} brings it back")
-    if production.version is None:
+    if production is None:
         ledger.promote(model, version, actor, "first version")
         followed = service.await_traffic(ledger, timeout_s)
         return Release("released", f"{model} {version} takes 100 %" + ("" if followed else when))
+    return _beside(ledger, service, found, ledger.version(model, production), plan)
+
+
+def _beside(ledger: Ledger, service: Service, found: Version, stable: Version, plan: RolloutPlan) -> Release:
+    """Ask for the rollout of *found* beside *stable*, unless somebody holds a canary by hand."""
+    model, when = service.model, f" when {service.keeper} runs"
     canary = ledger.slot(model, "canary")
-    if canary.version not in (None, version) and not service.live():
+    if canary.version not in (None, found.version) and not service.live():
         return Release(
             "waiting",
             f"{model} {canary.version} has {canary.percent:g} % by hand: slipway rollout set 0 ends that, "
-            f"then slipway rollout start {version}",
+            f"then slipway rollout start {found.version}",
         )
     service.ask(
         Request(
             plan=plan.model_copy(update={"service": model}),
             candidate=revision_of(found),
-            stable=revision_of(ledger.version(model, production.version)),
+            stable=revision_of(stable),
             attempt=1 + _ended(service, found.digest),
         )
     )
-    share = f"{model} {version} starts at {plan.stages[0].weight:g} % beside {model} {production.version}"
+    share = f"{model} {found.version} starts at {plan.stages[0].weight:g} % beside {model} {stable.version}"
     return Release("released", share if service.serves() else share + when)
 
 
