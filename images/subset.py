@@ -21,7 +21,8 @@ IMAGES = {
     "serving": ("serve",),
     "pipeline": ("pipeline", "serve", "tune", "mlflow", "monitor", "cluster"),
 }
-WITHOUT = {"serving": frozenset({"alembic", "sqlalchemy", "click"})}  # the ledger and the command line are not in a pod of a model
+# The ledger and the command line are not in a pod of a model.
+WITHOUT = {"serving": frozenset({"alembic", "sqlalchemy", "click"})}
 BUILD = ("setuptools",)  # makes the wheel of this project; in no image
 PLATFORM = {
     "implementation_name": "cpython",

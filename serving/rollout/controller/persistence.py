@@ -4,7 +4,7 @@ they are made; a write under an older one is refused.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Required, TypedDict
+from typing import Any, Literal, Required, TypedDict, cast
 
 from serving.errors import DataError
 from serving.ledger.chain import GENESIS, Link, first_fault, seal
@@ -82,6 +82,21 @@ class Record:
     body: Mapping[str, Any]
     previous: str
     hash: str
+
+    @property
+    def decision(self) -> Decide | None:
+        """What was decided; None of a record of another kind, as with the two below."""
+        return cast(Decide, self.body) if self.kind == "decide" else None
+
+    @property
+    def done(self) -> Action | None:
+        """The call that is over."""
+        return cast(Action, self.body) if self.kind == "done" else None
+
+    @property
+    def order(self) -> Ordered | None:
+        """What a person ordered."""
+        return cast(Ordered, self.body) if self.kind == "command" else None
 
 
 @dataclass(frozen=True)

@@ -97,12 +97,12 @@ def _timeline(status: RolloutStatus, records: Sequence[Record], now: float) -> I
     if not records:
         return
     span = (records[0].at, now if status.phase not in _ENDED else records[-1].at)
-    weights = [(one.at, one.body["weight"] / 10) for one in records if one.kind == "done" and "weight" in one.body]
+    weights = [(one.at, one.done["weight"] / 10) for one in records if one.done and "weight" in one.done]
     shares = [(span[0], 0.0), *weights, (span[1], weights[-1][1] if weights else 0.0)]
     marks = [(record.at, _mark(record)) for record in records if _mark(record)]
     title = "The candidate's share"
     yield figure(title, timeline(title, shares, span, top=100.0, unit="%", stairs=True, marks=marks))
-    evidence = [(record.at, _log10(record.body["evidence"]["log_e"])) for record in _decisions(records)]
+    evidence = [(one.at, _log10(one.decision["evidence"]["log_e"])) for one in records if one.decision]
     bar = math.log10(status.threshold)
     top = max([bar * 1.25, *(min(value, bar * 3) for _, value in evidence)])
     title, limit = "Evidence of harm E", (bar, f"roll back at {status.threshold:g}")
@@ -112,10 +112,9 @@ def _timeline(status: RolloutStatus, records: Sequence[Record], now: float) -> I
 def _judged(status: RolloutStatus, records: Sequence[Record]) -> tuple[Sequence[GateEvidence], str]:
     """The gates to show and the words for them: past the last step its certificate, since no more traffic waits."""
     if status.step >= status.steps:
-        for record in reversed(_decisions(records)):
-            body = record.body
-            if body["verdict"] == "move" and body["state"]["phase"] == "step":
-                gates = [GateEvidence.model_validate(gate) for gate in body["evidence"]["gates"]]
+        for taken in (record.decision for record in reversed(records)):
+            if taken and taken["verdict"] == "move" and taken["state"]["phase"] == "step":
+                gates = [GateEvidence.model_validate(gate) for gate in taken["evidence"]["gates"]]
                 return gates, "As they stood when the last step was certified."
     return status.evidence.gates, "This step; evidence over the whole rollout."
 
@@ -184,34 +183,30 @@ def _journal(records: Sequence[Record]) -> Iterator[Sequence[str]]:
     """What was decided and said, newest first; of the decisions to wait only the last."""
     told = [record for record in records if record.kind in ("decide", "command", "alert") and _said(record)]
     for position, record in enumerate(reversed(told)):
-        if position == 0 or record.body.get("verdict") != "hold":
-            word = str(record.body.get("verdict") or record.kind)
+        word = record.decision["verdict"] if record.decision else record.kind
+        if position == 0 or word != "hold":
             yield time_of_day(record.at), tag("span", word, cls=_verdict_tone(record)), _said(record)
 
 
-def _decisions(records: Sequence[Record]) -> list[Record]:
-    return [record for record in records if record.kind == "decide"]
-
-
 def _mark(record: Record) -> str:
-    if record.kind == "decide" and record.body["verdict"] in ("rollback", "pause", "finish", "reverse"):
-        return str(record.body["verdict"])
-    return str(record.body["command"]) if record.kind == "command" else ""
+    if record.decision and record.decision["verdict"] in ("rollback", "pause", "finish", "reverse"):
+        return record.decision["verdict"]
+    return record.order["command"] if record.order else ""
 
 
 def _said(record: Record) -> str:
-    if record.kind == "command":
-        who, reason = record.body.get("who", "somebody"), record.body.get("reason") or "no reason given"
-        return f"{record.body['command']} by {who}: {reason}"
+    if order := record.order:
+        who, reason = order.get("who", "somebody"), order.get("reason") or "no reason given"
+        return f"{order['command']} by {who}: {reason}"
     return str(record.body.get("sentence", ""))
 
 
 def _verdict_tone(record: Record) -> Tone:
-    verdict, phase = record.body.get("verdict"), record.body.get("state", {}).get("phase")
-    if verdict == "finish":
-        return tone(phase != "remove")
+    verdict = record.decision["verdict"] if record.decision else ""
+    if record.decision and verdict == "finish":
+        return tone(record.decision["state"]["phase"] != "remove")
     tones: dict[str, Tone] = {"rollback": "bad", "reverse": "bad", "pause": "wait"}
-    return tones.get(str(verdict), "")
+    return tones.get(verdict, "")
 
 
 def _counted(counts: tuple[int, int]) -> Html:
