@@ -15,7 +15,7 @@ from serving.errors import ConflictError
 def compile_(ctx: click.Context, check: bool) -> None:
     """Compile every pipeline to the YAML beside it.
 
-    The bytes are the same on every machine, and a lint refuses what the local runner or a server would get wrong.
+    The bytes are the same on every machine; what a run on this machine would not follow is refused by name.
     """
     from pipelines.compiling.compiling import compile_package, is_current
     from pipelines.compiling.graphs import graphs

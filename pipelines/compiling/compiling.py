@@ -1,6 +1,5 @@
 """Pipeline functions to compiled packages: the same bytes wherever, whenever and by whomever they are compiled."""
 
-import inspect
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from pipelines.compiling.lint import require_clean
+from pipelines.compiling.ir import check
 from serving.files import write_bytes
 
 IMAGE = "slipway-python:dev"  # what steps are compiled with; a submission names the real one by digest
@@ -17,14 +16,13 @@ SDK_VERSION = "kfp-2.17.0"  # servers read the field; a patch release of the SDK
 
 
 def compile_bytes(pipeline: Callable[..., Any]) -> bytes:
-    """The package of *pipeline*, a function decorated with ``@dsl.pipeline``, after the lint has passed it.
+    """The package of *pipeline*, a function decorated with ``@dsl.pipeline``.
 
     Raises:
-        ConfigError: the lint refuses a construct; the message names file, line and remedy.
+        ConfigError: it uses a construct of KFP that a run on this machine would not follow; the message names it.
     """
     documents = _documents(pipeline)
-    source, file = _source(pipeline)
-    require_clean(documents, source, file)
+    check(documents[0])
     return dump_package(documents)
 
 
@@ -75,10 +73,3 @@ def dump_package(documents: Sequence[Mapping[str, Any]]) -> bytes:
         documents, sort_keys=True, allow_unicode=True, width=120, explicit_start=len(documents) > 1
     )
     return text.encode()
-
-
-def _source(pipeline: Callable[..., Any]) -> tuple[str, str]:
-    """Text and name of the module that defines *pipeline*, for the lint's messages."""
-    function = getattr(pipeline, "pipeline_func", pipeline)
-    module = inspect.getsourcefile(inspect.unwrap(function))
-    return (Path(module).read_text(encoding="utf-8"), Path(module).name) if module else ("", "pipeline")

@@ -1,6 +1,7 @@
 """Packages: the same bytes everywhere, checked before they are written, and the digest of the code that they run."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.compiling.compiling import IMAGE, compile_bytes, compile_package, is_current, read_package, with_image
+from pipelines.compiling.graphs import graphs
 from pipelines.here.code_digest import code_digest
 from serving.errors import ConfigError
 from tests.pipelines.compiling.kfp_examples.loading import HERE, load
@@ -51,11 +53,65 @@ def test_a_package_is_current_until_the_pipeline_changes(chain, tmp_path):
     assert not is_current(chain, package)
 
 
-def test_a_refused_pipeline_is_not_written(tmp_path):
-    """The lint stands before the file, and names the file that defines the pipeline."""
-    with pytest.raises(ConfigError, match=r"^refused\.py:\d+: named-condition/condition-1"):
-        compile_package(load("refused").named_condition, tmp_path / "package.yaml")
+@pytest.mark.parametrize(
+    ("pipeline", "construct"),
+    [
+        ("exit_handler", "'root.dag.tasks.finish.inputs.parameters.status.taskFinalStatus'"),
+        ("one_of", "valueFromOneof'"),
+        ("number_condition", "the condition int(inputs.parameter_values['pipelinechannel--number']) > 0"),
+        ("quote_in_condition", "== 'it's' of 'condition-1'"),
+        ("written_out_loop", "parameterIterator.items.raw'"),
+        ("importing", "'deploymentSpec.executors.exec-importer.importer'"),
+        ("tried_again", "'root.dag.tasks.say.retryPolicy'"),
+        ("job_name", "the placeholder in '{{$.pipeline_job_name}}' of 'say'"),
+        ("text_around", 'the placeholder in "a {{$.inputs.parameters['),
+        ("no_python", "the command of 'exec-container', which is no lightweight Python component"),
+    ],
+)
+def test_what_a_run_here_would_not_follow_is_refused_by_name(pipeline, construct, tmp_path):
+    """KFP compiles them without a word; they are told before a package is written, and so before any step runs."""
+    with pytest.raises(ConfigError) as refusal:
+        compile_package(getattr(load("refused"), pipeline), tmp_path / "package.yaml")
+    assert str(refusal.value).startswith(f"pipeline {pipeline.replace('_', '-')!r}: ")
+    assert construct in str(refusal.value)
     assert list(tmp_path.iterdir()) == []
+
+
+# --- the committed graphs --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=list(graphs().values()), ids=lambda path: path.stem)
+def committed(request) -> dict:
+    return read_package(request.param.read_bytes())[0]
+
+
+def test_every_step_is_ours(committed):
+    """Each runs a doorway of this project in this project's image, and installs nothing when it runs."""
+    executors = committed["deploymentSpec"]["executors"]
+    assert executors
+    for label, executor in executors.items():
+        container = executor["container"]
+        doorway = label.removeprefix("exec-").replace("-", "_")
+        assert container["image"] == IMAGE
+        assert container["args"][-1] == doorway
+        assert "pip" not in " ".join(container["command"])
+        imported = re.findall(r"^    from ([a-z]+)\.", container["command"][-1], re.MULTILINE)
+        assert set(imported) == {"components"}
+        assert (ROOT / "components" / f"{doorway}.py").is_file()
+
+
+def test_no_value_is_written_into_a_graph(committed):
+    """What a step is given is a parameter of the pipeline or an output, so that no secret can be committed."""
+    inputs = [
+        source
+        for component in (committed["root"], *committed["components"].values())
+        for task in component.get("dag", {}).get("tasks", {}).values()
+        for source in task.get("inputs", {}).get("parameters", {}).values()
+    ]
+    assert inputs
+    assert {key for source in inputs for key in source} == {"componentInputParameter", "taskOutputParameter"}
+    defaults = [spec.get("defaultValue", 0) for spec in committed["root"]["inputDefinitions"]["parameters"].values()]
+    assert {default for default in defaults if isinstance(default, str)} <= {""}
 
 
 def test_the_image_is_named_at_submission(chain):

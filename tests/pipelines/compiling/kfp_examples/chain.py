@@ -65,14 +65,13 @@ def stamp(run: str) -> str:
 
 
 @dsl.pipeline(name="chain")
-def chain(source: str = "abc", rate: float = 0.5, floor: float = 0.4, code: str = "") -> str:
+def chain(source: str = "abc", rate: float = 0.5, floor: float = 0.4, code: str = "", run: str = "one") -> str:
     data = ingest(source=source, code=code)
     model = train(digest=data.outputs["Output"], rate=rate, data=data.outputs["data"])
     verdict = judge(score=model.outputs["Output"], floor=floor, model=model.outputs["model"])
-    stamp(run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER)
+    stamp(run=run).set_caching_options(False)
     with dsl.If(verdict.output == "accepted"):
-        accepted = release(verdict=verdict.output, model=model.outputs["model"])
-        accepted.set_caching_options(False)
+        release(verdict=verdict.output, model=model.outputs["model"]).set_caching_options(False)
     with dsl.Else():
-        refused = note(verdict=verdict.output)
-    return dsl.OneOf(accepted.output, refused.output)
+        note(verdict=verdict.output)
+    return verdict.output

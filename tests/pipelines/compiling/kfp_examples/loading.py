@@ -1,4 +1,4 @@
-"""Example pipelines by name, compiled without the lint, since some are examples of what it refuses."""
+"""Example pipelines by name."""
 
 import importlib.util
 import sys
@@ -6,6 +6,8 @@ from pathlib import Path
 from types import ModuleType
 
 import yaml
+
+from pipelines.compiling.compiling import compile_package
 
 HERE = Path(__file__).parent
 
@@ -25,11 +27,9 @@ def load(name: str) -> ModuleType:
 
 
 def compiled(module: str, pipeline: str, directory: Path) -> Path:
-    """The package of one example, as the compiler writes it."""
-    from kfp import compiler
-
+    """The package of one example, as ``slipway compile`` writes it."""
     path = directory / f"{pipeline}.yaml"
-    compiler.Compiler().compile(getattr(load(module), pipeline), str(path))
+    compile_package(getattr(load(module), pipeline), path)
     return path
 
 

@@ -39,17 +39,12 @@ def fail(how: str, after: str) -> str:
     return "went well"
 
 
-@step
-def finish(status: dsl.PipelineTaskFinalStatus):
-    print("the end was", status.state)
-
-
 @dsl.pipeline(name="failing")
 def failing(how: str):
-    end = finish().set_caching_options(False)
-    with dsl.ExitHandler(end):
-        ready = prepare()
-        fail(how=how, after=ready.outputs["Output"])
+    ready = prepare()
+    fail(how=how, after=ready.outputs["Output"]).after(ready)
+    later = prepare()
+    later.after(ready)
 
 
 @step
@@ -73,19 +68,3 @@ def wait(fifo: str, how: str, after: str) -> str:
 def waiting(fifo: str, how: str = "wait") -> str:
     ready = prepare()
     return wait(fifo=fifo, how=how, after=ready.outputs["Output"]).set_caching_options(False).output
-
-
-@step
-def second_time(marker: str) -> int:
-    from pathlib import Path
-
-    tries = len(Path(marker).read_text()) if Path(marker).exists() else 0
-    Path(marker).write_text("x" * (tries + 1))
-    if tries == 0:
-        raise RuntimeError("the first time fails")
-    return tries
-
-
-@dsl.pipeline(name="again")
-def again(marker: str) -> int:
-    return second_time(marker=marker).set_retry(2, backoff_duration="0s").set_caching_options(False).output

@@ -1,4 +1,4 @@
-"""Everything that kfp.local alone gets wrong and the local runner sets right, in one pipeline."""
+"""Conditions in conditions, loops, loops over nothing and a pipeline used twice, in one pipeline."""
 
 import functools
 from typing import List, NamedTuple  # noqa: UP035 - kfp reads these from the source of a component
@@ -55,8 +55,8 @@ def reading(data: Input[Dataset]) -> str:
     return read(data=data).output
 
 
-@dsl.pipeline(name="repaired")
-def repaired(word: str = "it's; or 'not'") -> str:
+@dsl.pipeline(name="groups")
+def groups(word: str = "it's; or 'not'") -> str:
     measured = measure(word=word)
     with dsl.If(measured.outputs["verdict"] != "good"):  # noqa: SIM117 - two groups are meant
         with dsl.If(measured.outputs["verdict"] != "fair"):
