@@ -8,27 +8,22 @@ command again after a crash and everything that was finished is served from ther
 import contextlib
 import fcntl
 import json
-import os
-import selectors
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
+from pipelines.here.child import Child
+from pipelines.here.step_log import log_of
 from serving.errors import ConfigError, ConflictError
-from serving.files import read_json, write_json
+from serving.files import read_json
 
 TaskState = Literal["RUNNING", "SUCCEEDED", "CACHED", "FAILED", "SKIPPED"]
 RunState = Literal["SUCCEEDED", "FAILED", "TIMED_OUT", "CANCELLED"]
-TICK_S = 0.2  # how often the clock and the caller's wish to cancel are looked at
-GRACE_S = 3.0  # between asking the steps to end and ending them
-OVERTIME, INTERRUPTED = 7, 130
+OVERTIME = 7
 
 
 @dataclass(frozen=True)
@@ -88,15 +83,11 @@ def run(
     timeout_s: float,
     on_event: Callable[[TaskEvent], None],
     cache: bool = True,
-    environment: Mapping[str, str] = {},
-    cancelled: Callable[[], bool] = lambda: False,
 ) -> RunResult:
-    """Run *package* with *arguments* and wait for its end.
+    """Run *package* with *arguments* and wait for its end; an exception of *on_event* ends it as well.
 
-    Args:
-        environment: variables added to those of this process for the steps. They say where things are, so they do not
-            count for the cache; what a result depends on belongs into *arguments*.
-        cancelled: asked five times a second; once true, the run is ended. An exception of *on_event* ends it as well.
+    Steps inherit the environment of this process. It says where things are, so it does not count for the cache; what a
+    result depends on belongs into *arguments*.
 
     Raises:
         ConfigError: there is no such package.
@@ -104,54 +95,80 @@ def run(
     """
     if not package.is_file():
         raise ConfigError(f"there is no compiled pipeline at {package}; make it with `slipway compile`")
-    directory = root.resolve() / "runs" / run_id
-    with _alone(directory):
-        return _run(
-            directory,
-            {
-                "package": str(package.resolve()),
-                "arguments": dict(arguments),
-                "root": str(root.resolve()),
-                "cache": cache,
-            },
-            environment,
-            timeout_s,
-            on_event,
-            cancelled,
+    place, started = root.resolve(), time.monotonic()
+    told = _Told(place / "runs" / run_id, on_event)
+    spec = {"package": str(package.resolve()), "arguments": dict(arguments), "root": str(place), "run_id": run_id}
+    with _alone(told.directory):
+        told.prepare()
+        with Child(told.directory, {**spec, "cache": cache}) as child:
+            end = told.follow(child, started + timeout_s)
+        told.sweep()
+    if end["state"] == "TIMED_OUT":
+        end["error"] = f"run {run_id} was stopped after {timeout_s:g} s{told.during}; give it more time"
+    return told.result(end, time.monotonic() - started)
+
+
+@dataclass
+class _Told:
+    """What was heard of one run, and its records."""
+
+    directory: Path
+    on_event: Callable[[TaskEvent], None]
+    events: list[TaskEvent] = field(default_factory=list)
+
+    def prepare(self) -> None:
+        """An empty place for the records; those of an earlier go under the same name are replaced."""
+        if self.directory.exists():
+            shutil.rmtree(self.directory)
+        (self.directory / "logs").mkdir(parents=True)
+        (self.directory / "tmp").mkdir()
+        (self.directory / "events.jsonl").touch()
+
+    def sweep(self) -> None:
+        """Remove what steps leave behind; the folder stays, a server that a step started may have it as its own."""
+        for left in (self.directory / "tmp").glob("tmp.*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+    def follow(self, child: Child, deadline: float) -> dict[str, Any]:
+        """Pass the child's events on until it has given its result or the time is over."""
+        for message in child.messages():
+            if message and "result" in message:
+                return dict(message["result"])
+            if message:
+                self._seen(message["event"])
+            if time.monotonic() > deadline:
+                child.ask_to_end()
+                return {"state": "TIMED_OUT", "exit_code": OVERTIME}
+        return {"state": "FAILED", "exit_code": OVERTIME, "error": child.vanished()}
+
+    def _seen(self, said: Mapping[str, Any]) -> None:
+        event = TaskEvent(datetime.now(UTC).isoformat(timespec="milliseconds"), self.directory.name, **said)
+        self.events.append(event)
+        with (self.directory / "events.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(event), ensure_ascii=False) + "\n")
+        self.on_event(event)
+
+    @property
+    def during(self) -> str:
+        """Where a run was interrupted, for a sentence about it."""
+        ended = {event.task for event in self.events if event.state != "RUNNING"}
+        open_ = [event.task for event in self.events if event.task not in ended]
+        return f" in task {open_[-1]!r}" if open_ else ""
+
+    def result(self, end: Mapping[str, Any], seconds: float) -> RunResult:
+        """What *end* and the run's own record of its outputs say; tasks in the order of their starts."""
+        path = self.directory / "outputs.json"
+        made = read_json(path) if path.exists() else {}
+        last = {event.task: event for event in self.events}
+        tasks = tuple(self._task(event, made.get("tasks", {}).get(task, {})) for task, event in last.items())
+        outputs = _plain(made.get("outputs", {}))
+        return RunResult(
+            self.directory.name, end["state"], outputs, tasks, end["error"], end["exit_code"], seconds, self.directory
         )
 
-
-def _run(
-    directory: Path,
-    spec: Mapping[str, Any],
-    environment: Mapping[str, str],
-    timeout_s: float,
-    on_event: Callable[[TaskEvent], None],
-    cancelled: Callable[[], bool],
-) -> RunResult:
-    run_id = directory.name
-    _prepare(directory)
-    started = time.monotonic()
-    events: list[TaskEvent] = []
-
-    def seen(event: TaskEvent) -> None:
-        events.append(event)
-        with (directory / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(event), ensure_ascii=False) + "\n")
-        on_event(event)
-
-    with _Child(directory, {**spec, "run_id": run_id}, environment) as child:
-        end = _follow(child, run_id, seen, started + timeout_s, cancelled)
-    _sweep(directory / "tmp")
-    if end["state"] == "TIMED_OUT":
-        end["error"] = f"run {run_id} was stopped after {timeout_s:g} s{_during(events)}; give it more time"
-    if end["state"] == "CANCELLED":
-        end["error"] = f"run {run_id} was cancelled{_during(events)}; the same command takes up where it stopped"
-    made = read_json(directory / "outputs.json") if (directory / "outputs.json").exists() else {}
-    outputs = {name: _plain(value) for name, value in made.get("outputs", {}).items()}
-    tasks = _tasks(events, made.get("tasks", {}), directory / "logs")
-    return RunResult(run_id, end["state"], outputs, tasks, end["error"], end["exit_code"],
-                     time.monotonic() - started, directory)  # fmt: skip
+    def _task(self, event: TaskEvent, outputs: Mapping[str, Any]) -> TaskResult:
+        log = log_of(self.directory / "logs", event.task)
+        return TaskResult(event.task, event.state, event.seconds or 0.0, event.message, log, _plain(outputs))
 
 
 @contextlib.contextmanager
@@ -168,137 +185,5 @@ def _alone(directory: Path) -> Iterator[None]:
         yield
 
 
-def _prepare(directory: Path) -> None:
-    """An empty place for the run's records; those of an earlier go under the same name are replaced."""
-    if directory.exists():
-        shutil.rmtree(directory)
-    (directory / "logs").mkdir(parents=True)
-    (directory / "tmp").mkdir()
-    (directory / "events.jsonl").touch()
-
-
-def _sweep(temporary: Path) -> None:
-    """Remove what kfp's steps leave behind; the folder stays, a server that a step started may have it as its own."""
-    for left in temporary.glob("tmp.*"):
-        shutil.rmtree(left, ignore_errors=True)
-
-
-class _Child:
-    """The process of one run and all it starts: a process group of its own, gone when the block is left."""
-
-    def __init__(self, directory: Path, spec: Mapping[str, Any], environment: Mapping[str, str]) -> None:
-        self.directory = directory
-        read, write = os.pipe()
-        write_json(directory / "spec.json", {**spec, "events_fd": write})
-        with (directory / "logs" / "runner.log").open("wb") as log:
-            self.process = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-m", "pipelines.here.run", str(directory / "spec.json")],
-                stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, pass_fds=[write], start_new_session=True,
-            )  # fmt: skip
-        os.close(write)
-        self.lines: IO[bytes] = os.fdopen(read, "rb", buffering=0)
-        # TMPDIR: each step leaves its program in a temporary directory, which is swept at the end of the run.
-        self._tell({"TMPDIR": str(directory / "tmp"), **environment})
-
-    def _tell(self, environment: Mapping[str, str]) -> None:
-        assert self.process.stdin  # noqa: S101 - asked for above
-        with contextlib.suppress(BrokenPipeError):  # it is gone already; that its pipe ends says so
-            self.process.stdin.write(json.dumps(environment).encode() + b"\n")
-            self.process.stdin.flush()
-
-    def messages(self) -> Iterator[Mapping[str, Any] | None]:
-        """What the child says; None at least every ``TICK_S`` while it says nothing; ends when it has."""
-        rest = b""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.lines, selectors.EVENT_READ)
-            while True:
-                if not selector.select(TICK_S):
-                    yield None
-                    continue
-                data = self.lines.read(1 << 16)
-                if not data:
-                    return
-                *whole, rest = (rest + data).split(b"\n")
-                yield from map(json.loads, whole)
-
-    def __enter__(self) -> "_Child":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None and self.process.poll() is None:
-            _wait(self.process, GRACE_S)
-        self._signal(signal.SIGTERM if self.process.poll() is None else signal.SIGKILL)
-        _wait(self.process, GRACE_S)
-        self._signal(signal.SIGKILL)
-        self.process.wait()
-        self.lines.close()
-        if self.process.stdin:
-            self.process.stdin.close()
-
-    def _signal(self, number: signal.Signals) -> None:
-        try:
-            os.killpg(self.process.pid, number)
-        except (ProcessLookupError, PermissionError):  # the group is empty; on some systems that is "not permitted"
-            return
-
-
-def _wait(process: "subprocess.Popen[bytes]", seconds: float) -> None:
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return
-
-
-def _follow(
-    child: _Child, run_id: str, seen: Callable[[TaskEvent], None], deadline: float, cancelled: Callable[[], bool]
-) -> dict[str, Any]:
-    """Pass the child's events on until it has given its result, the time is over or nobody wants it any more."""
-    for message in child.messages():
-        if message and "result" in message:
-            return dict(message["result"])
-        if message:
-            seen(TaskEvent(datetime.now(UTC).isoformat(timespec="milliseconds"), run_id, **message["event"]))
-        if time.monotonic() > deadline:
-            child._signal(signal.SIGTERM)
-            return {"state": "TIMED_OUT", "exit_code": OVERTIME}
-        if cancelled():
-            child._signal(signal.SIGTERM)
-            return {"state": "CANCELLED", "exit_code": INTERRUPTED}
-    return {"state": "FAILED", "exit_code": OVERTIME, "error": _vanished(child)}
-
-
-def _vanished(child: _Child) -> str:
-    log = child.directory / "logs" / "runner.log"
-    _wait(child.process, GRACE_S)
-    said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    last = f", its last line was: {said[-1]}" if said else ""
-    return (
-        f"the process of the run ended with status {child.process.poll()} before it was done{last} (log: {log}); "
-        "run the same command again, finished tasks are not repeated"
-    )
-
-
-def _during(events: list[TaskEvent]) -> str:
-    ended = {event.task for event in events if event.state != "RUNNING"}
-    open_ = [event.task for event in events if event.task not in ended]
-    return f" in task {open_[-1]!r}" if open_ else ""
-
-
-def _tasks(events: list[TaskEvent], outputs: Mapping[str, Any], logs: Path) -> tuple[TaskResult, ...]:
-    """The last state of each task, in the order of their starts."""
-    last = {event.task: event for event in events}
-    return tuple(
-        TaskResult(
-            task,
-            event.state,
-            event.seconds or 0.0,
-            event.message,
-            logs / f"{task.replace('/', '.')}.log",
-            {name: _plain(value) for name, value in outputs.get(task, {}).items()},
-        )
-        for task, event in last.items()
-    )
-
-
-def _plain(output: Mapping[str, Any]) -> Any:
-    return next(iter(output.values()))
+def _plain(outputs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {name: next(iter(value.values())) for name, value in outputs.items()}

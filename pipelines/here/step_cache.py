@@ -1,9 +1,8 @@
 """Results of steps, kept by what they were made from, and never served unless their files are what they were.
 
-kfp.local has a cache of its own, which this replaces: it keys artifacts by address (a re-made but equal input misses, a
-changed file under the same address hits), never checks the files behind an entry, and cannot serve a step whose
-metrics have no file. Here an artifact counts by its content, every step writes into a fresh directory, and the entry is
-written last and whole: a killed step leaves files without an entry, which nobody reads.
+An artifact counts by its content and not by its address, so that a re-made but equal input hits and a changed file
+misses. Every step writes into a fresh directory, and the entry is written last and whole: a killed step leaves files
+without an entry, which nobody reads.
 """
 
 import json

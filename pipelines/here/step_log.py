@@ -19,6 +19,11 @@ class Cause:
     exit_code: int
 
 
+def log_of(logs: Path, task: str) -> Path:
+    """The log of *task* in the folder *logs*."""
+    return logs / f"{task.replace('/', '.')}.log"
+
+
 def tail(log: Path) -> list[str]:
     """The last lines of *log*, at most ``TAIL`` bytes of them; none when there is no such file."""
     if not log.exists():

@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 import yaml
 
-from pipelines.here.steps import LocalSteps
+from pipelines.here.interpreter import Step
+from pipelines.here.steps import StepFailed, Steps
 from serving.errors import PlaceError
 from serving.ledger.ledger import open_ledger
 from tests.pipelines.here.support import (
@@ -315,9 +316,9 @@ def test_an_error_between_the_steps_keeps_its_exit_code(tmp_path: Path, monkeypa
     def full(*_: Any, **__: Any) -> Any:
         raise PlaceError("cannot write cache/entry.json: the disk is full")
 
-    steps = LocalSteps("01", tmp_path, tmp_path, None, lambda **event: told.append(event))
+    steps = Steps(tmp_path, tmp_path, None, lambda **event: told.append(event))
     monkeypatch.setattr(steps, "_outcome", full)
-    steps.execute(task_name="train", pipeline_resource_name="run", fail_stack=[])
+    with pytest.raises(StepFailed) as failed:
+        steps.execute(Step("train", {}, {}, {}, cached=False))
     assert told[-1]["message"] == "cannot write cache/entry.json: the disk is full"
-    assert steps.fault is not None
-    assert steps.fault.exit_code == PlaceError.exit_code
+    assert failed.value.cause.exit_code == PlaceError.exit_code
