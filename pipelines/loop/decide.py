@@ -84,7 +84,7 @@ def _due(
     if newest_data is not None and learned is not None and newest_data > learned:
         yield "data", f"rows until {newest_data:%Y-%m-%d %H:%M}, trained on rows until {learned:%Y-%m-%d %H:%M}"
     if policy.schedule and state.last_run is not None:
-        moment = cron.due_since(cron.parse(policy.schedule), state.last_run, now)
+        moment = cron.due_since(policy.schedule, state.last_run, now)
         if moment is not None:
             yield "schedule", f"{policy.schedule!r} was due at {moment:%Y-%m-%d %H:%M}"
 
