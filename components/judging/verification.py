@@ -8,9 +8,7 @@ own sums depend on the number of rows in a request and may differ in their round
 import contextlib
 import http.client
 import json
-import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -22,10 +20,16 @@ import numpy as np
 from serving.bundle.bundle import SKLEARN_TOLERANCE, Bundle
 from serving.contract import Contract, Frozen, Matrix
 from serving.errors import GateRefusal, PlaceError
+from serving.local.paths import HOST, free_port
+from serving.local.processes import tail
+from serving.local.servers import predictor_command, probe
 from serving.scoring.api import Predictions
 
+CANDIDATE = "candidate"
 READY_S = 60.0
+POLL_S = 0.05
 ANSWER_S = 30.0
+END_S = 10.0
 SINGLES = 200
 
 
@@ -61,7 +65,7 @@ def verify(name: str, bundle_path: Path, bundle: Bundle, public_key: bytes) -> S
     records = as_records(bundle.golden, bundle.contract)
     with server(name, bundle_path, public_key) as port:
         ready_s = time.monotonic() - started
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_S)
+        connection = http.client.HTTPConnection(HOST, port, timeout=ANSWER_S)
         with contextlib.closing(connection):
             batch = _ask(connection, name, records)
             singles, times = [], []
@@ -94,48 +98,44 @@ def as_records(matrix: Matrix, contract: Contract) -> list[dict[str, Any]]:
 
 @contextlib.contextmanager
 def server(name: str, bundle_path: Path, public_key: bytes) -> Iterator[int]:
-    """A ready model server on a free port of 127.0.0.1; ended when the block ends."""
-    port, grpc_port = _free_ports(2)
+    """A ready model server, started as ``slipway serve`` starts one; gives its port, and ends it with the block."""
     with tempfile.TemporaryDirectory(prefix="slipway-verify-") as folder:
         key, log = Path(folder) / "trusted.pub", Path(folder) / "server.log"
         key.write_bytes(public_key)
-        arguments = ["--model_name", name, "--version", "candidate", "--bundle", str(bundle_path)]
-        arguments += ["--http_port", str(port), "--grpc_port", str(grpc_port), "--trusted_key", str(key)]
+        port = free_port()
+        what = {"model": name, "version": CANDIDATE, "revision": CANDIDATE, "bundle": bundle_path, "log_dir": folder}
+        command = [part.format(**what, http_port=port, grpc_port=free_port()) for part in predictor_command(key)]
         with log.open("wb") as output:
-            process = subprocess.Popen(  # noqa: S603 - our own module, no shell
-                [sys.executable, "-m", "serving.predictor", *arguments], stdout=output, stderr=subprocess.STDOUT
-            )
+            # In this step's own process group, so that whoever ends the run ends the server too.
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)  # noqa: S603 - our own module
             try:
                 _wait_ready(process, port, name, log)
                 yield port
             finally:
-                process.terminate()
-                try:
-                    process.wait(10)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+                _end(process)
 
 
 def _wait_ready(process: "subprocess.Popen[bytes]", port: int, name: str, log: Path) -> None:
     deadline = time.monotonic() + READY_S
-    reason = "it did not answer"
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise PlaceError(f"the model server ended with code {process.returncode}: {_tail(log)}")
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
-            with contextlib.closing(connection):
-                connection.request("GET", f"/v2/models/{name}/ready")
-                answer = connection.getresponse()
-                body = answer.read().decode(errors="replace")
-                if answer.status == 200:
-                    return
-                reason = body
-                if "refused" in body.lower():
-                    raise GateRefusal(f"the model server refuses the candidate: {body}")
-        time.sleep(0.05)
-    raise PlaceError(f"the model server was not ready within {READY_S:.0f} s ({reason}); its log ends: {_tail(log)}")
+            raise PlaceError(f"the model server ended with code {process.returncode}: {tail(log)}")
+        seen = probe(port, name)
+        if seen.refusal:
+            raise GateRefusal(f"the model server refuses the candidate: {seen.refusal}")
+        if seen.ready:
+            return
+        time.sleep(POLL_S)
+    raise PlaceError(f"the model server was not ready within {READY_S:.0f} s; its log ends: {tail(log)}")
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _ask(connection: http.client.HTTPConnection, name: str, records: Sequence[dict[str, Any]]) -> list[Any]:
@@ -166,16 +166,3 @@ def _compare(name: str, answers: list[Any], expected: Predictions, allowed: floa
             f"expected {expected[row].tolist()!r}; the candidate is not registered"
         )
     return bool(np.array_equal(seen, expected))
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
-def _tail(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return " / ".join(lines[-3:]) or "(no output)"
