@@ -50,22 +50,18 @@ class Interpreter:
         return {key: made[task][output] for key, task, output in _outputs(component["dag"]) if task in made}
 
     def _task(self, name: str, task: Mapping[str, Any], given: Values, groups: tuple[str, ...]) -> Values:
-        if "parameterIterator" not in task:
+        loop = task.get("parameterIterator")
+        if loop is None:
             return self._once(name, task, given, groups)
-        loop = task["parameterIterator"]
-        items = given[loop["items"]["inputParameter"]]["value"]
+
+        def turn(number: int, item: Any) -> Values:
+            inputs = {**given, loop["itemInput"]: {"value": item}}
+            return self._once(f"{name}-iteration-{number}", task, inputs, groups)
+
         most = task.get("iteratorPolicy", {}).get("parallelismLimit", SIDE_BY_SIDE)
         with ThreadPoolExecutor(min(most, SIDE_BY_SIDE)) as pool:
-            turns = [
-                pool.submit(
-                    self._once,
-                    f"{name}-iteration-{number}",
-                    task,
-                    {**given, loop["itemInput"]: {"value": item}},
-                    groups,
-                )
-                for number, item in enumerate(items)
-            ]
+            items = given[loop["items"]["inputParameter"]]["value"]
+            turns = [pool.submit(turn, number, item) for number, item in enumerate(items)]
         return _collected(_component(self.ir, task), [turn.result() for turn in turns])
 
     def _once(self, name: str, task: Mapping[str, Any], given: Values, groups: tuple[str, ...]) -> Values:

@@ -64,21 +64,23 @@ def _follow(ir: Ir, spec: Spec, emit: Callable[..., None]) -> dict[str, Any]:
     artifacts, place = Path(spec.root) / "pipeline_root", Path(spec.root) / "runs" / spec.run_id
     cache = StepCache(artifacts / "cache") if spec.cache else None
     steps = Steps(artifacts / "runs" / spec.run_id, place / "logs", cache, emit)
-    outputs: Values = {}
-    try:
-        outputs = Interpreter(ir, steps.execute).run(spec.arguments)
-        result = {"state": "SUCCEEDED", "error": None, "exit_code": 0}
-    except StepFailed as failed:
-        result = _failed(failed.cause.sentence, failed.cause.exit_code)
-    except Exception as error:  # noqa: BLE001 - whatever stops a run is its result
-        name = ir["pipelineInfo"]["name"]
-        result = _failed(f"pipeline {name!r} could not be followed: {type(error).__name__}: {error}", 1)
+    outputs, result = _outcome(Interpreter(ir, steps.execute), spec.arguments)
     began = {_TURN.sub("", name) for name in steps.seen}
     for task in leaves(ir):
         if task not in began:
             emit(task=task, state="SKIPPED", seconds=0.0)
     write_text(place / "outputs.json", json.dumps({"outputs": outputs, "tasks": steps.done}, indent=2))
     return result
+
+
+def _outcome(interpreter: Interpreter, arguments: Mapping[str, Any]) -> tuple[Values, dict[str, Any]]:
+    try:
+        return interpreter.run(arguments), {"state": "SUCCEEDED", "error": None, "exit_code": 0}
+    except StepFailed as failed:
+        return {}, _failed(failed.cause.sentence, failed.cause.exit_code)
+    except Exception as error:  # noqa: BLE001 - whatever stops a run is its result
+        name = interpreter.ir["pipelineInfo"]["name"]
+        return {}, _failed(f"pipeline {name!r} could not be followed: {type(error).__name__}: {error}", 1)
 
 
 def _failed(error: str, exit_code: int) -> dict[str, Any]:

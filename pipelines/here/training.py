@@ -38,7 +38,7 @@ class TrainingResult:
     outcome: Outcome
     sentence: str
     exit_code: int
-    report: Path | None
+    report: Path | None = None
 
 
 class RunFailed(SlipwayError):
@@ -156,14 +156,13 @@ def write_report(project: Project, result: RunResult, command: str = "") -> Path
 def judge(result: RunResult) -> TrainingResult:
     """What a finished run means, from the verdict and the last step that spoke."""
     if result.state != "SUCCEEDED":
-        return TrainingResult(result, "failed", result.error or "the run failed", result.exit_code or 1, None)
-    report = None
+        return TrainingResult(result, "failed", result.error or "the run failed", result.exit_code or 1)
     last = next((t.message for t in reversed(result.tasks) if t.message and t.state != "SKIPPED"), "")
     if result.outputs["verdict"] != "accepted":
-        return TrainingResult(result, "refused", last or "the candidate was refused", 5, report)
+        return TrainingResult(result, "refused", last or "the candidate was refused", 5)
     release = next((task for task in result.tasks if task.task.endswith("release")), None)
     waiting = release is not None and release.outputs.get("Output") == "waiting"
-    return TrainingResult(result, "waiting" if waiting else "released", last or "", 20 if waiting else 0, report)
+    return TrainingResult(result, "waiting" if waiting else "released", last or "", 20 if waiting else 0)
 
 
 def next_run_id(runs: Path) -> str:
