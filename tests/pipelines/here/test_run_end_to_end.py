@@ -215,7 +215,8 @@ def children(home: Path) -> list[int]:
     return found
 
 
-def await_true(true: Callable[[], bool], limit_s: float = 150) -> None:
+def await_true(true: Callable[[], bool], limit_s: float = 900) -> None:
+    """The limit is for hangs; on a busy machine a run takes minutes."""
     deadline = time.monotonic() + limit_s
     while not true():
         assert time.monotonic() < deadline, "not so in time"
@@ -223,7 +224,7 @@ def await_true(true: Callable[[], bool], limit_s: float = 150) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3_600)
 def test_equal_seeds_give_equal_models_in_two_homes(place: Path, first: Said, tmp_path: Path) -> None:
     """Snapshot, bundle and metrics are those of the first home to the last bit, however often the run was killed."""
     for stage in ("train", "track"):
@@ -235,7 +236,7 @@ def test_equal_seeds_give_equal_models_in_two_homes(place: Path, first: Said, tm
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_run_killed_in_any_stage_completes(place: Path, tmp_path: Path, stage: str) -> None:
     """Whatever stage it was in: the same command again releases exactly one version."""
