@@ -10,7 +10,7 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -21,8 +21,22 @@ IMAGES = {
     "serving": ("serve",),
     "pipeline": ("pipeline", "serve", "tune", "mlflow", "monitor", "cluster"),
 }
-# The ledger and the command line are not in a pod of a model.
-WITHOUT = {"serving": frozenset({"alembic", "sqlalchemy", "click"})}
+# What an image goes without although a package in it asks for it, and why.
+WITHOUT: dict[str, dict[str, str]] = {
+    "serving": {
+        "sqlalchemy": "the ledger is not in a pod of a model",
+        "alembic": "nor are its migrations",
+        "kubernetes": "nor is a client of the cluster",
+        "pyyaml": "a bundle is JSON; numba would read its settings from YAML",
+        "python-dotenv": "uvicorn would read its settings from .env",
+        "watchfiles": "uvicorn would start anew when code changes",
+        "websockets": "no route is a WebSocket",
+    }
+}
+# What an image has without anything that it asks for, and why.
+ALONE: dict[str, dict[str, str]] = {
+    "serving": {"kserve": "its definition of the protocol is read; of its code, which needs all the rest, nothing runs"}
+}
 BUILD = ("setuptools",)  # makes the wheel of this project; in no image
 PLATFORM = {
     "implementation_name": "cpython",
@@ -38,10 +52,15 @@ PLATFORM = {
 Requires = Callable[[str], Iterable[str]]
 
 
-def closure(roots: Iterable[Requirement], requires: Requires) -> frozenset[str]:
+def closure(
+    roots: Iterable[Requirement], requires: Requires, without: Container[str] = (), alone: Container[str] = ()
+) -> frozenset[str]:
     """Canonical names of *roots* and of all that they need on ``PLATFORM``, extras included.
 
-    *requires* gives a package's ``Requires-Dist`` lines.
+    Args:
+        requires: gives a package's ``Requires-Dist`` lines.
+        without: names that are left out, with what only they need.
+        alone: names whose needs are not looked at.
     """
     names: set[str] = set()
     seen: set[tuple[str, str]] = set()
@@ -51,7 +70,11 @@ def closure(roots: Iterable[Requirement], requires: Requires) -> frozenset[str]:
         if requirement.marker and not requirement.marker.evaluate({**PLATFORM, "extra": extra}):
             continue
         name = canonicalize_name(requirement.name)
+        if name in without:
+            continue
         names.add(name)
+        if name in alone:
+            continue
         for wanted in ("", *sorted(requirement.extras)):
             if (name, wanted) not in seen:
                 seen.add((name, wanted))
@@ -78,14 +101,13 @@ def subset(names: Iterable[str], lock: Mapping[str, str]) -> str:
     return "".join(lock[name] + "\n" for name in sorted(names))
 
 
-def roots(project: Mapping[str, object], extras: Iterable[str], without: frozenset[str]) -> list[Requirement]:
-    """What pyproject.toml asks for with *extras*, less *without*; an extra that it does not have is empty."""
+def roots(project: Mapping[str, object], extras: Iterable[str]) -> list[Requirement]:
+    """What pyproject.toml asks for with *extras*; an extra that it does not have is empty."""
     table = project["project"]
     assert isinstance(table, dict)  # noqa: S101 - the shape of every pyproject.toml
     optional = table["optional-dependencies"]
     lines = [*table["dependencies"], *(line for extra in extras for line in optional.get(extra, ()))]
-    found = [Requirement(line) for line in lines]
-    return [requirement for requirement in found if canonicalize_name(requirement.name) not in without]
+    return [Requirement(line) for line in lines]
 
 
 def bill(image: str, lock: str) -> dict[str, object]:
@@ -113,7 +135,8 @@ def files(root: Path = ROOT) -> dict[str, str]:
     lock = entries((root / "requirements.lock").read_text(encoding="utf-8"))
     made = {"build.lock": subset(BUILD, lock)}
     for image, extras in IMAGES.items():
-        wanted = closure(roots(project, extras, WITHOUT.get(image, frozenset())), installed_requires)
+        needed = roots(project, extras)
+        wanted = closure(needed, installed_requires, WITHOUT.get(image, {}), ALONE.get(image, {}))
         made[f"{image}.lock"] = subset(wanted, lock)
         made[f"{image}.cdx.json"] = json.dumps(bill(image, made[f"{image}.lock"]), indent=1) + "\n"
     return made

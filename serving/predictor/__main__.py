@@ -21,7 +21,6 @@ def log_to_stderr() -> None:
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("slipway").setLevel(logging.INFO)
-    logging.getLogger("kserve").setLevel(logging.WARNING)
 
 
 def open_trusted(settings: Settings) -> "LoadedBundle":
@@ -46,7 +45,8 @@ def main(argv: Sequence[str], opener: "Callable[[Settings], LoadedBundle]" = ope
     gc.disable()  # what is imported stays, and to look for garbage in it is a tenth of the start; see process.settle
     try:
         settings = from_process(argv)
-        from serving.predictor.process import run  # kserve is slow to import, and --help does not need it
+        load_kernels()
+        from serving.predictor.process import run  # slow to import, and --help does not need it
 
         return run(settings, lambda: opener(settings))
     except SlipwayError as error:
@@ -54,18 +54,34 @@ def main(argv: Sequence[str], opener: "Callable[[Settings], LoadedBundle]" = ope
         return error.exit_code
 
 
-class NoPyarrow(MetaPathFinder):
-    """Says that pyarrow is not installed: where it is, pandas loads it, 25 MB that a predictor has no use for.
+class Absent(MetaPathFinder):
+    """Says of *names* that they are not installed, to those who would load them only because they are.
 
-    None in its place among the loaded modules would say so too, but scikit-learn takes what stands there for pyarrow
+    None in their place among the loaded modules would say so too, but scikit-learn takes what stands there for pyarrow
     itself, and then cannot encode a category.
     """
 
+    def __init__(self, *names: str) -> None:
+        self._names = frozenset(names)
+
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:  # noqa: ARG002 - its protocol
-        if fullname == "pyarrow":
-            raise ModuleNotFoundError("pyarrow is kept out of the predictor", name=fullname)
+        if fullname in self._names:
+            raise ModuleNotFoundError(f"{fullname} is kept out of the predictor", name=fullname)
+
+
+def load_kernels() -> None:
+    """Load the compiled loops without what numba would load for functions that none of them calls: 0.5 s of CPU.
+
+    That is BLAS by way of all of scipy.linalg, C's declarations, and a reader for its settings.
+    """
+    meanwhile = Absent("scipy.linalg", "cffi", "yaml")
+    sys.meta_path.insert(0, meanwhile)
+    try:
+        import serving.scoring.kernels  # noqa: F401 - to have it loaded
+    finally:
+        sys.meta_path.remove(meanwhile)
 
 
 if __name__ == "__main__":
-    sys.meta_path.insert(0, NoPyarrow())
+    sys.meta_path.insert(0, Absent("pyarrow"))  # pandas would load it: 25 MB that a predictor has no use for
     sys.exit(main(sys.argv[1:]))

@@ -1,6 +1,9 @@
-"""Request bodies, read within bounds of size and time."""
+"""Requests as they come in: headers, ids, and bodies read within bounds of size and time."""
 
 import asyncio
+import itertools
+import re
+import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -12,6 +15,9 @@ from serving.unit import KEY_HEADER
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 SMALL = 64 << 10
 _KEY_HEADER = KEY_HEADER.encode()
+_GIVEN_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+_PREFIX = uuid.uuid4().hex[:20].encode()
+_numbers = itertools.count(1)
 
 
 class Gone(Exception):
@@ -55,6 +61,16 @@ class Headers:
                 self.json_length = _whole(value)
                 if self.json_length is None:
                     self.json_length = -1
+
+
+def request_id_of(given: bytes) -> bytes:
+    """*given* if it is printable ASCII of 1 to 128 characters, else 32 hex digits.
+
+    Eighty random bits per process and a count: as unique as a random id, without a system call for each.
+    """
+    if given and _GIVEN_ID.fullmatch(given):
+        return given
+    return b"%b%012x" % (_PREFIX, next(_numbers))
 
 
 def _whole(value: bytes) -> int | None:

@@ -1,18 +1,21 @@
-"""The gRPC form of the Open Inference Protocol: KServe's servicer with our tensors, errors and codes."""
+"""The gRPC form of the Open Inference Protocol: KServe's messages and service with our tensors, errors and codes."""
 
+import importlib.util
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import grpc
 import numpy as np
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf ships no types
 
-from serving.predictor import ids, openapi, work
+from serving.predictor import metadata, work
+from serving.predictor.body import request_id_of
 from serving.predictor.encode import Answer, flags_text
 from serving.predictor.errors import Refusal, bad_request, internal, not_found, not_implemented, shown
-from serving.predictor.kserve_parts import InferenceServicer, pb
 from serving.predictor.log import AnsweredRequest
 from serving.predictor.protocol_v2 import OUTPUTS, Infer, Wanted, raw_values, text
 from serving.predictor.served import Served
@@ -44,6 +47,24 @@ CONTENTS = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
+
+
+def _definitions() -> ModuleType:
+    """KServe's messages, read from its own file: to import the package would load its Kubernetes client and pandas."""
+    package = importlib.util.find_spec("kserve")
+    if package is None or not package.submodule_search_locations:
+        raise ModuleNotFoundError("kserve is not installed: its definitions of the gRPC protocol are needed")
+    file = Path(package.submodule_search_locations[0]) / "protocol" / "grpc" / "grpc_predict_v2_pb2.py"
+    spec = importlib.util.spec_from_file_location("serving.predictor.kserve_messages", file)
+    assert spec is not None  # noqa: S101 - so says the type; of a path to a .py file there is one
+    assert spec.loader is not None  # noqa: S101 - as above
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+pb: Any = _definitions()
+SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 
 
 def tensors_of(request: Any, limit: int) -> list[Tensor]:
@@ -105,49 +126,41 @@ def response_of(served: Served, answer: Answer, wanted: Wanted, request_id: str,
     return response
 
 
-class Wire:
-    """A gRPC server as the generated code sees it; bytes that are no message are a client's mistake, not the server's.
-
-    gRPC's own answer to them is UNKNOWN, with a traceback in the log for each.
-    """
-
-    def __init__(self, server: Any) -> None:
-        self._server = server
-
-    def add_generic_rpc_handlers(self, _handlers: Any) -> None:
-        """Nothing: the same methods come by name."""
-
-    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
-        careful = {name: _careful(handler) for name, handler in handlers.items()}
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, careful),))
+def handler(servicer: "Servicer") -> Any:
+    """All methods of the service for a gRPC server, each answered by the method of that name of *servicer*."""
+    methods = {method.name: _method(getattr(servicer, method.name), method) for method in SERVICE.methods}
+    return grpc.method_handlers_generic_handler(SERVICE.full_name, methods)
 
 
-def _careful(handler: Any) -> Any:
-    read: Callable[[bytes], Any] = handler.request_deserializer
+def _method(call: Callable[[Any, Any], Any], described: Any) -> Any:
+    """Bytes that are no message are a client's mistake: gRPC's own answer is UNKNOWN, with a traceback in the log."""
+    read, written = (getattr(pb, kind.name) for kind in (described.input_type, described.output_type))
 
     def message(given: bytes) -> Any:
         try:
-            return read(given)
+            return read.FromString(given)
         except DecodeError:
             return None
 
     async def answer(request: Any, context: Any) -> Any:
         if request is None:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "expected a message of the protocol, got other bytes")
-        return await handler.unary_unary(request, context)
+        return await call(request, context)
 
-    return grpc.unary_unary_rpc_method_handler(answer, message, handler.response_serializer)
+    return grpc.unary_unary_rpc_method_handler(answer, message, written.SerializeToString)
 
 
-class Servicer(InferenceServicer):
-    """Infers by our own path; metadata and readiness from our state; models cannot be loaded or unloaded by callers."""
+class Servicer:
+    """The methods of KServe's service: predictions, metadata, readiness; callers cannot load or unload a model."""
 
-    def __init__(self, state: PredictorState, workers: work.Workers, dataplane: Any) -> None:
-        super().__init__(dataplane, None)
+    def __init__(self, state: PredictorState, workers: work.Workers) -> None:
         self._state, self._workers = state, workers
 
-    async def ServerMetadata(self, _request: Any, _context: Any) -> Any:  # noqa: N802  # the protocol's name
-        return pb.ServerMetadataResponse(**openapi.SERVER)
+    async def ServerLive(self, _request: Any, _context: Any) -> Any:  # noqa: N802  # the protocol's name
+        return pb.ServerLiveResponse(live=True)
+
+    async def ServerMetadata(self, _request: Any, _context: Any) -> Any:  # noqa: N802  # as above
+        return pb.ServerMetadataResponse(**metadata.SERVER)
 
     async def ServerReady(self, _request: Any, _context: Any) -> Any:  # noqa: N802  # as above
         return pb.ServerReadyResponse(ready=self._state.ready)
@@ -166,13 +179,7 @@ class Servicer(InferenceServicer):
         except Refusal as refusal:
             await self._abort(context, refusal, "")
         settings = self._state.settings
-        return pb.ModelMetadataResponse(
-            name=settings.model_name,
-            versions=[settings.version],
-            platform="slipway",
-            inputs=openapi.tensors_in(contract),
-            outputs=openapi.tensors_out(contract),
-        )
+        return pb.ModelMetadataResponse(**metadata.model(contract, settings.model_name, settings.version))
 
     async def RepositoryModelLoad(self, _request: Any, context: Any) -> Any:  # noqa: N802  # as above
         await self._abort(context, not_implemented("models are not loaded by callers"), "")
@@ -259,4 +266,4 @@ def _wanted(served: Served, request: Any) -> Wanted:
 
 def _request_id(context: Any) -> str:
     given = next((value for key, value in context.invocation_metadata() or () if key == "x-request-id"), "")
-    return ids.request_id(given.encode() if isinstance(given, str) else given).decode()
+    return request_id_of(given.encode() if isinstance(given, str) else given).decode()

@@ -26,6 +26,8 @@ BOUNDS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 )  # fmt: skip
 """Upper bounds of the latency buckets, in seconds."""
+KSERVE = {"request_predict_seconds": ("predict", "infer", "grpc"), "request_explain_seconds": ("explain",)}
+"""The histograms of KServe's own server that dashboards know, and which requests they count."""
 
 
 class Latency:
@@ -41,15 +43,12 @@ class Latency:
         self.counts[bisect_left(BOUNDS, seconds)] += 1
         self.sum += seconds
 
-    def quantile(self, share: float) -> float | None:
-        """Seconds below which *share* of the observations lie, linear inside a bucket; None without observations."""
-        return quantile(self.counts, share)
-
     def buckets(self) -> list[tuple[str, float]]:
         return cumulative([*(str(bound) for bound in BOUNDS), "+Inf"], self.counts)
 
 
 def quantile(counts: Sequence[int], share: float) -> float | None:
+    """Seconds below which *share* of the observations lie, linear inside a bucket; None without observations."""
     total = sum(counts)
     if not total:
         return None
@@ -110,10 +109,14 @@ class Metrics:
             action = "clipped" if flag.reason == "clipped" else "flagged"
             self.cells[flag.column, "category" if flag.reason == "unknown_category" else "range", action] += 1
 
-    def total_latency(self) -> list[int]:
-        """Latency counts of all verbs together."""
-        counts = [list(latency.counts) for latency in list(self.latency.values())]
-        return [sum(column) for column in zip(*counts, strict=True)] if counts else [0] * (len(BOUNDS) + 1)
+    def total_latency(self, *verbs: str) -> Latency:
+        """The latency of all *verbs* together; without any, of all that there are."""
+        total = Latency()
+        for verb, latency in list(self.latency.items()):
+            if not verbs or verb in verbs:
+                total.counts = [sum(pair) for pair in zip(total.counts, latency.counts, strict=True)]
+                total.sum += latency.sum
+        return total
 
     def describe(self) -> list[Metric]:
         return []
@@ -139,6 +142,11 @@ class Metrics:
         )
         for verb, latency in list(self.latency.items()):
             seconds.add_metric([*base, verb], latency.buckets(), latency.sum)
+        for name, verbs in KSERVE.items():
+            total = self.total_latency(*verbs)
+            theirs = HistogramMetricFamily(name, "As KServe's own server names it", labels=["model_name"])
+            theirs.add_metric([self.labels["model"]], total.buckets(), total.sum)
+            yield theirs
         rows = CounterMetricFamily("slipway_rows", "Rows answered", labels=[*names, "verb"])
         for verb, count in list(self.rows.items()):
             rows.add_metric([*base, verb], count)

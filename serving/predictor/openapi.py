@@ -4,26 +4,14 @@ What JSON Schema cannot say, such as that all tensors of a request have one leng
 that breaks it is answered 400. Every status and media type that a route can give is named.
 """
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from serving.contract import Column, Contract
+from serving.predictor.metadata import datatype, tensors_out
 from serving.predictor.settings import Settings
 from serving.predictor.tensors import DTYPES
 
 OPENAPI = "3.1.0"
-
-
-def _own_version() -> str:
-    """The image of the server holds the code alone, not the installed project; its tag says which code."""
-    try:
-        return version("slipway")
-    except PackageNotFoundError:
-        return "image"
-
-
-SERVER = {"name": "slipway", "version": _own_version(), "extensions": ["binary_tensor_data"]}
-"""V2 metadata of the server."""
 ERRORS: dict[str, tuple[str, ...]] = {
     "400": ("bad_request",),
     "404": ("not_found",),
@@ -288,22 +276,3 @@ def _infer_response(contract: Contract) -> Schema:
         outputs.append(_object(required, {"data": _list(values), "parameters": size}))
     required = {"model_name": _TEXT, "model_version": _TEXT, "id": _TEXT, "outputs": _list({"anyOf": outputs}, 1)}
     return _object(required, {"parameters": _object({"flags": _TEXT})})
-
-
-def datatype(column: Column) -> str:
-    """The V2 datatype metadata names for *column*; requests may use any that fits."""
-    return {"category": "BYTES", "bool": "BOOL", "int": "INT64", "float": "FP64"}[column.type]
-
-
-def tensors_in(contract: Contract) -> list[dict[str, Any]]:
-    """V2 metadata of the input tensors."""
-    return [{"name": n, "datatype": datatype(c), "shape": [-1]} for n, c in contract.columns.items()]
-
-
-def tensors_out(contract: Contract) -> list[dict[str, Any]]:
-    """V2 metadata of the output tensors."""
-    classes = contract.target.classes
-    predict = {"name": "predict", "datatype": "BYTES" if classes else "FP64", "shape": [-1]}
-    return (
-        [predict, {"name": "probabilities", "datatype": "FP64", "shape": [-1, len(classes)]}] if classes else [predict]
-    )

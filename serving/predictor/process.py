@@ -1,7 +1,7 @@
 """One predictor process from start to end: listen, load, answer, drain, leave.
 
-KServe's ``ModelServer`` registers the model and builds the REST and gRPC servers; its ``start`` is not used, since it
-declares a model ready that was never loaded and runs its servers on the slower event loop. The order here:
+The paths, messages and metric names are KServe's, and tests hold them against its clients; its own server is not run,
+since it declares a model ready that was never loaded and loads a client of Kubernetes to answer five GETs. The order:
 
 1. ports are bound and probes answered, readiness says 503 with the reason;
 2. a thread checks, loads and warms the bundle; if that fails the process stays, unready, and says why;
@@ -18,43 +18,26 @@ import signal
 import socket
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
 import uvicorn
 import uvloop
-from fastapi.exceptions import FastAPIDeprecationWarning
 from prometheus_client import REGISTRY
 
 from serving.errors import PlaceError
-from serving.predictor.grpc_service import Servicer, Wire
-from serving.predictor.kserve_parts import Model, ModelServer, RESTServer, app, rpc
+from serving.predictor.grpc_service import Servicer, handler
 from serving.predictor.route import Front
 from serving.predictor.served import LoadedBundle
 from serving.predictor.settings import Settings
 from serving.predictor.state import PredictorState, load
 from serving.predictor.work import Workers
 
-warnings.simplefilter("ignore", FastAPIDeprecationWarning)  # of kserve's own routes, once per process and not ours
 LOG = logging.getLogger("slipway.predictor")
 SWITCH_S = 0.0005  # the interpreter's default of 5 ms would be a small request's wait behind a large one
 FLUSH_S = 5.0
-
-
-class Registered(Model):
-    """The model as KServe's registry sees it: its name, and whether it is ready; predictions take our own route."""
-
-    def __init__(self, state: PredictorState) -> None:
-        super().__init__(state.settings.model_name)
-        self._state = state
-
-    async def healthy(self) -> bool:
-        return self._state.ready
-
-    def start(self) -> None:
-        """Nothing: KServe's own would declare the model ready."""
+KEEP_ALIVE_S = 65  # as KServe's server: longer than a gateway keeps a connection that it does not use
 
 
 class HttpServer(uvicorn.Server):
@@ -90,10 +73,8 @@ async def _on(
     workers: Workers,
     opener: Callable[[], LoadedBundle],
 ) -> int:
-    server = ModelServer(http_port=settings.http_port, grpc_port=settings.grpc_port)
-    server.register_model(Registered(state))
-    http, rest = _http(server, state, workers, settings)
-    remote = await _grpc(server, state, workers, settings) if settings.enable_grpc else None
+    http = _http(state, workers, settings)
+    remote = await _grpc(state, workers, settings) if settings.enable_grpc else None
     REGISTRY.register(state.metrics)
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -101,7 +82,6 @@ async def _on(
     loader = threading.Thread(target=_load, args=(state, opener), name="load", daemon=True)
     loader.start()
     LOG.info("listening", extra={"http_port": settings.http_port, "grpc_port": settings.grpc_port})
-    rest.create_application()
     serving = asyncio.create_task(http.serve(sockets=[listening]))
     await asyncio.wait([serving, asyncio.create_task(told.wait())], return_when=asyncio.FIRST_COMPLETED)
     await _end(state, http, serving, remote, settings)
@@ -158,28 +138,23 @@ def settle() -> None:
     gc.enable()
 
 
-def _http(server: Any, state: PredictorState, workers: Workers, settings: Settings) -> tuple[HttpServer, Any]:
-    rest = RESTServer(
-        "kserve.model_server:app",
-        server.dataplane,
-        server.model_repository_extension,
-        settings.http_port,
-        grace_period=max(1, int(settings.grace_s)),
+def _http(state: PredictorState, workers: Workers, settings: Settings) -> HttpServer:
+    config = uvicorn.Config(
+        Front(state, workers),
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(1, int(settings.grace_s)),
     )
-    config = rest.config
-    config.app = Front(state, app, workers)
-    config.access_log = False
-    config.proxy_headers = False
-    config.server_header = False
-    config.lifespan = "off"
-    config.ws = "none"
-    config.http = "httptools"
-    http = HttpServer(config)
-    rest._server = http
-    return http, rest
+    return HttpServer(config)
 
 
-async def _grpc(server: Any, state: PredictorState, workers: Workers, settings: Settings) -> Any:
+async def _grpc(state: PredictorState, workers: Workers, settings: Settings) -> Any:
     limit = settings.max_body_bytes
     remote = grpc.aio.server(
         options=[
@@ -188,7 +163,7 @@ async def _grpc(server: Any, state: PredictorState, workers: Workers, settings: 
             ("grpc.so_reuseport", 0),  # else a second process would share the port in silence
         ]
     )
-    rpc.add_GRPCInferenceServiceServicer_to_server(Servicer(state, workers, server.dataplane), Wire(remote))
+    remote.add_generic_rpc_handlers((handler(Servicer(state, workers)),))
     try:
         bound = remote.add_insecure_port(f"{settings.host}:{settings.grpc_port}")
     except RuntimeError:

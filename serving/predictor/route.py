@@ -1,7 +1,6 @@
-"""The ASGI application in front of KServe's: predictions and errors are answered here, KServe's other paths there.
+"""The ASGI application: KServe's V1 and V2 paths of one model, and a few of our own.
 
-Everything that is no prediction goes through a list of known paths, so that nothing KServe exposes (loading and
-unloading of models, a documentation page) is reachable unless it is named here.
+What KServe's own server has besides (loading and unloading of models, a documentation page) is not here.
 """
 
 import asyncio
@@ -16,8 +15,8 @@ import msgspec
 from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 
-from serving.predictor import ids, openapi, work
-from serving.predictor.body import Gone, Headers, Receive, check_media, held, read
+from serving.predictor import metadata, openapi, work
+from serving.predictor.body import Gone, Headers, Receive, check_media, held, read, request_id_of
 from serving.predictor.errors import Refusal, internal, method_not_allowed, not_found, shown
 from serving.predictor.log import AnsweredRequest
 from serving.predictor.protocol_v2 import Infer
@@ -29,38 +28,29 @@ from serving.unit import unit
 LOG = logging.getLogger("slipway.predictor")
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Pair = tuple[bytes, bytes]
 
 _MODEL_PATH = re.compile(r"/v[12]/models/([^/:]+)(?:/versions/([^/]+))?(?:/infer|/ready|:predict|:explain)?")
 _JSON: Pair = (b"content-type", b"application/json")
 _RAW: Pair = (b"content-type", b"application/octet-stream")
-_KSERVE = frozenset({"/", "/v1/models", "/v2/models", "/v2/health/live"})
-_OURS = frozenset({"/v2", "/metrics", "/slipway/status", "/openapi.json"})
 
 
 class Front:
-    """Routes one model's requests.
+    """Routes one model's requests; *workers* are threads for large bodies and for models without a fast form."""
 
-    Args:
-        inner: KServe's application.
-        workers: threads for large bodies and for models without a fast form.
-    """
-
-    def __init__(self, state: PredictorState, inner: App, workers: Workers) -> None:
-        self.state, self.inner, self.workers = state, inner, workers
+    def __init__(self, state: PredictorState, workers: Workers) -> None:
+        self.state, self.workers = state, workers
         settings = state.settings
-        name, version = settings.model_name, settings.version
-        v1, v2 = f"/v1/models/{name}", f"/v2/models/{name}"
-        self._verbs = {f"{v1}:predict": "predict", f"{v1}:explain": "explain"}
-        self._ready = {v1, "/v2/health/ready"}
-        self._metadata = set()
-        for base in (v2, f"{v2}/versions/{version}"):
-            self._verbs[f"{base}/infer"] = "infer"
-            self._ready.add(f"{base}/ready")
-            self._metadata.add(base)
+        v1, v2 = f"/v1/models/{settings.model_name}", f"/v2/models/{settings.model_name}"
+        self._verbs = {
+            f"{v1}:predict": "predict",
+            f"{v1}:explain": "explain",
+            f"{v2}/infer": "infer",
+            f"{v2}/versions/{settings.version}/infer": "infer",
+        }
+        self._readings = readings(state)
         self._marks: list[Pair] = [
-            (b"x-model-version", version.encode()),
+            (b"x-model-version", settings.version.encode()),
             (b"x-revision", settings.revision.encode()),
         ]
 
@@ -69,11 +59,11 @@ class Front:
             return
         began = time.perf_counter()
         headers = Headers(scope["headers"])
-        request_id = ids.request_id(headers.request_id)
+        request_id = request_id_of(headers.request_id)
         verb = self._verbs.get(scope["path"])
         try:
             if verb is None:
-                await self._other(scope, receive, send, request_id)
+                await self._other(scope, send, request_id)
             else:
                 _only("POST", scope)
                 await self._infer(verb, headers, receive, send, request_id, began)
@@ -184,42 +174,18 @@ class Front:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _other(self, scope: Scope, receive: Receive, send: Send, request_id: bytes) -> None:
+    async def _other(self, scope: Scope, send: Send, request_id: bytes) -> None:
         path = scope["path"]
-        known = path in self._ready or path in self._metadata or path in _KSERVE
-        if not known and path not in _OURS:
+        if path not in self._readings and path != "/metrics":
             raise self._unknown(path)
         _only("GET", scope)
-        if path in self._ready and not self.state.ready:
-            raise self.state.unready()
         if path == "/metrics":
             accept = next((value for name, value in scope["headers"] if name == b"accept"), b"").decode("latin-1")
             encoder, media = choose_encoder(accept)
             text = await asyncio.to_thread(encoder, REGISTRY)
             await self._send(send, 200, text, request_id, media=(b"content-type", media.encode()))
-        elif path in _OURS or path in self._metadata or "/versions/" in path:
-            await self._send(send, 200, msgspec.json.encode(self._document(path)), request_id)
         else:
-            await self.inner(scope, receive, self._marking(send, request_id))
-
-    def _document(self, path: str) -> Any:
-        settings = self.state.settings
-        if path == "/slipway/status":
-            return self.state.status()
-        if path == "/v2":
-            return openapi.SERVER
-        if path.endswith("/ready"):
-            return {"name": settings.model_name, "ready": True}
-        contract = self.state.model().contract
-        if path == "/openapi.json":
-            return openapi.document(contract, settings)
-        return {
-            "name": settings.model_name,
-            "versions": [settings.version],
-            "platform": "slipway",
-            "inputs": openapi.tensors_in(contract),
-            "outputs": openapi.tensors_out(contract),
-        }
+            await self._send(send, 200, msgspec.json.encode(self._readings[path]()), request_id)
 
     def _unknown(self, path: str) -> Refusal:
         settings = self.state.settings
@@ -233,14 +199,30 @@ class Front:
             return not_found(f"model {name!r} has version {settings.version!r} only, got {shown(version)}")
         return not_found(f"no such path: {shown(path)}; /openapi.json lists the ones there are")
 
-    def _marking(self, send: Send, request_id: bytes) -> Send:
-        async def marked(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                headers = [*message["headers"], (b"x-request-id", request_id), *self._marks]
-                message = {**message, "headers": headers}
-            await send(message)
 
-        return marked
+def readings(state: PredictorState) -> dict[str, Callable[[], Any]]:
+    """Path to the function that makes its document, which raises a Refusal where there is none yet."""
+    settings = state.settings
+    models, model = {"models": [settings.model_name]}, {"name": settings.model_name, "ready": True}
+
+    def described() -> dict[str, Any]:
+        return metadata.model(state.model().contract, settings.model_name, settings.version)
+
+    made: dict[str, Callable[[], Any]] = {
+        "/": lambda: {"status": "alive"},
+        "/v1/models": lambda: models,
+        f"/v1/models/{settings.model_name}": lambda: state.if_ready(model),
+        "/v2": lambda: metadata.SERVER,
+        "/v2/health/live": lambda: {"live": True},
+        "/v2/health/ready": lambda: state.if_ready({"ready": True}),
+        "/v2/models": lambda: models,
+        "/openapi.json": lambda: openapi.document(state.model().contract, settings),
+        "/slipway/status": state.status,
+    }
+    for version in ("", f"/versions/{settings.version}"):
+        path = f"/v2/models/{settings.model_name}{version}"
+        made |= {path: described, f"{path}/ready": lambda: state.if_ready(model)}
+    return made
 
 
 def _only(method: str, scope: Scope) -> None:

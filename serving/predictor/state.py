@@ -45,6 +45,16 @@ class PredictorState:
             raise self.unready()
         return self.served
 
+    def if_ready(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """*answer*, where new traffic should be sent here.
+
+        Raises:
+            Refusal: 503 with the reason.
+        """
+        if not self.ready:
+            raise self.unready()
+        return answer
+
     def unready(self) -> Refusal:
         message = f"model {self.settings.model_name!r} does not answer: {self.reason}"
         return unavailable(self.phase, message, RETRY_AFTER_S.get(self.phase, 1))
@@ -76,7 +86,7 @@ class PredictorState:
     def status(self) -> dict[str, Any]:
         """What ``slipway serve status`` shows."""
         metrics, settings, served = self.metrics, self.settings, self.served
-        counts = metrics.total_latency()
+        counts = metrics.total_latency().counts
         codes: dict[str, int] = {}
         for (_, code), count in list(metrics.requests.items()):
             codes[str(code)] = codes.get(str(code), 0) + count

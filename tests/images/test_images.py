@@ -73,6 +73,9 @@ def test_the_serving_image_carries_nothing_that_trains_or_submits():
         "sqlalchemy",
         "pytest",
         "moto",
+        "fastapi",
+        "kubernetes",
+        "aiohttp",
     }
 
     assert packages("serving") & forbidden == set()
@@ -96,7 +99,7 @@ def test_all_that_the_predictor_imports_is_in_its_image():
     }
 
     assert missing == set()
-    assert {"kserve", "numpy", "msgspec"} <= wanted
+    assert {"grpc", "numpy", "msgspec", "uvicorn"} <= wanted
 
 
 def test_a_closure_follows_extras_and_judges_markers_for_the_image():
@@ -110,6 +113,23 @@ def test_a_closure_follows_extras_and_judges_markers_for_the_image():
     found = subset.closure([Requirement("a")], lambda name: graph.get(name, ()))
 
     assert found == {"a", "b", "c"}
+
+
+def test_a_closure_leaves_out_what_it_is_told_to():
+    """A package that is left out takes along what only it needs; one that is to be alone stays, its needs do not."""
+    graph = {"a": ["b", "c"], "b": ["d"], "c": ["e"]}
+
+    found = subset.closure([Requirement("a")], lambda name: graph.get(name, ()), without={"b"}, alone={"c"})
+
+    assert found == {"a", "c"}
+
+
+def test_all_that_is_left_out_is_in_the_lock():
+    """A name that no package has any more is a line that says nothing."""
+    whole = subset.entries((ROOT / "requirements.lock").read_text())
+    told = {name for table in (*subset.WITHOUT.values(), *subset.ALONE.values()) for name in table}
+
+    assert told <= set(whole)
 
 
 def test_of_two_versions_in_the_lock_an_image_gets_that_of_its_python():

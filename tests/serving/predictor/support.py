@@ -236,16 +236,12 @@ def stand_in(contract: Contract, scorer: Any = None) -> Any:
     )
 
 
-async def nowhere(scope: Any, receive: Any, send: Any) -> None:
-    raise AssertionError("KServe's application was asked")
-
-
 def front(contract: Contract = HOUSE, scorer: Any = None, *flags: str) -> Front:
     settings = parse(["--model_name", "housing", "--version", "2", *flags], {})
     state = PredictorState(settings)
     served = Served(stand_in(contract, scorer), settings)  # not warmed: a scorer that hangs would never be ready
     state.loaded(served, 0.1)
-    return Front(state, nowhere, Workers(settings, state.metrics))
+    return Front(state, Workers(settings, state.metrics))
 
 
 async def ask(

@@ -8,6 +8,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -22,7 +24,17 @@ from serving.predictor.metrics import Metrics
 from serving.predictor.process import run, settle
 from serving.predictor.settings import parse
 from serving.predictor.work import Workers
-from tests.serving.predictor.support import DEADLINE_S, HOUSE, ROW, Predictor, free_port, serving, stand_in, write_model
+from tests.serving.predictor.support import (
+    DEADLINE_S,
+    HOUSE,
+    ROOT,
+    ROW,
+    Predictor,
+    free_port,
+    serving,
+    stand_in,
+    write_model,
+)
 
 STAND_IN = "tests.serving.predictor.support"
 BODY = json.dumps({"instances": [ROW]}).encode()
@@ -207,6 +219,24 @@ def test_batches_give_way_to_single_rows() -> None:
 
     own, worker = asyncio.run(compared())
     assert worker > own or own == 19
+
+
+def test_the_predictor_starts_without_what_it_does_not_use() -> None:
+    """KServe's messages are loaded and its package is not, nor what only a table or a Kubernetes client needs."""
+    script = (
+        "import sys\n"
+        "from serving.predictor.__main__ import load_kernels\n"
+        "load_kernels()\n"
+        "import serving.predictor.process, serving.bundle.bundle, serving.bundle.signing\n"
+        "unused = {'kserve', 'fastapi', 'kubernetes', 'sklearn', 'pandas', 'rich', 'httpx', 'scipy.linalg', 'cffi'}\n"
+        "assert not unused & sys.modules.keys(), unused & sys.modules.keys()\n"
+        "import scipy.linalg\n"
+        "from kserve.protocol.grpc import grpc_predict_v2_pb2 as theirs\n"
+        "from serving.predictor.grpc_service import pb as ours\n"
+        "assert ours.ModelInferRequest is theirs.ModelInferRequest"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_garbage_is_collected_once_the_load_is_over() -> None:

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from serving.predictor import errors, openapi
-from serving.predictor.grpc_service import CODES, Servicer
-from serving.predictor.kserve_parts import pb
+from serving.predictor.grpc_service import CODES, Servicer, pb
 from serving.predictor.route import Front
 from serving.predictor.settings import parse
 from serving.predictor.state import PredictorState
@@ -30,7 +29,6 @@ from tests.serving.predictor.support import (
     ask,
     document,
     front,
-    nowhere,
     random_rows,
     serving,
 )
@@ -105,7 +103,7 @@ async def not_implemented() -> Any:
 def waiting(change: Callable[[PredictorState], None] = lambda state: None) -> tuple[PredictorState, Front]:
     state = PredictorState(SETTINGS)
     change(state)
-    return state, Front(state, nowhere, Workers(SETTINGS, state.metrics))
+    return state, Front(state, Workers(SETTINGS, state.metrics))
 
 
 async def loading() -> Any:
@@ -211,7 +209,7 @@ def test_every_grpc_code_of_the_error_table(
     state = PredictorState(SETTINGS) if change == "unready" else app.state
     if change == "full":
         app.workers._room = 0
-    servicer = Servicer(state, app.workers, None)
+    servicer = Servicer(state, app.workers)
     request = pb.ModelInferRequest.FromString(messages()[0]) if request_ is None else request_
     context = refused(servicer, request, method)
     assert context.code is not None
@@ -266,7 +264,7 @@ def test_what_is_not_ready_says_so_as_documented(path: str) -> None:
         sent.append(message)
 
     scope = {"type": "http", "method": "GET", "path": path, "headers": []}
-    asyncio.run(waiting()[1](scope, nowhere, send))  # type: ignore[arg-type]  # nothing is received
+    asyncio.run(waiting()[1](scope, send, send))  # type: ignore[arg-type]  # nothing is received
     assert sent[0]["status"] == 503
     conforms(json.loads(sent[1]["body"]), documented(path, "get", 503))
 

@@ -1,8 +1,6 @@
 """Large bodies read without the interpreter lock: what is read is what the careful decoder reads, or nothing is."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +14,7 @@ from serving.predictor.errors import Refusal
 from serving.predictor.floats import nearest
 from serving.predictor.plain_rows import PlainRows
 from serving.predictor.validate import Rows
-from tests.serving.predictor.support import HOUSE, ROOT, ROW, random_rows
+from tests.serving.predictor.support import HOUSE, ROW, random_rows
 
 MAX_ROWS = 400
 READER = PlainRows(HOUSE, MAX_ROWS)
@@ -140,24 +138,3 @@ def test_anything_unusual_is_left_to_the_careful_decoder(text: bytes) -> None:
     """A body that is not plainly right is not read here, and gets its answer or its words from the other decoder."""
     assert READER.read(text) is None
     assert outcome(lambda: DECODER.decode_large(text)) == outcome(lambda: DECODER.decode(text))
-
-
-def test_the_predictor_starts_without_what_it_does_not_use() -> None:
-    """KServe's server is imported without its Kubernetes half and pandas, which load for whoever asks for them."""
-    script = (
-        "import sys, serving.predictor.process, serving.bundle.bundle\n"
-        "unused = {'kubernetes', 'sklearn', 'kserve.models', 'pandas.core', 'rich'}\n"
-        "assert not unused & sys.modules.keys(), unused & sys.modules.keys()\n"
-        "from concurrent.futures import ThreadPoolExecutor\n"
-        "import pandas as pd\n"
-        "tables = list(ThreadPoolExecutor(4).map(lambda n: pd.DataFrame({'n': [n]}), range(4)))\n"
-        "assert [int(table.n.iloc[0]) for table in tables] == [0, 1, 2, 3] and pd.concat(tables).shape == (4, 1)\n"
-        "assert not hasattr(pd, 'no_such_name')\n"
-        "from kserve import KServeClient, ModelServer\n"
-        "from serving.predictor.kserve_parts import ModelServer as ours\n"
-        "assert ours is ModelServer and 'kubernetes' in sys.modules"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, "--unknown"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]

@@ -15,7 +15,7 @@ from serving.predictor.route import Front
 from serving.predictor.settings import parse
 from serving.predictor.state import PredictorState, load
 from serving.predictor.work import Workers
-from tests.serving.predictor.support import HOUSE, ROW, TUMOUR, Linear, ask, front, nowhere, stand_in
+from tests.serving.predictor.support import HOUSE, ROW, TUMOUR, Linear, ask, front, stand_in
 
 ONE = json.dumps({"instances": [ROW]}).encode()
 MANY = json.dumps({"instances": [list(ROW.values())] * 2000}).encode()
@@ -173,7 +173,7 @@ def test_501_when_there_is_nothing_to_explain_with() -> None:
 def test_503_while_the_model_loads() -> None:
     """The reason and a time to come again, before anything of the body is read."""
     state = PredictorState(parse(["--model_name", "housing"], {}))
-    app = Front(state, nowhere, Workers(state.settings, state.metrics))
+    app = Front(state, Workers(state.settings, state.metrics))
     status, headers, document = asyncio.run(ask(app, ONE))
     assert (status, headers["retry-after"], document["code"]) == (503, "2", "loading")
 

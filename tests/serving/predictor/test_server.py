@@ -259,8 +259,16 @@ def test_metrics_count_requests_cells_and_values(predictor: Predictor) -> None:
         'slipway_load_seconds{model="housing",version="2"}',
         'slipway_ready{model="housing",version="2"} 1.0',
         'slipway_log_dropped_rows_total{model="housing",version="2"} 0.0',
+        'request_explain_seconds_count{model_name="housing"}',
+        "process_cpu_seconds_total",
     ):
         assert line in text, line
+    answered = sum(
+        float(line.split()[-1])
+        for line in text.splitlines()
+        if line.startswith("slipway_request_seconds_count") and 'verb="explain"' not in line
+    )
+    assert f'request_predict_seconds_count{{model_name="housing"}} {answered}' in text
 
 
 def test_status_is_for_people(predictor: Predictor, bundle: Bundle) -> None:
