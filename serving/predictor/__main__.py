@@ -77,7 +77,9 @@ def load_kernels() -> None:
     meanwhile = Absent("scipy.linalg", "cffi", "yaml")
     sys.meta_path.insert(0, meanwhile)
     try:
-        import serving.scoring.kernels  # noqa: F401 - to have it loaded
+        from serving.scoring import kernels
+
+        assert kernels.prepare.machine_code is not None  # noqa: S101 - asked for its effect: numba loads its other half
     finally:
         sys.meta_path.remove(meanwhile)
 

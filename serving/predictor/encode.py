@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from serving.contract import Contract
 from serving.predictor.errors import Refusal
-from serving.predictor.protocol_v2 import OUTPUTS, Wanted
-from serving.predictor.validate import Flag
+from serving.predictor.rows.v2 import OUTPUTS, Wanted
+from serving.predictor.rows.validate import Flag
 
 _encode = msgspec.json.Encoder().encode
 MODEL_FAULT = (b"x-model-fault", b"prediction")  # tells a router that the model is to blame, not the request

@@ -17,11 +17,11 @@ from serving.predictor.body import request_id_of
 from serving.predictor.encode import Answer, flags_text
 from serving.predictor.errors import Refusal, bad_request, internal, not_found, not_implemented, shown
 from serving.predictor.log import AnsweredRequest
-from serving.predictor.protocol_v2 import OUTPUTS, Infer, Wanted, raw_values, text
+from serving.predictor.rows.tensors import Tensor, known_datatype, rows_of_tensors, size
+from serving.predictor.rows.v2 import OUTPUTS, Infer, Wanted, raw_values, text
+from serving.predictor.rows.validate import Rows
 from serving.predictor.served import Served
 from serving.predictor.state import PredictorState
-from serving.predictor.tensors import Tensor, known_datatype, rows_of_tensors, size
-from serving.predictor.validate import Rows
 
 LOG = logging.getLogger("slipway.predictor")
 VERB = "grpc"

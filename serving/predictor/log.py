@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.contract import Contract
+from serving.predictor.rows.validate import Flag, code_to_word
 from serving.predictor.settings import Settings
-from serving.predictor.validate import Flag, code_to_word
 from serving.store.store import S3Settings, open_store
 
 LOG = logging.getLogger("slipway.predictor")

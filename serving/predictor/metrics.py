@@ -19,8 +19,8 @@ from prometheus_client.core import (
 )
 
 from serving.predictor.errors import UNNAMED, RequestProblem
+from serving.predictor.rows.validate import Flag
 from serving.predictor.tally import Counts, HistogramTally
-from serving.predictor.validate import Flag
 
 BOUNDS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,

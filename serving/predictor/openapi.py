@@ -8,8 +8,8 @@ from typing import Any
 
 from serving.contract import Column, Contract
 from serving.predictor.metadata import datatype, tensors_out
+from serving.predictor.rows.tensors import DTYPES
 from serving.predictor.settings import Settings
-from serving.predictor.tensors import DTYPES
 
 OPENAPI = "3.1.0"
 ERRORS: dict[str, tuple[str, ...]] = {

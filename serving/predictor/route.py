@@ -19,7 +19,7 @@ from serving.predictor import metadata, openapi, work
 from serving.predictor.body import Gone, Headers, Receive, check_media, held, read, request_id_of
 from serving.predictor.errors import Refusal, internal, method_not_allowed, not_found, shown
 from serving.predictor.log import AnsweredRequest
-from serving.predictor.protocol_v2 import Infer
+from serving.predictor.rows.v2 import Infer
 from serving.predictor.served import Served
 from serving.predictor.state import PredictorState
 from serving.predictor.work import Done, Workers

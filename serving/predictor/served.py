@@ -10,16 +10,16 @@ import numpy.typing as npt
 
 from serving.contract import Contract, Matrix
 from serving.errors import DataError
-from serving.predictor.decode import Decoder
 from serving.predictor.encode import MODEL_FAULT, Answer, Encoder
 from serving.predictor.errors import Refusal, not_implemented
 from serving.predictor.explain import METHOD, Explanation, explain
+from serving.predictor.rows.v1 import Decoder
+from serving.predictor.rows.validate import Rows
 from serving.predictor.settings import Settings
 from serving.predictor.tally import HistogramTally
-from serving.predictor.validate import Rows
 from serving.profile import Profile
 
-WARM_ROWS = 512
+WARM_ROWS = (1, 64, 512)  # each size has compiled loops of its own
 SEED = 20140101
 
 
@@ -86,17 +86,16 @@ class Served:
             raise Refusal(400, "bad_request", str(error), headers=(MODEL_FAULT,)) from None
 
     def warm(self) -> None:
-        """Score one row and a batch, and read one body of each kind, so that no request pays for compilation."""
+        """Score a row and batches, and read one body of each kind, so that no request pays for compilation."""
         golden = self.bundle.golden
         if not len(golden):
             return
-        rows = np.resize(golden, (WARM_ROWS, golden.shape[1]))
-        for matrix in (np.ascontiguousarray(golden[:1]), rows):
-            answer = self.encoder.answer(self.score(matrix), ())
+        for rows in WARM_ROWS:
+            answer = self.encoder.answer(self.score(np.resize(golden, (rows, golden.shape[1]))), ())
             self.encoder.v1(answer, "warm")
         with contextlib.suppress(Refusal):  # a contract whose examples are refused is odd, but can be served
             self.decoder.decode(self.sample_body(1))
-            self.decoder.decode_large(self.sample_body(WARM_ROWS))
+            self.decoder.decode_large(self.sample_body(WARM_ROWS[-1]))
 
     def sample_body(self, rows: int) -> bytes:
         """A V1 body of *rows* valid rows."""

@@ -10,14 +10,14 @@ from typing import TypeVar
 
 import msgspec
 
-from serving.predictor import protocol_v2
 from serving.predictor.encode import Answer
 from serving.predictor.errors import overloaded, too_large
 from serving.predictor.metrics import Metrics
-from serving.predictor.protocol_v2 import Infer, Wanted
+from serving.predictor.rows import v2
+from serving.predictor.rows.v2 import Infer, Wanted
+from serving.predictor.rows.validate import Rows
 from serving.predictor.served import Served
 from serving.predictor.settings import Settings
-from serving.predictor.validate import Rows
 
 T = TypeVar("T")
 LOWER = 10  # steps of nice, of 19 that there are; the processor is still theirs whenever nobody else wants it
@@ -43,7 +43,7 @@ def read_v1(served: Served, body: bytes, large: bool) -> Infer:
 
 
 def read_v2(served: Served, body: bytes, json_length: int | None) -> Infer:
-    return protocol_v2.decode(served.checker, body, json_length, served.decoder.max_rows)
+    return v2.decode(served.checker, body, json_length, served.decoder.max_rows)
 
 
 def answer_v1(served: Served, infer: Infer, request_id: str) -> Done:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.contract import Matrix
-from serving.scoring import kernels
+from serving.scoring import quick_kernels
 
 MOST_LEAVES = 64  # one bit each
 FEW_ROWS = 128  # up to here two small blocks take less time than a large one
@@ -16,7 +16,7 @@ MOST_CUTS = 65_535  # codes are int16 at most, one more than there are cuts
 
 @dataclass(frozen=True)
 class QuickForm:
-    """Trees of at most 64 leaves as bit masks; the arrays are explained at ``kernels.quick_score``."""
+    """Trees of at most 64 leaves as bit masks; the arrays are explained at ``quick_kernels``."""
 
     cut_starts: npt.NDArray[np.int64]
     cuts: npt.NDArray[np.float64]
@@ -29,8 +29,8 @@ class QuickForm:
     leaves: npt.NDArray[np.float64]
 
     def score(self, features: Matrix, base: npt.NDArray[np.float64], out: Matrix) -> None:
-        score = kernels.quick_score if len(features) > FEW_ROWS else kernels.quick_score_few
-        score(
+        lanes = quick_kernels.ROWS if len(features) > FEW_ROWS else quick_kernels.FEW_ROWS
+        quick_kernels.LOOPS[lanes, self.bins.dtype, self.none.dtype](
             features, self.cut_starts, self.cuts, self.tests, self.planes, self.bins, self.octets, self.keep,
             self.none, self.leaves, base, out,
         )  # fmt: skip

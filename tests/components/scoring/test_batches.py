@@ -32,9 +32,9 @@ from serving.bundle.signing import load_public_key
 from serving.contract import Contract
 from serving.errors import DataError, UsageError
 from serving.files import sha256_file
-from serving.predictor.decode import Decoder
 from serving.predictor.encode import Encoder
 from serving.predictor.errors import Refusal
+from serving.predictor.rows.v1 import Decoder
 from serving.store.store import S3Settings, open_store
 from tests.root import ROOT
 from tests.serving.predictor.support import HOUSE, ROW, TUMOUR, random_rows, write_model

@@ -16,7 +16,7 @@ from components.watching import prediction_log
 from components.watching.labels import LabelReport, join
 from serving.errors import DataError
 from serving.predictor.log import AnsweredRequest, Lines
-from serving.predictor.validate import Flag
+from serving.predictor.rows.validate import Flag
 from tests.components.watching.support import contract, logged
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.predictor import plain_rows, split
+from serving.predictor.rows import large
 from tests.serving.predictor.corpus import bodies, spoilt
 from tests.serving.predictor.support import HOUSE, TUMOUR
 
@@ -45,23 +45,22 @@ def plain(body: bytes) -> Any:
     return np.frombuffer(body, np.uint8)
 
 
-def read(reader: plain_rows.PlainRows, body: bytes, place: Place) -> bool:
-    cuts = np.empty(len(body) // 4 + 1, dtype=np.int64)
-    split._scan(place(body), 2, cuts)
-    head = plain_rows._HEAD.match(body)
+def read(reader: large.PlainRows, body: bytes, place: Place) -> bool:
+    head = large._HEAD.match(body)
     if head is None:
         return False
+    large._scan(place(body), head.end(), 2, np.empty(len(body) // 2 + 1, dtype=np.int64))
     matrix = np.empty((min(400, len(body) // (2 * reader._width + 1) + 1), reader._width))
-    rows, end = plain_rows._rows(place(body + b"\0"), head.end(), *reader._arrays, matrix)
+    rows, end = large._rows(place(body + b"\0"), head.end(), *reader._arrays, matrix)
     assert end <= len(body)
     assert rows <= len(matrix)
-    return bool(rows != plain_rows._FAIL)
+    return bool(rows != large._FAIL)
 
 
 def main(mode: str, count: int) -> int:
     place = guarded() if mode == "guard" else plain
     chance = random.Random(5)
-    readers = [(plain_rows.PlainRows(contract, 400), bodies(contract)) for contract in (HOUSE, TUMOUR)]
+    readers = [(large.PlainRows(contract, 400), bodies(contract)) for contract in (HOUSE, TUMOUR)]
     done = 0
     for _ in range(count):
         reader, known = chance.choice(readers)

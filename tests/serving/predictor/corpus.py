@@ -10,7 +10,7 @@ import numpy as np
 
 from serving.contract import Contract
 from serving.predictor.errors import Refusal
-from serving.predictor.validate import Checker, Rows, rows_of
+from serving.predictor.rows.validate import Checker, Rows, rows_of
 from tests.serving.predictor.support import HOUSE, ROW, TUMOUR, random_rows
 
 DATATYPES = {"float": "FP64", "int": "INT64", "bool": "BOOL", "category": "BYTES"}

@@ -14,15 +14,16 @@ import atheris
 import numpy as np
 
 with atheris.instrument_imports(include=["serving.predictor"]):
-    from serving.predictor import plain_rows, protocol_v2
-    from serving.predictor.decode import Decoder
+    from serving.predictor.rows import large
+    from serving.predictor.rows import v2 as v2_rows
+    from serving.predictor.rows.v1 import Decoder
 
 from tests.serving.predictor.corpus import TOKENS, bodies, calls, outcome, slow_v1, slow_v2
 from tests.serving.predictor.support import HOUSE
 
 MAX_ROWS = 5000
 READER = Decoder(HOUSE, MAX_ROWS)
-_ROWS = plain_rows._rows
+_ROWS = large._rows
 
 
 def with_closing_zero(body: Any, *rest: Any) -> Any:
@@ -41,7 +42,7 @@ def v2(data: bytes) -> None:
     """The first two bytes say how many of the others are JSON; zero: all."""
     length = int.from_bytes(data[:2], "little")
     call = data[2:], length or None
-    said = outcome(lambda: protocol_v2.decode(READER.checker, *call, MAX_ROWS).rows)
+    said = outcome(lambda: v2_rows.decode(READER.checker, *call, MAX_ROWS).rows)
     if not isinstance(said[0], int):
         assert outcome(slow_v2, READER.checker, call) == said
 
@@ -58,7 +59,7 @@ def write_corpus(which: str, directory: Path) -> None:
 
 
 def main(which: str, place: str, *options: str) -> None:
-    plain_rows._rows = with_closing_zero
+    large._rows = with_closing_zero
     warnings.simplefilter("ignore", RuntimeWarning)  # wrapping of uint64 is silent in compiled code only
     corpus = Path(place) / which
     corpus.mkdir(exist_ok=True)

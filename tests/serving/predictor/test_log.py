@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from serving.predictor.log import AnsweredRequest, Lines, Parts, PredictionLog
-from serving.predictor.validate import Flag
+from serving.predictor.rows.validate import Flag
 from serving.unit import unit
 from tests.serving.predictor.support import HOUSE, ROW, TUMOUR
 

@@ -16,11 +16,11 @@ from google.protobuf.message import DecodeError
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 
 from serving.contract import Contract
-from serving.predictor import protocol_v2
-from serving.predictor.decode import Decoder
 from serving.predictor.grpc_service import tensors_of
-from serving.predictor.tensors import rows_of_tensors
-from serving.predictor.validate import Checker, Rows
+from serving.predictor.rows import v2
+from serving.predictor.rows.tensors import rows_of_tensors
+from serving.predictor.rows.v1 import Decoder
+from serving.predictor.rows.validate import Checker, Rows
 from tests.serving.predictor.corpus import (
     Call,
     NoJson,
@@ -50,7 +50,7 @@ def accepted(said: Any) -> bool:
 
 
 def v2_rows(checker: Checker, call: Call) -> Rows:
-    return protocol_v2.decode(checker, *call, MAX_ROWS).rows
+    return v2.decode(checker, *call, MAX_ROWS).rows
 
 
 def grpc_rows(request: Any) -> Rows:

@@ -38,7 +38,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from serving.archive import pack_arrays, unpack_arrays
 from serving.contract import Contract
 from serving.errors import DataError, GateRefusal, UsageError
-from serving.scoring import kernels
+from serving.scoring import kernels, quick_kernels
 from serving.scoring.api import Declined, SklearnScorer
 from serving.scoring.compile import CompiledScorer, compile_pipeline, from_bytes, to_bytes
 from serving.scoring.symbols import symbols_of
@@ -205,7 +205,7 @@ def assert_same(reference: SklearnScorer, fast: CompiledScorer, matrix: np.ndarr
     assert (off <= allowed).all(), (off.max(), int(off.argmax()))
 
 
-SIZES = (1, FEW_ROWS, FEW_ROWS + 1, 2 * kernels.FEW_ROWS, 2 * kernels.ROWS + 3)
+SIZES = (1, FEW_ROWS, FEW_ROWS + 1, 2 * quick_kernels.FEW_ROWS, 2 * quick_kernels.ROWS + 3)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

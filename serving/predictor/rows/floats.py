@@ -32,7 +32,7 @@ _NINE_ONES = np.uint64(0x1FF)
 _MOST_EXACT = np.uint64(1 << 53)
 
 
-@nb.njit(nb.types.UniTuple(nb.uint64, 2)(nb.uint64, nb.uint64), cache=True, nogil=True)  # type: ignore[untyped-decorator]  # numba ships no types
+@nb.njit(error_model="numpy")
 def _product(a, b):  # type: ignore[no-untyped-def]  # compiled
     """The 128 bits of a * b as (high, low)."""
     a_low, a_high, b_low, b_high = a & _LOW32, a >> _32, b & _LOW32, b >> _32
@@ -42,7 +42,7 @@ def _product(a, b):  # type: ignore[no-untyped-def]  # compiled
     return a_high * b_high + (middle >> _32) + (other >> _32), (other << _32) | (low & _LOW32)
 
 
-@nb.njit(nb.types.Tuple((nb.float64, nb.boolean))(nb.uint64, nb.int64), cache=True, nogil=True)  # type: ignore[untyped-decorator]  # as above
+@nb.njit(error_model="numpy")
 def nearest(digits, exponent):  # type: ignore[no-untyped-def]  # compiled
     """The double nearest to digits * 10**exponent, and whether it is certain; subnormal numbers never are."""
     if digits == _0:

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.contract import Contract
-from serving.predictor.decode import PIECE_ROWS, Decoder
 from serving.predictor.errors import Refusal
-from serving.predictor.split import pieces
-from serving.predictor.validate import Rows, rows_of
+from serving.predictor.rows.large import pieces
+from serving.predictor.rows.v1 import PIECE_ROWS, Decoder
+from serving.predictor.rows.validate import Rows, rows_of
 from tests.serving.predictor.support import HOUSE, ROW, TUMOUR, random_rows
 
 DECODER = Decoder(HOUSE, max_rows=5000)
@@ -70,7 +70,8 @@ def test_a_body_read_in_pieces_says_what_it_says_in_one_go(data: st.DataObject) 
     for _ in range(data.draw(st.integers(0, 3))):
         rows[data.draw(st.integers(0, count - 1))] = data.draw(_row)
     key = data.draw(st.sampled_from(["instances", "inputs"]))
-    body = json.dumps({"signature_name": 'tricky ], "[{', key: rows}).encode()
+    more = data.draw(st.sampled_from([{}, {}, {"signature_name": 'tricky ], "[{'}]))
+    body = json.dumps({**more, key: rows}).encode()
     assert outcome(lambda: DECODER.decode_large(body)) == outcome(lambda: DECODER.decode(body))
 
 

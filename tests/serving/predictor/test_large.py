@@ -9,11 +9,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from serving.predictor.decode import Decoder
 from serving.predictor.errors import Refusal
-from serving.predictor.floats import nearest
-from serving.predictor.plain_rows import PlainRows
-from serving.predictor.validate import Rows
+from serving.predictor.rows.floats import nearest
+from serving.predictor.rows.large import PlainRows
+from serving.predictor.rows.v1 import Decoder
+from serving.predictor.rows.validate import Rows
 from tests.serving.predictor.support import HOUSE, ROW, random_rows
 
 MAX_ROWS = 400

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from serving.contract import Column, Matrix
 from serving.predictor.errors import NOTHING, Words, bad_cells, bad_request, shown, too_large, wrong
-from serving.predictor.validate import Checker, Flag, Gather, Rows
+from serving.predictor.rows.validate import Checker, Flag, Gather, Rows
 
 DTYPES: dict[str, str] = {
     "BOOL": "?",

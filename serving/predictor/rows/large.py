@@ -1,8 +1,11 @@
-"""Large V1 bodies of valid rows, read in one compiled loop that holds no interpreter lock.
+"""Large V1 bodies of the usual form, ``{"instances": [...]}`` alone, read without the interpreter lock.
 
-Only the usual is read here: ``{"instances": [...]}`` of records or arrays, names and categories without escapes, every
-cell as the contract says. At the first thing that is anything else the loop gives up, and ``decode`` reads the body
-again from its beginning, finds what is wrong, and has the words for it: a body that is read here means the same there.
+Decoding 10,000 rows in one call holds the lock for some 5 ms, in which no other request is answered.
+
+``PlainRows`` is one compiled loop over records or arrays, names and categories without escapes, every cell as the
+contract says. At the first thing that is anything else it gives up, and ``v1`` reads the body again from its beginning,
+finds what is wrong, and has the words for it: a body that is read here means the same there. For that ``pieces`` cuts
+the body at row boundaries, so that the lock is given back in between.
 
 No index is checked against the length: behind the last byte of ``bytes`` stands a zero, and no loop goes past that.
 """
@@ -10,37 +13,36 @@ No index is checked against the length: behind the last byte of ``bytes`` stands
 import json
 import re
 import sys
+from collections.abc import Iterator
 
 import numba as nb
 import numpy as np
 
 from serving.contract import Column, Contract, Matrix
-from serving.predictor.floats import nearest
+from serving.predictor.rows.floats import nearest
+from serving.scoring.compiled import B1, F8, I8, U1, loop, read_only
 
 _HEAD = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"(?:instances|inputs)"[ \t\r\n]*:[ \t\r\n]*\[')
 _TAIL = re.compile(rb"[ \t\r\n]*\}[ \t\r\n]*")
 NUMBER, WHOLE, BOOL, WORD = range(4)
 _KINDS = {"float": NUMBER, "int": WHOLE, "bool": BOOL, "category": WORD}
-_COMMA, _COLON, _MINUS, _PLUS, _POINT, _ZERO, _NINE = (ord(c) for c in ",:-+.09")
+_COMMA, _COLON, _MINUS, _PLUS, _POINT, _ZERO, _NINE, _QUOTE, _ESCAPE = (ord(c) for c in ',:-+.09"\\')
 _OPEN_LIST, _CLOSE_LIST, _OPEN_OBJECT, _CLOSE_OBJECT, _E = (ord(c) for c in "[]{}e")
 _NULL, _TRUE, _FALSE = (np.frombuffer(word, np.uint8) for word in (b"null", b"true", b"false"))
 _FAIL = -1
 _MOST_DIGITS = 19  # of any 19 digits a uint64 holds the number
 
-_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
-_BYTES = nb.types.Array(nb.uint8, 1, "C", readonly=True)
-_I8S, _F8S = nb.types.Array(nb.int64, 1, "C", readonly=True), nb.types.Array(nb.float64, 1, "C", readonly=True)
-_AT = nb.types.Tuple((nb.int64, nb.float64))
+_BYTES = read_only(U1)
 
 
-@nb.njit(inline="always")  # type: ignore[untyped-decorator]  # numba ships no types
+@nb.njit(inline="always")
 def _space(body, at):  # type: ignore[no-untyped-def]  # compiled
     while body[at] == 32 or (body[at] <= 13 and (body[at] == 10 or body[at] == 13 or body[at] == 9)):
         at += 1
     return at
 
 
-@nb.njit(inline="always")  # type: ignore[untyped-decorator]  # as above
+@nb.njit(inline="always")
 def _is(body, at, words, first, end):  # type: ignore[no-untyped-def]  # compiled
     """Where words[first:end] ends if it stands at *at*; or a failure."""
     for i in range(first, end):
@@ -50,50 +52,62 @@ def _is(body, at, words, first, end):  # type: ignore[no-untyped-def]  # compile
     return at
 
 
-@nb.njit(_AT(_BYTES, nb.int64), **_OPTIONS)  # type: ignore[untyped-decorator]  # as above
+@nb.njit(error_model="numpy")
+def _digits(body, at, digits, used):  # type: ignore[no-untyped-def]  # compiled
+    """Where the digits at *at* end, *digits* with them behind, and how many count, leading zeros not among them."""
+    while _ZERO <= body[at] <= _NINE:
+        digits = digits * np.uint64(10) + np.uint64(body[at] - _ZERO)
+        used += used > 0 or digits != np.uint64(0)  # also where the digits wrap around to zero
+        at += 1
+    return at, digits, used
+
+
+@nb.njit(error_model="numpy")
+def _exponent(body, at):  # type: ignore[no-untyped-def]  # compiled
+    """Where the exponent behind an ``e`` ends, and its value; of five digits or more, or of none, a failure."""
+    down = body[at] == _MINUS
+    if down or body[at] == _PLUS:
+        at += 1
+    start, power = at, 0
+    while _ZERO <= body[at] <= _NINE and at - start < 5:
+        power = power * 10 + I8(body[at] - _ZERO)
+        at += 1
+    if at == start or at - start == 5:
+        return _FAIL, 0
+    return at, -power if down else power
+
+
+@nb.njit(error_model="numpy")
 def _number(body, at):  # type: ignore[no-untyped-def]  # compiled
     """Where the JSON number at *at* ends, and its value; or a failure."""
     negative = body[at] == _MINUS
     if negative:
         at += 1
-    start, digits, shift, used = at, np.uint64(0), 0, 0
-    while _ZERO <= body[at] <= _NINE:
-        digits = digits * np.uint64(10) + np.uint64(body[at] - _ZERO)
-        used += used > 0 or digits != np.uint64(0)  # also where the digits wrap around to zero
-        at += 1
+    start = at
+    at, digits, used = _digits(body, at, np.uint64(0), 0)
     if at == start or (at - start > 1 and body[start] == _ZERO):
         return _FAIL, 0.0
+    shift = 0
     if body[at] == _POINT:
-        at += 1
-        point = at
-        while _ZERO <= body[at] <= _NINE:
-            digits = digits * np.uint64(10) + np.uint64(body[at] - _ZERO)
-            used += used > 0 or digits != np.uint64(0)  # also where the digits wrap around to zero
-            at += 1
+        point = at + 1
+        at, digits, used = _digits(body, point, digits, used)
         shift = point - at
         if shift == 0:
             return _FAIL, 0.0
     if used > _MOST_DIGITS or (negative and digits == np.uint64(0)):
         return _FAIL, 0.0
     if body[at] | 32 == _E:
-        at += 1
-        down = body[at] == _MINUS
-        if down or body[at] == _PLUS:
-            at += 1
-        start, power = at, 0
-        while _ZERO <= body[at] <= _NINE and at - start < 5:
-            power = power * 10 + nb.int64(body[at] - _ZERO)
-            at += 1
-        if at == start or at - start == 5:
+        at, power = _exponent(body, at + 1)
+        if at == _FAIL:
             return _FAIL, 0.0
-        shift += -power if down else power
+        shift += power
     value, certain = nearest(digits, shift)
     if not certain:
         return _FAIL, 0.0
     return at, -value if negative else value
 
 
-@nb.njit(nb.int64(_BYTES, nb.int64, _BYTES, _I8S, nb.int64, nb.int64, nb.int64), **_OPTIONS)  # type: ignore[untyped-decorator]  # as above
+@nb.njit(error_model="numpy")
 def _word(body, at, words, starts, first, end, guess):  # type: ignore[no-untyped-def]  # compiled
     """Which of the quoted words first..end stands at *at*, tried from *guess* on; or a failure."""
     count = end - first
@@ -104,17 +118,14 @@ def _word(body, at, words, starts, first, end, guess):  # type: ignore[no-untype
     return _FAIL
 
 
-@nb.njit(
-    _AT(_BYTES, nb.int64, nb.int64, nb.boolean, nb.float64, nb.float64, _BYTES, _I8S, nb.int64, nb.int64),
-    **_OPTIONS,
-)  # type: ignore[untyped-decorator]  # as above
+@nb.njit(error_model="numpy")
 def _cell(body, at, kind, nullable, low, high, words, starts, first, end):  # type: ignore[no-untyped-def]  # compiled
     """Where the cell at *at* ends, and its code; or a failure."""
     if body[at] == _NULL[0]:
         return (_is(body, at, _NULL, 0, 4) if nullable else _FAIL), np.nan
     if kind == WORD:
         one = _word(body, at, words, starts, first, end, 0)
-        return (_FAIL, 0.0) if one == _FAIL else (at + starts[one + 1] - starts[one], nb.float64(one - first))
+        return (_FAIL, 0.0) if one == _FAIL else (at + starts[one + 1] - starts[one], F8(one - first))
     if kind == BOOL:
         true = body[at] == _TRUE[0]
         return (_is(body, at, _TRUE, 0, 4), 1.0) if true else (_is(body, at, _FALSE, 0, 5), 0.0)
@@ -124,13 +135,12 @@ def _cell(body, at, kind, nullable, low, high, words, starts, first, end):  # ty
     return at, value
 
 
-@nb.njit(
-    nb.types.UniTuple(nb.int64, 2)(
-        _BYTES, nb.int64, _BYTES, _I8S, _I8S, _I8S, nb.types.Array(nb.boolean, 1, "C", readonly=True), _F8S, _F8S,
-        nb.float64[:, ::1],
-    ),
-    **_OPTIONS,
-)  # type: ignore[untyped-decorator]  # as above  # fmt: skip
+@loop(
+    nb.types.UniTuple(I8, 2)(
+        _BYTES, I8, _BYTES, read_only(I8), read_only(I8), read_only(I8), read_only(B1), read_only(F8), read_only(F8),
+        F8[:, ::1],
+    )
+)  # fmt: skip
 def _rows(body, at, words, starts, firsts, kinds, nullable, low, high, out):  # type: ignore[no-untyped-def]  # compiled
     """Fill *out* from the rows after the opening bracket; how many there are and where they end, or a failure.
 
@@ -210,3 +220,50 @@ class PlainRows:
 
 def _bounds(column: Column) -> tuple[float, float]:
     return column.range or (-sys.float_info.max, sys.float_info.max)
+
+
+@loop(nb.types.UniTuple(I8, 3)(_BYTES, I8, I8, I8[::1]))
+def _scan(body, at, every, cuts):  # type: ignore[no-untyped-def]  # compiled
+    """Where the list ends whose first element stands at *at*, its elements, and how many *cuts*; or a failure.
+
+    cuts: filled with the places of each *every*-th comma between elements.
+    """
+    depth, inside, commas, written = 1, False, 0, 0
+    while at < body.shape[0]:
+        one = body[at]
+        if one == _ESCAPE and inside:
+            at += 1
+        elif one == _QUOTE:
+            inside = not inside
+        elif not inside:
+            if one in (_OPEN_LIST, _OPEN_OBJECT):
+                depth += 1
+            elif one in (_CLOSE_LIST, _CLOSE_OBJECT):
+                depth -= 1
+                if depth == 0:
+                    return at, commas + 1, written
+            elif one == _COMMA and depth == 1:
+                commas += 1
+                if commas % every == 0:
+                    cuts[written] = at
+                    written += 1
+        at += 1
+    return _FAIL, 0, 0
+
+
+def pieces(body: bytes, every: int) -> tuple[int, Iterator[bytes]] | None:
+    """The number of rows of *body*, and bodies of *every* rows each that are together the same; None for other forms.
+
+    Only if each of them is a body of rows was the whole one valid JSON.
+    """
+    head = _HEAD.match(body)
+    if head is None:
+        return None
+    begin = head.end()
+    cuts = np.empty(len(body) // every + 1, np.int64)
+    end, rows, written = _scan(np.frombuffer(body, np.uint8), begin, every, cuts)
+    if end == _FAIL or not _TAIL.fullmatch(body, end + 1):
+        return None
+    places = cuts[:written].tolist()
+    spans = zip([begin, *(place + 1 for place in places)], [*places, end], strict=True)
+    return rows, (body[:begin] + body[start:stop] + b"]}" for start, stop in spans)

@@ -5,10 +5,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from serving.predictor.decode import json_value
 from serving.predictor.errors import bad_request, jsonable, shown
-from serving.predictor.tensors import DTYPES, Tensor, known_datatype, rows_of_tensors, size
-from serving.predictor.validate import Checker, Rows
+from serving.predictor.rows.tensors import DTYPES, Tensor, known_datatype, rows_of_tensors, size
+from serving.predictor.rows.v1 import json_value
+from serving.predictor.rows.validate import Checker, Rows
 
 OUTPUTS = ("predict", "probabilities")
 MAX_ID = 256

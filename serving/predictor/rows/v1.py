@@ -5,7 +5,6 @@ in C while the JSON is read. Where that refuses, the same rows go through ``vali
 words for them; the two must agree, and a test holds them to it.
 """
 
-import contextlib
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -13,21 +12,10 @@ import numpy as np
 
 from serving.contract import Column, Contract, Matrix
 from serving.predictor.errors import Refusal, bad_request, jsonable, shown, too_large
-from serving.predictor.plain_rows import PlainRows
-from serving.predictor.split import Pieces, pieces
-from serving.predictor.validate import Checker, Flag, Gather, Rows, lenient, rows_of
+from serving.predictor.rows.large import PlainRows, pieces
+from serving.predictor.rows.validate import Checker, Flag, Gather, Rows, lenient, rows_of
 
 PIECE_ROWS = 256
-
-
-class _Lists(msgspec.Struct):
-    """A body whose rows are not looked at."""
-
-    instances: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    inputs: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-
-
-_LISTS = msgspec.json.Decoder(_Lists)
 
 
 def cell_type(column: Column) -> Any:
@@ -57,7 +45,6 @@ class Decoder:
         self._row: Any = msgspec.defstruct("Row", fields, rename=names, forbid_unknown_fields=True, gc=False)
         array: Any = tuple[tuple(kind for _, kind in fields)]  # type: ignore[misc]  # made from the contract at run time
         rows = list[self._row | array]  # type: ignore[misc,name-defined]  # as above
-        self._rows = msgspec.json.Decoder(rows)
         optional: Any = rows | msgspec.UnsetType  # type: ignore[operator]  # as above
         envelope = msgspec.defstruct(
             "Envelope", [("instances", optional, msgspec.UNSET), ("inputs", optional, msgspec.UNSET)]
@@ -73,8 +60,8 @@ class Decoder:
         self._open = [i for i, column in enumerate(columns) if column.type == "category" and column.unknown == "flag"]
         self._unsure = [*self._loose.tolist(), *self._open]
 
-    def decode(self, body: bytes) -> Rows:
-        """The rows of a small V1 body.
+    def decode(self, body: bytes, first: int = 0) -> Rows:
+        """The rows of a small V1 body, which are called *first* and so on where a sentence names one.
 
         Raises:
             Refusal: 400 with every problem of the first bad rows, or 413 for too many rows.
@@ -82,70 +69,39 @@ class Decoder:
         try:
             envelope = self._envelope.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return self._slowly(body)
+            return self._slowly(body, first)
         rows, other = envelope.instances, envelope.inputs
         if rows is msgspec.UNSET:
             rows, other = other, rows
         if other is not msgspec.UNSET or rows is msgspec.UNSET:
-            return self._slowly(body)
+            return self._slowly(body, first)
         self._count(len(rows))
-        return self._coded(rows) or self._slowly(body)
+        return self._coded(rows, first) or self._slowly(body, first)
 
     def decode_large(self, body: bytes) -> Rows:
         """As ``decode``; other threads get their turn meanwhile."""
         plain = self._usual.read(body)
-        return self._in_pieces(body) if plain is None else Rows(plain)
-
-    def _in_pieces(self, body: bytes) -> Rows:
+        if plain is not None:
+            return Rows(plain)
         cut = pieces(body, PIECE_ROWS)
-        prefix = self._prefix(cut) if cut else None
-        if cut is None or prefix is None or cut.rows <= PIECE_ROWS:
+        if cut is None or cut[0] <= PIECE_ROWS:
             return self.decode(body)
-        self._count(cut.rows)
-        parts: list[Matrix] = []
-        flags: list[Flag] = []
+        self._count(cut[0])
+        parts: list[Rows] = []
         gather = Gather()
-        done = 0
-        for part in cut.parts:
+        for number, part in enumerate(cut[1]):
             try:
-                coded = self._piece(part, done, prefix)
+                parts.append(self.decode(part, number * PIECE_ROWS))
             except Refusal as refusal:
-                if not refusal.problems:
-                    raise
+                if not refusal.problems:  # it is no list of rows: the whole body has the words for that
+                    return self.decode(body)
                 if gather.full(*refusal.problems):
                     break
-                done += PIECE_ROWS
-                continue
-            parts.append(coded.matrix)
-            flags += coded.flags
-            done += len(coded.matrix)
         gather.raise_if_any()
-        return Rows(np.concatenate(parts), tuple(flags))
+        matrix = np.concatenate([part.matrix for part in parts])
+        return Rows(matrix, tuple(flag for part in parts for flag in part.flags))
 
-    def _prefix(self, cut: Pieces) -> str | None:
-        """Which list was cut, if it was the list of rows and the rest of the body is as it should be.
-
-        A body may have other lists, and a second one of the same name: the list that was cut is the one that changes
-        with what is put in its place.
-        """
-        try:
-            one, other = (_LISTS.decode(cut.envelope(text)) for text in (b"[]", b"[0]"))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return None
-        found = [name for name in ("instances", "inputs") if getattr(one, name) is not msgspec.UNSET]
-        changed = [name for name in found if getattr(one, name) != getattr(other, name)]
-        return changed[0] if found == changed and len(found) == 1 else None
-
-    def _piece(self, part: bytes, first: int, prefix: str) -> Rows:
-        coded = None
-        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            rows = self._rows.decode(part)
-            if not rows:  # a comma with nothing behind it, just where the body was cut
-                raise bad_request(f"the body: expected JSON, got a comma without a row after {prefix}[{first - 1}]")
-            coded = self._coded(rows, first)
-        return coded or rows_of(self.checker, json_value(part), first, prefix)
-
-    def _slowly(self, body: bytes) -> Rows:
+    def _slowly(self, body: bytes, first: int) -> Rows:
         document = json_value(body)
         if not isinstance(document, dict):
             raise bad_request(f"the body: expected an object with 'instances', got {shown(document)}")
@@ -157,7 +113,7 @@ class Decoder:
         if not isinstance(rows, list):
             raise bad_request(f"{present[0]}: expected a list of rows, got {shown(rows)}")
         self._count(len(rows))
-        return rows_of(self.checker, rows, 0, present[0])
+        return rows_of(self.checker, rows, first, present[0])
 
     def _count(self, rows: int) -> None:
         if rows == 0:
@@ -165,7 +121,7 @@ class Decoder:
         if rows > self.max_rows:
             raise too_large(f"expected at most {self.max_rows} rows in one request, got {rows}; send them in parts")
 
-    def _coded(self, rows: list[Any], first: int = 0) -> Rows | None:
+    def _coded(self, rows: list[Any], first: int) -> Rows | None:
         """Rows of typed *rows*; None where a check that the type cannot express found something."""
         kind, astuple = self._row, msgspec.structs.astuple
         tuples = [astuple(row) if row.__class__ is kind else row for row in rows]
