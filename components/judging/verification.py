@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from serving.bundle.bundle import SKLEARN_TOLERANCE, Bundle
+from serving.bundle.bundle import Bundle
+from serving.bundle.golden import SKLEARN_TOLERANCE
 from serving.contract import Contract, Frozen, Matrix
 from serving.errors import GateRefusal, PlaceError
 from serving.local.paths import HOST, free_port

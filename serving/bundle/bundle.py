@@ -26,6 +26,7 @@ from pydantic import ValidationError
 
 from serving.archive import same_arrays
 from serving.bundle.files import CARD, CONTRACT, GOLDEN, MANIFEST, MODEL, PROFILE, SCORING, SIGNATURE
+from serving.bundle.golden import Golden
 from serving.bundle.model_file import audit, load_model, write_model
 from serving.bundle.signing import PublicKey, SigningKey, sign, verify
 from serving.contract import Contract, Matrix
@@ -42,8 +43,6 @@ BundleId = str  # sha256 hex of manifest.json
 FORMAT = 1
 REQUIRED = frozenset({MODEL, CONTRACT, PROFILE, GOLDEN, CARD})
 LIBRARIES = ("numba", "numpy", "scikit-learn", "scipy", "skops")
-# scikit-learn's sums go through BLAS, which another processor may add up in another order.
-SKLEARN_TOLERANCE = 1e-12  # relative to the largest golden prediction
 
 
 @dataclass(frozen=True)
@@ -102,12 +101,13 @@ def write_bundle(
     if not np.isfinite(expected).all():
         row = int(np.argwhere(~np.isfinite(expected))[0, 0])
         raise DataError(f"the pipeline's prediction for golden row {row} is not a finite number; train another model")
-    fast = _agreeing(compile_pipeline(pipeline, contract), golden, expected)
+    known = Golden(golden, expected)
+    fast = known.agreeing(compile_pipeline(pipeline, contract))
     files = {
         MODEL: write_model(pipeline),
         CONTRACT: contract.model_dump_json().encode(),  # keeps the order of the columns, which canonical_json sorts
         PROFILE: profile.model_dump_json().encode(),
-        GOLDEN: _golden_json(golden, expected),
+        GOLDEN: known.to_json(),
         CARD: card.encode(),
     }
     if isinstance(fast, CompiledScorer):
@@ -143,11 +143,11 @@ def open_bundle(directory: Path, trusted: Sequence[PublicKey], *, deep: bool = F
     try:
         contract = Contract.model_validate_json(files[CONTRACT])
         profile = Profile.model_validate_json(files[PROFILE])
-        golden, expected = _read_golden(files[GOLDEN], contract)
+        golden = Golden.from_json(files[GOLDEN], contract)
     except (ValidationError, ValueError, KeyError, TypeError) as error:
         raise GateRefusal(f"{directory}: contract, profile or golden rows cannot be read: {error}") from error
-    scorer = _scorer(directory, files, manifest, contract, golden, expected)
-    bundle = Bundle(directory, digest, manifest, contract, profile, golden, expected, scorer)
+    scorer = _scorer(directory, files, manifest, contract, golden)
+    bundle = Bundle(directory, digest, manifest, contract, profile, golden.rows, golden.expected, scorer)
     if deep:
         _check_deeply(bundle, files)
     return bundle
@@ -237,61 +237,24 @@ def _check_libraries(directory: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def _scorer(
-    directory: Path,
-    files: Mapping[str, bytes],
-    manifest: Mapping[str, Any],
-    contract: Contract,
-    golden: Matrix,
-    expected: Predictions,
+    directory: Path, files: Mapping[str, bytes], manifest: Mapping[str, Any], contract: Contract, golden: Golden
 ) -> Scorer:
     """The fast form if it is there and gives the golden predictions; else scikit-learn, if that does."""
     fast: CompiledScorer | Declined = Declined(manifest["scoring"]["reason"])
     if SCORING in files:
-        fast = _agreeing(from_bytes(files[SCORING], contract), golden, expected)
+        fast = golden.agreeing(from_bytes(files[SCORING], contract))
     if isinstance(fast, CompiledScorer):
         return fast
     scorer = SklearnScorer(load_model(files[MODEL]), contract, f"scikit-learn answers: {fast.reason}")
-    _check_sklearn(directory, scorer, golden, expected)
+    golden.check(directory, scorer)
     return scorer
-
-
-def _agreeing(fast: CompiledScorer | Declined, golden: Matrix, expected: Predictions) -> CompiledScorer | Declined:
-    """*fast*, unless it gives another prediction for a golden row than the pipeline did."""
-    if isinstance(fast, Declined):
-        return fast
-    try:
-        answer, allowed = fast.score(golden), fast.tolerance(golden)
-    except DataError as error:
-        return Declined(f"the fast form refuses a golden row ({error})")
-    if answer.shape != expected.shape:
-        return Declined(f"the fast form answers in shape {answer.shape}, the pipeline in {expected.shape}")
-    off = np.abs(answer - expected).reshape(len(golden), -1).max(axis=1)
-    wrong = np.flatnonzero(~(off <= allowed))
-    if len(wrong):
-        row = int(wrong[0])
-        return Declined(f"the fast form differs from the pipeline in golden row {row} by {off[row]:.3g}")
-    return fast
-
-
-def _check_sklearn(directory: Path, scorer: SklearnScorer, golden: Matrix, expected: Predictions) -> None:
-    try:
-        answer = scorer.score(golden)
-    except Exception as error:
-        raise GateRefusal(f"{directory}: the pipeline cannot predict its golden rows: {error}") from error
-    if answer.shape != expected.shape:
-        raise GateRefusal(f"{directory}: the pipeline answers in shape {answer.shape}, expected {expected.shape}")
-    off = np.abs(answer - expected)
-    if not (off <= SKLEARN_TOLERANCE * np.abs(expected).max()).all():
-        raise GateRefusal(
-            f"{directory}: the pipeline gives other predictions for its golden rows than when it was trained (by up to "
-            f"{off.max():.3g}); libraries or processor differ too much, train again here"
-        )
 
 
 def _check_deeply(bundle: Bundle, files: Mapping[str, bytes]) -> None:
     pipeline = bundle.pipeline
     reason = "loaded to be compared with the golden rows"
-    _check_sklearn(bundle.directory, SklearnScorer(pipeline, bundle.contract, reason), bundle.golden, bundle.expected)
+    golden = Golden(bundle.golden, bundle.expected)
+    golden.check(bundle.directory, SklearnScorer(pipeline, bundle.contract, reason))
     if SCORING not in files:
         return
     fast = compile_pipeline(pipeline, bundle.contract)
@@ -300,17 +263,3 @@ def _check_deeply(bundle: Bundle, files: Mapping[str, bytes]) -> None:
             f"{bundle.directory}: {SCORING} is not what {MODEL} compiles to; they are two different models, "
             "train a new bundle"
         )
-
-
-def _golden_json(golden: Matrix, expected: Predictions) -> bytes:
-    rows = [[None if np.isnan(cell) else cell for cell in row] for row in golden.tolist()]
-    return canonical_json({"rows": rows, "expected": expected.tolist()})
-
-
-def _read_golden(data: bytes, contract: Contract) -> tuple[Matrix, Predictions]:
-    document = json.loads(data)
-    golden = np.array(document["rows"], dtype=np.float64)
-    expected = np.array(document["expected"], dtype=np.float64)
-    if golden.ndim != 2 or golden.shape[1] != len(contract.columns) or not len(golden) or len(expected) != len(golden):
-        raise ValueError(f"golden rows of shape {golden.shape} with predictions of shape {expected.shape}")
-    return golden, expected

@@ -22,7 +22,7 @@ from serving.rollout.controller.desk import Desk
 from serving.rollout.controller.memory import DeskMemory, Memory
 from serving.rollout.decision.events import Notice, Tick
 from serving.rollout.telling.explain import RolloutStatus, status
-from serving.rollout.telling.gauges import Sample, family, gauges
+from serving.rollout.telling.gauges import Sample, family, gauges, text
 from serving.service.control import Control, Pass, new_holder, refusal
 from serving.service.slots import Following, wanted_epoch
 
@@ -158,13 +158,13 @@ class ClusterControl:
         looking, notes, last = dict(self._models), dict(self._notes), self.last  # the loop goes on meanwhile
         statuses = [found for each in looking.values() if (found := each.shown.status(now)) is not None]
         failures: list[Sample] = [({"service": model}, each.failures) for model, each in notes.items()]
-        return (
-            gauges(*statuses)
-            + family("slipway_controller_pass_seconds", "How long the last pass took.", [({}, last.seconds)])
-            + family("slipway_controller_models", "Models looked after.", [({}, last.models)])
-            + family("slipway_controller_ready", "1 when ledger and cluster answer.", [({}, not last.trouble)])
-            + family("slipway_controller_pass_failures_total", "Passes that failed.", failures, kind="counter")
+        own = (
+            family("slipway_controller_pass_seconds", "How long the last pass took.", [({}, last.seconds)]),
+            family("slipway_controller_models", "Models looked after.", [({}, last.models)]),
+            family("slipway_controller_ready", "1 when ledger and cluster answer.", [({}, not last.trouble)]),
+            family("slipway_controller_pass_failures", "Passes that failed.", failures, kind="counter"),
         )
+        return text([*gauges(*statuses), *own])
 
     def _beat(self, now: float) -> None:
         if now - self._beaten >= BEAT_S:

@@ -12,7 +12,7 @@ from serving.rollout.decision.events import Tick
 from serving.rollout.decision.rules import Seen
 from serving.rollout.state import RolloutState
 from serving.rollout.telling.explain import status
-from serving.rollout.telling.gauges import gauges
+from serving.rollout.telling.gauges import gauges, text
 from serving.rollout.telling.page import rollout_page
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Showing:
         try:
             told = rollout_page(state, seen, self.desk.records(state.id), now)
             write_text(self.directory / "rollout.html", told)
-            write_text(self.directory / "rollout.prom", gauges(seen))
+            write_text(self.directory / "rollout.prom", text(gauges(seen)))
         except PlaceError:
             log.warning("the page of the rollout could not be written", exc_info=True)
 

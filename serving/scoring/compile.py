@@ -150,16 +150,7 @@ def from_bytes(data: bytes, contract: Contract) -> CompiledScorer:
             tuple(int(place) for place in head["order"]),
         )
         fault = _fault(scorer)
-    except (
-        zipfile.BadZipFile,
-        KeyError,
-        TypeError,
-        ValueError,
-        IndexError,
-        EOFError,
-        OSError,
-        AttributeError,
-    ) as error:
+    except _BROKEN as error:
         raise GateRefusal(f"scoring.npz is damaged or crafted ({error}); train a new bundle") from error
     if fault is not None:
         raise GateRefusal(f"scoring.npz holds {fault}; it is damaged or crafted, train a new bundle")

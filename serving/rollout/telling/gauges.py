@@ -1,6 +1,10 @@
 """A rollout's state as Prometheus text, for a file that an agent collects or a server that it scrapes."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from types import SimpleNamespace
+
+from prometheus_client import generate_latest
+from prometheus_client.core import Metric
 
 from serving.rollout.state import Phase
 from serving.rollout.telling.explain import RolloutStatus
@@ -8,20 +12,31 @@ from serving.rollout.telling.explain import RolloutStatus
 Sample = tuple[Mapping[str, str], float]  # labels and value
 
 
-def gauges(*statuses: RolloutStatus) -> str:
-    """Text exposition format; one sample per revision, gate or phase of each service, the service as a label of all."""
-    families: dict[str, tuple[str, list[Sample]]] = {}
+def gauges(*statuses: RolloutStatus) -> list[Metric]:
+    """One sample per revision, gate or phase of each service, the service as a label of all."""
+    families: dict[str, Metric] = {}
     for status in statuses:
         for name, words, samples in _families(status):
-            families.setdefault(name, (words, []))[1].extend(samples)
-    return "".join(family(f"slipway_rollout_{name}", words, samples) for name, (words, samples) in families.items())
+            metric = families.setdefault(name, family(f"slipway_rollout_{name}", words, ()))
+            _add(metric, metric.name, samples)
+    return list(families.values())
 
 
-def family(name: str, words: str, samples: Iterable[Sample], kind: str = "gauge") -> str:
-    """One metric with all of its samples, as the format wants them together."""
-    lines = [f"# HELP {name} {words}", f"# TYPE {name} {kind}"]
-    lines += [f"{name}{{{_labels(labels)}}} {value:.12g}" for labels, value in samples]
-    return "\n".join(lines) + "\n"
+def family(name: str, words: str, samples: Iterable[Sample], kind: str = "gauge") -> Metric:
+    """One metric with *samples*; the name of a counter is told without its ``_total``."""
+    metric = Metric(name, words, kind)
+    _add(metric, f"{name}_total" if kind == "counter" else name, samples)
+    return metric
+
+
+def _add(metric: Metric, name: str, samples: Iterable[Sample]) -> None:
+    for labels, value in samples:
+        metric.add_sample(name, dict(labels), value)
+
+
+def text(metrics: Iterable[Metric]) -> str:
+    """Prometheus' text format."""
+    return str(generate_latest(SimpleNamespace(collect=lambda: metrics)), "utf-8")
 
 
 def _families(status: RolloutStatus) -> Iterator[tuple[str, str, list[Sample]]]:
@@ -52,11 +67,3 @@ def _families(status: RolloutStatus) -> Iterator[tuple[str, str, list[Sample]]]:
     yield "gate_log_e", "ln of the evidence of harm.", [({**one, "gate": g.name}, g.log_e) for g in gates]
     phases: list[Sample] = [({**one, "phase": phase.value}, float(status.phase == phase.value)) for phase in Phase]
     yield "phase", "1 for the present phase.", phases
-
-
-def _labels(labels: Mapping[str, str]) -> str:
-    return ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -222,8 +222,8 @@ def test_metrics_of_all_models_are_one_text(place: Namespace) -> None:
     types = [line for line in text.splitlines() if line.startswith("# TYPE")]
     assert len(types) == len(set(types))
     for model in place.backends:
-        assert f'slipway_rollout_phase{{service="{model}",phase="step"}} 1' in text
-    assert "slipway_controller_models{} 2" in text
+        assert f'slipway_rollout_phase{{phase="step",service="{model}"}} 1.0' in text
+    assert "slipway_controller_models 2.0" in text
 
 
 def test_log_lines_are_json_with_fields() -> None:

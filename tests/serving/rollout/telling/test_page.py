@@ -21,7 +21,7 @@ from serving.rollout.controller.persistence import Command
 from serving.rollout.decision.events import Notice
 from serving.rollout.state import Phase
 from serving.rollout.telling.explain import status
-from serving.rollout.telling.gauges import gauges
+from serving.rollout.telling.gauges import gauges, text
 from serving.rollout.telling.page import rollout_page
 from tests.serving.rollout.fake import Behaviour
 from tests.serving.rollout.support import NOW, World
@@ -124,7 +124,7 @@ def test_gauges_are_prometheus_text(world: World) -> None:
     world.start()
     world.until_phase("step")
     seen = status(world.state, world.clock(), look(world.backend, world.state, lambda _: ""))
-    families = {family.name: family for family in text_string_to_metric_families(gauges(seen))}
+    families = {family.name: family for family in text_string_to_metric_families(text(gauges(seen)))}
     weights = {
         (sample.labels["kind"], sample.labels["revision"]): sample.value
         for sample in families["slipway_rollout_weight_ratio"].samples
