@@ -85,5 +85,5 @@ def load_kernels() -> None:
 
 
 if __name__ == "__main__":
-    sys.meta_path.insert(0, Absent("pyarrow"))  # pandas would load it: 25 MB that a predictor has no use for
+    sys.meta_path.insert(0, Absent("pyarrow", "watchfiles"))  # pandas and uvicorn would load them, 25 MB in all
     sys.exit(main(sys.argv[1:]))

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 from serving.predictor import metadata, work
 from serving.predictor.body import request_id_of
 from serving.predictor.encode import Answer, flags_text
-from serving.predictor.errors import Refusal, bad_request, internal, not_found, not_implemented, shown
+from serving.predictor.errors import Refusal, bad_request, internal, not_implemented, shown
 from serving.predictor.log import AnsweredRequest
 from serving.predictor.rows.tensors import Tensor, known_datatype, rows_of_tensors, size
 from serving.predictor.rows.v2 import OUTPUTS, Infer, Wanted, raw_values, text
@@ -167,14 +167,14 @@ class Servicer:
 
     async def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802  # as above
         try:
-            self._check(request.name, request.version)
+            self._state.check(request.name, request.version)
         except Refusal as refusal:
             await self._abort(context, refusal, "")
         return pb.ModelReadyResponse(ready=self._state.ready)
 
     async def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802  # as above
         try:
-            self._check(request.name, request.version)
+            self._state.check(request.name, request.version)
             contract = self._state.model().contract
         except Refusal as refusal:
             await self._abort(context, refusal, "")
@@ -193,7 +193,7 @@ class Servicer:
         metrics = self._state.metrics
         metrics.in_flight += 1
         try:
-            self._check(request.model_name, request.model_version)
+            self._state.check(request.model_name, request.model_version)
             response, rows = await self._infer(self._state.model(), request, request_id, began)
         except Refusal as refusal:
             metrics.answered(VERB, refusal.status, time.perf_counter() - began)
@@ -236,20 +236,8 @@ class Servicer:
             self._state.log.offer(record)
         return response, rows
 
-    def _check(self, name: str, version: str) -> None:
-        settings = self._state.settings
-        if name != settings.model_name:
-            raise not_found(f"no model named {shown(name)}: this server has {settings.model_name!r}")
-        if version not in ("", settings.version):
-            raise not_found(f"model {name!r} has version {settings.version!r} only, got {shown(version)}")
-
     def _marks(self, request_id: str) -> tuple[tuple[str, str], ...]:
-        settings = self._state.settings
-        return (
-            ("x-request-id", request_id),
-            ("x-model-version", settings.version),
-            ("x-revision", settings.revision),
-        )
+        return (("x-request-id", request_id), *self._state.marks)
 
     async def _abort(self, context: Any, refusal: Refusal, request_id: str) -> None:
         code = CODES.get(refusal.status, grpc.StatusCode.INTERNAL)

@@ -49,10 +49,7 @@ class Front:
             f"{v2}/versions/{settings.version}/infer": "infer",
         }
         self._readings = readings(state)
-        self._marks: list[Pair] = [
-            (b"x-model-version", settings.version.encode()),
-            (b"x-revision", settings.revision.encode()),
-        ]
+        self._marks: list[Pair] = [(name.encode(), value.encode()) for name, value in state.marks]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -188,15 +185,9 @@ class Front:
             await self._send(send, 200, msgspec.json.encode(self._readings[path]()), request_id)
 
     def _unknown(self, path: str) -> Refusal:
-        settings = self.state.settings
         model = _MODEL_PATH.fullmatch(path)
-        if model is None:
-            return not_found(f"no such path: {shown(path)}; /openapi.json lists the ones there are")
-        name, version = model.groups()
-        if name != settings.model_name:
-            return not_found(f"no model named {shown(name)}: this server has {settings.model_name!r}")
-        if version not in (None, settings.version):
-            return not_found(f"model {name!r} has version {settings.version!r} only, got {shown(version)}")
+        if model is not None:
+            self.state.check(*model.groups())
         return not_found(f"no such path: {shown(path)}; /openapi.json lists the ones there are")
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal
 
-from serving.predictor.errors import Refusal, unavailable
+from serving.predictor.errors import Refusal, not_found, shown, unavailable
 from serving.predictor.log import PredictionLog, open_log
 from serving.predictor.metrics import Metrics, quantile
 from serving.predictor.served import LoadedBundle, Served
@@ -44,6 +44,23 @@ class PredictorState:
         if self.served is None:
             raise self.unready()
         return self.served
+
+    @property
+    def marks(self) -> tuple[tuple[str, str], ...]:
+        """Headers of every answer: who gave it."""
+        return (("x-model-version", self.settings.version), ("x-revision", self.settings.revision))
+
+    def check(self, name: str, version: str | None) -> None:
+        """Whether the model that a caller names is the one here; it need not name a version.
+
+        Raises:
+            Refusal: 404.
+        """
+        settings = self.settings
+        if name != settings.model_name:
+            raise not_found(f"no model named {shown(name)}: this server has {settings.model_name!r}")
+        if version and version != settings.version:
+            raise not_found(f"model {name!r} has version {settings.version!r} only, got {shown(version)}")
 
     def if_ready(self, answer: dict[str, Any]) -> dict[str, Any]:
         """*answer*, where new traffic should be sent here.
