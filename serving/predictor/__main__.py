@@ -79,7 +79,7 @@ def load_kernels() -> None:
     try:
         from serving.scoring import kernels
 
-        assert kernels.prepare.machine_code is not None  # noqa: S101 - asked for its effect: numba loads its other half
+        kernels.prepare.load()  # the first one, for which numba loads its other half
     finally:
         sys.meta_path.remove(meanwhile)
 

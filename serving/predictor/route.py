@@ -104,25 +104,17 @@ class Front:
         def decoded(large: bool) -> Infer:
             return work.read_v1(served, body, large) if verb == "predict" else work.read_v2(served, body, json_length)
 
-        def all_of_it() -> Done:
-            done = answer(served, decoded(large=True), request_id)
+        def finished(infer: Infer) -> Done:
+            done = answer(served, infer, request_id)
             work.count(served, done)
             return done
 
         if not small:
-            return await self.workers.run(all_of_it)
+            return await self.workers.run(lambda: finished(decoded(large=True)))
         infer = decoded(large=False)
         if len(infer.rows.matrix) > settings.inline_rows:
-
-            def rest() -> Done:
-                done = answer(served, infer, request_id)
-                work.count(served, done)
-                return done
-
-            return await self.workers.run(rest)
-        done = answer(served, infer, request_id)
-        work.count(served, done)
-        return done
+            return await self.workers.run(partial(finished, infer))
+        return finished(infer)
 
     def _log(self, done: Done, request_id: str, seconds: float, headers: Headers) -> None:
         answer, log = done.answer, self.state.log

@@ -282,3 +282,16 @@ def test_the_model_server_starts_where_no_project_is_installed():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("image", ["serving", "pipeline"])
+def test_an_image_is_built_with_the_machine_code_of_every_loop(image):
+    """What its build imports has all the loops that there are: a pod would compile the others at each start."""
+    code = re.search(r'-c "(.*load_all)\(\)"', (ROOT / "images" / f"{image}.Dockerfile").read_text())
+    assert code is not None
+    asked = code[1].replace("import load_all; load_all", "import LOOPS; print(len(LOOPS))")
+    done = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True)
+    sources = [path.read_text() for path in (ROOT / "serving").rglob("*.py")]
+    quick = 8  # one source, a loop for each of so many types
+
+    assert int(done.stdout) == sum(text.count("\n@loop(") for text in sources) + quick
