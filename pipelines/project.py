@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from components.data.split import SplitPolicy, check_policy
@@ -19,11 +18,11 @@ from components.modelling.training import ModelSpec
 from components.modelling.tuning import Search, check_search
 from components.watching.policy import Retrain, Watch
 from components.watching.watch import check_alarms
+from pipelines import project_file
+from pipelines.project_file import NAME
 from serving.contract import Contract, Frozen
 from serving.errors import ConfigError
 from serving.rollout.plan import RolloutPlan
-
-NAME = r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$"  # a Kubernetes label, short enough for the suffixes that are added
 
 
 class Success(Frozen):
@@ -77,17 +76,7 @@ def load(path: Path) -> Project:
     Raises:
         ConfigError: the file is missing, is no YAML, or a key is unknown, missing or wrong; all are named at once.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise ConfigError(f"no project file {path}; name one with --project") from error
-    except (IsADirectoryError, PermissionError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read project file {path}: {error}") from error
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    return parse(value, where=str(path), base=path.parent)
+    return parse(project_file.read(path), where=str(path), base=path.parent)
 
 
 def parse(value: Any, where: str = "project", base: Path | None = None) -> Project:

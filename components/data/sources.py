@@ -31,10 +31,11 @@ BUNDLED = {"breast_cancer": "diagnosis", "diabetes": "progression", "iris": "spe
 Reader = Callable[[str], pl.DataFrame]
 
 
-def read(uri: str, s3: S3Settings | None = None) -> pl.DataFrame:
+def read(uri: str, s3: S3Settings | None) -> pl.DataFrame:
     """The table at *uri*, at least one row of it; *s3* says which service ``s3://`` means.
 
-    Numbers of CSV files are recognised, dates stay text: what a column must hold is the contract's business.
+    Numbers of CSV files are recognised, dates stay text: what a column must hold is the contract's business. *s3* has
+    no default, so that nobody who opens a table forgets the secrets of the place.
 
     Raises:
         DataError: the table is missing, empty, unreadable, or its files do not belong together.

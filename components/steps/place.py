@@ -3,8 +3,8 @@
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from serving.contract import Frozen
 from serving.errors import ConfigError
+from serving.frozen import Frozen
 from serving.store.store import S3Settings
 
 

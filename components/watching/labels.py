@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import polars as pl
 
@@ -50,6 +51,21 @@ class Labelled:
         if since is None:
             return self.report.labelled
         return int(self.frame.filter(pl.col("learned") > naive(since)).height)
+
+
+def told(table: pl.DataFrame, column: str, uri: str) -> dict[str, Any]:
+    """The values of *column* by request id, from the *table* at *uri*; rows without one of the two are none.
+
+    Raises:
+        DataError: a column is absent.
+    """
+    absent = [name for name in (REQUEST_ID, column) if name not in table.columns]
+    if absent:
+        raise DataError(
+            f"labels: expected the columns {REQUEST_ID} and {column}, no {' and no '.join(absent)} in {uri}; "
+            "export the truth together with the id each answer carried"
+        )
+    return {str(name): value for name, value in table.select(REQUEST_ID, column).drop_nulls().iter_rows()}
 
 
 def join(predictions: pl.DataFrame, labels: pl.DataFrame, contract: Contract, as_of: datetime) -> Labelled:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from pipelines.cli.console import console_of, json_option
+from pipelines.cli.console import console_of
+from pipelines.cli.options import json_option
 from serving.errors import ConflictError
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from pipelines.cli.console import console_of, json_option, project_option
+from pipelines.cli.console import console_of
+from pipelines.cli.options import json_option, project_option, read_table
 
 
 @click.group()
@@ -21,11 +22,9 @@ def data() -> None:
 @click.pass_context
 def show(ctx: click.Context, source: str | None, rows: int, project_path: Path) -> None:
     """The first rows of the table."""
-    from components.data import sources
     from pipelines import project as projects
 
-    project = projects.load(project_path)
-    frame = sources.read(source or project.source.uri)
+    frame = read_table(ctx, source or projects.load(project_path).source.uri)
     console_of(ctx).result(
         {"rows": len(frame), "columns": frame.columns, "head": frame.head(rows).to_dicts()},
         f"{frame.head(rows)}\n{len(frame):,} rows",
@@ -41,7 +40,6 @@ def show(ctx: click.Context, source: str | None, rows: int, project_path: Path) 
 @click.pass_context
 def check(ctx: click.Context, source: str | None, as_of: str | None, report: Path | None, project_path: Path) -> None:
     """Hold the table against the contract: what would be quarantined and why; exit code 4 above the limit."""
-    from components.data import sources
     from components.data.quarantine_report import quarantine_page
     from components.data.stages import moment
     from components.data.validation import require, validate
@@ -50,7 +48,7 @@ def check(ctx: click.Context, source: str | None, as_of: str | None, report: Pat
 
     project = projects.load(project_path)
     day = moment(as_of) if as_of else datetime.now(UTC)
-    result = validate(sources.read(source or project.source.uri), project.contract, day)
+    result = validate(read_table(ctx, source or project.source.uri), project.contract, day)
     if report is not None:
         write_text(report, quarantine_page(result.report))
     console_of(ctx).result(result.report.model_dump(mode="json"), result.report.sentence)

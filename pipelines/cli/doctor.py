@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipelines.cli.console import console_of, json_option, place_of
+from pipelines.cli.console import console_of
+from pipelines.cli.options import json_option, place_of
 from serving.errors import ConfigError, InfrastructureError
 
 if TYPE_CHECKING:

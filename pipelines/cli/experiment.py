@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines.cli.console import console_of, json_option, place_of, project_option, service_of
+from pipelines.cli.console import console_of
+from pipelines.cli.options import json_option, place_of, project_option, service_of
 from serving.errors import DataError, UsageError
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipelines.cli.console import Console, console_of, json_option, place_of, project_option
+from pipelines.cli.console import Console, console_of
+from pipelines.cli.options import json_option, moment_of, place_of, project_option
 from pipelines.cli.run import Progress
-from pipelines.cli.watch import labels_option, now_or, tell
+from pipelines.cli.watch import labels_option, tell
 from serving.errors import SlipwayError, UsageError
 
 if TYPE_CHECKING:
@@ -42,15 +43,17 @@ def loop(
     labels a run needs. A run ends as `slipway run` does: 0 released, 5 refused by a gate, 20 waiting for approval.
     """
     from pipelines import project as projects
+    from pipelines import project_file
 
     if every and (once or as_of):
         raise UsageError("--every goes with neither --once nor --as-of; leave it out for a single look")
     pause = _length(every) if every else None
     console = console_of(ctx)
     project, place = projects.load(project_path), place_of(ctx)
+    project_file.remember(project_path, place.root)
     look = partial(_turn, console, project, project_path, place)
     if pause is None:
-        return look(now_or("--as-of", as_of), labels, source)
+        return look(moment_of("--as-of", as_of) if as_of else datetime.now(UTC), labels, source)
     while True:
         try:
             look(datetime.now(UTC), labels, source)

@@ -3,29 +3,53 @@
 import errno
 import json
 import sys
-from importlib import import_module
 from typing import Any
 
 import click
 
+from pipelines.cli.verbs import Verbs
 from serving.errors import PlaceError, SlipwayError
 
-# verb -> where its command lives; a verb's libraries are imported only when it is used
+# verb -> (where its command lives, the first sentence of its help); it is imported only when it is used
 VERBS = {
-    "run": "pipelines.cli.run:run",
-    "submit": "pipelines.cli.submit:submit",
-    "compile": "pipelines.cli.compile:compile_",
-    "serve": "pipelines.cli.serve:serve",
-    "predict": "pipelines.cli.predict:predict",
-    "score": "pipelines.cli.score:score",
-    "models": "pipelines.cli.models:models",
-    "rollout": "pipelines.cli.rollout:rollout",
-    "watch": "pipelines.cli.watch:watch",
-    "loop": "pipelines.cli.loop:loop",
-    "data": "pipelines.cli.data:data",
-    "ui": "pipelines.cli.ui:ui",
-    "doctor": "pipelines.cli.doctor:doctor",
-    "tour": "pipelines.cli.tour:tour",
+    "run": ("pipelines.cli.run:run", "Take the project's table to a judged, registered and released model."),
+    "submit": (
+        "pipelines.cli.submit:submit",
+        "Run the committed training pipeline on Kubeflow Pipelines, and follow it to its end.",
+    ),
+    "compile": ("pipelines.cli.compile:compile_", "Compile every pipeline to the YAML beside it."),
+    "serve": ("pipelines.cli.serve:serve", "Serve the project's model on 127.0.0.1 until interrupted."),
+    "predict": (
+        "pipelines.cli.predict:predict",
+        "Send ROWS (CSV, parquet or JSON lines; - or nothing for JSON lines on standard input) to the endpoint.",
+    ),
+    "score": (
+        "pipelines.cli.score:score",
+        "Score INPUT, a CSV or parquet file or a directory of them, to parquet files in OUTPUT.",
+    ),
+    "models": ("pipelines.cli.models:models", "Versions and their life: development, staging, production, archived."),
+    "rollout": (
+        "pipelines.cli.rollout.group:rollout",
+        "Move traffic to a new version step by step, by evidence; or set the split by hand.",
+    ),
+    "watch": (
+        "pipelines.cli.watch:watch",
+        "Compare the version that serves with its release: errors, inputs, latency.",
+    ),
+    "loop": (
+        "pipelines.cli.loop:loop",
+        "Turn an alarm, a schedule or new data into one training run, or say why not.",
+    ),
+    "data": ("pipelines.cli.data:data", "Look at the project's table before a run does."),
+    "ui": ("pipelines.cli.ui:ui", "Show runs, plots and versions in MLflow on 127.0.0.1 until interrupted."),
+    "doctor": (
+        "pipelines.cli.doctor:doctor",
+        "Check this machine, and the cluster if one answers: versions, types, gateway, secrets, rights, services.",
+    ),
+    "tour": (
+        "pipelines.cli.tour:tour",
+        "Rows to live traffic; then the market turns, the alarm, the retraining, the canary, back and forward again.",
+    ),
 }
 
 EPILOG = """\b
@@ -33,23 +57,11 @@ Exit codes: 0 done, 2 usage, 3 configuration, 4 data, 5 refused by a gate, 6 con
 7 this machine, 10 rolled back, 20 paused or waiting, 30 a service does not answer."""
 
 
-class Verbs(click.Group):
-    """Loads a verb's module when the verb is called or its help is asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
-        if (where := VERBS.get(cmd_name)) is None:
-            return None
-        module, _, attribute = where.partition(":")
-        command = getattr(import_module(module), attribute)
-        assert isinstance(command, click.Command)  # noqa: S101 - the table above is ours
-        return command
-
-
 @click.group(
-    cls=Verbs, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+    cls=Verbs,
+    verbs=VERBS,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.option("--home", metavar="DIR", help="Where runs, models and logs of this machine live (default .slipway).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines for people.")

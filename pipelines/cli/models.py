@@ -1,20 +1,31 @@
 """``slipway models``: versions, their stages, who decided what, and what served when."""
 
 from dataclasses import asdict
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from pipelines.cli.console import console_of, json_option, place_of, service_of
-from serving.errors import InfrastructureError, UsageError
+from pipelines.cli.console import console_of, table
+from pipelines.cli.options import json_option, ledger_of, moment_of, place_of, service_of
+from pipelines.cli.traffic import follow
+from serving.errors import UsageError
 
-if TYPE_CHECKING:
-    from serving.ledger.ledger import Ledger
 
-DEFAULT_MODEL = "housing"
+def _one_model(ctx: click.Context, _parameter: click.Parameter, words: tuple[str, ...]) -> str:
+    """The model that is named, or the only one that there is."""
+    if len(words) > 1:
+        raise UsageError(f"expected one MODEL, got {' and '.join(words)}")
+    if words:
+        return words[0]
+    names = ledger_of(ctx).models()
+    if len(names) != 1:
+        known = f"one of {', '.join(names)}" if names else "there is none yet, `slipway run` makes one"
+        raise UsageError(f"MODEL is not named: {known}")
+    return names[0]
 
-model_argument = click.argument("model", default=DEFAULT_MODEL)
+
+# many, of which one is allowed: click gives a lone word to VERSION then, and not to the argument that may be left out
+model_argument = click.argument("model", nargs=-1, metavar="[MODEL]", callback=_one_model)
 version_argument = click.argument("version", type=int)
 reason_option = click.option("--reason", required=True, help="Why; it is kept in the history.")
 
@@ -24,19 +35,13 @@ def models() -> None:
     """Versions and their life: development, staging, production, archived."""
 
 
-def _ledger(ctx: click.Context) -> "Ledger":
-    from serving.ledger.ledger import open_ledger
-
-    return open_ledger(place_of(ctx).ledger)
-
-
 @models.command("list")
 @click.argument("model", required=False)
 @json_option
 @click.pass_context
 def list_(ctx: click.Context, model: str | None) -> None:
     """All versions of MODEL, or of every model."""
-    ledger = _ledger(ctx)
+    ledger = ledger_of(ctx)
     names = [model] if model else list(ledger.models())
     versions = [version for name in names for version in ledger.versions(name)]
     rows = [
@@ -55,7 +60,7 @@ def list_(ctx: click.Context, model: str | None) -> None:
 @click.pass_context
 def show(ctx: click.Context, model: str, version: int) -> None:
     """One version: what it was made of, how good it was, what became of it."""
-    ledger = _ledger(ctx)
+    ledger = ledger_of(ctx)
     found = ledger.version(model, version)
     approval = ledger.approval(model, version)
     lines = [
@@ -78,7 +83,7 @@ def history(ctx: click.Context, model: str | None) -> None:
     """Who changed what, when and why; and whether the record is as it was written."""
     from serving.ledger.details import told
 
-    ledger = _ledger(ctx)
+    ledger = ledger_of(ctx)
     events = ledger.history(model)
     checked = ledger.verify()
     rows = [
@@ -95,15 +100,8 @@ def history(ctx: click.Context, model: str | None) -> None:
 @json_option
 @click.pass_context
 def at(ctx: click.Context, time: str, model: str) -> None:
-    """What served MODEL at TIME, e.g. 2026-11-24T10:00 (UTC unless a zone is given)."""
-    from datetime import UTC
-
-    try:
-        moment = datetime.fromisoformat(time)
-    except ValueError as error:
-        raise UsageError(f"TIME: expected a moment such as 2026-11-24T10:00, got {time!r}") from error
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    served = _ledger(ctx).at(model, moment)
+    """What served MODEL at TIME, such as 2026-11-24T10:00 (UTC unless a zone is given)."""
+    served = ledger_of(ctx).at(model, moment_of("TIME", time))
     text = "\n".join(
         f"{d.model} {d.version}  {d.traffic_percent:g} %  since {d.started:%Y-%m-%d %H:%M:%S}" for d in served
     )
@@ -121,7 +119,7 @@ def approve(ctx: click.Context, model: str, version: int, reason: str) -> None:
     from serving.service.release import release_version
 
     place = place_of(ctx)
-    ledger = _ledger(ctx)
+    ledger = ledger_of(ctx)
     ledger.approve(model, version, place.actor, reason)
     outcome = release_version(ledger, service_of(ctx, model), version, None, place.actor)
     console_of(ctx).result({"approved": version, "release": asdict(outcome)}, f"approved; {outcome.sentence}")
@@ -133,15 +131,25 @@ def approve(ctx: click.Context, model: str, version: int, reason: str) -> None:
 @reason_option
 @json_option
 @click.pass_context
+def reject(ctx: click.Context, model: str, version: int, reason: str) -> None:
+    """Keep VERSION from new traffic; what it serves already, it serves until `promote` or `rollback`."""
+    found = ledger_of(ctx).reject(model, version, place_of(ctx).actor, reason)
+    console_of(ctx).result({"version": asdict(found)}, f"{model} {version} is rejected")
+
+
+@models.command()
+@model_argument
+@version_argument
+@reason_option
+@json_option
+@click.pass_context
 def promote(ctx: click.Context, model: str, version: int, reason: str) -> None:
     """Give VERSION all traffic, without a canary."""
-    from serving.service.release import refuse_during_rollout
+    from serving.service import by_hand
 
-    ledger, place = _ledger(ctx), place_of(ctx)
-    refuse_during_rollout(service_of(ctx, model))
-    seen = ledger.slot(model, "production").revision
-    slot = ledger.promote(model, version, place.actor, reason, expected_revision=seen)
-    _follow(ctx, model, {"production": slot.version}, f"{model} {slot.version} has all traffic")
+    ledger, service = ledger_of(ctx), service_of(ctx, model)
+    sentence = by_hand.promote(ledger, service, version, place_of(ctx).actor, reason)
+    follow(ctx, ledger, service, sentence, production=version)
 
 
 @models.command()
@@ -151,13 +159,11 @@ def promote(ctx: click.Context, model: str, version: int, reason: str) -> None:
 @click.pass_context
 def rollback(ctx: click.Context, model: str, reason: str) -> None:
     """Give all traffic back to the version before; a second time goes forward again."""
-    from serving.service.release import refuse_during_rollout
+    from serving.service import by_hand
 
-    ledger, place = _ledger(ctx), place_of(ctx)
-    refuse_during_rollout(service_of(ctx, model))
-    seen = ledger.slot(model, "production").revision
-    slot = ledger.rollback(model, place.actor, reason, expected_revision=seen)
-    _follow(ctx, model, {"production": slot.version}, f"{model} {slot.version} serves again")
+    ledger, service = ledger_of(ctx), service_of(ctx, model)
+    sentence = by_hand.roll_back(ledger, service, place_of(ctx).actor, reason)
+    follow(ctx, ledger, service, sentence, production=ledger.slot(model).version)
 
 
 @models.command()
@@ -168,24 +174,5 @@ def rollback(ctx: click.Context, model: str, reason: str) -> None:
 @click.pass_context
 def archive(ctx: click.Context, model: str, version: int, reason: str) -> None:
     """Put VERSION away; it can come back through staging."""
-    found = _ledger(ctx).move(model, version, "archived", place_of(ctx).actor, reason)
+    found = ledger_of(ctx).move(model, version, "archived", place_of(ctx).actor, reason)
     console_of(ctx).result({"version": asdict(found)}, f"{model} {version} is archived")
-
-
-def _follow(ctx: click.Context, model: str, value: dict[str, Any], sentence: str) -> None:
-    """Wait until traffic is what the ledger says; say so when nothing serves here."""
-    service = service_of(ctx, model)
-    try:
-        followed = service.await_traffic(_ledger(ctx))
-    except InfrastructureError as error:
-        raise InfrastructureError(f"the ledger says so ({sentence}), but traffic does not follow: {error}") from error
-    text = sentence if followed else f"{sentence} as soon as {service.keeper} runs"
-    console_of(ctx).result({**value, "in_force": followed}, text)
-
-
-def table(rows: list[tuple[str, ...]]) -> str:
-    """Rows in columns as wide as their widest cell."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )

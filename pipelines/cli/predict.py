@@ -6,29 +6,31 @@ from pathlib import Path
 
 import click
 
-from pipelines.cli.console import console_of, place_of, project_option
+from pipelines.cli.console import console_of
+from pipelines.cli.options import place_of, project_option
 from serving.errors import DataError
 
 
 @click.command()
-@click.argument("rows", required=False, type=click.Path(path_type=Path))
+@click.argument("rows", required=False)
 @click.option("--out", type=click.Path(path_type=Path), help="Write CSV here instead of printing JSON lines.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first N rows.")
 @project_option
 @click.pass_context
-def predict(ctx: click.Context, rows: Path | None, out: Path | None, limit: int | None, project_path: Path) -> None:
+def predict(ctx: click.Context, rows: str | None, out: Path | None, limit: int | None, project_path: Path) -> None:
     """Send ROWS (CSV, parquet or JSON lines; - or nothing for JSON lines on standard input) to the endpoint."""
+    from components.steps.place import s3_settings
     from pipelines import project as projects
-    from pipelines.here.asking import ask, records_of
+    from pipelines.here.asking import ask, json_rows, records_of
     from serving.local.client import endpoint
     from serving.local.paths import service_directory
 
-    project = projects.load(project_path)
-    address = endpoint(service_directory(place_of(ctx).serving, project.name))
-    if rows is None or str(rows) == "-":
-        records = [json.loads(line) for line in sys.stdin if line.strip()]
+    project, place = projects.load(project_path), place_of(ctx)
+    address = endpoint(service_directory(place.serving, project.name))
+    if rows is None or rows == "-":
+        records = json_rows(sys.stdin)
     else:
-        records = records_of(rows, project.contract)
+        records = records_of(rows, project.contract, s3_settings(place))
     if not records:
         raise DataError("there are no rows to predict; expected one JSON object per line, or a table")
     answers = ask(address, project.name, records[:limit])

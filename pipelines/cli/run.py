@@ -1,13 +1,12 @@
 """``slipway run``: one training run on this machine."""
 
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 
 import click
 
-from pipelines.cli.console import console_of, json_option, place_of, project_option
-from serving.errors import UsageError
+from pipelines.cli.console import console_of
+from pipelines.cli.options import json_option, moment_of, place_of, project_option
 
 
 @click.command()
@@ -42,14 +41,16 @@ def run(
     Ends with 0 when the version was released, 5 when a gate refused it, 20 when it waits for `slipway models approve`.
     """
     from pipelines import project as projects
+    from pipelines import project_file
     from pipelines.here.training import train
 
-    console = console_of(ctx)
+    console, place = console_of(ctx), place_of(ctx)
     project = projects.load(project_path)
+    project_file.remember(project_path, place.root)
     result = train(
         project,
-        place_of(ctx),
-        as_of=_day(as_of),
+        place,
+        as_of=moment_of("--as-of", as_of) if as_of else None,
         source=source,
         window=window,
         cache=not no_cache,
@@ -90,12 +91,3 @@ class Progress:
         note = " (cached)" if event.state == "CACHED" else ""
         text = f"{event.message or event.state.lower()}{note}"
         self.line(f"run {event.run_id}  {task}", text, seconds=event.seconds, task=event.task, state=event.state)
-
-
-def _day(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError as error:
-        raise UsageError(f"--as-of: expected a date such as 2026-01-31, got {text!r}") from error

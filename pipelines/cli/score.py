@@ -2,11 +2,11 @@
 
 import os
 import time
-from pathlib import Path
 
 import click
 
-from pipelines.cli.console import console_of, json_option, place_of, project_option
+from pipelines.cli.console import console_of
+from pipelines.cli.options import json_option, model_option, place_of
 
 MOST_WORKERS = 8
 
@@ -16,12 +16,10 @@ MOST_WORKERS = 8
 @click.argument("output", metavar="OUTPUT")
 @click.option("--version", type=click.IntRange(1), help="Score with this version instead of the one that serves.")
 @click.option("--keep", metavar="COLUMNS", help="Input columns to keep beside the predictions, with commas between.")
-@project_option
+@model_option
 @json_option
 @click.pass_context
-def score(
-    ctx: click.Context, source: str, output: str, version: int | None, keep: str | None, project_path: Path
-) -> None:
+def score(ctx: click.Context, source: str, output: str, version: int | None, keep: str | None, model: str) -> None:
     """Score INPUT, a CSV or parquet file or a directory of them, to parquet files in OUTPUT.
 
     Both may be s3:// addresses. Every row gets what the endpoint would answer; rows that break the contract have no
@@ -29,12 +27,11 @@ def score(
     """
     from components.scoring.manifest import PartitionManifest
     from components.scoring.stages import SERVING, make_plan, score_all
-    from pipelines import project as projects
 
     console, place = console_of(ctx), place_of(ctx)
     started = last = time.monotonic()
     columns = None if keep is None else tuple(word.strip() for word in keep.split(",") if word.strip())
-    plan = make_plan(projects.load(project_path).name, version or SERVING, source, output, columns, place)
+    plan = make_plan(model, version or SERVING, source, output, columns, place)
 
     def show(part: PartitionManifest, fresh: bool) -> None:
         nonlocal last

@@ -6,49 +6,55 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
-from pipelines.cli.console import console_of, json_option, place_of, project_option
+from pipelines.cli.console import console_of
+from pipelines.cli.options import chosen_project, json_option, model_option, named_project_option, place_of
+from serving.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from components.steps.place import Place
     from serving.local.counting import Tally
 
 
 @click.group(invoke_without_command=True)
-@project_option
+@named_project_option
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 picks a free one, kept."
 )
 @click.pass_context
-def serve(ctx: click.Context, project_path: Path, port: int) -> None:
+def serve(ctx: click.Context, project_path: Path | None, port: int) -> None:
     """Serve the project's model on 127.0.0.1 until interrupted.
 
     One KServe server per version, Envoy in front with the split that the ledger or a rollout says. Ended and started
     again it takes over what still runs. `slipway serve status` shows it, `slipway serve stop` ends it.
     """
     if ctx.invoked_subcommand is not None:
+        for name in ("project_path", "port"):
+            if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                raise UsageError(f"options of serve {ctx.invoked_subcommand} stand behind it; nothing obeys these")
         return
     from pipelines import project as projects
     from pipelines.here.serving import serve_until
 
-    project, place = projects.load(project_path), place_of(ctx)
-    console = console_of(ctx)
+    path, place, console = chosen_project(ctx, project_path), place_of(ctx), console_of(ctx)
+    project = projects.load(path)
     console.line("serving", f"http://127.0.0.1:{port or '(free port)'}/v1/models/{project.name}:predict", port=port)
-    console.line("next", f"slipway predict rows.csv, slipway serve status, slipway rollout status {project.name}")
+    console.line("next", "slipway predict rows.csv, slipway serve status, slipway rollout status")
     serve_until(project, place, port, threading.Event())
 
 
 @serve.command()
-@project_option
+@model_option
 @json_option
 @click.pass_context
-def status(ctx: click.Context, project_path: Path) -> None:
+def status(ctx: click.Context, model: str) -> None:
     """Revisions, their state, the split asked for and in force, and latencies."""
     from serving.local import client
+    from serving.local.paths import service_directory
 
-    directory = _directory(place_of(ctx), project_path)
+    directory = service_directory(place_of(ctx).serving, model)
     seen = client.status(directory)
     tallies = client.traffic(directory)
     lines = [
@@ -75,21 +81,15 @@ def status(ctx: click.Context, project_path: Path) -> None:
 
 
 @serve.command()
-@project_option
+@model_option
 @click.pass_context
-def stop(ctx: click.Context, project_path: Path) -> None:
+def stop(ctx: click.Context, model: str) -> None:
     """Let callers finish, then end Envoy, the model servers and the supervisor."""
     from serving.local import client
-
-    client.stop(_directory(place_of(ctx), project_path))
-    console_of(ctx).line("stopped", "nothing serves here any more; the ledger is as it was")
-
-
-def _directory(place: "Place", project_path: Path) -> Path:
-    from pipelines import project as projects
     from serving.local.paths import service_directory
 
-    return service_directory(place.serving, projects.load(project_path).name)
+    client.stop(service_directory(place_of(ctx).serving, model))
+    console_of(ctx).line("stopped", "nothing serves here any more; the ledger is as it was")
 
 
 def _quantile(arms: "Sequence[Tally]", share: float) -> str:

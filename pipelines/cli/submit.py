@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipelines.cli.console import Console, console_of, json_option, place_of, project_option
-from pipelines.cli.run import _day
+from pipelines.cli.console import Console, console_of
+from pipelines.cli.options import json_option, moment_of, place_of, project_option
 from serving.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def submit(
     project, here = projects.load(project_path), place_of(ctx)
     if schedule is not None and (as_of or no_wait):
         raise UsageError("--schedule starts no run: leave out --as-of and --no-wait")
-    day = _day(as_of)
+    day = moment_of("--as-of", as_of) if as_of else None
     if schedule is not False:
         submitting.check_source(source or project.source.uri)
     cluster = open_cluster(context)

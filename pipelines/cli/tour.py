@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines.cli.console import console_of, json_option, place_of, project_option
+from pipelines.checkout import PIPELINES
+from pipelines.cli.console import console_of
+from pipelines.cli.options import json_option, place_of
 from pipelines.cli.run import Progress
 
 if TYPE_CHECKING:
@@ -16,7 +18,15 @@ WORLDS = ("recession", "calm", "season")
 
 
 @click.command()
-@project_option
+@click.option(
+    "--project",
+    "project_path",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    envvar="SLIPWAY_PROJECT",
+    default=PIPELINES / "housing" / "project.yaml",
+    help="Another project of the simulated market than the worked example.",
+)
 @click.option(
     "--world", type=click.Choice(WORLDS), default="recession", show_default=True, help="How the market goes on."
 )
@@ -34,10 +44,12 @@ def tour(ctx: click.Context, project_path: Path, world: str, port: int, keep: bo
     put aside in `earlier/` below the home; what its runs computed is used again.
     """
     from pipelines import project as projects
+    from pipelines import project_file
     from pipelines.housing.tour.home import key_of, recorded
 
     console = console_of(ctx)
     project, place = projects.load(project_path), place_of(ctx)
+    project_file.remember(project_path, place.root)
     key = key_of(project, world)
     began = time.monotonic()
     found = None if again else recorded(place, key)

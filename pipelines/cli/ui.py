@@ -5,7 +5,8 @@ import sys
 
 import click
 
-from pipelines.cli.console import console_of, place_of
+from pipelines.cli.console import console_of
+from pipelines.cli.options import place_of
 from serving.errors import InfrastructureError
 
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipelines.cli.console import Console, console_of, json_option, place_of, project_option
-from serving.errors import GateRefusal, UsageError
+from pipelines.cli.console import Console, console_of
+from pipelines.cli.options import json_option, moment_of, place_of, project_option
+from serving.errors import GateRefusal
 
 if TYPE_CHECKING:
     from pipelines.loop.watch import Watched
@@ -48,7 +49,8 @@ def watch(
     project = projects.load(project_path)
     place = place_of(ctx)
     earliest = None if since is None else moment_of("--since", since)
-    seen = watch_model(project, place, now_or("--as-of", as_of), labels=labels, since=earliest)
+    now = moment_of("--as-of", as_of) if as_of else datetime.now(UTC)
+    seen = watch_model(project, place, now, labels=labels, since=earliest)
     tell(console, seen)
     if fail_on_alarm and seen.report.alarm:
         raise GateRefusal(seen.report.sentence)
@@ -74,16 +76,3 @@ def tell(console: Console, seen: "Watched") -> None:
     if seen.alerted:
         console.line("alert", f"sent to {seen.directory / ALERTS}" + (f"; {seen.warning}" if seen.warning else ""))
     console.line("report", str(seen.directory / PAGE))
-
-
-def now_or(option: str, text: str | None) -> datetime:
-    return datetime.now(UTC) if text is None else moment_of(option, text)
-
-
-def moment_of(option: str, text: str) -> datetime:
-    """The moment that *text* names, UTC unless it says otherwise."""
-    try:
-        stated = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise UsageError(f"{option}: expected a moment such as 2026-03-31 or 2026-03-31T12:00, got {text!r}") from error
-    return stated if stated.tzinfo else stated.replace(tzinfo=UTC)

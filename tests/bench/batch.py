@@ -76,7 +76,7 @@ def _train(folder: Path) -> None:
 
     project = projects.load(ROOT / "pipelines" / "housing" / "project.yaml")
     contract = project.contract
-    frame = validate(sources.read(project.source.uri), contract, datetime(2030, 1, 1)).accepted
+    frame = validate(sources.read(project.source.uri, None), contract, datetime(2030, 1, 1)).accepted
     pipeline = train(frame, contract, project.features, project.model, project.seed)
     matrix, target = matrix_and_target(frame, contract)
     key = SigningKey.generate()

@@ -62,7 +62,7 @@ def test_a_shipped_project_loads_and_its_table_has_its_columns(path: Path) -> No
     project = projects.load(path)
     wanted = {*project.contract.names, project.contract.target.name, project.contract.key, project.contract.event_time}
     uri = project.source.uri.replace("months=24", "months=1")
-    assert wanted - {None} <= set(sources.read(uri).columns)
+    assert wanted - {None} <= set(sources.read(uri, None).columns)
     assert projects.parse(project.model_dump(mode="json", exclude_unset=True)) == project
 
 

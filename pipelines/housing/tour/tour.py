@@ -20,7 +20,6 @@ from pipelines.here.runner import TaskEvent
 from pipelines.here.training import TrainingResult, train
 from pipelines.housing import market
 from pipelines.housing.tour.buyers import Crowd, Replies, Request, requests_of, send
-from pipelines.housing.tour.following import End, follow
 from pipelines.loop.decide import LoopDecision
 from pipelines.loop.turn import turn
 from pipelines.loop.watch import Watched, watch_model
@@ -31,6 +30,7 @@ from serving.local import client
 from serving.local.paths import service_directory
 from serving.places import open_service
 from serving.rollout.plan import RolloutPlan
+from serving.service.follow import End, follow
 
 SEED = 7
 CALM = range(24)  # months the first version learns from
@@ -204,7 +204,7 @@ class Tour:
         began = time.monotonic()
         newest = self.ledger.versions(self.model)[-1].version
         with self._crowd() as crowd:
-            end = follow(self.place, self.model, self.story.tell, version=newest, timeout_s=300)
+            end = follow(self.service, self.story.tell, version=newest, timeout_s=300)
             if end.phase == "succeeded":
                 self.service.await_traffic(self.ledger)
         self.buyers["canary"] = crowd.replies

@@ -2,6 +2,7 @@
 
 import gzip
 from datetime import date
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from components.data import sources
 from serving.errors import ConfigError, DataError, InfrastructureError, PlaceError
 from serving.store import store
 
+read = partial(sources.read, s3=None)
 TABLE = pl.DataFrame({"id": [1, 2, 3], "kind": ["house", "flat", None], "area": [120.5, 61.0, 80.25]})
 
 CUT_OFF = gzip.compress(("area\n" + "\n".join(map(str, range(50_000)))).encode())[:-3_000]
@@ -35,13 +37,13 @@ def put(path: Path, content: bytes | pl.DataFrame = TABLE) -> str:
 @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.parquet", "T.CSV"])
 def test_a_file_of_each_format_gives_its_rows(tmp_path: Path, name: str) -> None:
     """The same table comes back whatever the file's format."""
-    assert_frame_equal(sources.read(put(tmp_path / name)), TABLE)
+    assert_frame_equal(read(put(tmp_path / name)), TABLE)
 
 
 def test_a_file_uri_is_the_path_it_names(tmp_path: Path) -> None:
     """file:// with an escaped space reads the file with a space in its name."""
     put(tmp_path / "my table.csv")
-    assert_frame_equal(sources.read(f"file://{tmp_path}/my%20table.csv"), TABLE)
+    assert_frame_equal(read(f"file://{tmp_path}/my%20table.csv"), TABLE)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "csv.gz", "parquet"])
@@ -51,21 +53,21 @@ def test_a_directory_is_its_files_under_one_another(tmp_path: Path, suffix: str)
     put(tmp_path / f"day=1/a.{suffix}")
     put(tmp_path / "_SUCCESS", b"")
     put(tmp_path / f".ignored.{suffix}", b"garbage")
-    assert_frame_equal(sources.read(str(tmp_path)), pl.concat([TABLE, TABLE]))
+    assert_frame_equal(read(str(tmp_path)), pl.concat([TABLE, TABLE]))
 
 
 def test_a_column_that_is_text_in_one_file_is_text_in_all(tmp_path: Path) -> None:
     """One file with a word among its numbers neither fails nor loses the word."""
     put(tmp_path / "a.csv", b"id,area\n1,20\n")
     put(tmp_path / "b.csv", b"id,area\n2,big\n")
-    assert sources.read(str(tmp_path))["area"].to_list() == ["20", "big"]
+    assert read(str(tmp_path))["area"].to_list() == ["20", "big"]
 
 
 def test_a_word_far_down_a_number_column_reaches_validation(tmp_path: Path) -> None:
     """Beyond the rows that types are guessed from, an odd value makes the column text instead of an error."""
     numbers = "\n".join(str(i) for i in range(sources.INFER_ROWS + 5))
     path = put(tmp_path / "t.csv", f"area\n{numbers}\nbig\n".encode())
-    assert sources.read(path)["area"].to_list()[-1] == "big"
+    assert read(path)["area"].to_list()[-1] == "big"
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_a_file_that_is_no_table_is_refused_by_name(
     """Bad files end in DataError that names the file and what is wrong, on one line."""
     path = put(tmp_path / name, content)
     with pytest.raises(DataError, match=said) as caught:
-        sources.read(path)
+        read(path)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -98,39 +100,39 @@ def test_a_cut_off_parquet_file_is_refused(tmp_path: Path) -> None:
     put(path)
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(DataError, match="cannot be read as parquet"):
-        sources.read(str(path))
+        read(str(path))
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     """The path is in the message."""
     with pytest.raises(DataError, match=r"nowhere\.csv does not exist"):
-        sources.read(str(tmp_path / "nowhere.csv"))
+        read(str(tmp_path / "nowhere.csv"))
 
 
 def test_directories_that_are_no_one_table_are_refused(tmp_path: Path) -> None:
     """Nothing to read, two formats, and files with different columns each have their sentence."""
     with pytest.raises(DataError, match=r"holds no \.csv"):
-        sources.read(str(tmp_path))
+        read(str(tmp_path))
     put(tmp_path / "a.csv")
     put(tmp_path / "b.csv", TABLE.rename({"area": "surface"}))
     with pytest.raises(DataError, match="differ in columns area, surface"):
-        sources.read(str(tmp_path))
+        read(str(tmp_path))
     put(tmp_path / "b.parquet")
     with pytest.raises(DataError, match="different formats"):
-        sources.read(str(tmp_path))
+        read(str(tmp_path))
 
 
 def test_an_unknown_scheme_names_the_known_ones() -> None:
     """A slip of the pen is met with the nearest scheme and the whole list."""
     with pytest.raises(ConfigError, match="did you mean market://") as caught:
-        sources.read("markt://calm")
+        read("markt://calm")
     for scheme in ("file", "market", "s3", "sklearn"):
         assert scheme in str(caught.value)
 
 
 def test_an_installed_source_is_found_by_its_scheme() -> None:
     """market:// comes from an entry point of the group slipway.sources."""
-    assert sources.read("market://calm?month=0&rows_per_month=20&dirty=0").height > 0
+    assert read("market://calm?month=0&rows_per_month=20&dirty=0").height > 0
 
 
 def test_a_source_that_does_not_load_is_a_fault_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,13 +144,13 @@ def test_a_source_that_does_not_load_is_a_fault_of_this_machine(monkeypatch: pyt
     broken = SimpleNamespace(name="gone", value="gone:read", load=load)
     monkeypatch.setattr(sources, "entry_points", lambda **_: [broken])
     with pytest.raises(PlaceError, match="gone:read, which does not load"):
-        sources.read("gone://x")
+        read("gone://x")
 
 
 @pytest.mark.parametrize(("name", "target"), sources.BUNDLED.items())
 def test_bundled_tables_have_plain_names_and_no_gaps(name: str, target: str) -> None:
     """Column names of scikit-learn's tables are usable in a project file; classes are words."""
-    frame = sources.read(f"sklearn://{name}")
+    frame = read(f"sklearn://{name}")
     assert frame.columns[-1] == target
     assert all(column.replace("_", "").isalnum() and column == column.lower() for column in frame.columns)
     assert frame.null_count().sum_horizontal()[0] == 0
@@ -158,7 +160,7 @@ def test_bundled_tables_have_plain_names_and_no_gaps(name: str, target: str) -> 
 def test_an_unknown_bundled_table_names_the_known_ones() -> None:
     """sklearn://titanic is not in the package."""
     with pytest.raises(ConfigError, match="breast_cancer, diabetes, iris, wine"):
-        sources.read("sklearn://titanic")
+        read("sklearn://titanic")
 
 
 @pytest.fixture
@@ -173,18 +175,18 @@ def test_s3_gives_an_object_or_all_below_a_prefix(bucket: Path) -> None:
     put(bucket / "sales/2025/a.parquet")
     put(bucket / "sales/2025/b.parquet")
     put(bucket / "sales-old/c.parquet")
-    assert_frame_equal(sources.read("s3://data/sales/2025/a.parquet"), TABLE)
-    assert sources.read("s3://data/sales").height == 2 * TABLE.height
-    assert sources.read("s3://data").height == 3 * TABLE.height
+    assert_frame_equal(read("s3://data/sales/2025/a.parquet"), TABLE)
+    assert read("s3://data/sales").height == 2 * TABLE.height
+    assert read("s3://data").height == 3 * TABLE.height
 
 
 def test_s3_objects_that_are_absent_are_bad_data(bucket: Path) -> None:
     """A key that is not there, and a prefix with nothing below, are refused by name."""
     put(bucket / "other.csv")
     with pytest.raises(DataError, match=r"s3://data/gone\.csv does not exist"):
-        sources.read("s3://data/gone.csv")
+        read("s3://data/gone.csv")
     with pytest.raises(DataError, match="s3://data/gone holds no"):
-        sources.read("s3://data/gone")
+        read("s3://data/gone")
 
 
 def test_s3_that_does_not_answer_is_infrastructure() -> None:
@@ -197,7 +199,7 @@ def test_s3_that_does_not_answer_is_infrastructure() -> None:
 def test_s3_without_a_bucket_is_refused() -> None:
     """The message shows the form that is expected."""
     with pytest.raises(ConfigError, match="s3://bucket/prefix"):
-        sources.read("s3:///sales.csv")
+        read("s3:///sales.csv")
 
 
 @settings(max_examples=25, deadline=None)
@@ -218,7 +220,7 @@ def test_csv_and_parquet_agree_on_numbers(
     """Numbers of a CSV file are bit for bit those of the parquet file; dates stay text."""
     folder = tmp_path_factory.mktemp("formats")
     frame = pl.DataFrame(rows, schema={"n": pl.Int64, "x": pl.Float64, "day": pl.Date}, orient="row")
-    left = sources.read(put(folder / "t.csv", frame))
-    right = sources.read(put(folder / "t.parquet", frame))
+    left = read(put(folder / "t.csv", frame))
+    right = read(put(folder / "t.parquet", frame))
     assert_frame_equal(left.select("n", "x"), right.select("n", "x"), check_exact=True)
     assert left.schema["day"] == pl.String

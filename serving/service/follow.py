@@ -5,8 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from components.steps.place import Place
-from serving.places import open_service
 from serving.rollout.controller.persistence import Grant
 from serving.rollout.state import RolloutState
 from serving.rollout.telling.explain import RolloutStatus, status
@@ -28,15 +26,13 @@ class End:
 
 
 def follow(
-    place: Place,
-    model: str,
+    service: Service,
     line: Callable[..., Any],
     *,
     version: int | None = None,
     timeout_s: float = 3_600.0,
 ) -> End:
     """Call *line* with each change of the rollout (of *version*, or the newest) until it ends, pauses or time is up."""
-    service = open_service(place.serving, model, place.ledger)
     deadline = time.monotonic() + timeout_s
     seen: dict[int, tuple[float, RolloutStatus]] = {}
     shown: tuple[Any, ...] = ()

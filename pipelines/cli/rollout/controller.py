@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import click
 
-from pipelines.cli.console import place_of
+from pipelines.cli.options import place_of
 from serving.errors import InfrastructureError
 
 T = TypeVar("T")

@@ -1,0 +1,1 @@
+"""The verbs of ``slipway rollout``; ``group.py`` lists them."""

@@ -1,0 +1,76 @@
+"""``slipway rollout status, explain, page``: how the newest rollout stands, and why."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipelines.cli.console import console_of
+from pipelines.cli.options import json_option, model_option, place_of, service_of
+from serving.errors import ConflictError
+
+if TYPE_CHECKING:
+    from serving.rollout.controller.persistence import Desk
+    from serving.rollout.state import RolloutState
+
+
+@click.command()
+@model_option
+@json_option
+@click.pass_context
+def status(ctx: click.Context, model: str) -> None:
+    """Phase, step, the split as configured, observed and realized, and the evidence against its threshold."""
+    service = service_of(ctx, model)
+    with service.desk() as desk:
+        state, lease = _newest(desk), desk.current()
+    from serving.service.follow import look  # the evidence of a rollout needs libraries that its absence does not
+
+    seen = look(state, service, lease)
+    lines = [
+        f"rollout {seen.id}: {seen.candidate} against {seen.stable or 'nothing'}, phase {seen.phase}"
+        + (f" ({seen.pause})" if seen.pause else f", step {min(seen.step + 1, seen.steps)} of {seen.steps}"),
+        *(f"  {sentence}" for sentence in seen.sentences),
+    ]
+    console_of(ctx).result(seen.model_dump(mode="json"), "\n".join(lines))
+
+
+@click.command()
+@model_option
+@json_option
+@click.pass_context
+def explain(ctx: click.Context, model: str) -> None:
+    """Each gate's counts, the inputs of its formula, and what follows."""
+    from serving.rollout.telling.explain import explain as read
+
+    with service_of(ctx, model).desk() as desk:
+        lines = read(_newest(desk))
+    console_of(ctx).result({"lines": lines}, "\n".join(lines))
+
+
+@click.command()
+@click.option("--output", type=click.Path(path_type=Path), help="The file; by default the service's own page.")
+@model_option
+@json_option
+@click.pass_context
+def page(ctx: click.Context, output: Path | None, model: str) -> None:
+    """Write the newest rollout as one HTML page: decision, split, evidence against its bars, timeline."""
+    from serving.files import write_text
+    from serving.rollout.telling.explain import explain as read
+    from serving.rollout.telling.page import page as html
+    from serving.service.follow import look
+
+    service = service_of(ctx, model)
+    with service.desk() as desk:
+        state = _newest(desk)
+        records = desk.records(state.id)
+    path = (output or service.page or place_of(ctx).root / "rollout" / f"{model}.html").absolute()
+    write_text(path, html(look(state, service), read(state), records, time.time()))
+    console_of(ctx).result({"page": str(path), "rollout": state.id}, path.as_uri())
+
+
+def _newest(desk: "Desk") -> "RolloutState":
+    stored = desk.load()
+    if stored is None:
+        raise ConflictError("no rollout has been started for this service; slipway rollout start VERSION")
+    return stored.state
