@@ -84,9 +84,10 @@ def service_of(ctx: click.Context, model: str) -> "Service":
 
 
 def ledger_of(ctx: click.Context) -> "Ledger":
+    from pipelines import settings
     from serving.ledger.ledger import open_ledger
 
-    return open_ledger(place_of(ctx).ledger)
+    return open_ledger(settings.values(ctx.find_root().obj["home"])["ledger"])
 
 
 def read_table(ctx: click.Context, uri: str) -> "pl.DataFrame":
