@@ -15,6 +15,7 @@ from pipelines.kubeflow.server import KfpServer, Phase, connect
 from serving.errors import ConfigError, InfrastructureError, UsageError
 from tests.pipelines.here.support import slipway
 from tests.pipelines.kubeflow.support import Answer, Fake, node, pod, run, serving, task
+from tests.root import HOUSING
 
 TASKS = ("ingest", "train", "gate", "release", "decline")
 TRACEBACK = "Traceback (most recent call last):\n  File 'x'\nValueError: the reason\nF0131 main.go: exit status 1\n"
@@ -324,9 +325,10 @@ def test_a_table_that_a_pod_reaches_is_not(source: str) -> None:
 
 def test_the_verb_refuses_before_it_asks_a_cluster(tmp_path: Path) -> None:
     """What cannot work is said without a cluster, with the exit code for a wrong call."""
-    said = slipway("--home", str(tmp_path), "submit", "--source", "sales.csv", "--context", "no-such-context")
+    here = ("--home", tmp_path, "submit", "--project", HOUSING, "--context", "no-such-context")
+    said = slipway(*here, "--source", "sales.csv")
     assert said.code == 2
     assert "--source" in said.err
-    said = slipway("--home", str(tmp_path), "submit", "--context", "no-such-context")
+    said = slipway(*here)
     assert said.code == 3
     assert "no-such-context" in said.err
