@@ -3,11 +3,11 @@
 import errno
 import json
 import sys
+from importlib import import_module
 from typing import Any
 
 import click
 
-from pipelines.cli.verbs import Verbs
 from serving.errors import PlaceError, SlipwayError
 
 # verb -> (where its command lives, the first sentence of its help); it is imported only when it is used
@@ -57,11 +57,29 @@ Exit codes: 0 done, 2 usage, 3 configuration, 4 data, 5 refused by a gate, 6 con
 7 this machine, 10 rolled back, 20 paused or waiting, 30 a service does not answer."""
 
 
+class Verbs(click.Group):
+    """Loads a verb's module when the verb is called or its help is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        if cmd_name not in VERBS:
+            return None
+        module, _, attribute = VERBS[cmd_name][0].partition(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)  # noqa: S101 - the table above is ours
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        room = formatter.width - 6 - max(map(len, VERBS))
+        lines = [(name, click.Command(name, help=line).get_short_help_str(room)) for name, (_, line) in VERBS.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(lines)
+
+
 @click.group(
-    cls=Verbs,
-    verbs=VERBS,
-    epilog=EPILOG,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    cls=Verbs, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
 )
 @click.option("--home", metavar="DIR", help="Where runs, models and logs of this machine live (default .slipway).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines for people.")

@@ -118,15 +118,23 @@ class ClusterFacts:
 
 
 def checks(
-    machine: Machine, cluster: ClusterFacts | None, tested: Mapping[str, Iterable[str]] = {}, no_cluster: str = ""
+    machine: Machine,
+    cluster: ClusterFacts | None,
+    tested: Mapping[str, Iterable[str]] = {},
+    no_cluster: str = "",
+    *,
+    wanted: bool = False,
 ) -> list[Finding]:
     """Every check, in the order in which things depend on each other.
 
     Args:
         tested: versions with which each piece was tested; a prefix such as ``1.34`` stands for all below it.
         no_cluster: why there is none, for people.
+        wanted: a cluster was named, so that none is a failure.
     """
     found = list(_of_machine(machine))
+    if cluster is None and wanted:
+        return [*found, Finding("cluster", "fails", no_cluster, "make kind-up, or another --context")]
     if cluster is None:
         reason = f" ({no_cluster})" if no_cluster else ""
         return [*found, Finding("cluster", "note", f"no cluster: only the laptop was checked{reason}")]

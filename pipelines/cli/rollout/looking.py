@@ -1,6 +1,7 @@
-"""``slipway rollout status, explain, page``: how the newest rollout stands, and why."""
+"""``slipway rollout status, explain, page, history, replay``: how the newest rollout stands, and why."""
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,37 @@ def page(ctx: click.Context, output: Path | None, model: str) -> None:
     path = (output or service.page or place_of(ctx).root / "rollout" / f"{model}.html").absolute()
     write_text(path, html(look(state, service), read(state), records, time.time()))
     console_of(ctx).result({"page": str(path), "rollout": state.id}, path.as_uri())
+
+
+@click.command()
+@model_option
+@json_option
+@click.pass_context
+def history(ctx: click.Context, model: str) -> None:
+    """The journal: each intent, decision and command with its numbers."""
+    with service_of(ctx, model).desk() as desk:
+        records = desk.records()
+    lines = [
+        f"{record.seq:>5}  {time.strftime('%H:%M:%S', time.gmtime(record.at))}  {record.rollout}  {record.kind:<8} "
+        + str(record.body.get("sentence") or record.body.get("action") or record.body.get("command") or "")
+        for record in records
+    ]
+    console_of(ctx).result({"records": [asdict(record) for record in records]}, "\n".join(lines) or "no rollout yet")
+
+
+@click.command()
+@model_option
+@json_option
+@click.pass_context
+def replay(ctx: click.Context, model: str) -> None:
+    """Decide everything again from the journal; any difference, or an edited record, is an error."""
+    from serving.rollout.controller.replay import replay as again
+
+    with service_of(ctx, model).desk() as desk:
+        seen = again(desk.records())
+    console_of(ctx).result({**asdict(seen), "identical": seen.identical}, f"replayed: identical {seen.identical}")
+    if not seen.identical:
+        raise ConflictError("the journal does not lead to the verdicts it holds; see `slipway rollout history`")
 
 
 def _newest(desk: "Desk") -> "RolloutState":

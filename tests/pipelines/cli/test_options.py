@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 import pytest
 
+from pipelines.cli.main import VERBS
 from pipelines.cli.main import slipway as group
 from tests.pipelines.here.support import MODEL, Scene, one_sentence, slipway, write_project
 
@@ -106,23 +107,12 @@ def test_options_before_a_second_word_are_not_swallowed(tmp_path: Path) -> None:
     one_sentence(slipway("serve", "--project", project, "status", home=tmp_path), 2, "serve status", "behind it")
 
 
-def test_the_line_of_each_verb_is_the_first_sentence_of_its_help() -> None:
-    """A page that lists verbs says what they say themselves, without having imported them."""
-    listed = {name: command for name, command in _groups(group) if hasattr(command, "verbs")}
-    assert set(listed) == {"", "rollout"}
-    for command in listed.values():
-        for name, (_, line) in command.verbs.items():
-            found = command.get_command(click.Context(command), name)
-            assert (name, line) == (name, found.get_short_help_str(1_000))
-
-
-def _groups(command: click.Command, name: str = "") -> Iterator[tuple[str, click.Group]]:
-    if isinstance(command, click.Group):
-        yield name, command
-        for inner in command.list_commands(click.Context(command)):
-            found = command.get_command(click.Context(command), inner)
-            assert found is not None
-            yield from _groups(found, f"{name} {inner}".strip())
+@pytest.mark.parametrize("name", VERBS)
+def test_the_line_of_each_verb_is_the_first_sentence_of_its_help(name: str) -> None:
+    """The page that lists verbs says what they say themselves, without having imported them."""
+    found = group.get_command(click.Context(group), name)
+    assert found is not None
+    assert found.get_short_help_str(1_000) == VERBS[name][1]
 
 
 @pytest.mark.parametrize(
