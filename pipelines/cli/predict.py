@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -34,14 +35,18 @@ def predict(ctx: click.Context, rows: str | None, out: Path | None, limit: int |
     if not records:
         raise DataError("there are no rows to predict; expected one JSON object per line, or a table")
     answers = ask(address, project.name, records[:limit])
-    if out is not None:
-        import pandas as pd
-
-        from serving.files import whole_file
-
-        with whole_file(out) as path:
-            pd.DataFrame([{**r, **a} for r, a in zip(records, answers, strict=False)]).to_csv(path, index=False)
-        console_of(ctx).line("predictions", f"{len(answers):,} rows in {out}")
+    if out is None:
+        for answer in answers:
+            click.echo(json.dumps(answer))
         return
-    for answer in answers:
-        click.echo(json.dumps(answer))
+    _write(out, [{**record, **answer} for record, answer in zip(records, answers, strict=False)])
+    console_of(ctx).line("predictions", f"{len(answers):,} rows in {out}")
+
+
+def _write(out: Path, rows: list[dict[str, Any]]) -> None:
+    import pandas as pd
+
+    from serving.files import whole_file
+
+    with whole_file(out) as path:
+        pd.DataFrame(rows).to_csv(path, index=False)

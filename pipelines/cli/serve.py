@@ -15,6 +15,7 @@ from serving.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from serving.local.client import RevisionStatus
     from serving.local.counting import Tally
 
 
@@ -64,19 +65,7 @@ def status(ctx: click.Context, model: str) -> None:
     ]
     for revision in seen.revisions:
         arms = [arms[revision.name] for arms in tallies.values() if revision.name in arms]
-        requests, errors = sum(a.requests for a in arms), sum(a.errors for a in arms)
-        more = sum(a.repeated for a in arms)
-        share = "-" if revision.observed is None else f"{revision.observed / 10:g} %"
-        lines.append(
-            f"{revision.name:<14} {revision.state:<9} {share:>6}  {requests:,} requests, {errors} errors"
-            + (f" (and {more:,} that are no evidence: their keys had been counted)" if more else "")
-            + (
-                f", p50 {_quantile(arms, 0.5)} p95 {_quantile(arms, 0.95)} p99 {_quantile(arms, 0.99)} ms"
-                if requests
-                else ""
-            )
-            + (f"  {revision.reason}" if revision.reason else "")
-        )
+        lines.append(f"{_share(revision)}  {_requests(arms)}" + (f"  {revision.reason}" if revision.reason else ""))
     console_of(ctx).result({"status": asdict(seen)}, "\n".join(lines))
 
 
@@ -92,6 +81,18 @@ def stop(ctx: click.Context, model: str) -> None:
     console_of(ctx).line("stopped", "nothing serves here any more; the ledger is as it was")
 
 
-def _quantile(arms: "Sequence[Tally]", share: float) -> str:
-    """Of the epoch with most requests; durations of different splits are not mixed."""
-    return str(max(arms, key=lambda tally: tally.requests).quantile_ms(share))
+def _share(revision: "RevisionStatus") -> str:
+    share = "-" if revision.observed is None else f"{revision.observed / 10:g} %"
+    return f"{revision.name:<14} {revision.state:<9} {share:>6}"
+
+
+def _requests(arms: "Sequence[Tally]") -> str:
+    """Counts of all epochs; latencies of the one with most requests, since those of different splits are not mixed."""
+    requests, more = sum(a.requests for a in arms), sum(a.repeated for a in arms)
+    text = f"{requests:,} requests, {sum(a.errors for a in arms)} errors"
+    if more:
+        text += f" (and {more:,} that are no evidence: their keys had been counted)"
+    if not requests:
+        return text
+    busiest = max(arms, key=lambda tally: tally.requests)
+    return text + ", " + " ".join(f"p{q} {busiest.quantile_ms(q / 100)}" for q in (50, 95, 99)) + " ms"
