@@ -57,8 +57,7 @@ def explain(ctx: click.Context, model: str) -> None:
 def page(ctx: click.Context, output: Path | None, model: str) -> None:
     """Write the newest rollout as one HTML page: decision, split, evidence against its bars, timeline."""
     from serving.files import write_text
-    from serving.rollout.telling.explain import explain as read
-    from serving.rollout.telling.page import page as html
+    from serving.rollout.telling.page import rollout_page
     from serving.service.follow import look
 
     service = service_of(ctx, model)
@@ -66,7 +65,7 @@ def page(ctx: click.Context, output: Path | None, model: str) -> None:
         state = _newest(desk)
         records = desk.records(state.id)
     path = (output or service.page or place_of(ctx).root / "rollout" / f"{model}.html").absolute()
-    write_text(path, html(look(state, service), read(state), records, time.time()))
+    write_text(path, rollout_page(state, look(state, service), records, time.time()))
     console_of(ctx).result({"page": str(path), "rollout": state.id}, path.as_uri())
 
 
