@@ -1,7 +1,6 @@
 """``slipway models``: versions, their stages, who decided what, and what served when."""
 
 from dataclasses import asdict
-from typing import Any
 
 import click
 

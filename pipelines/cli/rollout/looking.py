@@ -12,7 +12,7 @@ from pipelines.cli.options import json_option, model_option, place_of, service_o
 from serving.errors import ConflictError
 
 if TYPE_CHECKING:
-    from serving.rollout.controller.persistence import Desk
+    from serving.rollout.controller.desk import Desk
     from serving.rollout.state import RolloutState
 
 
