@@ -35,7 +35,7 @@ class Steps:
     """Runs the steps of one run.
 
     Attributes:
-        artifacts: what steps make goes below it, each attempt into a directory of its own.
+        artifacts: below it lies what steps make, each attempt in a directory of its own.
         cache: None when nothing may be served or kept.
         done: outputs of every step that ended well, by the step's name.
         seen: the names of the steps that began.

@@ -60,7 +60,9 @@ class Database:
         return True
 
     def has(self, probe: sa.Select[Any]) -> Any:
-        """The first value that *probe* gives; None without a row, and without its table."""
+        """The first value that *probe* gives; None without a row, without its table, and without the file."""
+        if self.engine.dialect.name == "sqlite" and not Path(str(self.engine.url.database)).exists():
+            return None
         with self.errors(), self.engine.connect() as connection:
             try:
                 return connection.scalar(probe)

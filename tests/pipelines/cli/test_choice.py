@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import project_file
+from serving.ledger.details import Registered
 from tests.pipelines.here.support import MODEL, Scene, environment, one_sentence, slipway, write_project, write_table
 
 
@@ -83,7 +84,11 @@ def test_the_only_model_need_not_be_named(elsewhere: Path) -> None:
     assert (shown["version"]["model"], shown["version"]["version"]) == (MODEL, 2)
     assert slipway("models", "at", "2001-01-01", home=home).out == f"nothing served {MODEL} at 2001-01-01\n"
     assert slipway("models", "reject", 2, "--reason", "r", home=home).out == f"{MODEL} 2 is rejected\n"
-    scene.ledger.register("another", "f" * 64, "file:///b", "01", "s", {}, {}, "ada")
+    scene.ledger.register(
+        "another",
+        Registered(digest="f" * 64, bundle_uri="file:///b", run_id="01", snapshot="s", metrics={}, provenance={}),
+        "ada",
+    )
     one_sentence(slipway("models", "show", 2, home=home), 2, "MODEL", f"another, {MODEL}")
     assert slipway("models", "show", "another", 1, home=home).code == 0
     one_sentence(slipway("models", "show", "another", MODEL, 1, home=home), 2, "one MODEL", f"another and {MODEL}")

@@ -22,8 +22,10 @@ CASES = [
     pytest.param(["models", "list"], {"sqlalchemy"}, id="models-list"),
     pytest.param(["serve", "status", "--project", str(HOUSING)], LIGHT, id="serve-status"),
     # the evidence is sums of log-beta functions over arrays of epochs
-    pytest.param(["rollout", "status", "--project", str(HOUSING)], LIGHT | {"numpy", "scipy"}, id="rollout-status"),
-    pytest.param(["rollout", "history", "--model", MODEL], {"pydantic", "numpy"}, id="rollout-history"),
+    pytest.param(
+        ["rollout", "status", "--project", str(HOUSING)], LIGHT | {"numpy", "scipy", "sqlalchemy"}, id="rollout-status"
+    ),
+    pytest.param(["rollout", "history", "--model", MODEL], {"pydantic", "numpy", "sqlalchemy"}, id="rollout-history"),
 ]
 
 

@@ -25,6 +25,7 @@ from serving.rollout.controller.memory import Memory
 from serving.rollout.controller.tables import open_rollouts
 from serving.service.release import Release, release_version
 from tests.pipelines.here.support import QUICK, environment, one_sentence, slipway
+from tests.root import HOUSING
 from tests.serving.ledger.facts import facts
 from tests.serving.rollout.fake import Behaviour, Clock, FakeBackend
 
@@ -281,7 +282,7 @@ def test_an_order_reaches_the_controller(place: Namespace) -> None:
 def test_what_needs_a_directory_says_so(words: list[str], tmp_path: Path) -> None:
     """Verbs for this machine refuse a cluster's service, and say what to do instead."""
     with environment(SLIPWAY_SERVING="kserve://models"):
-        said = slipway(*words, home=tmp_path)
+        said = slipway(*words, "--project", HOUSING, home=tmp_path)
     one_sentence(said, 3, "served by the cluster (kserve://models)", "slipway rollout status")
 
 
