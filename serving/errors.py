@@ -10,6 +10,7 @@
       RolledBack           10   a rollout ended with the old version serving
       Inconclusive         20   a rollout is paused or without a verdict
       InfrastructureError  30   a service that we depend on does not answer
+      BackendRefusal       30   what moves the traffic does not do this now: an arm is not ready, a revision has weight
 
 A message names the thing, what was expected, what was seen, and the next move. A candidate that loses is a decision,
 not an exception; ``GateRefusal`` exists for the command line and for files that must not be loaded.
@@ -57,4 +58,8 @@ class Inconclusive(SlipwayError):
 
 
 class InfrastructureError(SlipwayError):
+    exit_code = 30
+
+
+class BackendRefusal(SlipwayError):
     exit_code = 30

@@ -1,7 +1,6 @@
 """``slipway rollout experiment``: an A/B test on a fixed split, compared at any time, stopped at a verdict."""
 
 import math
-import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,10 +45,10 @@ def start(ctx: click.Context, version: int, percent: float, header: str | None, 
     from pipelines import project as projects
     from serving.ledger.ledger import open_ledger
     from serving.local.paths import service_directory
-    from serving.rollout.backend import HEADER_NAME
+    from serving.rollout.backend import callers_header
     from serving.service.release import refuse_during_rollout
 
-    if header is not None and not re.fullmatch(HEADER_NAME, header):
+    if header is not None and not callers_header(header):
         raise UsageError(f"--sticky: expected a header's name such as x-user-id, got {header!r}")
     project, place = projects.load(project_path), place_of(ctx)
     service_directory(place.serving, project.name)  # variants are compared beside a service on this machine only

@@ -17,8 +17,8 @@ from serving.local.control import local_control, serve_and_decide
 from serving.local.extras import SETTLED_S, LogExtras
 from serving.local.paths import service_directory
 from serving.local.servers import local_bundle, predictor_command
-from serving.local.state import WantedRevision
 from serving.local.supervisor import ServeOptions
+from serving.rollout.backend import Revision
 from serving.rollout.controller.notices import Notices
 from serving.store.store import open_store
 
@@ -47,7 +47,7 @@ def serve_until(project: Project, place: Place, port: int, stop: threading.Event
         ledger.close()
 
 
-def fetched(wanted: WantedRevision, place: Place) -> Path:
+def fetched(wanted: Revision, place: Place) -> Path:
     """The directory of a revision's bundle, downloaded once when it is not on this machine."""
     if not wanted.bundle_uri.startswith("s3://"):
         return local_bundle(wanted)

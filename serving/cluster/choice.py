@@ -25,8 +25,8 @@ def backends_of(cluster: Cluster, place: ClusterAddress) -> tuple[Way, BackendOf
     usual = Installation(namespace=place.namespace)
     at = Installation(namespace=place.namespace, domain=place.domain or usual.domain)
 
-    def make(model: str, memory: Memory, slow_ms: float | None, fence: int) -> TrafficBackend:
-        backend: TrafficBackend = kind(cluster, at, model, memory, slow_ms=slow_ms, fence=fence)
+    def make(model: str, memory: Memory, fence: int) -> TrafficBackend:
+        backend: TrafficBackend = kind(cluster, at, model, memory, fence=fence)
         return backend
 
     return way, make

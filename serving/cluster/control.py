@@ -32,8 +32,8 @@ LEASE_S = 15.0
 IDLE_S = 5.0  # between two looks at traffic that is as it should be
 BEAT_S = 5.0
 
-# The backend of a model: its memory, from how many ms an answer is slow, and the fencing token under which it acts.
-BackendOf = Callable[[str, Memory, float | None, int], TrafficBackend]
+# The backend of a model: its memory, and the fencing token under which it acts.
+BackendOf = Callable[[str, Memory, int], TrafficBackend]
 
 
 def _nobody(_: Notice) -> None:
@@ -74,10 +74,9 @@ class Looked:
 
 @dataclass(frozen=True)
 class Looking:
-    """One model that is looked after; its backend calls answers slow from *slow_ms* on."""
+    """One model that is looked after."""
 
     control: Control
-    slow_ms: float | None
     shown: Shown
 
 
@@ -202,14 +201,11 @@ class ClusterControl:
         notes.say(FOLLOWED, document)
 
     def _looking(self, model: str) -> Looking:
-        """The control of *model*, made anew when its rollout's plan calls other answers slow."""
         known = self._models.get(model)
-        desk = known.control.desk if known is not None else Desk(self._database, model)
-        slow_ms = desk.slow_from_ms()
-        if known is not None and known.slow_ms == slow_ms:
+        if known is not None:
             return known
-        shown = known.shown if known is not None else Shown()
-        backend_of = partial(self._backend_of, model, desk.memory, slow_ms)
+        desk, shown = Desk(self._database, model), Shown()
+        backend_of = partial(self._backend_of, model, desk.memory)
         controller = Controller(
             backend_of(0),
             desk,
@@ -219,5 +215,5 @@ class ClusterControl:
             fenced=backend_of,
             lease_ttl=LEASE_S,
         )
-        self._models[model] = Looking(Control(model, self._ledger, controller, shown, IDLE_S), slow_ms, shown)
+        self._models[model] = Looking(Control(model, self._ledger, controller, shown, IDLE_S), shown)
         return self._models[model]

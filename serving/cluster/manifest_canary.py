@@ -21,7 +21,7 @@ from serving.cluster.manifest import (
     inference_service,
     predictor,
 )
-from serving.errors import ConfigError
+from serving.errors import BackendRefusal, ConfigError
 from serving.rollout.backend import WEIGHT_SUM, Revision
 
 PERCENT = 10  # per mille in one percent, the smallest step that KServe knows
@@ -53,10 +53,10 @@ def whole_percent(per_mille: int) -> int:
     """*per_mille* as percent.
 
     Raises:
-        ValueError: it is out of range or no whole percent: KServe would round it without a word.
+        BackendRefusal: it is out of range or no whole percent: KServe would round it without a word.
     """
     if not 0 <= per_mille <= WEIGHT_SUM or per_mille % PERCENT:
-        raise ValueError(f"KServe takes whole percents, asked for {per_mille} per mille; choose steps of 1 %")
+        raise BackendRefusal(f"KServe takes whole percents, asked for {per_mille} per mille; choose steps of 1 %")
     return per_mille // PERCENT
 
 

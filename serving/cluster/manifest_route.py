@@ -1,140 +1,22 @@
-"""One HTTPRoute that divides the traffic of one model between two revisions.
+"""One HTTPRoute that divides the traffic of one model between two revisions, and the way back from it.
 
-The route has four rules and never more or fewer, and its split has two references, A and B, that never change places,
-lose their weight or go away. Envoy names its clusters and statistics by these positions, and drops requests for the
-moment in which a weighted reference comes or goes. What may change is what a slot points at, which only changes the
-endpoints of a cluster, and its weight, which stays at least 1 of 1,000,000.
+The route has four rules and never more or fewer; the references of its split are the slots of ``two_slots``.
 """
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from serving.cluster.manifest import FENCE, Installation, Object, check_name, host, labels_of, service_name
-from serving.errors import ConfigError
-from serving.rollout.backend import WEIGHT_SUM, Split
+from serving.cluster.two_slots import BackendRef, Route, RouteSlot
+from serving.errors import BackendRefusal, ConfigError
+from serving.rollout.backend import ARM_HEADER, EPOCH_HEADER, REVISION_HEADER, prediction_path
 
-SlotName = Literal["A", "B"]
-
-WEIGHT_TOTAL = 1_000_000
-RESTING = 1  # of WEIGHT_TOTAL: a slot without share keeps its cluster in Envoy
 ARM_A, ARM_B, SPLIT, OTHER = range(4)  # positions of the route's rules
 PORT = 80  # of the Services that KServe makes
 TIMEOUT = "60s"
 
 EPOCH, STABLE_SLOT = "slipway.dev/epoch", "slipway.dev/stable-slot"
-ARM_HEADER, EPOCH_HEADER, REVISION_HEADER = "x-model-arm", "x-epoch", "x-revision"
 UNREACHABLE = "-"  # value of the arm header while an arm cannot be chosen by header; no revision is called so
-
-_TOKEN = re.compile(r"[A-Za-z0-9._:@+/=-]{1,200}")
-
-
-@dataclass(frozen=True)
-class BackendRef:
-    """One of the two references of a split: the revision it points at, and its weight of ``WEIGHT_TOTAL``."""
-
-    revision: str
-    weight: int
-
-
-@dataclass(frozen=True)
-class Route:
-    """All that the traffic of one model depends on.
-
-    Attributes:
-        stable: slot that answers what is no prediction (metadata, readiness).
-        epoch: token of this write; it comes back in the header ``x-epoch`` of every divided answer.
-        mirror: revision that gets a copy of each divided request.
-        header_arms: revisions that ``x-model-arm`` may choose; others are not reachable by header.
-    """
-
-    model: str
-    a: BackendRef
-    b: BackendRef
-    epoch: str
-    stable: SlotName = "A"
-    mirror: str | None = None
-    header_arms: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.a.weight + self.b.weight != WEIGHT_TOTAL or min(self.a.weight, self.b.weight) < RESTING:
-            raise ValueError(
-                f"weights must be at least {RESTING} and sum to {WEIGHT_TOTAL}, "
-                f"seen A={self.a.weight} and B={self.b.weight}"
-            )
-        if not _TOKEN.fullmatch(self.epoch):
-            raise ValueError(
-                f"an epoch token is sent as a header: expected letters, digits, ._:@+/=-, got {self.epoch!r}"
-            )
-
-    @property
-    def slots(self) -> tuple[BackendRef, BackendRef]:
-        return self.a, self.b
-
-    def weights(self) -> dict[str, int]:
-        """Revision to weight; a revision in both slots has all of it."""
-        sums: dict[str, int] = {}
-        for slot in self.slots:
-            sums[slot.revision] = sums.get(slot.revision, 0) + slot.weight
-        return sums
-
-    def split(self) -> Split:
-        """The split in per mille; resting weights count as none."""
-        shares = {name: round(weight * WEIGHT_SUM / WEIGHT_TOTAL) for name, weight in self.weights().items()}
-        weights = {name: share for name, share in shares.items() if share > 0}
-        return Split(weights=weights, mirror=self.mirror, header_arms=self.header_arms)
-
-
-def resting(model: str, revision: str, epoch: str, stable: SlotName = "A") -> Route:
-    """Both slots at one revision: the state between rollouts."""
-    a, b = _weights(stable, 0)
-    return Route(model, BackendRef(revision, a), BackendRef(revision, b), epoch, stable)
-
-
-def divided(route: Route, split: Split, epoch: str) -> Route:
-    """*route* with *split* in its slots: each revision stays in the slot it has, and a new one takes the slot that is
-    not the stable one.
-
-    Raises:
-        ValueError: *split* needs more than two revisions, a hash of a header, or the slot of the stable revision while
-            that still has weight.
-    """
-    if split.sticky_header is not None:
-        raise ValueError("the Gateway API's weights are drawn for each request; a sticky header needs another backend")
-    if sum(split.weights.values()) != WEIGHT_SUM or min(split.weights.values(), default=0) < 0:
-        raise ValueError(f"weights must be per mille and sum to {WEIGHT_SUM}, seen {dict(split.weights)}")
-    stable, other = (route.a, route.b) if route.stable == "A" else (route.b, route.a)
-    wanted = [name for name in split.weights if name != stable.revision]
-    also = filter(None, (split.mirror, *split.header_arms))
-    wanted += sorted({name for name in also if name not in (stable.revision, *wanted)})
-    if len(wanted) > 1:
-        raise ValueError(f"a route divides between {stable.revision} and one other revision, asked for {wanted}")
-    share = split.weights.get(wanted[0], 0) if wanted else 0
-    named = wanted[0] if wanted else other.revision  # at weight 0 the candidate keeps its slot until it is removed
-    a, b = _weights(route.stable, share)
-    revisions = (stable.revision, named) if route.stable == "A" else (named, stable.revision)
-    return Route(
-        route.model,
-        BackendRef(revisions[0], a),
-        BackendRef(revisions[1], b),
-        epoch,
-        route.stable,
-        split.mirror,
-        tuple(sorted(set(split.header_arms))),
-    )
-
-
-def adopted(route: Route, revision: str, epoch: str) -> Route:
-    """*revision* in both slots, weights as they are: nobody's traffic moves that was not its already.
-
-    Raises:
-        ValueError: another revision still has more than a resting weight.
-    """
-    if any(slot.weight > RESTING and slot.revision != revision for slot in route.slots):
-        raise ValueError(f"{revision} can be adopted once it has all of the traffic, seen {route.weights()}")
-    stable: SlotName = "A" if route.a.weight > route.b.weight else "B"
-    return Route(route.model, BackendRef(revision, route.a.weight), BackendRef(revision, route.b.weight), epoch, stable)
 
 
 def http_route(route: Route, at: Installation, *, fence: int = 0) -> Object:
@@ -188,25 +70,18 @@ def read_route(found: Mapping[str, Any]) -> Route:
             _revision_of(mirrors[0]) if mirrors else None,
             tuple(sorted({arm for arm in arms if arm != UNREACHABLE})),
         )
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, BackendRefusal) as error:
         raise ConfigError(_changed(found, str(error))) from error
 
 
-def backend_position(slot: SlotName) -> str:
+def backend_position(slot: RouteSlot) -> str:
     """How Envoy's statistics name a slot of the split: ``httproute/NAMESPACE/MODEL/`` goes before it."""
     return f"rule/{SPLIT}/backend/{0 if slot == 'A' else 1}"
 
 
-def _weights(stable: SlotName, share: int) -> tuple[int, int]:
-    """Weights of A and B when the slot that is not *stable* has *share* per mille."""
-    other = min(max(share * WEIGHT_TOTAL // WEIGHT_SUM, RESTING), WEIGHT_TOTAL - RESTING)
-    return (WEIGHT_TOTAL - other, other) if stable == "A" else (other, WEIGHT_TOTAL - other)
-
-
 def _predictions(model: str) -> Object:
     """Requests that are divided and counted; all else of a model goes to its stable revision."""
-    path = rf"/v[12]/models/{re.escape(model)}(/versions/[^/:]+)?(:predict|:explain|/infer)"
-    return {"path": {"type": "RegularExpression", "value": path}, "method": "POST"}
+    return {"path": {"type": "RegularExpression", "value": prediction_path(model)}, "method": "POST"}
 
 
 def _metadata() -> list[Object]:
@@ -247,7 +122,7 @@ def _split_rule(route: Route) -> Object:
 
 
 def _other_rule(route: Route) -> Object:
-    stable = route.a if route.stable == "A" else route.b
+    stable, _ = route.sides
     return {
         "matches": _metadata(),
         # The proxy takes all rules of a route at once: whether this write is in force can be asked here, uncounted.

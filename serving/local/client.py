@@ -12,9 +12,10 @@ from serving.errors import InfrastructureError, PlaceError
 from serving.local import processes
 from serving.local.counting import Tally, read_counts
 from serving.local.envoy_admin import Admin
-from serving.local.envoy_config import InForce
+from serving.local.in_force import InForce
 from serving.local.paths import HOST, ServicePaths, service_paths
-from serving.local.state import ObservedState, Running, WantedSplit, read_desired, read_observed
+from serving.local.state import ObservedState, Running, read_desired, read_observed
+from serving.rollout.backend import Split
 
 T = TypeVar("T")
 POLL_S = 0.05
@@ -201,8 +202,8 @@ def _revision(name: str, where: ServicePaths, seen: ObservedState, force: InForc
     )
 
 
-def _share(split: WantedSplit | None, name: str) -> int | None:
-    return None if split is None else split.weights.get(name, 0)
+def _share(split: Split | None, name: str) -> int | None:
+    return None if split is None else split.weight(name)
 
 
 def _in_force(seen: ObservedState) -> InForce | None:

@@ -36,12 +36,8 @@ def _nobody(_: Notice) -> None:
 def local_control(
     directory: Path, model: str, ledger: Ledger, backend: EnvoyBackend, notify: Callable[[Notice], None] = _nobody
 ) -> Control:
-    """The control of the service in *directory*, which holds all that it writes down.
-
-    Which answers *backend* counts as slow is up to the plan of the newest rollout.
-    """
+    """The control of the service in *directory*, which holds all that it writes down."""
     desk = Desk(open_rollout_file(rollout_file(directory), model, keep=True), model)
-    backend = replace(backend, slow_ms=desk.slow_from_ms)
     controller = Controller(
         backend,
         desk,

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from pydantic import Field, ValidationError
 
+from serving.additive import Additive
 from serving.files import write_json
 from serving.frozen import Frozen
 from serving.local.envoy_config import MIRROR_ROUTE, SPLIT_ROUTE
@@ -35,7 +36,7 @@ COARSE_FROM_MS = 2_000  # from here on durations are rounded down to a tenth of 
 FAILURE_FLAGS = frozenset({"UF", "UC", "UR", "UT", "UH", "UO", "NC", "LR", "UPE", "SI", "DPE", "URX"})
 
 
-class Tally(Frozen):
+class Tally(Additive, Frozen):
     """Counts of one revision in one epoch.
 
     Attributes:
@@ -181,24 +182,22 @@ def _added(before: Counts, fresh: Iterable[AccessLine]) -> tuple[dict[str, dict[
             counted.setdefault(arm, []).append(entry)
     for epoch, revision in {**counted, **repeated}:
         arm = (epoch, revision)
-        old = epochs[epoch].get(revision, Tally())
-        epochs[epoch][revision] = _grown(old, counted.get(arm, []), repeated[arm])
+        more = _tally(counted.get(arm, []), repeated[arm])
+        epochs[epoch][revision] = epochs[epoch].get(revision, Tally()) + more
     return dict(list(epochs.items())[-KEEP_EPOCHS:]), units.texts(opened)
 
 
-def _grown(old: Tally, seen: list[AccessLine], repeated: int) -> Tally:
+def _tally(seen: list[AccessLine], repeated: int) -> Tally:
     users = [entry for entry in seen if not entry.copy]
-    durations = Counter(dict(old.durations))
-    durations.update(_rounded(entry.duration_ms) for entry in users)
     return Tally(
-        requests=old.requests + len(users),
-        errors=old.errors + sum(entry.failed for entry in users),
-        refused=old.refused + sum(entry.refused for entry in users),
-        mirrored=old.mirrored + len(seen) - len(users),
-        mirrored_errors=old.mirrored_errors + sum(entry.failed for entry in seen if entry.copy),
-        keys=old.keys + sum(bool(entry.unit) for entry in users),
-        repeated=old.repeated + repeated,
-        durations=dict(durations),
+        requests=len(users),
+        errors=sum(entry.failed for entry in users),
+        refused=sum(entry.refused for entry in users),
+        mirrored=len(seen) - len(users),
+        mirrored_errors=sum(entry.failed for entry in seen if entry.copy),
+        keys=sum(bool(entry.unit) for entry in users),
+        repeated=repeated,
+        durations=Counter(_rounded(entry.duration_ms) for entry in users),
     )
 
 

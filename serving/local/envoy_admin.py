@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from serving.errors import InfrastructureError
-from serving.local.envoy_config import ROUTES, STAT_PREFIX, InForce, in_force
+from serving.local.envoy_config import ROUTES, STAT_PREFIX
+from serving.local.in_force import InForce, in_force
 from serving.local.paths import HOST
 
 RDS = f"http.{STAT_PREFIX}.rds.{ROUTES}"

@@ -1,4 +1,4 @@
-"""Envoy's configuration as a pure function of what is wanted, and the way back from what Envoy says it has.
+"""Envoy's configuration as a pure function of what is wanted; ``in_force`` is the way back.
 
 Predictions of the service's model are drawn over the arms; everything else (metadata, health) goes to the stable
 revision and is kept out of all counts. The route's name carries the epoch into the access log, so each line knows the
@@ -14,27 +14,22 @@ way to have them in the access log, one line each, with their epoch.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from serving.files import canonical_json, sha256_bytes
 from serving.local.paths import HOST
-from serving.local.state import WantedSplit, WantedState
+from serving.local.state import WantedState
+from serving.rollout.backend import ARM_HEADER, EPOCH_HEADER, MIRROR_HEADER, REVISION_HEADER, Split, prediction_path
 from serving.unit import KEY_HEADER
 
 STAT_PREFIX = "slipway"
 ROUTES = "slipway"
 SPLIT_ROUTE = "split|"
-ARM_HEADER = "x-model-arm"
-EPOCH_HEADER = "x-epoch"  # in the answer for the caller, in the request for the model server's own log
 MIRROR_ROUTE = "mirror"
-MIRROR_HEADER = "x-mirror-to"
-OWN_HEADERS = frozenset({ARM_HEADER, EPOCH_HEADER, MIRROR_HEADER, KEY_HEADER})
 MIRROR_CLUSTER = "slipway:mirror"  # no revision can be called so
 TYPES = "type.googleapis.com/"
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,126}[A-Za-z0-9])?")
-TOKEN = re.compile(r"[A-Za-z0-9._:@+/=-]{1,200}")
 
 # Below the five seconds after which common Python servers close an idle connection: a request sent on a connection
 # that the server is just closing would be lost, and would be counted against its arm.
@@ -53,22 +48,6 @@ ACCESS_LINE = {
     "m": "%RESP(X-MODEL-FAULT)%",
     "k": f"%REQ({KEY_HEADER.upper()})%",
 }
-
-
-@dataclass(frozen=True)
-class InForce:
-    """What Envoy has taken on: the version text, and the split read back from its routes.
-
-    Attributes:
-        digest: of the routes that divide traffic, epoch included.
-        clusters: names that any route leads to.
-    """
-
-    version: str
-    epoch: str | None
-    split: WantedSplit | None
-    digest: str
-    clusters: frozenset[str]
 
 
 def bootstrap(envoy_dir: Path, *, listener_port: int, mirror_port: int, admin_port: int) -> dict[str, Any]:
@@ -100,58 +79,11 @@ def routes(desired: WantedState, *, timeout_s: float = 60.0) -> dict[str, Any]:
     return _versioned([_route_table(desired, timeout_s)], label=desired.epoch or "")
 
 
-def referenced(split: WantedSplit | None, stable: str | None) -> frozenset[str]:
+def referenced(split: Split | None, stable: str | None) -> frozenset[str]:
     """The revisions that routes for *split* may send a caller to; a mirror that is absent harms nobody."""
     if split is None:
         return frozenset()
-    weighted = {name for name, weight in split.weights.items() if weight > 0}
-    return frozenset(name for name in (*weighted, *split.header_arms, stable) if name is not None)
-
-
-def in_force(dump: Mapping[str, Any]) -> InForce:
-    """Read the answer of ``/config_dump?resource=dynamic_route_configs``."""
-    for entry in dump.get("configs", ()):
-        table = entry.get("route_config", {})
-        if table.get("name") == ROUTES:
-            return _read_table(entry.get("version_info", ""), table)
-    return InForce("", None, None, "", frozenset())
-
-
-def _read_table(version: str, table: Mapping[str, Any]) -> InForce:
-    found = table["virtual_hosts"][0]["routes"]
-    split_routes = [route for route in found if route.get("name", "").startswith(SPLIT_ROUTE)]
-    # Not the rest: which revision answers metadata may change without a change of the split.
-    drawn = [route for route in found if route.get("name") == "arm" or route in split_routes]
-    digest = sha256_bytes(canonical_json(drawn))
-    names = frozenset(_sent_to(found))
-    if not split_routes:
-        return InForce(version, None, None, digest, names)
-    route = split_routes[0]
-    action = route["route"]
-    weighted = action["weighted_clusters"]["clusters"]
-    added = {entry["header"]["key"]: entry["header"]["value"] for entry in route["request_headers_to_add"]}
-    hashes = action.get("hash_policy", ())
-    split = WantedSplit(
-        weights={arm["name"]: int(arm.get("weight", 0)) for arm in weighted},
-        mirror=added.get(MIRROR_HEADER),
-        sticky_header=hashes[0]["header"]["header_name"] if hashes else None,
-        header_arms=tuple(
-            route["route"]["cluster"] for route in found if route.get("name") == "arm" and "route" in route
-        ),
-    )
-    return InForce(version, route["name"].removeprefix(SPLIT_ROUTE), split, digest, names)
-
-
-def _sent_to(found: list[Mapping[str, Any]]) -> set[str]:
-    names: set[str] = set()
-    for route in found:
-        action = route.get("route", {})
-        names.update(arm["name"] for arm in action.get("weighted_clusters", {}).get("clusters", ()))
-        added = (entry["header"] for entry in route.get("request_headers_to_add", ()))
-        names.update(header["value"] for header in added if header["key"] == MIRROR_HEADER)
-        if "cluster" in action:
-            names.add(action["cluster"])
-    return names
+    return frozenset(filter(None, (*split.arms, *split.header_arms, stable)))
 
 
 def _route_table(desired: WantedState, timeout_s: float) -> dict[str, Any]:
@@ -185,7 +117,7 @@ def _routes(desired: WantedState, timeout_s: float) -> list[dict[str, Any]]:
     ]
 
 
-def _split_routes(model: str, split: WantedSplit, epoch: str, timeout: str) -> list[dict[str, Any]]:
+def _split_routes(model: str, split: Split, epoch: str, timeout: str) -> list[dict[str, Any]]:
     """First the requests that have a key, where that matters, then the others."""
     if split.sticky_header is None:
         return [_split_route(model, split, epoch, timeout)]
@@ -193,9 +125,7 @@ def _split_routes(model: str, split: WantedSplit, epoch: str, timeout: str) -> l
     return [_split_route(model, split, epoch, timeout, key) for key in (split.sticky_header, None)]
 
 
-def _split_route(
-    model: str, split: WantedSplit, epoch: str, timeout: str, key_header: str | None = None
-) -> dict[str, Any]:
+def _split_route(model: str, split: Split, epoch: str, timeout: str, key_header: str | None = None) -> dict[str, Any]:
     # In the order of names, whatever order the weights came in: a sticky hash then keeps a user on the canary as the
     # canary's share grows.
     arms = [
@@ -217,10 +147,9 @@ def _split_route(
     if split.mirror is not None:
         action["request_mirror_policies"] = [{"cluster": MIRROR_CLUSTER}]
         added.append(_header(MIRROR_HEADER, split.mirror))
-    path = rf"/v[12]/models/{re.escape(model)}(/versions/[^/:]+)?(:predict|:explain|/infer)"
     return {
         "name": SPLIT_ROUTE + epoch,
-        "match": {"safe_regex": {"regex": path}, "headers": matched},
+        "match": {"safe_regex": {"regex": prediction_path(model)}, "headers": matched},
         "route": action,
         "request_headers_to_remove": [KEY_HEADER],  # a caller's own; this comes before ours is added
         "request_headers_to_add": added,
@@ -247,7 +176,7 @@ def _answer(name: str, match: Mapping[str, Any], status: int, sentence: str) -> 
 
 
 def _revision(name: str) -> dict[str, Any]:
-    return _header("x-revision", name)
+    return _header(REVISION_HEADER, name)
 
 
 def _header(name: str, value: str) -> dict[str, Any]:

@@ -13,8 +13,7 @@ Nothing is remembered on disk: a new process reads the logs again and comes to t
 import heapq
 import math
 import time
-from bisect import bisect_left
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,12 +23,12 @@ import msgspec
 
 from serving.errors import InfrastructureError, SlipwayError
 from serving.local.paths import service_paths
-from serving.local.state import WantedRevision, read_desired
+from serving.local.reference import Reference, Value, reference_of
+from serving.local.state import read_desired
 from serving.local.tail import Tail
-from serving.profile import NumericHistogram, Profile
-from serving.rollout.backend import ArmCounts
+from serving.profile import Profile
+from serving.rollout.backend import ArmCounts, Revision
 
-Value = float | str
 KEEP_EPOCHS = 500
 # Model servers write their logs at different moments, later on a busy machine; younger answers would look as if one arm
 # had fewer labels than its share.
@@ -37,7 +36,6 @@ SETTLED_S = 3.0
 KEEP_ANSWERS = 1_000_000  # answers that still wait for a label
 KEEP_UNITS = 1_000_000  # sticky keys; one that is forgotten and comes back counts once more
 KEEP_PAIRS = 100_000  # answers that still wait for the same request's other answer
-TYPICAL_SHARE = 0.9
 INVALID = "no number"
 
 
@@ -63,64 +61,18 @@ class Label(msgspec.Struct, frozen=True):
     truth: Value
 
 
-@dataclass(frozen=True)
-class Reference:
-    """How predictions are binned and judged.
-
-    Attributes:
-        edges: ascending inner bin edges of a predicted number; without them numbers are in no bin.
-        mistake_above: distance from the truth, in the target's unit, beyond which a number is a mistake; None: never.
-    """
-
-    edges: tuple[float, ...] = ()
-    mistake_above: float | None = None
-
-    def bin(self, prediction: Value) -> str | None:
-        """The class, or the number's bin named by its upper edge."""
-        if isinstance(prediction, str):
-            return prediction
-        if not self.edges:
-            return None
-        position = bisect_left(self.edges, prediction)
-        return f"<= {self.edges[position]:g}" if position < len(self.edges) else f"> {self.edges[-1]:g}"
-
-    def apart(self, one: Value, other: Value) -> bool:
-        """Whether two answers are not the same: another class, or numbers farther apart than a mistake."""
-        if isinstance(one, str) or isinstance(other, str):
-            return one != other
-        if self.mistake_above is None:
-            return not math.isclose(one, other, rel_tol=1e-9)
-        return abs(one - other) > self.mistake_above
-
-
-def reference_of(profile: Profile) -> Reference:
-    """A mistake is an error larger than nine in ten of those on the holdout rows of *profile*."""
-    limit = None if profile.error is None else typical(profile.error, TYPICAL_SHARE)
-    return Reference(edges=profile.prediction.edges, mistake_above=limit)
-
-
-def typical(errors: NumericHistogram, share: float) -> float | None:
-    """The smallest edge b such that at least *share* of the errors is surely within [-b, b]; None without rows."""
-    rows = sum(errors.counts)
-    ends = [-math.inf, *errors.edges, math.inf]
-    bounds = sorted({abs(edge) for edge in errors.edges})
-    for bound in bounds:
-        inside = sum(n for i, n in enumerate(errors.counts) if ends[i] >= -bound and ends[i + 1] <= bound)
-        if rows and inside >= share * rows:
-            return bound
-    return bounds[-1] if rows and bounds else None
-
-
 @dataclass
 class _Arm:
+    """Fields of ``ArmCounts`` that grow with each line."""
+
     errors: int = 0
-    bins: dict[str, int] = field(default_factory=dict)
+    bins: Counter[str] = field(default_factory=Counter)
     labelled: int = 0
     mistakes: int = 0
-    differences: int = 0
+    mirrored_differences: int = 0
 
-    def add(self, name: str) -> None:
-        self.bins[name] = self.bins.get(name, 0) + 1
+    def counts(self) -> ArmCounts:
+        return ArmCounts(**{**vars(self), "bins": dict(self.bins)})
 
 
 @dataclass
@@ -165,7 +117,7 @@ class LogExtras:
     def __init__(
         self,
         service_dir: Path,
-        bundle: Callable[[WantedRevision], Path],
+        bundle: Callable[[Revision], Path],
         *,
         label_delay: float = 0.0,
         clock: Callable[[], float] = time.time,
@@ -192,7 +144,7 @@ class LogExtras:
             for text in self._tail.read(labels):
                 self._labelled(text)
             self._count_due(reference)
-        return {epoch: {name: _counts(arm) for name, arm in arms.items()} for epoch, arms in self._known.epochs.items()}
+        return {epoch: {name: arm.counts() for name, arm in arms.items()} for epoch, arms in self._known.epochs.items()}
 
     def _start(self, *, with_labels: bool) -> None:
         self._with_labels, self._known, self._tail = with_labels, _Known(), Tail()
@@ -225,11 +177,11 @@ class LogExtras:
             if not line.unit:
                 arm.errors += 1
             elif first:
-                arm.add(INVALID)
+                arm.bins[INVALID] += 1
             return
         name = reference.bin(value)
         if first and name is not None:
-            arm.add(name)
+            arm.bins[name] += 1
         self._pair(line, revision, value, reference)
         if first and self._with_labels:
             self._expect(line, arm, value)
@@ -244,7 +196,7 @@ class LogExtras:
                 pairs.popitem(last=False)
         elif reference.apart(first[1], value):
             for name in {first[0], revision} - {self._stable}:
-                self._known.arm(line.epoch, name).differences += 1
+                self._known.arm(line.epoch, name).mirrored_differences += 1
 
     def _expect(self, line: Line, arm: _Arm, value: Value) -> None:
         known = self._known
@@ -279,9 +231,7 @@ class LogExtras:
             known.counted.add(request_id)
             arm, value, _ = found
             arm.labelled += 1
-            truth = known.truths[request_id]
-            is_class = isinstance(value, str)
-            arm.mistakes += value != str(truth) if is_class else _beyond(value, truth, reference.mistake_above)
+            arm.mistakes += reference.mistaken(value, known.truths[request_id])
 
 
 def labels_file(service_dir: Path) -> Path:
@@ -294,19 +244,3 @@ def append_labels(service_dir: Path, labels: Mapping[str, Value]) -> None:
     lines = b"".join(msgspec.json.encode(Label(name, truth)) + b"\n" for name, truth in labels.items())
     with labels_file(service_dir).open("ab") as file:
         file.write(lines)
-
-
-def _beyond(value: Value, truth: Value, limit: float | None) -> bool:
-    if limit is None or isinstance(truth, str) or isinstance(value, str):
-        return False
-    return abs(value - truth) > limit
-
-
-def _counts(arm: _Arm) -> ArmCounts:
-    return ArmCounts(
-        errors=arm.errors,
-        bins=dict(arm.bins),
-        labelled=arm.labelled,
-        mistakes=arm.mistakes,
-        mirrored_differences=arm.differences,
-    )

@@ -19,7 +19,7 @@ from serving.errors import InfrastructureError, PlaceError
 from serving.files import write_json
 from serving.local import envoy_config, processes
 from serving.local.envoy_admin import Admin
-from serving.local.envoy_config import InForce
+from serving.local.in_force import InForce
 from serving.local.paths import ServicePaths, free_port, require_port
 from serving.local.servers import Persist
 from serving.local.state import Proxy, Running, WantedState

@@ -14,9 +14,10 @@ from serving.errors import ConfigError, InfrastructureError, SlipwayError
 from serving.local import processes
 from serving.local.lifecycle import Limits, Look, Move, step
 from serving.local.paths import HOST, ServicePaths, free_port
-from serving.local.state import Running, Server, WantedRevision
+from serving.local.state import AskedRevision, Running, Server
+from serving.rollout.backend import Revision
 
-Fetch = Callable[[WantedRevision], Path]
+Fetch = Callable[[Revision], Path]
 Persist = Callable[[], None]
 
 GRACE_S = 30.0  # from SIGTERM to SIGKILL
@@ -40,7 +41,7 @@ def predictor_command(trusted_key: Path) -> tuple[str, ...]:
     )
 
 
-def local_bundle(wanted: WantedRevision) -> Path:
+def local_bundle(wanted: Revision) -> Path:
     """The directory a bundle URI names on this machine.
 
     Raises:
@@ -96,7 +97,7 @@ class Servers:
                     changes["state"] = "starting"
             self.records[name] = record.model_copy(update=changes)
 
-    def tick(self, wanted: Mapping[str, WantedRevision], now: float) -> None:
+    def tick(self, wanted: Mapping[str, AskedRevision], now: float) -> None:
         for name, revision in wanted.items():
             known = self.records.get(name)
             if known is None or (known.state == "failed" and known.wanted.asked != revision.asked):
@@ -166,7 +167,7 @@ class Servers:
             failed = {"state": "failed", "reason": str(error), "process": None}
             self.records[name] = record.model_copy(update=failed)
 
-    def _bundle(self, name: str, wanted: WantedRevision) -> Path | None:
+    def _bundle(self, name: str, wanted: Revision) -> Path | None:
         if name not in self._bundles:
             self._bundles[name] = self._pool.submit(self.fetch, wanted)
         future = self._bundles[name]
@@ -177,7 +178,7 @@ class Servers:
             raise InfrastructureError(f"the bundle {wanted.bundle_uri} could not be fetched: {error}") from error
         return future.result()
 
-    def _command(self, wanted: WantedRevision, bundle: Path) -> tuple[tuple[str, ...], dict[str, int]]:
+    def _command(self, wanted: Revision, bundle: Path) -> tuple[tuple[str, ...], dict[str, int]]:
         ports = {"http_port": free_port(), "grpc_port": free_port()}
         log_dir = self.where.predictions / wanted.name
         log_dir.mkdir(parents=True, exist_ok=True)

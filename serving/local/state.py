@@ -5,44 +5,32 @@ generation later; ``observed.json`` is written by the supervisor alone. Neither 
 needs no lock.
 """
 
-import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from serving.errors import ConflictError, PlaceError
+from serving.errors import BackendRefusal, ConflictError, PlaceError
 from serving.files import write_json
 from serving.frozen import Frozen
 from serving.local.paths import ServicePaths
 from serving.locks import file_lock
+from serving.rollout.backend import Revision, Split
 
 State = Literal["starting", "ready", "failed", "stopping"]
 
 
-class WantedRevision(Frozen):
+@dataclass(frozen=True)
+class AskedRevision(Revision):
     """A revision that should run; *replicas* is recorded, one process serves them all on one machine.
 
     Attributes:
         asked: generation in which it was asked for; asking again after a removal gives a failed one a new chance.
     """
 
-    name: str
-    model: str
-    version: int
-    bundle_uri: str
-    digest: str
     replicas: int = 1
     asked: int = 0
-
-
-class WantedSplit(Frozen):
-    """How traffic should be divided; the fields are those of ``protocol.Split``."""
-
-    weights: Mapping[str, int]
-    mirror: str | None = None
-    sticky_header: str | None = None
-    header_arms: tuple[str, ...] = ()
 
 
 class WantedState(Frozen):
@@ -57,8 +45,8 @@ class WantedState(Frozen):
     generation: int = 0
     fence: int = 0
     stable: str | None = None
-    revisions: Mapping[str, WantedRevision] = Field(default_factory=dict)
-    split: WantedSplit | None = None
+    revisions: Mapping[str, AskedRevision] = Field(default_factory=dict)
+    split: Split | None = None
     epoch: str | None = None
 
 
@@ -86,7 +74,7 @@ class Server(Frozen):
         retry_at: seconds since 1970 before which no new process is started.
     """
 
-    wanted: WantedRevision
+    wanted: AskedRevision
     state: State = "starting"
     reason: str = ""
     process: Running | None = None
@@ -141,7 +129,7 @@ def read_desired(where: ServicePaths) -> WantedState:
         return WantedState.model_validate_json(where.desired.read_bytes())
     except FileNotFoundError:
         return WantedState()
-    except (ValidationError, json.JSONDecodeError) as error:
+    except (ValidationError, BackendRefusal) as error:
         raise PlaceError(f"{where.desired} is not readable as a service: {error}; restore it or remove it") from error
 
 

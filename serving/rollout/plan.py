@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from serving.contract import Frozen
 from serving.durations import Seconds
 from serving.files import canonical_json, sha256_bytes
-from serving.rollout.backend import HEADER_NAME, WEIGHT_SUM, Capabilities
+from serving.rollout.backend import HEADER_NAME, WEIGHT_SUM, Capabilities, callers_header
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -257,6 +257,8 @@ class RolloutPlan(Frozen):
             )
         if self.sticky_header is not None and not capabilities.sticky:
             return f"the plan asks for sticky_header, but {capabilities.name} has no sticky routing; remove it"
+        if self.sticky_header is not None and not callers_header(self.sticky_header):
+            return f"sticky_header {self.sticky_header} is a header of our own; name one that callers send"
         odd = [step.weight for step in self.stages if step.permille % capabilities.resolution]
         if odd:
             share = capabilities.resolution * 100 / WEIGHT_SUM

@@ -4,7 +4,6 @@ It holds no history; the journal does. Times are seconds since 1970. Counts are 
 """
 
 from collections.abc import Mapping
-from dataclasses import fields
 from enum import StrEnum
 from typing import Any
 
@@ -18,7 +17,6 @@ BAKE_WEIGHT = 950  # per mille; the rest stays on a warm stable
 Counts = Mapping[str, Mapping[str, ArmCounts]]  # epoch token -> revision name -> counts
 
 _NONE = ArmCounts()
-_NUMBERS = tuple(field.name for field in fields(ArmCounts) if field.name != "bins")
 
 
 class Phase(StrEnum):
@@ -207,38 +205,14 @@ def begin(request: Request, capabilities: Capabilities, now: float) -> RolloutSt
 
 
 def merged(known: Counts, seen: Counts) -> dict[str, dict[str, ArmCounts]]:
-    """The larger of each count: counts only grow, so a smaller one comes from a source that started anew."""
-    tokens = [*known, *(token for token in seen if token not in known)]
-    return {token: _merged_arms(known.get(token, {}), seen.get(token, {})) for token in tokens}
-
-
-def minus(counts: ArmCounts, earlier: ArmCounts | None) -> ArmCounts:
-    """Counts since *earlier*, never negative."""
-    if earlier is None or earlier == _NONE:
-        return counts
-    values, old = vars(counts), vars(earlier)
-    bins = {name: max(0, n - earlier.bins.get(name, 0)) for name, n in counts.bins.items()}
-    return ArmCounts(bins=bins, **{name: max(0, values[name] - old[name]) for name in _NUMBERS})
-
-
-def total(parts: list[ArmCounts]) -> ArmCounts:
-    """The sum of *parts*."""
-    bins: dict[str, int] = {}
-    for part in parts:
-        for name, n in part.bins.items():
-            bins[name] = bins.get(name, 0) + n
-    return ArmCounts(bins=bins, **{name: sum(vars(part)[name] for part in parts) for name in _NUMBERS})
+    """The larger of each count."""
+    return {token: _larger(known.get(token, {}), seen.get(token, {})) for token in {**known, **seen}}
 
 
 def of_step(state: RolloutState, step: int) -> tuple[ArmCounts, ArmCounts]:
     """Settled counts of (candidate, stable) in stage *step*."""
-    arms: tuple[list[ArmCounts], list[ArmCounts]] = ([], [])
-    for epoch in state.epochs:
-        if epoch.step == step and epoch.settling is not None and not epoch.mirror:
-            for parts, name in zip(arms, arm_names(state), strict=True):
-                counts = state.counts.get(epoch.token, {}).get(name, ArmCounts())
-                parts.append(minus(counts, epoch.settling.get(name)))
-    return total(arms[0]), total(arms[1])
+    candidate, stable = arm_names(state)
+    return _of_step(state, step, candidate), _of_step(state, step, stable)
 
 
 def arm_names(state: RolloutState) -> tuple[str, str]:
@@ -246,14 +220,14 @@ def arm_names(state: RolloutState) -> tuple[str, str]:
     return state.candidate.name, state.stable.name if state.stable else ""
 
 
-def _merged_arms(known: Mapping[str, ArmCounts], seen: Mapping[str, ArmCounts]) -> dict[str, ArmCounts]:
-    names = [*known, *(name for name in seen if name not in known)]
-    return {name: _larger(known.get(name), seen.get(name)) for name in names}
+def _larger(known: Mapping[str, ArmCounts], seen: Mapping[str, ArmCounts]) -> dict[str, ArmCounts]:
+    return {name: known.get(name, _NONE) | seen.get(name, _NONE) for name in {**known, **seen}}
 
 
-def _larger(known: ArmCounts | None, seen: ArmCounts | None) -> ArmCounts:
-    if known is None or seen is None or known == seen:
-        return known or seen or _NONE
-    values, other = vars(known), vars(seen)
-    bins = {name: max(known.bins.get(name, 0), seen.bins.get(name, 0)) for name in [*known.bins, *seen.bins]}
-    return ArmCounts(bins=bins, **{name: max(values[name], other[name]) for name in _NUMBERS})
+def _of_step(state: RolloutState, step: int, name: str) -> ArmCounts:
+    parts = (
+        state.counts.get(epoch.token, {}).get(name, _NONE) - epoch.settling.get(name, _NONE)
+        for epoch in state.epochs
+        if epoch.step == step and epoch.settling is not None and not epoch.mirror
+    )
+    return sum(parts, _NONE)

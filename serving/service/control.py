@@ -11,7 +11,7 @@ import socket
 from dataclasses import dataclass
 from typing import Protocol
 
-from serving.errors import ConflictError, SlipwayError
+from serving.errors import BackendRefusal, ConflictError, SlipwayError
 from serving.ledger.ledger import Ledger
 from serving.rollout.backend import Revision, Split, TrafficBackend
 from serving.rollout.controller.controller import Controller
@@ -167,6 +167,6 @@ class Control:
         """End the versions without a slot, each after its last request."""
         for version in self.ledger.versions(self.model):
             if version.version not in wanted and backend.readiness(version.name).state != "absent":
-                with contextlib.suppress(ValueError):  # its requests in flight are waited for at the next pass
+                with contextlib.suppress(BackendRefusal):  # its requests in flight are waited for at the next pass
                     if backend.drained(version.name):
                         backend.remove(version.name)

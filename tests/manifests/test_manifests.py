@@ -17,7 +17,7 @@ from cryptography import x509
 from pipelines.deploying import dashboards, doctor, upstream, webhook_certificate
 from pipelines.deploying import secrets as deploy_secrets
 from serving.bundle.signing import PublicKey, SigningKey
-from serving.cluster import manifest, manifest_canary, manifest_route
+from serving.cluster import manifest, manifest_canary, manifest_route, two_slots
 from serving.errors import ConfigError, GateRefusal, InfrastructureError
 from serving.files import sha256_bytes
 from serving.predictor.settings import parse
@@ -557,8 +557,8 @@ def _written() -> list[dict[str, Any]]:
     """What the controller writes."""
     at = manifest.Installation()
     one, two = (Revision(f"m-{v}", "m", v, f"s3://b/m/{v}", str(v)) for v in (1, 2))
-    route = manifest_route.divided(
-        manifest_route.resting("m", "m-1", "e1"), Split({"m-1": 900, "m-2": 100}, "m-2", None, ("m-1", "m-2")), "e2"
+    route = two_slots.divided(
+        two_slots.resting("m", "m-1", "e1"), Split({"m-1": 900, "m-2": 100}, "m-2", None, ("m-1", "m-2")), "e2"
     )
     standard = manifest_canary.standard_service("m", one, at)
     weight = manifest_canary.standard_weight(manifest_canary.Canary(one, two), 100, at)

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from serving.cluster.backends.gateway_counts import Reading, active, envoy_readings
+from serving.cluster.backends.readings import Reading, active, envoy_readings
 from serving.cluster.backends.workload import ready_pods
 from serving.cluster.client import POD, Cluster
 from serving.cluster.manifest import Installation, host
-from serving.cluster.manifest_route import EPOCH_HEADER, SPLIT, Route, backend_position
+from serving.cluster.manifest_route import SPLIT, backend_position
+from serving.cluster.two_slots import Route
 from serving.errors import InfrastructureError
+from serving.rollout.backend import EPOCH_HEADER
 
 STATS_PORT = 19001
 LISTENER_PORT = 10080  # of a Gateway's listener on port 80
@@ -29,13 +31,13 @@ class Proxies:
         labels = {f"{_OWNER}name": self.at.gateway, f"{_OWNER}namespace": self.at.gateway_namespace}
         return ready_pods(self.cluster.list(POD, self.namespace, labels))
 
-    def readings(self, slow_ms: float | None) -> dict[str, dict[str, Reading]]:
+    def readings(self) -> dict[str, dict[str, Reading]]:
         """By pod, then by Envoy cluster.
 
         Raises:
             InfrastructureError: there is no proxy, or one of them does not answer.
         """
-        return {pod: envoy_readings(text, slow_ms) for pod, text in self._stats().items()}
+        return {pod: envoy_readings(text) for pod, text in self._stats().items()}
 
     def active(self) -> dict[str, int]:
         """Requests without an answer by Envoy cluster, over all proxies."""

@@ -6,85 +6,20 @@ that is replaced as a whole: a process that ends between two readings loses noth
 count nothing twice.
 """
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field
 
+from serving.cluster.backends.readings import Reading
+from serving.errors import InfrastructureError
 from serving.frozen import Frozen
-from serving.rollout.backend import REFUSED, ArmCounts
+from serving.rollout.backend import ArmCounts
+from serving.rollout.controller.memory import Memory
 
 KEEP_EPOCHS = 100
 KEEP_SOURCES = 500  # the last that were read; one that is forgotten too early would be counted twice
-LOST = "no cluster"  # requests of a proxy whose reference leads nowhere; Envoy counts them for no cluster
-LISTENER = "http-10080"  # Envoy's name for the Gateway's listener on port 80
-
-_SAMPLE = re.compile(r"^([A-Za-z_:][\w:]*)(?:\{(.*)\})? (\S+)")
-_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-
-
-class Reading(Frozen):
-    """Totals of one source since its start.
-
-    Attributes:
-        requests, errors, refused: answers, of them those of class 5xx, and those of class 4xx.
-        timed, slow: answers whose duration is known, and those above the threshold; they may come later than the rest.
-        bins: predictions by upper bound.
-    """
-
-    requests: int = 0
-    errors: int = 0
-    refused: int = 0
-    timed: int = 0
-    slow: int = 0
-    bins: Mapping[str, int] = Field(default_factory=dict)
-
-    def since(self, before: "Reading | None") -> "Reading":
-        """What was added since *before*; a source that has less than before has started again at 0."""
-        if before is None or self.requests < before.requests:
-            return self
-        return Reading(
-            requests=self.requests - before.requests,
-            errors=max(0, self.errors - before.errors),
-            refused=max(0, self.refused - before.refused),
-            timed=max(0, self.timed - before.timed),
-            slow=max(0, self.slow - before.slow),
-            bins={name: max(0, count - before.bins.get(name, 0)) for name, count in self.bins.items()},
-        )
-
-    def plus(self, other: "Reading") -> "Reading":
-        names = {**self.bins, **other.bins}
-        return Reading(
-            requests=self.requests + other.requests,
-            errors=self.errors + other.errors,
-            refused=self.refused + other.refused,
-            timed=self.timed + other.timed,
-            slow=self.slow + other.slow,
-            bins={name: self.bins.get(name, 0) + other.bins.get(name, 0) for name in names},
-        )
-
-
-class ArmReading(Frozen):
-    """Counts of one revision in one epoch. *timed*: requests whose duration has been seen."""
-
-    requests: int = 0
-    errors: int = 0
-    refused: int = 0
-    timed: int = 0
-    slow: int = 0
-    mirrored: int = 0
-    bins: Mapping[str, int] = Field(default_factory=dict)
-
-    def counts(self) -> ArmCounts:
-        refused = {REFUSED: self.refused} if self.refused else {}
-        return ArmCounts(
-            requests=self.requests,
-            errors=self.errors,
-            slow=self.slow,
-            bins={**{name: count for name, count in self.bins.items() if count}, **refused},
-            mirrored=self.mirrored,
-        )
 
 
 class Book(Frozen):
@@ -97,16 +32,16 @@ class Book(Frozen):
     """
 
     sources: Mapping[str, Reading] = Field(default_factory=dict)
-    epochs: Mapping[str, Mapping[str, ArmReading]] = Field(default_factory=dict)
+    epochs: Mapping[str, Mapping[str, Reading]] = Field(default_factory=dict)
     begun: bool = False
 
-    def counts(self) -> dict[str, dict[str, ArmCounts]]:
-        return {epoch: {name: arm.counts() for name, arm in arms.items()} for epoch, arms in self.epochs.items()}
+    def counts(self, slow_ms: float | None) -> dict[str, dict[str, ArmCounts]]:
+        return {epoch: {name: arm.counts(slow_ms) for name, arm in arms.items()} for epoch, arms in self.epochs.items()}
 
-    def arm(self, epoch: str, revision: str) -> ArmReading:
-        return self.epochs.get(epoch, {}).get(revision, ArmReading())
+    def arm(self, epoch: str, revision: str) -> Reading:
+        return self.epochs.get(epoch, {}).get(revision, Reading())
 
-    def with_arm(self, epoch: str, revision: str, arm: ArmReading) -> "Book":
+    def with_arm(self, epoch: str, revision: str, arm: Reading) -> "Book":
         epochs = {**self.epochs, epoch: {**self.epochs.get(epoch, {}), revision: arm}}
         return self.model_copy(update={"epochs": dict(list(epochs.items())[-KEEP_EPOCHS:])})
 
@@ -126,78 +61,85 @@ class Scrape(Frozen):
     copies: bool = False
     only_bins: bool = False
 
+    def worth(self, more: Reading) -> Reading:
+        """What *more* of this source is to its revision."""
+        if self.copies:
+            return Reading(mirrored=more.requests)
+        return Reading(bins=more.bins) if self.only_bins else more
+
+
+Scrapes = Callable[[], list[Scrape]]  # of all sources
+
+
+@dataclass(frozen=True)
+class KeptBook:
+    """The book that *memory* keeps as *key*."""
+
+    memory: Memory
+    key: str
+
+    def counts(self, slow_ms: float | None) -> dict[str, dict[str, ArmCounts]]:
+        return opened(self.memory.get(self.key)).counts(slow_ms)
+
+    def look(self, epoch: str, scrapes: Scrapes) -> bool:
+        """Put what has come since the last look down to *epoch*; False where nothing is, since a source is silent.
+
+        What is not read now is read at the next look. A new split settles only after that.
+        """
+        try:
+            found = scrapes()
+        except InfrastructureError:
+            return False
+        before = opened(self.memory.get(self.key))
+        after = account(before, epoch, found)
+        if after != before:
+            self.memory.put(self.key, document(after))
+        return True
+
 
 def account(book: Book, epoch: str, samples: Iterable[Scrape]) -> Book:
     """*book* with what the *samples* have more than at the last look, all of it counted under *epoch*."""
-    sources, added = dict(book.sources), _Added()
+    sources, added = dict(book.sources), dict[str, Reading]()
     for sample in samples:
         before = sources.pop(sample.source, None)
         sources[sample.source] = sample.reading  # behind all that were not seen this time
         if not sample.revision or (before is None and not book.begun):
             continue  # what is there at the first look came before everything that is counted here
-        added.take(sample, sample.reading.since(before))
-    for revision in added.revisions():
-        book = _counted(book, epoch, revision, added)
-    return book.model_copy(update={"sources": dict(list(sources.items())[-KEEP_SOURCES:]), "begun": True})
+        more = sample.worth(sample.reading.since(before))
+        added[sample.revision] = added.get(sample.revision, Reading()) + more
+    for revision, more in added.items():
+        if more.requests or more.mirrored or more.timed or any(more.bins.values()):
+            book = _counted(book, epoch, revision, more)
+    kept = dict(list(sources.items())[-KEEP_SOURCES:])
+    return book.model_copy(update={"sources": kept, "begun": True})
 
 
-class _Added:
-    """What came since the last look, by revision and by what its source knows."""
-
-    def __init__(self) -> None:
-        self.users: dict[str, Reading] = {}
-        self.copies: dict[str, Reading] = {}
-        self.bins: dict[str, Reading] = {}
-
-    def take(self, sample: Scrape, more: Reading) -> None:
-        into = self.copies if sample.copies else self.bins if sample.only_bins else self.users
-        into[sample.revision] = into.get(sample.revision, Reading()).plus(more)
-
-    def revisions(self) -> list[str]:
-        return [name for name in {**self.users, **self.copies, **self.bins} if self._more(name)]
-
-    def _more(self, name: str) -> bool:
-        parts = (part.get(name, Reading()) for part in (self.users, self.copies, self.bins))
-        return any(part.requests or part.timed or any(part.bins.values()) for part in parts)
+def _counted(book: Book, epoch: str, revision: str, more: Reading) -> Book:
+    at_once = {"bins": thinned(more.bins, more.requests), "durations": {}}
+    book = book.with_arm(epoch, revision, book.arm(epoch, revision) + more.model_copy(update=at_once))
+    return _timed(book, epoch, revision, Reading(durations=more.durations))
 
 
-def _counted(book: Book, epoch: str, revision: str, added: _Added) -> Book:
-    users = added.users.get(revision, Reading())
-    predicted = added.bins.get(revision, users).bins
-    arm = book.arm(epoch, revision)
-    bins = thinned(predicted, users.requests)
-    book = book.with_arm(
-        epoch,
-        revision,
-        arm.model_copy(
-            update={
-                "requests": arm.requests + users.requests,
-                "errors": arm.errors + users.errors,
-                "refused": arm.refused + users.refused,
-                "mirrored": arm.mirrored + added.copies.get(revision, Reading()).requests,
-                "bins": {name: arm.bins.get(name, 0) + bins.get(name, 0) for name in {**arm.bins, **bins}},
-            }
-        ),
-    )
-    return _timed(book, epoch, revision, users.timed, users.slow)
-
-
-def _timed(book: Book, epoch: str, revision: str, timed: int, slow: int) -> Book:
+def _timed(book: Book, epoch: str, revision: str, more: Reading) -> Book:
     """Durations reach the statistics some seconds after the answers, in their order: the oldest requests come first."""
     tokens = list(book.epochs)
-    before = tokens[tokens.index(epoch) - 1] if epoch in tokens and tokens.index(epoch) else None
-    if before is not None and timed:
+    before = tokens[tokens.index(epoch) - 1] if tokens.index(epoch) else None
+    if before is not None and more.timed:
         arm = book.arm(before, revision)
-        late = min(timed, max(0, arm.requests - arm.errors - arm.timed))
-        share = min(late, round(slow * late / timed))
-        if late:
-            more = {"timed": arm.timed + late, "slow": min(arm.requests, arm.slow + share)}
-            book, timed, slow = book.with_arm(before, revision, arm.model_copy(update=more)), timed - late, slow - share
-    if not timed:
-        return book
-    arm = book.arm(epoch, revision)
-    more = {"timed": arm.timed + timed, "slow": min(arm.requests, arm.slow + slow)}
-    return book.with_arm(epoch, revision, arm.model_copy(update=more))
+        late = portion(more, min(more.timed, max(0, arm.requests - arm.errors - arm.timed)))
+        if late.timed:
+            book, more = book.with_arm(before, revision, arm + late), more - late
+    return book.with_arm(epoch, revision, book.arm(epoch, revision) + more)
+
+
+def portion(reading: Reading, timed: int) -> Reading:
+    """*timed* of the durations of *reading*, of each its share."""
+    found, seen, taken, whole = dict[str, int](), 0, 0, max(1, reading.timed)
+    for least in sorted(reading.durations, key=float):
+        seen += reading.durations[least]
+        found[least] = round(seen * timed / whole) - taken
+        taken += found[least]
+    return Reading(durations=found)
 
 
 def thinned(bins: Mapping[str, int], requests: int) -> dict[str, int]:
@@ -208,103 +150,15 @@ def thinned(bins: Mapping[str, int], requests: int) -> dict[str, int]:
     return {name: count * requests // total for name, count in bins.items()}
 
 
-def samples(text: str) -> Iterator[tuple[str, dict[str, str], float]]:
-    """Name, labels and value of each line of Prometheus' text format."""
-    for line in text.splitlines():
-        found = _SAMPLE.match(line)
-        if found:
-            yield found[1], dict(_LABEL.findall(found[2] or "")), float(found[3])
-
-
-def envoy_readings(text: str, slow_ms: float | None) -> dict[str, Reading]:
-    """Readings by Envoy cluster, and under ``LOST`` that of requests which never got to one.
-
-    A request that is cut off or times out has a class too, 5xx: the gateway gives the answer itself.
-    """
-    classes: dict[str, dict[str, int]] = {}
-    lost = 0
-    buckets: dict[str, list[tuple[float, int]]] = {}
-    for name, labels, value in samples(text):
-        cluster = labels.get("envoy_cluster_name", "")
-        if name == "envoy_cluster_upstream_rq_xx":
-            classes.setdefault(cluster, {})[labels.get("envoy_response_code_class", "")] = int(value)
-        elif name == "envoy_http_no_cluster" and labels.get("envoy_http_conn_manager_prefix") == LISTENER:
-            lost = int(value)
-        elif name == "envoy_cluster_upstream_rq_time_bucket":
-            buckets.setdefault(cluster, []).append((float(labels["le"].replace("+Inf", "inf")), int(value)))
-    found = {LOST: Reading(requests=lost, errors=lost)}
-    for cluster, counts in classes.items():
-        timed, slow = above(buckets.get(cluster, []), slow_ms)
-        found[cluster] = Reading(
-            requests=sum(counts.values()),
-            errors=counts.get("5", 0),
-            refused=counts.get("4", 0),
-            timed=timed,
-            slow=slow,
-        )
-    return found
-
-
-def active(text: str) -> dict[str, int]:
-    """Requests without an answer, by Envoy cluster."""
-    return {
-        labels.get("envoy_cluster_name", ""): int(value)
-        for name, labels, value in samples(text)
-        if name == "envoy_cluster_upstream_rq_active"
-    }
-
-
-def above(buckets: Iterable[tuple[float, int]], threshold: float | None) -> tuple[int, int]:
-    """All observations, and those above the first bound that is not below *threshold*: surely slow ones only."""
-    ordered = sorted(buckets)
-    if not ordered or threshold is None:
-        return (ordered[-1][1] if ordered else 0), 0
-    total = ordered[-1][1]
-    below = next((count for bound, count in ordered if bound >= threshold), total)
-    return total, total - below
-
-
-def predictor_reading(text: str, version: str, slow_ms: float | None) -> Reading:
-    """Requests, durations and predictions of one model server, as it counts them itself."""
-    codes: dict[str, int] = {}
-    buckets: dict[float, int] = {}
-    cumulative: dict[str, int] = {}
-    for name, labels, value in samples(text):
-        if labels.get("version") != version:
-            continue
-        if name == "slipway_requests_total":
-            codes[labels["code"][:1]] = codes.get(labels["code"][:1], 0) + int(value)
-        elif name == "slipway_request_seconds_bucket":
-            bound = float(labels["le"].replace("+Inf", "inf"))
-            buckets[bound] = buckets.get(bound, 0) + int(value)
-        elif name == "slipway_prediction_value_bucket":
-            cumulative[labels["le"]] = int(value)
-    timed, slow = above(buckets.items(), None if slow_ms is None else slow_ms / 1_000)
-    return Reading(
-        requests=sum(codes.values()),
-        errors=codes.get("5", 0),
-        refused=codes.get("4", 0),
-        timed=timed,
-        slow=slow,
-        bins=_apart(cumulative),
-    )
-
-
-def in_flight(text: str) -> int:
-    """Requests that a model server is working on."""
-    return int(sum(value for name, _, value in samples(text) if name == "slipway_in_flight"))
-
-
-def _apart(cumulative: Mapping[str, int]) -> dict[str, int]:
-    bounds = sorted(cumulative, key=lambda bound: float(bound.replace("+Inf", "inf")))
-    counts = [cumulative[bound] for bound in bounds]
-    return {bound: count - before for bound, count, before in zip(bounds, counts, [0, *counts], strict=False)}
-
-
 def document(book: Book) -> dict[str, Any]:
     return book.model_dump(mode="json")
 
 
 def opened(found: Mapping[str, Any] | None) -> Book:
-    """The book that was put away as *found*; an empty one where nothing was."""
-    return Book() if found is None else Book.model_validate(found)
+    """The book that was put away as *found*; an empty one where nothing was.
+
+    One of an earlier version goes on from its next look: the durations in its last readings are not known.
+    """
+    known = found or {}
+    earlier = any("timed" in reading for reading in known.get("sources", {}).values())
+    return Book.model_validate({**known, "sources": {}, "begun": False} if earlier else known)

@@ -12,10 +12,9 @@ from typing import Any
 from serving.cluster.backends.one_service import OneService, revision_of
 from serving.cluster.backends.workload import failure
 from serving.cluster.client import POD, Object
-from serving.cluster.manifest_canary import knative_return, knative_service, knative_start, knative_weight
-from serving.cluster.manifest_route import EPOCH
+from serving.cluster.manifest_canary import PERCENT, knative_return, knative_service, knative_start, knative_weight
 from serving.errors import InfrastructureError
-from serving.rollout.backend import WEIGHT_SUM, Capabilities, Counters, Observed, Readiness, Revision, Split
+from serving.rollout.backend import Capabilities, Observed, Readiness, Revision
 
 _REVISION = "serving.knative.dev/revision"
 
@@ -35,55 +34,18 @@ class KnativeBackend(OneService):
             warm_rollback=False,  # without traffic the previous revision goes down to no pods
         )
 
-    def ensure(self, revision: Revision, replicas: int) -> None:
-        found = self.found()
-        self.keep(revision)
-        if found is None:
-            self.remember(stable=revision.name)
-            self.cluster.apply(knative_service(self.model, revision, self.at, replicas=replicas))
-            return
-        stable, latest = self._sides(found)
-        if revision.name in (stable, latest):
-            return
-        if latest != stable and _percent(found):
-            raise ValueError(f"{latest} has {_percent(found)} % of the traffic; move it before another revision comes")
-        if not _status(found).get("latestRolledoutRevision"):
-            # Until something is rolled out in full the share is ignored, and the newest revision would take everything.
-            raise InfrastructureError(f"{latest} is not rolled out yet; {revision.name} is started once it is")
-        self.remember(former=_status(found).get("latestCreatedRevision"))
-        self.patch(knative_start(revision, 0, self.at, fence=self.fence))
-
     def readiness(self, revision: str) -> Readiness:
         found = self.found()
-        if found is None or revision not in self._sides(found):
+        if found is None or revision not in self.sides(found):
             return Readiness("absent")
         if "deletionTimestamp" in found["metadata"]:
             return Readiness("starting", "the InferenceService is still ending")
-        stable, latest = self._sides(found)
-        status = _status(found)
-        if revision == stable and _rolled_out(status):
+        stable, newest = self.sides(found)
+        if revision == stable and _rolled_out(_status(found)):
             return Readiness("ready")
-        if revision == stable != latest:
+        if revision == stable != newest:
             return Readiness("starting", "Knative routes nothing to it and has scaled it down")
-        created = self._created(found)
-        if created is None:
-            return Readiness("starting", "KServe has made no revision of it yet")
-        pods = self.cluster.list(POD, self.at.namespace, {_REVISION: created})
-        broken = next((why for pod in pods if (why := failure(pod))), "")
-        if broken:
-            return Readiness("failed", broken)
-        return Readiness("ready") if status.get("latestReadyRevision") == created else Readiness("starting", "loading")
-
-    def apply(self, split: Split, epoch: str) -> None:
-        found = self._there()
-        self.check(split, self.readiness)
-        stable, latest = self._sides(found)
-        self.count(found["metadata"].get("annotations", {}).get(EPOCH))
-        self.remember(wanted={"weights": {name: weight for name, weight in split.weights.items() if weight}})
-        if latest == stable:
-            self.patch({}, epoch=epoch)
-        else:
-            self.patch(knative_weight(split.weights.get(latest, 0), fence=self.fence), epoch=epoch)
+        return self._template(found)
 
     def observed(self) -> Observed:
         found = self.found()
@@ -91,78 +53,72 @@ class KnativeBackend(OneService):
             return Observed(None, None, "")
         return self.confirmed(found, self._shown(found))
 
-    def counters(self) -> Counters:
-        return self.counted()
+    def sides(self, found: Object) -> tuple[str, str]:
+        """The revision that was last rolled out in full, and the one in the template."""
+        newest = revision_of(found["spec"]["predictor"])
+        return str(self.known().get("stable", newest)), newest
 
-    def drained(self, revision: str) -> bool:
-        found, seen = self._there(), self.observed()
-        asked = found["metadata"].get("annotations", {}).get(EPOCH)
-        if seen.split is None or seen.epoch != asked or seen.split.weights.get(revision):
-            return False
-        pods = self.cluster.list(POD, self.at.namespace, {"serving.kserve.io/inferenceservice": self.model})
-        made_for = [pod for pod in pods if self._made_for(pod) == revision]
-        return self.idle(made_for)
+    def percent(self, found: Object) -> int:
+        """What the template's revision gets; without a number it gets all."""
+        share = found["spec"]["predictor"].get("canaryTrafficPercent")
+        return 100 if share is None else int(share)
 
-    def adopt(self, revision: str) -> None:
-        found = self._there()
-        stable, latest = self._sides(found)
-        if revision == stable:
-            return
-        if revision != latest:
-            raise ValueError(f"{revision} is not there and cannot become the stable revision")
-        if _percent(found) != WEIGHT_SUM // 10:
-            raise ValueError(f"{revision} has {_percent(found)} % of the traffic and is adopted once it has all of it")
+    def create(self, revision: Revision, replicas: int) -> None:
+        self.remember(stable=revision.name)
+        self.cluster.apply(knative_service(self.model, revision, self.at, replicas=replicas))
+
+    def add(self, found: Object, revision: Revision, replicas: int) -> None:  # noqa: ARG002 - Knative scales
+        if not _status(found).get("latestRolledoutRevision"):
+            # Until something is rolled out in full the share is ignored, and the newest revision would take everything.
+            newest = self.sides(found)[1]
+            raise InfrastructureError(f"{newest} is not rolled out yet; {revision.name} is started once it is")
+        self.remember(former=_status(found).get("latestCreatedRevision"))
+        self.patch(knative_start(revision, 0, self.at, fence=self.fence))
+
+    def weighed(self, found: Object, weight: int) -> Object:  # noqa: ARG002 - the share is a number of its own
+        return knative_weight(weight, fence=self.fence)
+
+    def promote(self, found: Object, revision: str) -> None:  # noqa: ARG002 - nothing changes but the name
         self.remember(stable=revision)
 
-    def remove(self, revision: str) -> None:
-        found = self.found()
-        if found is None or revision not in self._sides(found):
-            return
-        stable, latest = self._sides(found)
-        observed = self.observed()
-        weight = observed.split.weights.get(revision, 0) if observed.split else 0
-        share = WEIGHT_SUM if latest == stable else _percent(found) * 10
-        asked = share if revision == latest else WEIGHT_SUM - share
-        if max(weight, asked):
-            raise ValueError(
-                f"{revision} has {max(weight, asked)} per mille of the traffic; move it before removing it"
-            )
-        if revision == stable:
-            raise ValueError(f"{revision} is the stable revision; adopt {latest} before removing it")
+    def let_go(self, found: Object) -> None:
         self.remember(former=_status(found).get("latestCreatedRevision"))
-        _, clean = knative_return(self.revision(stable), self.at, fence=self.fence)
+        _, clean = knative_return(self.revision(self.sides(found)[0]), self.at, fence=self.fence)
         self.patch(clean)
 
-    def _there(self) -> Object:
-        found = self.found()
-        if found is None:
-            raise ValueError(f"InferenceService {self.model} is absent: no revision has been asked for")
-        return found
+    def pods(self, revision: str) -> list[Object]:
+        pods = self.cluster.list(POD, self.at.namespace, {"serving.kserve.io/inferenceservice": self.model})
+        return [pod for pod in pods if _made_for(pod) == revision]
 
-    def _sides(self, found: Object) -> tuple[str, str]:
-        """The revision that was last rolled out in full, and the one in the template."""
-        latest = revision_of(found["spec"]["predictor"])
-        return str(self.known().get("stable", latest)), latest
+    def _template(self, found: Object) -> Readiness:
+        """The readiness of the template's revision, by its pods."""
+        created = self._created(found)
+        if created is None:
+            return Readiness("starting", "KServe has made no revision of it yet")
+        pods = self.cluster.list(POD, self.at.namespace, {_REVISION: created})
+        broken = next((why for pod in pods if (why := failure(pod))), "")
+        if broken:
+            return Readiness("failed", broken)
+        ready = _status(found).get("latestReadyRevision") == created
+        return Readiness("ready") if ready else Readiness("starting", "loading")
 
-    def _shown(self, found: Object) -> dict[str, int] | None:
-        stable, latest = self._sides(found)
-        status, sums = _status(found), {stable: 0, latest: 0}
-        for entry in status.get("traffic", ()):
-            name = latest if entry.get("revisionName") == self._created(found) else stable
-            sums[name] += int(entry.get("percent") or 0) * 10
-        return sums if sum(sums.values()) == WEIGHT_SUM else None
+    def _shown(self, found: Object) -> dict[str, int]:
+        stable, newest = self.sides(found)
+        sums = {stable: 0, newest: 0}
+        for entry in _status(found).get("traffic", ()):
+            name = newest if entry.get("revisionName") == self._created(found) else stable
+            sums[name] += int(entry.get("percent") or 0) * PERCENT
+        return sums
 
     def _created(self, found: Object) -> str | None:
         """Knative's name for the template's revision; None while the newest it has made is of the template before."""
         created = _status(found).get("latestCreatedRevision")
         return None if created is None or created == self.known().get("former") else str(created)
 
-    def _made_for(self, pod: Mapping[str, Any]) -> str:
-        for container in pod.get("spec", {}).get("containers", ()):
-            name = revision_of({"model": container})
-            if name:
-                return name
-        return ""
+
+def _made_for(pod: Mapping[str, Any]) -> str:
+    names = (revision_of({"model": container}) for container in pod.get("spec", {}).get("containers", ()))
+    return next(filter(None, names), "")
 
 
 def _status(found: Object) -> Mapping[str, Any]:
@@ -173,9 +129,3 @@ def _status(found: Object) -> Mapping[str, Any]:
 def _rolled_out(status: Mapping[str, Any]) -> bool:
     """Whether the revision before the template's has traffic: Knative lets it go down to no pods otherwise."""
     return any(entry.get("percent") and not entry.get("latestRevision") for entry in status.get("traffic", ()))
-
-
-def _percent(found: Object) -> int:
-    """What the template's revision gets; without a number it gets all."""
-    share = found["spec"]["predictor"].get("canaryTrafficPercent")
-    return 100 if share is None else int(share)

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from serving.cluster.backends.gateway_counts import Reading, in_flight, predictor_reading
+from serving.cluster.backends.readings import Reading, in_flight, predictor_reading
 from serving.cluster.backends.workload import crashing, judge, ready_pods
 from serving.cluster.client import DEPLOYMENT, INFERENCE_SERVICE, POD, Cluster, Object
 from serving.errors import InfrastructureError
-from serving.rollout.backend import WEIGHT_SUM, Readiness, Split
+from serving.rollout.backend import Readiness, Split
 
 PREDICTOR_PORT = 8080
 _LOG_LINES = 20
@@ -34,9 +34,7 @@ def ready_pods_of(cluster: Cluster, namespace: str, predictor: str) -> list[str]
     return ready_pods(pods_of(cluster, namespace, predictor))
 
 
-def read_predictors(
-    cluster: Cluster, namespace: str, pods: Iterable[str], version: int, slow_ms: float | None
-) -> dict[str, Reading]:
+def read_predictors(cluster: Cluster, namespace: str, pods: Iterable[str], version: int) -> dict[str, Reading]:
     """By pod what its model server counts for *version*; a pod that does not answer is left out."""
     found = {}
     for pod in pods:
@@ -44,7 +42,7 @@ def read_predictors(
             text = cluster.pods_text(namespace, pod, PREDICTOR_PORT, "/metrics")
         except InfrastructureError:
             continue
-        found[pod] = predictor_reading(text, str(version), slow_ms)
+        found[pod] = predictor_reading(text, str(version))
     return found
 
 
@@ -53,18 +51,9 @@ def working(cluster: Cluster, namespace: str, pods: Iterable[str]) -> int:
     return sum(in_flight(cluster.pods_text(namespace, pod, PREDICTOR_PORT, "/metrics")) for pod in pods)
 
 
-def require_sum(split: Split) -> None:
-    """
-    Raises:
-        ValueError: the weights are not per mille of all traffic.
-    """
-    if sum(split.weights.values()) != WEIGHT_SUM or min(split.weights.values(), default=0) < 0:
-        raise ValueError(f"weights must be per mille and sum to {WEIGHT_SUM}, seen {dict(split.weights)}")
-
-
 def split_document(split: Split) -> dict[str, Any]:
     return {
-        "weights": {name: weight for name, weight in split.weights.items() if weight},
+        "weights": split.arms,
         "mirror": split.mirror,
         "header_arms": sorted(set(split.header_arms)),
     }

@@ -8,7 +8,8 @@ from typing import Any
 from serving.cluster.backends.kserve_reading import split_document
 from serving.cluster.client import HTTP_ROUTE, Cluster, Object
 from serving.cluster.manifest import FENCE, Installation
-from serving.cluster.manifest_route import Route, http_route, read_route
+from serving.cluster.manifest_route import http_route, read_route
+from serving.cluster.two_slots import Route
 from serving.errors import ConfigError, ConflictError, InfrastructureError
 from serving.files import canonical_json, sha256_bytes
 from serving.rollout.backend import Split

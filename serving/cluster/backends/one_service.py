@@ -6,35 +6,43 @@ that never reaches a server is in no count, which is why a side whose pods are g
 """
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from serving.cluster.backends.gateway_counts import Scrape, account, document, opened
-from serving.cluster.backends.kserve_reading import (
-    read_predictors,
-    require_sum,
-    split_document,
-    split_of,
-    working,
-)
+from serving.cluster.backends.gateway_counts import KeptBook, Scrape
+from serving.cluster.backends.kserve_reading import read_predictors, split_document, split_of, working
 from serving.cluster.backends.live_route import SETTLES_S, check_fence, digest_of, meaning
 from serving.cluster.backends.workload import ready_pods
 from serving.cluster.client import INFERENCE_SERVICE, POD, Cluster, Object
 from serving.cluster.manifest import FENCE, Installation
-from serving.cluster.manifest_canary import whole_percent
+from serving.cluster.manifest_canary import PERCENT, whole_percent
 from serving.cluster.manifest_route import EPOCH
-from serving.errors import ConflictError, InfrastructureError
-from serving.rollout.backend import Counters, Observed, Readiness, Revision, Split
+from serving.errors import BackendRefusal
+from serving.rollout.backend import (
+    WEIGHT_SUM,
+    Counters,
+    Observed,
+    Readiness,
+    Revision,
+    Split,
+    not_there,
+    require_bundle,
+    require_no_weight,
+    require_ready,
+    require_token,
+)
 from serving.rollout.controller.memory import Memory
 
 
 @dataclass(frozen=True)
-class OneService:
+class OneService(ABC):
     """The InferenceService of *model* and what is remembered of its revisions.
 
+    Two revisions have a side each: the stable one, and the newest, which is the stable one too while there is no other.
+
     Attributes:
-        slow_ms: an answer that took longer in the model server counts as slow; None counts none.
         fence: token of the lease under which this controller acts, 0 for a person at the keyboard.
     """
 
@@ -42,12 +50,122 @@ class OneService:
     at: Installation
     model: str
     memory: Memory
-    slow_ms: float | None = None
     fence: int = 0
     clock: Callable[[], float] = time.time
 
+    # what the two ways differ in
+
+    @abstractmethod
+    def sides(self, found: Object) -> tuple[str, str]:
+        """The stable revision, and the newest."""
+
+    @abstractmethod
+    def percent(self, found: Object) -> int:
+        """What is asked for the newest revision beside a stable one."""
+
+    @abstractmethod
+    def create(self, revision: Revision, replicas: int) -> None:
+        """Make the InferenceService with its first revision."""
+
+    @abstractmethod
+    def add(self, found: Object, revision: Revision, replicas: int) -> None:
+        """Give the second side to *revision*, without traffic."""
+
+    @abstractmethod
+    def weighed(self, found: Object, weight: int) -> Object:
+        """The patch that gives the newest revision *weight* per mille."""
+
+    @abstractmethod
+    def promote(self, found: Object, revision: str) -> None:
+        """Make *revision*, which has all traffic, the stable side."""
+
+    @abstractmethod
+    def let_go(self, found: Object) -> None:
+        """End the newest revision, which has no traffic."""
+
+    @abstractmethod
+    def pods(self, revision: str) -> list[Object]: ...
+
+    @abstractmethod
+    def readiness(self, revision: str) -> Readiness: ...
+
+    @abstractmethod
+    def observed(self) -> Observed: ...
+
+    # the calls that go one way in both
+
+    def ensure(self, revision: Revision, replicas: int) -> None:
+        found = self.found()
+        self.keep(revision)
+        if found is None:
+            self.create(revision, replicas)
+            return
+        stable, newest = self.sides(found)
+        if revision.name in (stable, newest):
+            return
+        if newest != stable and self.percent(found):
+            raise BackendRefusal(f"{newest} has {self.percent(found)} % of the traffic; move it before another comes")
+        self.add(found, revision, replicas)
+
+    def apply(self, split: Split, epoch: str) -> None:
+        found = self.there()
+        self._require_possible(split, epoch)
+        stable, newest = self.sides(found)
+        self._book.look(epoch_of(found) or "before", self._scrapes)
+        self.remember(wanted={"weights": split.arms})
+        self.patch({} if newest == stable else self.weighed(found, split.weight(newest)), epoch=epoch)
+
+    def counters(self, slow_ms: float | None = None) -> Counters:
+        """As the model servers count, whose histogram has the next bound above *slow_ms*."""
+        found = self.found()
+        fresh = found is None or self._book.look(epoch_of(found) or "before", self._scrapes)
+        return Counters(self._book.counts(slow_ms), fresh=fresh)
+
+    def drained(self, revision: str) -> bool:
+        found, seen = self.there(), self.observed()
+        if seen.split is None or seen.epoch != epoch_of(found) or seen.split.weight(revision):
+            return False
+        return working(self.cluster, self.at.namespace, ready_pods(self.pods(revision))) == 0
+
+    def adopt(self, revision: str) -> None:
+        found = self.there()
+        stable, newest = self.sides(found)
+        if revision not in (stable, newest):
+            raise not_there(revision)
+        if revision == stable:
+            return
+        if self.asked(found).weight(revision) != WEIGHT_SUM:
+            raise BackendRefusal(
+                f"{revision} has {self.percent(found)} % of the traffic and is adopted once it has all of it"
+            )
+        self.promote(found, revision)
+
+    def remove(self, revision: str) -> None:
+        found = self.found()
+        if found is None or revision not in self.sides(found):
+            return
+        require_no_weight(revision, self.asked(found), self.observed().split)
+        stable, newest = self.sides(found)
+        if revision == stable:
+            raise BackendRefusal(f"{revision} is the stable revision; adopt {newest} before removing it")
+        self.let_go(found)
+
+    # the InferenceService
+
     def found(self) -> Object | None:
         return self.cluster.get(INFERENCE_SERVICE, self.at.namespace, self.model)
+
+    def there(self) -> Object:
+        found = self.found()
+        if found is None:
+            raise BackendRefusal(f"InferenceService {self.model} is absent: no revision has been asked for")
+        return found
+
+    def asked(self, found: Object) -> Split:
+        """The split that the InferenceService asks for."""
+        stable, newest = self.sides(found)
+        share = 0 if newest == stable else self.percent(found) * PERCENT
+        return Split({newest: share, stable: WEIGHT_SUM - share})
 
     def patch(self, body: Object, *, epoch: str | None = None) -> None:
         """Change the InferenceService under this controller's lease."""
@@ -68,11 +186,11 @@ class OneService:
     def revision(self, name: str) -> Revision:
         """
         Raises:
-            ValueError: nobody has asked for *name*.
+            BackendRefusal: nobody has asked for *name*.
         """
         known = self.known().get("revisions", {}).get(name)
         if known is None:
-            raise ValueError(f"{name} is absent: it has not been asked for")
+            raise BackendRefusal(f"{name} is absent: it has not been asked for")
         return Revision(**known)
 
     def keep(self, revision: Revision) -> None:
@@ -82,35 +200,31 @@ class OneService:
         """
         revisions = dict(self.known().get("revisions", {}))
         known = revisions.get(revision.name)
-        if known is not None and known["digest"] != revision.digest:
-            raise ConflictError(
-                f"{revision.name} already names the bundle {known['digest'][:12]}, asked for {revision.digest[:12]}; "
-                "a revision's name is never used for another bundle"
-            )
+        if known is not None:
+            require_bundle(revision, known["digest"])
         self.remember(revisions={**revisions, revision.name: asdict(revision)})
 
     # the split
 
-    def check(self, split: Split, readiness: Callable[[str], Readiness]) -> None:
-        """
-        Raises:
-            ValueError: KServe cannot do it, or an arm is not ready.
-        """
-        require_sum(split)
+    def home_or_ready(self, revision: str) -> Readiness:
+        """Whether *revision* may get traffic."""
+        return self.readiness(revision)
+
+    def _require_possible(self, split: Split, epoch: str) -> None:
         if split.mirror or split.sticky_header or split.header_arms:
-            raise ValueError("KServe's own canary has weights only: no mirror, no sticky header, no arm by header")
-        for name, weight in sorted(split.weights.items()):
+            raise BackendRefusal("KServe's own canary has weights only: no mirror, no sticky header, no arm by header")
+        for weight in split.weights.values():
             whole_percent(weight)
-            seen = readiness(name)
-            if weight > 0 and seen.state != "ready":
-                raise ValueError(f"{name} is {seen.state} and cannot take traffic: {seen.reason or 'wait for it'}")
+        require_token(epoch)
+        require_ready(split, self.home_or_ready)
 
     def confirmed(self, found: Object, shown: Mapping[str, int] | None, rejected: str = "") -> Observed:
         """The newest split that traffic follows. *shown*: per mille by revision as KServe's routing has it."""
-        epoch = found["metadata"].get("annotations", {}).get(EPOCH)
+        epoch = epoch_of(found)
         wanted = self.known().get("wanted") or {}
-        split = None if shown is None else Split({name: weight for name, weight in shown.items() if weight})
-        if epoch is not None and split is not None and wanted.get("weights") == dict(split.weights):
+        whole = shown is not None and sum(shown.values()) == WEIGHT_SUM
+        split = Split({name: weight for name, weight in shown.items() if weight}) if shown and whole else None
+        if epoch is not None and split is not None and wanted.get("weights") == split.arms:
             since = self.known().get("since") or {}
             if since.get("epoch") != epoch:
                 since = {"epoch": epoch, "at": self.clock()}
@@ -121,44 +235,11 @@ class OneService:
         if before is None:
             return Observed(None, None, "", rejected)
         known = split_of(before["split"])
-        if before["epoch"] == epoch and split is not None and dict(split.weights) != dict(known.weights):
+        if before["epoch"] == epoch and split is not None and split.arms != known.arms:
             return Observed(split, epoch, digest_of(["changed", split_document(split)]), rejected)
         return Observed(known, before["epoch"], meaning(known, before["epoch"]), rejected)
 
-    # counts
-
-    def count(self, epoch: str | None, *, strict: bool = False) -> None:
-        """Put what the model servers have answered since the last look down to *epoch*."""
-        key = f"counts.{self.at.namespace}.{self.model}"
-        before = opened(self.memory.get(key))
-        try:
-            pods = self._pods()
-        except InfrastructureError:
-            if strict:
-                raise
-            return
-        samples = [
-            Scrape(source=f"{pod} {known['version']}", revision=name, reading=reading)
-            for name, known in self.known().get("revisions", {}).items()
-            for pod, reading in read_predictors(
-                self.cluster, self.at.namespace, pods, known["version"], self.slow_ms
-            ).items()
-        ]
-        after = account(before, epoch or "before", samples)
-        if after != before:
-            self.memory.put(key, document(after))
-
-    def counted(self) -> Counters:
-        found, fresh = self.found(), True
-        if found is not None:
-            try:
-                self.count(found["metadata"].get("annotations", {}).get(EPOCH), strict=True)
-            except InfrastructureError:
-                fresh = False
-        return Counters(opened(self.memory.get(f"counts.{self.at.namespace}.{self.model}")).counts(), fresh=fresh)
-
-    def idle(self, pods: list[Object]) -> bool:
-        return working(self.cluster, self.at.namespace, ready_pods(pods)) == 0
+    # memory
 
     def known(self) -> Mapping[str, Any]:
         return self.memory.get(f"service.{self.at.namespace}.{self.model}") or {}
@@ -168,9 +249,23 @@ class OneService:
         if {**known, **changes} != known:
             self.memory.put(f"service.{self.at.namespace}.{self.model}", {**known, **changes})
 
-    def _pods(self) -> list[str]:
+    @property
+    def _book(self) -> KeptBook:
+        return KeptBook(self.memory, f"counts.{self.at.namespace}.{self.model}")
+
+    def _scrapes(self) -> list[Scrape]:
         labels = {"serving.kserve.io/inferenceservice": self.model}
-        return ready_pods(self.cluster.list(POD, self.at.namespace, labels))
+        pods = ready_pods(self.cluster.list(POD, self.at.namespace, labels))
+        return [
+            Scrape(source=f"{pod} {known['version']}", revision=name, reading=reading)
+            for name, known in self.known().get("revisions", {}).items()
+            for pod, reading in read_predictors(self.cluster, self.at.namespace, pods, known["version"]).items()
+        ]
+
+
+def epoch_of(found: Object) -> str | None:
+    value = found["metadata"].get("annotations", {}).get(EPOCH)
+    return None if value is None else str(value)
 
 
 def revision_of(side: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from serving.errors import InfrastructureError, SlipwayError
+from serving.errors import BackendRefusal, InfrastructureError
 from serving.rollout.backend import Counters, Revision, TrafficBackend
 from serving.rollout.controller.persistence import Action
 from serving.rollout.controller.turn import Turn
@@ -30,11 +30,17 @@ def look(backend: TrafficBackend, state: RolloutState, check: Callable[[Revision
     candidate = _ask(lambda: backend.readiness(state.candidate.name))
     stable = _ask(functools.partial(backend.readiness, state.stable.name)) if state.stable else None
     observed = _ask(backend.observed)
-    counters = _ask(lambda: _own(backend.counters(), state))
+    counters = _ask(lambda: _own(backend.counters(_slow_ms(state)), state))
     name = leaving(state)
     drained = bool(_ask(lambda: backend.drained(name))) if name is not None else False
     refused = _ask(functools.partial(check, state.candidate))
     return Seen(candidate, stable, observed, counters, drained, refused)
+
+
+def _slow_ms(state: RolloutState) -> float | None:
+    """From how many milliseconds on the plan calls an answer slow; None: never."""
+    gate = state.plan.gates.slow
+    return None if gate is None else gate.slo * 1_000
 
 
 def _own(counters: Counters, state: RolloutState) -> Counters:
@@ -70,9 +76,7 @@ class Hands:
         try:
             self._ensure(state, desired, seen)
             done = self._finish(desired)
-        except (SlipwayError, ValueError) as error:
-            if type(error) not in (InfrastructureError, ValueError):
-                raise
+        except (InfrastructureError, BackendRefusal) as error:
             self.trouble = str(error)
             return _later(state, now)
         if done:
@@ -106,7 +110,7 @@ class Hands:
                 meant = Action(action="apply", weights=dict(split.weights), mirror=split.mirror, epoch=epoch)
                 self._turn.note("intent", self._rollout, meant)
             self._backend.apply(split, epoch)
-        except (InfrastructureError, ValueError) as error:
+        except (InfrastructureError, BackendRefusal) as error:
             self.trouble = str(error)
         return _later(state, now)
 
@@ -135,7 +139,7 @@ def _later(state: RolloutState, now: float) -> RolloutState:
 
 
 def _ask(call: Callable[[], T]) -> T | None:
-    with contextlib.suppress(InfrastructureError):
+    with contextlib.suppress(InfrastructureError, BackendRefusal):
         return call()
     return None
 

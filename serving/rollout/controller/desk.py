@@ -110,12 +110,6 @@ class Desk:
         connection.execute(_FORGET, {"of_rollout": row.rollout, **self._mine})
         connection.execute(tables.past.insert(), {"rollout": row.rollout, "document": row.document, **self._new})
 
-    def slow_from_ms(self) -> float | None:
-        """From how many milliseconds on the plan of the newest rollout calls an answer slow; None: never."""
-        stored = self.load()
-        gate = stored.state.plan.gates.slow if stored else None
-        return None if gate is None else gate.slo * 1_000
-
     # journal
 
     def append(self, kind: RecordKind, rollout: str, body: Mapping[str, Any], at: float, token: int) -> Record:

@@ -14,8 +14,9 @@ from serving.local.envoy_config import SPLIT_ROUTE
 from serving.local.extras import labels_file
 from serving.local.paths import service_paths
 from serving.local.service import rollout_file
-from serving.local.state import WantedRevision, WantedSplit, update_desired
+from serving.local.state import AskedRevision, update_desired
 from serving.local.values import values_file
+from serving.rollout.backend import Split
 from tests.root import HOUSING
 from tests.serving.rollout.support import World
 
@@ -74,10 +75,10 @@ def served(directory: Path, canary: dict[str, int], stable: dict[str, int], head
     where = service_paths(directory)
     where.prepare()
     revisions = {
-        f"housing-{n}": WantedRevision(name=f"housing-{n}", model="housing", version=n, bundle_uri="/b", digest=str(n))
+        f"housing-{n}": AskedRevision(name=f"housing-{n}", model="housing", version=n, bundle_uri="/b", digest=str(n))
         for n in (1, 2)
     }
-    split = WantedSplit(weights={"housing-1": 500, "housing-2": 500}, sticky_header=header)
+    split = Split(weights={"housing-1": 500, "housing-2": 500}, sticky_header=header)
     changes = {"revisions": revisions, "stable": "housing-1", "split": split, "epoch": "by-hand-1"}
     update_desired(where, lambda desired: desired.model_copy(update=changes))
     with where.access_log.open("a") as file:

@@ -158,11 +158,10 @@ QUICK = plan(steps=[10, 50], time={"dwell": "1s", "bake": "3s", "drain": "5s"}, 
 
 @dataclass(frozen=True)
 class Fenced:
-    """The fake place as the controller takes the Envoy backend: a value with a fencing token and the plan's limit."""
+    """The fake place as the controller takes the Envoy backend: a value with a fencing token."""
 
     backend: FakeBackend
     fence: int | None = None
-    slow_ms: object = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.backend, name)

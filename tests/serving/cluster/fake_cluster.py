@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from serving.cluster.client import DEPLOYMENT, HTTP_ROUTE, INFERENCE_SERVICE, POD, Kind, Object, PodReply, kind_of
-from serving.cluster.manifest_route import Route, read_route
+from serving.cluster.manifest_route import read_route
+from serving.cluster.two_slots import Route
 from serving.errors import ConfigError, ConflictError, InfrastructureError
 from tests.serving.rollout.fake import Clock
 

@@ -13,8 +13,9 @@ from serving.cluster.backends.route import RouteBackend
 from serving.cluster.backends.standard import StandardBackend
 from serving.cluster.client import DEPLOYMENT, HTTP_ROUTE, INFERENCE_SERVICE, Object
 from serving.cluster.manifest import Installation
-from serving.cluster.manifest_route import RESTING, SPLIT, read_route
-from serving.errors import ConflictError, InfrastructureError
+from serving.cluster.manifest_route import SPLIT, read_route
+from serving.cluster.two_slots import RESTING
+from serving.errors import BackendRefusal, ConflictError, InfrastructureError
 from serving.rollout.backend import ArmCounts, Observed, Revision, Split, TrafficBackend
 from serving.rollout.controller.controller import Controller
 from serving.rollout.state import Phase, Request
@@ -91,22 +92,16 @@ class ClusterPlace:
 
 def route_place() -> ClusterPlace:
     return ClusterPlace(
-        lambda cluster, notes, clock: RouteBackend(
-            cluster, AT, "housing", notes, slow_ms=100, clock=clock, sleep=clock.sleep
-        )
+        lambda cluster, notes, clock: RouteBackend(cluster, AT, "housing", notes, clock=clock, sleep=clock.sleep)
     )
 
 
 def standard_place() -> ClusterPlace:
-    return ClusterPlace(
-        lambda cluster, notes, clock: StandardBackend(cluster, AT, "housing", notes, slow_ms=100, clock=clock)
-    )
+    return ClusterPlace(lambda cluster, notes, clock: StandardBackend(cluster, AT, "housing", notes, clock=clock))
 
 
 def knative_place() -> ClusterPlace:
-    return ClusterPlace(
-        lambda cluster, notes, clock: KnativeBackend(cluster, AT, "housing", notes, slow_ms=100, clock=clock)
-    )
+    return ClusterPlace(lambda cluster, notes, clock: KnativeBackend(cluster, AT, "housing", notes, clock=clock))
 
 
 class TestRouteKeepsTheContract(BackendContract):
@@ -225,7 +220,7 @@ def test_a_newest_specification_that_fails_is_reported_while_old_pods_serve(plac
     assert place.backend.readiness("housing-1").state == "failed"
     place.routed({"housing-1": 1000}, "e2")
     place.cluster.objects[DEPLOYMENT.plural, NAMESPACE, "housing-1-predictor"]["status"]["availableReplicas"] = 0
-    with pytest.raises(ValueError, match="housing-1 is failed"):
+    with pytest.raises(BackendRefusal, match="housing-1 is failed"):
         place.backend.apply(Split({"housing-1": 1000}), "e3")
 
 
@@ -417,10 +412,10 @@ def test_a_standard_canary_loses_its_weight_before_its_pods() -> None:
     place = standard_place()
     place.running(1, 2)
     place.routed({"housing-1": 800, "housing-2": 200}, "e1")
-    with pytest.raises(ValueError, match="has traffic"):
+    with pytest.raises(BackendRefusal, match="per mille of the traffic"):
         place.backend.remove("housing-2")
     place.routed({"housing-2": 1000}, "e2")
-    with pytest.raises(ValueError, match="has traffic"):
+    with pytest.raises(BackendRefusal, match="per mille of the traffic"):
         place.backend.remove("housing-2")
     place.backend.adopt("housing-2")
     place.backend.remove("housing-1")
@@ -449,7 +444,7 @@ def test_what_kserve_would_ignore_is_refused(make: Callable[[], ClusterPlace], s
     place = make()
     for number in (1, 2):
         place.running(number)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(BackendRefusal, match=told):
         place.backend.apply(split, "e1")
 
 
@@ -469,7 +464,7 @@ def test_a_knative_candidate_that_never_got_ready_is_no_split() -> None:
     place.cluster.behaves("housing-2").broken = "crash"
     place.backend.ensure(revision(2), 1)
     assert place.backend.readiness("housing-2").state == "failed"
-    with pytest.raises(ValueError, match="housing-2 is failed"):
+    with pytest.raises(BackendRefusal, match="housing-2 is failed"):
         place.backend.apply(Split({"housing-1": 900, "housing-2": 100}), "e1")
     place.backend.remove("housing-2")
     place.send(20)

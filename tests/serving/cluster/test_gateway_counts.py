@@ -1,6 +1,8 @@
 """Totals of proxies and model servers become counts per epoch and revision, whatever restarts in between."""
 
 import itertools
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -8,18 +10,16 @@ from hypothesis import strategies as st
 
 from serving.cluster.backends.gateway_counts import (
     KEEP_EPOCHS,
-    LOST,
     Book,
-    Reading,
     Scrape,
-    above,
     account,
     document,
-    envoy_readings,
     opened,
-    predictor_reading,
+    portion,
     thinned,
 )
+from serving.cluster.backends.readings import LOST, Reading, envoy_readings, predictor_reading
+from serving.rollout.backend import ArmCounts
 
 ENVOY = """
 # TYPE envoy_cluster_upstream_rq_xx counter
@@ -46,7 +46,7 @@ slipway_requests_total{model="housing",version="3",verb="predict",code="200"} 50
 """
 
 
-def sample(revision: str, source: str | None = None, **reading: int) -> Scrape:
+def sample(revision: str, source: str | None = None, **reading: Any) -> Scrape:
     return Scrape(source=source or revision, revision=revision, reading=Reading(**reading))
 
 
@@ -55,10 +55,10 @@ def book(*samples: Scrape) -> Book:
 
 
 def test_envoys_text_is_read_by_position() -> None:
-    """Classes add up to requests; durations above the threshold are slow; a side that only fails is there too."""
-    found = envoy_readings(ENVOY, slow_ms=100)
+    """Classes add up to requests; durations are known by bucket; a side that only fails is there too."""
+    found = envoy_readings(ENVOY)
     assert found["httproute/models/housing/rule/2/backend/0"] == Reading(
-        requests=100, errors=7, refused=3, timed=95, slow=15
+        requests=100, errors=7, refused=3, durations={"0": 80, "100": 8, "250": 7}
     )
     assert found["httproute/models/housing/rule/2/backend/1"] == Reading(requests=4, errors=4)
     assert found[LOST] == Reading(requests=6, errors=6)
@@ -66,8 +66,8 @@ def test_envoys_text_is_read_by_position() -> None:
 
 def test_a_model_servers_text_is_read_for_one_version() -> None:
     """Bins are apart, not cumulative, and named by their upper bound."""
-    assert predictor_reading(SERVER, "2", slow_ms=100) == Reading(
-        requests=10, errors=0, refused=1, timed=10, slow=2, bins={"100.0": 2, "200.0": 5, "+Inf": 2}
+    assert predictor_reading(SERVER, "2") == Reading(
+        requests=10, errors=0, refused=1, durations={"0": 8, "100": 2}, bins={"100.0": 2, "200.0": 5, "+Inf": 2}
     )
 
 
@@ -82,7 +82,8 @@ def test_a_model_servers_text_is_read_for_one_version() -> None:
 )
 def test_only_what_is_surely_late_is_slow(threshold: float | None, slow: int) -> None:
     """A bucket that the threshold cuts is not counted."""
-    assert above([(100, 80), (250, 88), (float("inf"), 95)], threshold) == (95, slow)
+    found = envoy_readings(ENVOY)["httproute/models/housing/rule/2/backend/0"]
+    assert (found.timed, found.slow(threshold)) == (95, slow)
 
 
 def test_what_was_there_at_the_first_look_is_not_counted() -> None:
@@ -102,9 +103,31 @@ def test_what_is_nobodys_now_is_nobodys_later() -> None:
 
 def test_late_durations_belong_to_the_requests_that_came_first() -> None:
     """Envoy merges its histograms every few seconds: what is late goes to the epoch before, as far as it misses any."""
-    seen = account(book(sample("a")), "e1", [sample("a", requests=100, timed=60, slow=6)])
-    seen = account(seen, "e2", [sample("a", requests=200, timed=160, slow=56)])
-    assert [(seen.arm(e, "a").timed, seen.arm(e, "a").slow) for e in ("e1", "e2")] == [(100, 26), (60, 30)]
+    seen = account(book(sample("a")), "e1", [sample("a", requests=100, durations={"0": 54, "100": 6})])
+    seen = account(seen, "e2", [sample("a", requests=200, durations={"0": 104, "100": 56})])
+    assert [(seen.arm(e, "a").timed, seen.arm(e, "a").slow(100)) for e in ("e1", "e2")] == [(100, 26), (60, 30)]
+
+
+@given(st.dictionaries(st.sampled_from(["0", "5", "25", "100", "250"]), st.integers(0, 40)), st.floats(0, 1))
+@settings(max_examples=60, deadline=None)
+def test_a_portion_of_the_durations_is_whole_and_leaves_the_rest(durations: dict[str, int], share: float) -> None:
+    """As many as were asked for, and of no bucket more than it has."""
+    all_of_them = Reading(durations=durations)
+    part = portion(all_of_them, int(share * all_of_them.timed))
+    assert part.timed == int(share * all_of_them.timed)
+    assert (all_of_them - part) + part == all_of_them
+
+
+def test_a_book_of_an_earlier_version_goes_on_from_its_next_look() -> None:
+    """Its counts stay, with what was slow; its last readings know no durations and are only taken again."""
+    old = {"requests": 9, "errors": 1, "refused": 0, "timed": 9, "slow": 2, "bins": {"1.0": 3}}
+    found = opened({"sources": {"pod": old}, "epochs": {"e1": {"a": {**old, "mirrored": 4}}}, "begun": True})
+    known = ArmCounts(requests=9, errors=1, slow=2, bins={"1.0": 3}, mirrored=4)
+    assert found.counts(200) == {"e1": {"a": known}}
+    for requests, slow in ((10, 5), (14, 6)):
+        reading = sample("a", "pod", requests=requests, errors=1, durations={"100": 5, "250": slow})
+        found = account(found, "e1", [reading])
+    assert found.counts(200) == {"e1": {"a": replace(known, requests=13, slow=3)}}
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 20), st.integers(0, 20), st.booleans()), max_size=30))

@@ -146,7 +146,7 @@ class Service:
 
     @property
     def backend(self) -> EnvoyBackend:
-        return EnvoyBackend(self.directory, slow_ms=100.0)
+        return EnvoyBackend(self.directory)
 
     @property
     def port(self) -> int:

@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 
 from serving.errors import InfrastructureError
 from serving.local.backend import EnvoyBackend
-from serving.local.extras import LogExtras, Reference, append_labels, labels_file, reference_of, typical
+from serving.local.extras import LogExtras, append_labels, labels_file
 from serving.local.paths import service_paths
-from serving.local.state import WantedRevision, update_desired
+from serving.local.reference import Reference, reference_of, typical
+from serving.local.state import AskedRevision, update_desired
 from serving.local.tail import Tail
 from serving.predictor import encode
 from serving.predictor.errors import Refusal
 from serving.profile import NumericHistogram, Profile
-from serving.rollout.backend import ArmCounts
+from serving.rollout.backend import ArmCounts, Revision
 
 NOON = 1_700_000_000.0
 PROFILE = Profile(
@@ -38,7 +39,7 @@ class House:
         bundle.mkdir(parents=True)
         if profile is not None:
             (bundle / "profile.json").write_text(profile.model_dump_json())
-        wanted = WantedRevision(name="h-1", model="h", version=1, bundle_uri=bundle.as_uri(), digest="1")
+        wanted = AskedRevision(name="h-1", model="h", version=1, bundle_uri=bundle.as_uri(), digest="1")
         update_desired(
             service_paths(directory),
             lambda desired: desired.model_copy(update={"stable": "h-1", "revisions": {"h-1": wanted}}),
@@ -216,7 +217,7 @@ def test_a_store_that_does_not_answer_is_asked_again(house: House) -> None:
     """Nothing is counted under bins that are not known yet."""
     answers = [InfrastructureError("the store is away")]
 
-    def bundle(_: WantedRevision) -> Path:
+    def bundle(_: Revision) -> Path:
         if answers:
             raise answers.pop()
         return house.bundle

@@ -20,13 +20,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.errors import ConfigError, ConflictError, InfrastructureError, PlaceError
+from serving.errors import BackendRefusal, ConfigError, ConflictError, InfrastructureError, PlaceError
 from serving.local import client, counting, envoy_config, processes, units
 from serving.local.counting import AccessLine
+from serving.local.in_force import in_force
 from serving.local.lifecycle import Limits, Look, Move, step
 from serving.local.paths import service_paths, sole_supervisor
 from serving.local.servers import local_bundle, predictor_command
-from serving.local.state import Running, Server, WantedRevision, WantedSplit, WantedState, read_observed, update_desired
+from serving.local.state import AskedRevision, Running, Server, WantedState, read_observed, update_desired
 from serving.local.supervisor import ServeOptions, serve
 from serving.predictor.settings import parse
 from serving.rollout.backend import Revision, Split
@@ -77,7 +78,7 @@ def call(port: int, path: str, *, body: bytes | None = None, headers: dict[str, 
 # --- decisions about one model server -----------------------------------------------------------------------
 
 LIMITS = Limits(ready_s=10, silent_s=5, hung_s=60, backoff_s=1, backoff_max_s=8, chances=3)
-WANTED = WantedRevision(name="housing-1", model="housing", version=1, bundle_uri="/b", digest="d")
+WANTED = AskedRevision(name="housing-1", model="housing", version=1, bundle_uri="/b", digest="d")
 PROCESS = Running(command=("x",), pid=7, started=1.0)
 ALIVE, READY = Look(ended=False), Look(ended=False, answers=True)
 
@@ -191,7 +192,7 @@ def desired_states(draw: st.DrawFn) -> WantedState:
     found = draw(names)
     cuts = sorted(draw(st.lists(st.integers(0, 1000), min_size=len(found) - 1, max_size=len(found) - 1)))
     weights = [after - before for before, after in zip([0, *cuts], [*cuts, 1000], strict=True)]
-    split = WantedSplit(
+    split = Split(
         weights=dict(sorted(zip(found, weights, strict=True))),
         mirror=draw(st.none() | st.sampled_from(found)),
         sticky_header=draw(st.none() | st.just("x-user")),
@@ -208,16 +209,16 @@ def test_routes_say_the_split_and_can_be_read_back(desired: WantedState) -> None
     """The split read from Envoy's routes is the split that was written, with its epoch."""
     written = envoy_config.routes(desired)
     dump = {"configs": [{"version_info": written["version_info"], "route_config": written["resources"][0]}]}
-    force = envoy_config.in_force(json.loads(json.dumps(dump)))
+    force = in_force(json.loads(json.dumps(dump)))
     assert (force.split, force.epoch, force.version) == (desired.split, desired.epoch, written["version_info"])
 
 
 def test_before_the_first_split_there_is_nothing_in_force() -> None:
     """An Envoy without our routes, and one that says that no model serves, have no split."""
-    assert envoy_config.in_force({}).split is None
+    assert in_force({}).split is None
     written = envoy_config.routes(WantedState())
     entry = {"version_info": "v", "route_config": written["resources"][0]}
-    assert envoy_config.in_force({"configs": [entry]}).split is None
+    assert in_force({"configs": [entry]}).split is None
 
 
 # --- counts from the access log -----------------------------------------------------------------------------
@@ -537,7 +538,7 @@ def test_failures_are_counted_for_their_arm(live: Service) -> None:
     live.split("slow", v1=700, v2=300)
     send(live.port, 40)
     live.settled(40, "slow")
-    arms = live.backend.counters().epochs["slow"]
+    arms = live.backend.counters(100.0).epochs["slow"]
     assert arms["housing-2"].slow == arms["housing-2"].requests > 0
 
 
@@ -570,11 +571,11 @@ def test_a_split_that_envoy_refuses_leaves_the_old_one_serving(live: Service) ->
     good = client.status(live.directory).epoch_observed
 
     def spoil(desired: WantedState) -> WantedState:
-        split = WantedSplit(weights={"housing-1": 1000}, sticky_header="bad\nname")
+        split = Split({"housing-1": 1000, "bad\nname": 0})
         return desired.model_copy(update={"split": split, "epoch": "refused"})
 
     update_desired(service_paths(live.directory), spoil)
-    with pytest.raises(InfrastructureError, match=r"Envoy refused the split refused .*HeaderMatcher"):
+    with pytest.raises(InfrastructureError, match=r"Envoy refused the split refused .*HeaderValue"):
         wait_applied(live.directory, "refused")
     assert live.backend.observed().epoch == good
     assert not send(live.port, 50).lost
@@ -631,7 +632,7 @@ def test_a_revision_that_cannot_serve_is_reported_with_its_last_words(
     impatient.backend.ensure(impatient.revision(version, **behaviour), 1)
     with pytest.raises(InfrastructureError, match=told):
         wait_ready(impatient.directory, f"housing-{version}", 30)
-    with pytest.raises(ValueError, match="failed and cannot take traffic"):
+    with pytest.raises(BackendRefusal, match="failed and cannot take traffic"):
         impatient.backend.apply(Split({f"housing-{version}": 1000}), "e")
     impatient.backend.remove(f"housing-{version}")
     client.wait_for(lambda: gone(impatient, f"housing-{version}"), 10, lambda: "is not gone")

@@ -8,14 +8,17 @@ A test module makes a ``Place`` for its backend and inherits the suite::
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import replace
+from typing import Any, Protocol
 
 import pytest
 from scipy.stats import binom
 
+from serving.errors import BackendRefusal, ConflictError
 from serving.rollout.backend import ArmCounts, Counters, Observed, Revision, Split, TrafficBackend
 
 CHANCE = 1e-6  # that a fair split is called unfair
+SLOW_MS = 100.0
 
 
 class Place(Protocol):
@@ -40,7 +43,7 @@ class Place(Protocol):
         """From now on *revision* answers every request with a 500."""
 
     def slow(self, revision: str) -> None:
-        """From now on *revision* answers later than the service's threshold."""
+        """From now on *revision* answers later than ``SLOW_MS``."""
 
     def until(self, true: Callable[[], bool]) -> None:
         """Let time pass until *true*; fails the test when that takes too long."""
@@ -67,8 +70,8 @@ class BackendContract:
         return place.backend.observed()
 
     def counted(self, place: Place, total: int) -> Counters:
-        place.until(lambda: sum(arm.requests for arm in _arms(place.backend.counters())) >= total)
-        return place.backend.counters()
+        place.until(lambda: sum(arm.requests for arm in _arms(place.backend.counters(SLOW_MS))) >= total)
+        return place.backend.counters(SLOW_MS)
 
     def test_a_revision_is_absent_until_it_is_asked_for(self, place: Place) -> None:
         """``ensure`` starts a revision, and asking again changes nothing."""
@@ -89,7 +92,7 @@ class BackendContract:
         """A wrong sum changes nothing."""
         (stable,) = self.running(place, 1)
         before = self.routed(place, Split({stable: 1000}), "e1")
-        with pytest.raises(ValueError, match="1000"):
+        with pytest.raises(BackendRefusal, match="1000"):
             place.backend.apply(Split({stable: 990}), "e2")
         assert place.backend.observed() == before
 
@@ -97,8 +100,44 @@ class BackendContract:
         """No request may go where nothing listens."""
         (stable,) = self.running(place, 1)
         before = self.routed(place, Split({stable: 1000}), "e1")
-        with pytest.raises(ValueError, match="absent"):
+        with pytest.raises(BackendRefusal, match="absent"):
             place.backend.apply(Split({stable: 900, place.revision(2).name: 100}), "e2")
+        assert place.backend.observed() == before
+
+    @pytest.mark.parametrize("way", ["mirror", "header"])
+    def test_an_arm_that_only_some_requests_reach_must_be_ready_too(self, place: Place, way: str) -> None:
+        """A copy or a request with a header may go where nothing listens as little as any other."""
+        if not getattr(place.backend.capabilities(), way):
+            pytest.skip(f"this backend has no {way}, and says so")
+        (stable,) = self.running(place, 1)
+        before = self.routed(place, Split({stable: 1000}), "e1")
+        absent = place.revision(2).name
+        more: dict[str, Any] = {"mirror": absent} if way == "mirror" else {"header_arms": (absent,)}
+        with pytest.raises(BackendRefusal, match="absent"):
+            place.backend.apply(Split({stable: 1000}, **more), "e2")
+        assert place.backend.observed() == before
+
+    def test_a_token_that_is_no_header_is_refused(self, place: Place) -> None:
+        """The epoch's token comes back with every answer, so it must be possible to send it."""
+        (stable,) = self.running(place, 1)
+        before = self.routed(place, Split({stable: 1000}), "e1")
+        with pytest.raises(BackendRefusal, match="two words'"):
+            place.backend.apply(Split({stable: 1000}), "two words")
+        assert place.backend.observed() == before
+
+    def test_a_name_is_never_used_for_another_bundle(self, place: Place) -> None:
+        """Other bytes under a known name are a conflict, and the revision goes on as it was."""
+        (stable,) = self.running(place, 1)
+        with pytest.raises(ConflictError, match="never used for another bundle"):
+            place.backend.ensure(replace(place.revision(1), digest="f" * 64), 1)
+        assert place.backend.readiness(stable).state == "ready"
+
+    def test_what_is_absent_is_not_adopted(self, place: Place) -> None:
+        """The stable revision is one that is there."""
+        (stable,) = self.running(place, 1)
+        before = self.routed(place, Split({stable: 1000}), "e1")
+        with pytest.raises(BackendRefusal, match="is not there"):
+            place.backend.adopt(place.revision(2).name)
         assert place.backend.observed() == before
 
     def test_a_split_reaches_traffic_under_its_epoch(self, place: Place) -> None:
@@ -160,7 +199,7 @@ class BackendContract:
         stable, candidate = self.running(place, 1, 2)
         self.routed(place, Split({stable: 900, candidate: 100}), "e1")
         assert not place.backend.drained(candidate)
-        with pytest.raises(ValueError, match=candidate):
+        with pytest.raises(BackendRefusal, match=f"{candidate} has 100 per mille"):
             place.backend.remove(candidate)
         self.routed(place, Split({stable: 1000}), "e2")
         place.until(lambda: place.backend.drained(candidate))

@@ -6,7 +6,7 @@ in each epoch.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -22,6 +22,11 @@ from serving.rollout.backend import (
     Readiness,
     Revision,
     Split,
+    not_there,
+    require_bundle,
+    require_no_weight,
+    require_ready,
+    require_token,
 )
 
 Moment = Literal["before", "after"]
@@ -91,9 +96,11 @@ class FakeBackend:
         self.rejects, self.silent, self.in_flight = "", False, 0
         self.effects: list[tuple[str, str]] = []  # what really changed, in order
         self.stable: str | None = None
+        self.slow_ms: float | None = None  # as of the last question for counts
         self._capabilities = capabilities
         self._rng = np.random.default_rng(seed)
         self._begun: dict[str, float] = {}
+        self._digests: dict[str, str] = {}
         self._lost: set[str] = set()
         self._pending: list[tuple[float, Split, str]] = []
         self._force: tuple[Split, str] | None = None
@@ -109,6 +116,7 @@ class FakeBackend:
 
     def ensure(self, revision: Revision, replicas: int) -> None:  # one copy is as good as many here
         self.fault("ensure", "before")
+        require_bundle(revision, self._digests.setdefault(revision.name, revision.digest))
         if revision.name not in self._begun:
             self._begun[revision.name] = self.clock.now
             self.effects.append(("ensure", revision.name))
@@ -120,11 +128,8 @@ class FakeBackend:
 
     def apply(self, split: Split, epoch: str) -> None:
         self.fault("apply", "before")
-        if sum(split.weights.values()) != WEIGHT_SUM:
-            raise ValueError(f"weights sum to {WEIGHT_SUM}, seen {dict(split.weights)}")
-        for name, weight in split.weights.items():
-            if weight > 0 and self._readiness(name).state != "ready":
-                raise ValueError(f"{name} is to take {weight} per mille but is {self._readiness(name).state}")
+        require_token(epoch)
+        require_ready(split, self._readiness)
         self._bring()
         if not self.rejects and (self._force is None or self._force != (split, epoch) or self._tampered):
             self._tampered = ""
@@ -140,17 +145,20 @@ class FakeBackend:
         digest = sha256_bytes(canonical_json([shown, epoch, self._tampered]))
         return Observed(split, epoch, digest, self.rejects)
 
-    def counters(self) -> Counters:
+    def counters(self, slow_ms: float | None = None) -> Counters:
         self.fault("counters", "before")
+        self.slow_ms = slow_ms  # who is slow is told by the test
         return Counters({token: dict(arms) for token, arms in self._counts.items()}, fresh=not self.silent)
 
     def drained(self, revision: str) -> bool:
         self.fault("drained", "before")
         self._bring()
-        return self._weight(revision) == 0 and self.in_flight == 0
+        return not self.serving().get(revision) and self.in_flight == 0
 
     def adopt(self, revision: str) -> None:
         self.fault("adopt", "before")
+        if revision not in self._begun:
+            raise not_there(revision)
         if self.stable != revision:
             self.stable = revision
             self.effects.append(("adopt", revision))
@@ -159,8 +167,7 @@ class FakeBackend:
     def remove(self, revision: str) -> None:
         self.fault("remove", "before")
         self._bring()
-        if self._weight(revision) or any(split.weights.get(revision) for _, split, _ in self._pending):
-            raise ValueError(f"{revision} has weight; set it to 0 before removing it")
+        require_no_weight(revision, self._force and self._force[0], *(split for _, split, _ in self._pending))
         if self._begun.pop(revision, None) is not None:
             self.effects.append(("remove", revision))
         self.fault("remove", "after")
@@ -180,7 +187,7 @@ class FakeBackend:
         split, epoch = self._force
         if arm is not None and arm in split.header_arms:
             return [arm] * n
-        names = sorted(name for name, weight in split.weights.items() if weight > 0)
+        names = sorted(split.arms)
         weights = [split.weights[name] for name in names]
         units = n
         if key and split.sticky_header is not None:
@@ -216,7 +223,7 @@ class FakeBackend:
     def serving(self) -> dict[str, int]:
         """Per mille by revision, as traffic has it now."""
         self._bring()
-        return {name: w for name, w in self._force[0].weights.items() if w} if self._force else {}
+        return self._force[0].arms if self._force else {}
 
     # inside
 
@@ -243,9 +250,6 @@ class FakeBackend:
         loaded = behaviour.loads is not None and self.clock.now >= begun + behaviour.loads
         return Readiness("ready") if loaded else Readiness("starting")
 
-    def _weight(self, revision: str) -> int:
-        return self._force[0].weights.get(revision, 0) if self._force else 0
-
     def _drawn(self, name: str, n: int) -> ArmCounts:
         if self._readiness(name).state != "ready":
             return ArmCounts(requests=n, errors=n)
@@ -263,19 +267,7 @@ class FakeBackend:
 
     def _count(self, epoch: str, name: str, more: ArmCounts) -> None:
         arms = self._counts.setdefault(epoch, {})
-        old = arms.get(name, ArmCounts())
-        bins = {key: old.bins.get(key, 0) + more.bins.get(key, 0) for key in {**old.bins, **more.bins}}
-        arms[name] = replace(
-            old,
-            requests=old.requests + more.requests,
-            errors=old.errors + more.errors,
-            slow=old.slow + more.slow,
-            bins=bins,
-            labelled=old.labelled + more.labelled,
-            mistakes=old.mistakes + more.mistakes,
-            mirrored=old.mirrored + more.mirrored,
-            mirrored_differences=old.mirrored_differences + more.mirrored_differences,
-        )
+        arms[name] = arms.get(name, ArmCounts()) + more
 
 
 def outage(calls: set[str]) -> Callable[[str, Moment], None]:

@@ -89,6 +89,7 @@ def test_the_hash_tells_plans_apart() -> None:
         pytest.param({"mirror": False}, "{steps: [{shadow: 100}, 5]}", "mirror", id="shadow-without-mirror"),
         pytest.param({"pairs": False}, "{steps: [{shadow: 100}, 5]}", "does not compare", id="shadow-without-pairs"),
         pytest.param({"sticky": False}, "{sticky_header: x-user}", "sticky", id="sticky-without-hash"),
+        pytest.param({}, "{sticky_header: X-Epoch}", "header of our own", id="sticky-by-a-header-of-ours"),
         pytest.param({"resolution": 10}, "{steps: [0.5, 5]}", "steps of 1 %", id="tenths-without-resolution"),
         pytest.param({"resolution": 10}, "{steps: [5, 10]}", "", id="whole-percents-fit"),
     ],

@@ -12,7 +12,7 @@ from serving.local.backend import EnvoyBackend
 from serving.local.envoy_config import SPLIT_ROUTE
 from serving.local.extras import LogExtras
 from serving.local.paths import service_paths
-from serving.local.state import WantedRevision, update_desired
+from serving.local.state import AskedRevision, update_desired
 from serving.rollout.backend import ArmCounts, Counters, Observed
 from serving.rollout.decision.engine import decide
 from serving.rollout.decision.render import wanted_split
@@ -45,12 +45,12 @@ class Envoy:
         bundle.mkdir()
         self.where = service_paths(directory)
         self.where.prepare()
-        wanted = WantedRevision(name="housing-1", model="housing", version=1, bundle_uri=bundle.as_uri(), digest="1")
+        wanted = AskedRevision(name="housing-1", model="housing", version=1, bundle_uri=bundle.as_uri(), digest="1")
         update_desired(
             self.where, lambda d: d.model_copy(update={"stable": "housing-1", "revisions": {"housing-1": wanted}})
         )
         write_json(bundle / "none.json", {})
-        self.backend = EnvoyBackend(directory, slow_ms=SLOW_MS, extras=LogExtras(directory, lambda _: bundle).read)
+        self.backend = EnvoyBackend(directory, extras=LogExtras(directory, lambda _: bundle).read)
 
     def add(self, epoch: str, name: str, counts: ArmCounts) -> None:
         with self.where.access_log.open("a") as file:
@@ -67,7 +67,7 @@ class Envoy:
                 file.write((json.dumps({**line, "epoch": epoch}) + "\n") * n)
 
     def counters(self) -> Counters:
-        return Counters(self.backend.counters().epochs)  # Envoy itself does not run here
+        return Counters(self.backend.counters(SLOW_MS).epochs)  # Envoy itself does not run here
 
 
 def trace(source: Any, rates: dict[str, float], seed: int) -> list[tuple[str, str, str]]:
