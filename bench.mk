@@ -10,6 +10,10 @@ bench: $(READY) ## The model server beside stock KServe and other servers (ARGS=
 bench-batch: $(READY) ## Ten million rows scored file to file (ARGS="--rows 1000000")
 	@$(BIN)/python -m tests.bench.batch $(ARGS)
 
+.PHONY: bench-supervisor
+bench-supervisor: $(READY) ## CPU of supervisor and controller beside that of model servers (ARGS="--rate 40 --seconds 60")
+	@$(BIN)/python -m tests.bench.supervisor $(ARGS)
+
 .PHONY: figures
 figures: $(READY) ## Measure every figure of README and docs again and write it there (FIGURES="story batch")
 	@$(BIN)/python -m tests.figures $(FIGURES)

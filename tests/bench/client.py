@@ -132,7 +132,7 @@ def paced(port: int, data: bytes, per_second: float, seconds: float) -> Load:
     latencies: list[float] = []
     began = time.perf_counter()
     due = (began + n / per_second for n in range(int(per_second * seconds)))
-    following: float | None = next(due)
+    following: float | None = next(due, None)
     while following is not None or busy:
         now = time.perf_counter()
         while following is not None and following <= now:
