@@ -5,6 +5,7 @@ model that cannot be loaded will not load the tenth time either; one that has se
 exit codes say that trying again is of no use.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -48,15 +49,15 @@ class Look:
 
     Attributes:
         ended: the process is gone; *code* is its exit code where known (negative: the signal).
-        answers: the readiness probe of the present process; None when it has not come back yet.
-        last_words: end of its log.
+        answers: the readiness probe of the present process; None when none has come back since the last look.
+        last_words: gives the end of its log, which is read only where it is quoted.
         refusal: the server's own word that it will not be ready, e.g. because of a signature it does not trust.
     """
 
     ended: bool
     code: int | None = None
     answers: bool | None = None
-    last_words: str = ""
+    last_words: Callable[[], str] = str
     refusal: str = ""
 
 
@@ -74,31 +75,18 @@ def step(server: Server, seen: Look, now: float, limits: Limits) -> tuple[Server
 
 
 def _answering(server: Server, now: float) -> Server:
-    if server.state == "ready":
-        return server.model_copy(update={"answered_at": now})
-    return server.model_copy(
-        update={
-            "state": "ready",
-            "reason": "",
-            "endpoint": server.http_port,
-            "since": now,
-            "answered_at": now,
-            "crashes": 0,
-        }
-    )
+    changes: dict[str, object] = {"answered_at": now}
+    if server.state != "ready":
+        changes |= {"state": "ready", "reason": "", "endpoint": server.http_port, "since": now, "crashes": 0}
+    return server.model_copy(update=changes)
 
 
 def _silent(server: Server, seen: Look, now: float, limits: Limits) -> tuple[Server, Move]:
     if server.answered_at == 0.0:
-        if now - server.since <= limits.ready_s and not seen.refusal:
-            return server, Move.NOTHING
-        late = f"was not ready {limits.ready_s:g} s after its start{_quoted(seen.last_words)}"
-        reason = seen.refusal or late
-        state = "starting" if server.endpoint else "failed"
-        return server.model_copy(update={"state": state, "reason": reason, "since": now}), Move.KILL
+        return _not_ready_yet(server, seen, now, limits)
     silence = now - server.answered_at
     if silence > limits.hung_s:
-        reason = f"did not answer for {silence:.0f} s and is replaced{_quoted(seen.last_words)}"
+        reason = f"did not answer for {silence:.0f} s and is replaced{_quoted(seen)}"
         return server.model_copy(update={"state": "starting", "reason": reason, "answered_at": now}), Move.KILL
     if silence > limits.silent_s:
         reason = f"has not answered its readiness probe for {silence:.0f} s"
@@ -106,24 +94,24 @@ def _silent(server: Server, seen: Look, now: float, limits: Limits) -> tuple[Ser
     return server, Move.NOTHING
 
 
+def _not_ready_yet(server: Server, seen: Look, now: float, limits: Limits) -> tuple[Server, Move]:
+    if now - server.since <= limits.ready_s and not seen.refusal:
+        return server, Move.NOTHING
+    reason = seen.refusal or f"was not ready {limits.ready_s:g} s after its start{_quoted(seen)}"
+    state = "starting" if server.endpoint else "failed"
+    return server.model_copy(update={"state": state, "reason": reason, "since": now}), Move.KILL
+
+
 def _after_end(server: Server, seen: Look, now: float, limits: Limits) -> Server:
     crashes = server.crashes + 1
-    reason = f"{_ending(seen.code)}{_quoted(seen.last_words)}"
+    reason = f"{_ending(seen.code)}{_quoted(seen)}"
     pause = min(limits.backoff_s * 2 ** (crashes - 1), limits.backoff_max_s)
     never_ready = server.endpoint == 0
     hopeless = never_ready and (crashes >= limits.chances or seen.code in FINAL_CODES)
     if hopeless and crashes > 1:
         reason = f"ended {crashes} times before it was ready; {reason}"
-    return server.model_copy(
-        update={
-            "state": "failed" if hopeless else "starting",
-            "reason": reason,
-            "process": None,
-            "answered_at": 0.0,
-            "crashes": crashes,
-            "retry_at": now + pause,
-        }
-    )
+    changes = {"state": "failed" if hopeless else "starting", "reason": reason, "process": None}
+    return server.model_copy(update={**changes, "answered_at": 0.0, "crashes": crashes, "retry_at": now + pause})
 
 
 def _ending(code: int | None) -> str:
@@ -132,5 +120,6 @@ def _ending(code: int | None) -> str:
     return f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
 
 
-def _quoted(last_words: str) -> str:
-    return f"; its log ends: {last_words}" if last_words else ""
+def _quoted(seen: Look) -> str:
+    words = seen.last_words()
+    return f"; its log ends: {words}" if words else ""

@@ -14,6 +14,7 @@ _SHOWN = {
     "/": ("rollout.html", "text/html; charset=utf-8"),
     "/metrics": ("rollout.prom", "text/plain; version=0.0.4; charset=utf-8"),
 }
+CLOSES_WITHIN_S = 0.5
 _NONE = b"no rollout has been started for this service; slipway rollout start VERSION\n"
 
 
@@ -22,7 +23,7 @@ def pages(service_dir: Path) -> Iterator[str]:
     """Serve them while the block runs; gives the address, which stays the same where its port is still free."""
     server = _bound(service_dir, _remembered(service_dir))
     write_json(service_dir / "pages.json", {"port": server.server_port})
-    thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="pages", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(CLOSES_WITHIN_S,), name="pages", daemon=True)
     thread.start()
     try:
         yield address(server.server_port)

@@ -7,6 +7,7 @@ their own, so that neither a signal to the supervisor's terminal nor the supervi
 import contextlib
 import os
 import re
+import select
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -23,10 +24,11 @@ _SKIPPED = re.compile(r"^\s*(\^+|File \".*|Traceback .*)?\s*$")
 
 
 class Children:
-    """The processes that this supervisor started itself, which it must also reap."""
+    """The processes that a supervisor looks after: those that it started, which it must also reap, and adopted ones."""
 
     def __init__(self) -> None:
         self._popen: dict[int, subprocess.Popen[bytes]] = {}
+        self._adopted: dict[int, int] = {}  # a descriptor by the number of the process
 
     def start(self, command: Sequence[str], log: Path) -> Running:
         """Start *command*, its output appended to *log*.
@@ -53,12 +55,28 @@ class Children:
         """Whether *process* has ended, and its exit code where this supervisor was its parent."""
         child = self._popen.get(process.pid or 0)
         if child is None:
-            return not alive(process), None
+            return self._adopted_ended(process), None
         code = child.poll()
         if code is None:
             return False, None
         del self._popen[child.pid]
         return True, code
+
+    def _adopted_ended(self, process: Running) -> bool:
+        if process.pid not in self._adopted and not self._watch(process):
+            return True
+        descriptor = self._adopted[process.pid or 0]
+        if not select.select([descriptor], [], [], 0)[0]:
+            return False
+        os.close(self._adopted.pop(process.pid or 0))
+        return True
+
+    def _watch(self, process: Running) -> bool:
+        """Get a descriptor, which tells the end of *process* for less than looking it up each time; False: it ended."""
+        with contextlib.suppress(ProcessLookupError):
+            if process.pid is not None and alive(process):
+                self._adopted[process.pid] = os.pidfd_open(process.pid)
+        return process.pid in self._adopted
 
 
 def alive(process: Running) -> bool:

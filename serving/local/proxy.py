@@ -6,18 +6,19 @@ the last answer, then the cluster, then the process. Each step waits for Envoy's
 one before.
 """
 
-import json
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from serving.errors import InfrastructureError, PlaceError
 from serving.files import write_json
 from serving.local import envoy_config, processes
+from serving.local.documents import KeptJson
 from serving.local.envoy_admin import Admin
 from serving.local.in_force import InForce
 from serving.local.paths import ServicePaths, free_port, require_port
@@ -25,9 +26,14 @@ from serving.local.servers import Persist
 from serving.local.state import Proxy, Running, WantedState
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 NOTHING = InForce("", None, None, "", frozenset())
 DRAIN_S = 1  # Envoy asks callers to close their connections for so long before it stops listening
+FLAGS = (
+    *("--disable-hot-restart", "--concurrency", "1", "--file-flush-interval-msec", "100", "-l", "warning"),
+    *("--drain-time-s", str(DRAIN_S), "--drain-strategy", "immediate"),
+)
 STOP_S = 10.0
 RESTART_S = 0.5
 LOOK_EVERY_S = 1.0  # how often a settled configuration is compared with the one wanted
@@ -70,6 +76,11 @@ class Keeper:
     _looked_at: float = 0.0
     _quiet_since: dict[str, float] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._clusters_file, self._routes_file = KeptJson(self.where.clusters), KeptJson(self.where.routes)
+        self._clusters_for = _remembering(envoy_config.clusters)
+        self._routes_for = _remembering(partial(envoy_config.routes, timeout_s=self.timeout_s))
+
     @property
     def admin(self) -> Admin:
         return Admin(self.record.admin_port)
@@ -99,7 +110,7 @@ class Keeper:
             self._settle(desired, endpoints, now)
         except InfrastructureError:
             self.in_force, self._clusters = NOTHING, ""  # not up yet, or gone: ask again next time
-        self.record = self.record.model_copy(update={"epoch": self.in_force.epoch, "version": self.in_force.version})
+        self._note(epoch=self.in_force.epoch, version=self.in_force.version)
 
     def out_of_use(self, name: str, now: float) -> bool:
         """True when no route leads to *name* and its last request was answered a moment ago."""
@@ -116,7 +127,7 @@ class Keeper:
 
     def knows(self, endpoints: Mapping[str, int]) -> bool:
         """True when Envoy has confirmed exactly these clusters, or there is no Envoy to confirm anything."""
-        return not self.running or self._clusters == envoy_config.clusters(endpoints)["version_info"]
+        return not self.running or self._clusters == self._clusters_for(endpoints)["version_info"]
 
     def stop(self) -> None:
         """Let callers finish, then end Envoy."""
@@ -154,75 +165,66 @@ class Keeper:
                 self._not_running(str(error), now)
 
     def _not_running(self, reason: str, now: float) -> None:
-        changes = {"process": None, "reason": reason, "retry_at": now + RESTART_S}
-        self.record = self.record.model_copy(update=changes)
+        self._note(process=None, reason=reason, retry_at=now + RESTART_S)
 
     def _start(self) -> None:
         require_port(self.listener_port)
-        admin_port = free_port()
-        ports = {"listener_port": self.listener_port, "admin_port": admin_port, "mirror_port": free_port()}
-        write_json(self.where.bootstrap, envoy_config.bootstrap(self.where.envoy, **ports))
-        for path, empty in (
-            (self.where.clusters, envoy_config.clusters({})),
-            (self.where.routes, envoy_config.routes(WantedState())),
-        ):
-            if not path.exists():
-                write_json(path, empty)
-        flags = ("--disable-hot-restart", "--concurrency", "1", "--file-flush-interval-msec", "100", "-l", "warning")
-        drain = ("--drain-time-s", str(DRAIN_S), "--drain-strategy", "immediate")
-        command = (str(envoy_binary()), "-c", str(self.where.bootstrap), *flags, *drain)
-        announced = {
-            "process": Running(command=command),
-            "listener_port": self.listener_port,
-            "admin_port": admin_port,
-            "restarts": self.record.restarts + (1 if self.record.admin_port else 0),
-            "reason": "",
-        }
-        self.record = self.record.model_copy(update=announced)
+        ports = {"listener_port": self.listener_port, "admin_port": free_port()}
+        bootstrap = envoy_config.bootstrap(self.where.envoy, **ports, mirror_port=free_port())
+        write_json(self.where.bootstrap, bootstrap)
+        self._write_missing()
+        command = (str(envoy_binary()), "-c", str(self.where.bootstrap), *FLAGS)
+        restarts = self.record.restarts + (1 if self.record.admin_port else 0)
+        self._note(**ports, process=Running(command=command), restarts=restarts, reason="")
         self.persist()
-        process = self.children.start(command, self.where.log("envoy"))
-        self.record = self.record.model_copy(update={"process": process})
+        self._note(process=self.children.start(command, self.where.log("envoy")))
         self.in_force, self._clusters, self._asserted = NOTHING, "", ""
 
+    def _write_missing(self) -> None:
+        """What Envoy reads at its start must be there; what an earlier one had is still right."""
+        if not self.where.clusters.exists():
+            write_json(self.where.clusters, envoy_config.clusters({}))
+        if not self.where.routes.exists():
+            write_json(self.where.routes, envoy_config.routes(WantedState()))
+
+    def _note(self, **changes: object) -> None:
+        """Change the record, which stays the very same while nothing about it changes."""
+        if any(getattr(self.record, name) != value for name, value in changes.items()):
+            self.record = self.record.model_copy(update=changes)
+
     def _settle(self, desired: WantedState, endpoints: Mapping[str, int], now: float) -> None:
-        clusters = envoy_config.clusters(endpoints)
-        _write_if_other(self.where.clusters, clusters)
+        clusters = self._clusters_for(endpoints)
+        if not self._clusters_file.holds(clusters):
+            write_json(self.where.clusters, clusters)
         if self._clusters != clusters["version_info"]:
             self._clusters = self.admin.clusters_version()
-            if self._clusters != clusters["version_info"]:
-                return
-        routes = self._routes(desired, endpoints)
-        if routes is None:
+        if self._clusters != clusters["version_info"]:
             return
-        wanted = routes["version_info"]
-        settled = self.in_force.version == wanted and self._asserted == wanted
+        if envoy_config.referenced(desired.split, desired.stable) <= set(endpoints):  # else those that are there stay
+            self._settle_routes(self._routes_for(desired), desired.generation, now)
+
+    def _settle_routes(self, routes: Mapping[str, Any], generation: int, now: float) -> None:
+        self._assert(routes, now)
+        settled = self.in_force.version == self._asserted
         if not settled or now - self._looked_at >= LOOK_EVERY_S:
-            self._assert(routes, now)
             self.in_force = self.admin.routes()
             self._looked_at = now
-            self._note_rejection(wanted, desired.generation)
-
-    def _routes(self, desired: WantedState, endpoints: Mapping[str, int]) -> dict[str, Any] | None:
-        """The routes to write, or None to leave those that are there: a route must not name an absent cluster."""
-        if envoy_config.referenced(desired.split, desired.stable) <= set(endpoints):
-            return envoy_config.routes(desired, timeout_s=self.timeout_s)
-        return None
+            self._note_rejection(routes["version_info"], generation)
 
     def _assert(self, routes: Mapping[str, Any], now: float) -> None:
         wanted = routes["version_info"]
         missed = self.in_force.version != wanted and not self.record.rejected and now - self._asserted_at > RENEW_S
-        if self._asserted != wanted or missed or not _same(self.where.routes, routes):
+        if self._asserted != wanted or missed or not self._routes_file.holds(routes):
             self._rejections = self.admin.rejections()
             write_json(self.where.routes, routes)
             self._asserted, self._asserted_at = wanted, now
-            self.record = self.record.model_copy(update={"rejected": ""})
+            self._note(rejected="")
 
     def _note_rejection(self, wanted: str, generation: int) -> None:
         rejected = ""
         if self.in_force.version != wanted and self.admin.rejections() > self._rejections:
             rejected = refusal(self.where.log("envoy"))
-        noted = {"rejected": rejected, "rejected_generation": generation if rejected else 0}
-        self.record = self.record.model_copy(update=noted)
+        self._note(rejected=rejected, rejected_generation=generation if rejected else 0)
 
 
 def refusal(log_file: Path) -> str:
@@ -247,13 +249,13 @@ def end(process: Running, children: processes.Children, grace_s: float) -> None:
         time.sleep(0.02)
 
 
-def _same(path: Path, value: Mapping[str, Any]) -> bool:
-    try:
-        return bool(json.loads(path.read_bytes()) == value)
-    except (OSError, ValueError):
-        return False
+def _remembering(render: Callable[[T], dict[str, Any]]) -> Callable[[T], dict[str, Any]]:
+    """*render*, called again only for another argument than the last."""
+    last: list[tuple[T, dict[str, Any]]] = []
 
+    def remembered(argument: T) -> dict[str, Any]:
+        if not last or last[0][0] != argument:
+            last[:] = [(argument, render(argument))]
+        return last[0][1]
 
-def _write_if_other(path: Path, value: Mapping[str, Any]) -> None:
-    if not _same(path, value):
-        write_json(path, value)
+    return remembered

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -56,6 +57,14 @@ def local_bundle(wanted: Revision) -> Path:
     return directory
 
 
+class _Asked(NamedTuple):
+    """The newest probe of a server: of which port, when, and what comes back; None once that was taken note of."""
+
+    port: int
+    at: float
+    answer: "Future[Probe] | None"
+
+
 class Probe(NamedTuple):
     """What a readiness probe brought back; *refusal* is the server's word that it never will be ready."""
 
@@ -81,7 +90,7 @@ class Servers:
     children: processes.Children
     records: dict[str, Server] = field(default_factory=dict)
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4, thread_name_prefix="probe"))
-    _probes: dict[str, tuple[int, float, Future[Probe]]] = field(default_factory=dict)
+    _probes: dict[str, "_Asked"] = field(default_factory=dict)
     _bundles: dict[str, Future[Path]] = field(default_factory=dict)
 
     def adopt(self, records: Mapping[str, Server], now: float) -> None:
@@ -124,10 +133,9 @@ class Servers:
             self._finish(name, record, ended=ended, now=now)
             return
         answer = None if ended else self._answer(name, record, now)
-        ready = answer.ready if answer else None
-        words = "" if ready else processes.tail(self.where.log(name))
-        seen = Look(ended, code, ready, words, answer.refusal if answer else "")
-        self.records[name], move = step(record, seen, now, self.limits)
+        ready, refused = answer or (None, "")
+        words = partial(processes.tail, self.where.log(name))
+        self.records[name], move = step(record, Look(ended, code, ready, words, refused), now, self.limits)
         if move is Move.START:
             self._start(name, now)
         elif move is Move.KILL and record.process:
@@ -149,17 +157,11 @@ class Servers:
             bundle = self._bundle(name, record.wanted)
             if bundle is None:
                 return
-            command, ports = self._command(record.wanted, bundle)
-            record = record.model_copy(
-                update={
-                    **ports,
-                    "since": now,
-                    "answered_at": 0.0,
-                    "restarts": record.restarts + (1 if record.since else 0),
-                    "process": Running(command=command),
-                }
-            )
-            self.records[name] = record
+            ports = {"http_port": free_port(), "grpc_port": free_port()}
+            command = self._command(record.wanted, bundle, ports)
+            restarts = record.restarts + (1 if record.since else 0)
+            announced = {"since": now, "answered_at": 0.0, "restarts": restarts, "process": Running(command=command)}
+            self.records[name] = record = record.model_copy(update={**ports, **announced})
             self.persist()
             process = self.children.start(command, self.where.log(name))
             self.records[name] = record.model_copy(update={"process": process})
@@ -178,24 +180,25 @@ class Servers:
             raise InfrastructureError(f"the bundle {wanted.bundle_uri} could not be fetched: {error}") from error
         return future.result()
 
-    def _command(self, wanted: Revision, bundle: Path) -> tuple[tuple[str, ...], dict[str, int]]:
-        ports = {"http_port": free_port(), "grpc_port": free_port()}
+    def _command(self, wanted: Revision, bundle: Path, ports: Mapping[str, int]) -> tuple[str, ...]:
         log_dir = self.where.predictions / wanted.name
         log_dir.mkdir(parents=True, exist_ok=True)
         values = {"revision": wanted.name, "model": wanted.model, "version": wanted.version, "bundle": bundle}
-        filled = (part.format(**values, **ports, log_dir=log_dir) for part in self.template)
-        return tuple(filled), ports
+        return tuple(part.format(**values, **ports, log_dir=log_dir) for part in self.template)
 
     def _answer(self, name: str, record: Server, now: float) -> Probe | None:
-        """The newest finished probe of the present process; starts the next one when it is time."""
-        port, at, future = self._probes.get(name, (0, 0.0, None))
-        fresh = port == record.http_port
-        answer = future.result() if future is not None and fresh and future.done() else None
+        """What came back of the present process since the last look; the next probe begins when it is time."""
+        port, at, answer = self._probes.get(name, _Asked(0, 0.0, None))
+        if port == record.http_port and answer is not None:
+            if not answer.done():
+                return None
+            self._probes[name] = _Asked(port, at, None)
+            return answer.result()
         pause = PROBE_READY_EVERY_S if record.state == "ready" else PROBE_EVERY_S
-        if not fresh or (future is not None and future.done() and now - at >= pause):
+        if port != record.http_port or now - at >= pause:
             submitted = self._pool.submit(probe, record.http_port, record.wanted.model)
-            self._probes[name] = (record.http_port, now, submitted)
-        return answer
+            self._probes[name] = _Asked(record.http_port, now, submitted)
+        return None
 
 
 def probe(port: int, model: str) -> Probe:

@@ -18,6 +18,7 @@ from serving.errors import InfrastructureError, PlaceError
 from serving.files import read_json, write_json
 from serving.local import processes
 from serving.local.counting import rotate
+from serving.local.documents import Document
 from serving.local.lifecycle import Limits
 from serving.local.paths import ServicePaths, free_port, service_paths, sole_supervisor
 from serving.local.proxy import Keeper, end
@@ -88,9 +89,10 @@ class Supervisor:
         self.servers = Servers(where, options.command, options.limits, options.fetch, self._persist, children)
         self.proxy = Keeper(where, port, options.timeout_s, children, self._persist)
         self._children = children
-        self._desired = WantedState()
-        self._read_mark: object = None
+        self._wanted = WantedState()
+        self._desired = Document(where.desired, self._read_desired)
         self._written = ObservedState()
+        self._records: list[object] = []
         self._rotated_at = time.time()
 
     def adopt(self) -> None:
@@ -102,7 +104,7 @@ class Supervisor:
 
     def tick(self, now: float) -> None:
         """One pass; every part of it may be repeated or be the last one before a crash."""
-        desired = self._read_desired()
+        desired = self._wanted = self._desired.get()
         self.servers.tick(desired.revisions, now)
         leaving = [name for name in self.servers.records if name not in desired.revisions]
         gone = {name for name in leaving if self.proxy.out_of_use(name, now)}
@@ -134,24 +136,17 @@ class Supervisor:
 
     def _read_desired(self) -> WantedState:
         try:
-            stat = self.where.desired.stat()
-        except FileNotFoundError:
-            return self._desired
-        mark = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-        if mark != self._read_mark:
-            try:
-                self._desired = read_desired(self.where)
-            except PlaceError:
-                log.exception("what is wanted cannot be read; the service stays as it is")
-            self._read_mark = mark
-        return self._desired
+            return read_desired(self.where) if self.where.desired.exists() else self._wanted
+        except PlaceError:
+            log.exception("what is wanted cannot be read; the service stays as it is")
+            return self._wanted
 
     def _state(self, now: float, *, stopped: bool = False) -> ObservedState:
         return ObservedState(
             supervisor_pid=0 if stopped else processes.own_pid(),
             supervisor_started=self._started,
             heartbeat=now,
-            generation=self._desired.generation,
+            generation=self._wanted.generation,
             stopped=stopped,
             servers=dict(self.servers.records),
             proxy=self.proxy.record,
@@ -162,9 +157,17 @@ class Supervisor:
         write_json(self.where.observed, self._written.model_dump(mode="json"))
 
     def _write(self, now: float) -> None:
-        state = self._state(now)
-        if now - self._written.heartbeat >= HEARTBEAT_S or _news(state) != _news(self._written):
+        """Write what changed at once, and every second that somebody is here."""
+        if now - self._written.heartbeat >= HEARTBEAT_S or (self._touched() and self._news(now)):
             self._persist()
+
+    def _touched(self) -> bool:
+        """Whether any record is another object than before, which says little, at little cost."""
+        before, self._records = self._records, [self._wanted, self.proxy.record, *self.servers.records.values()]
+        return len(before) != len(self._records) or any(a is not b for a, b in zip(before, self._records, strict=True))
+
+    def _news(self, now: float) -> bool:
+        return _timeless(self._state(now)) != _timeless(self._written)
 
     def _rotate(self, now: float) -> None:
         if now - self._rotated_at >= ROTATE_EVERY_S and self.proxy.running:
@@ -175,8 +178,8 @@ class Supervisor:
                 log.warning("envoy did not reopen its log; the next rotation asks again")
 
 
-def _news(state: ObservedState) -> object:
-    """The state without the times that change at every look."""
+def _timeless(state: ObservedState) -> object:
+    """*state* without the times that change at every look."""
     servers = {name: server.model_copy(update={"answered_at": 0.0}) for name, server in state.servers.items()}
     return state.model_copy(update={"heartbeat": 0.0, "servers": servers})
 

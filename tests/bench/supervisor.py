@@ -33,7 +33,8 @@ class BenchService(LiveService):
     folder: Path = Path()
 
     def command(self, port: int = 0) -> list[str]:
-        return [sys.executable, "-m", "tests.bench.supervisor", "--serve", *map(str, (self.directory, port, self.folder))]
+        served = [str(self.directory), str(port), str(self.folder)]
+        return [sys.executable, "-m", "tests.bench.supervisor", "--serve", *served]
 
     def version(self, **_: object) -> int:
         """One more version; each has a digest of its own, as the ledger takes a bundle once."""

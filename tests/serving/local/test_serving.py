@@ -109,7 +109,7 @@ served = {"state": "ready", "endpoint": 9, "answered_at": 100.0}
         pytest.param(server(), ALIVE, 109, "starting", Move.NOTHING, "", id="a-slow-start-is-waited-for"),
         pytest.param(
             server(),
-            Look(False, last_words="loading"),
+            Look(False, last_words=lambda: "loading"),
             111,
             "failed",
             Move.KILL,
@@ -121,7 +121,7 @@ served = {"state": "ready", "endpoint": 9, "answered_at": 100.0}
         ),
         pytest.param(
             server(),
-            Look(True, 1, None, "no such bundle"),
+            Look(True, 1, None, lambda: "no such bundle"),
             101,
             "starting",
             Move.NOTHING,
