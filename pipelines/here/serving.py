@@ -41,8 +41,9 @@ def serve_until(project: Project, place: Place, port: int, stop: threading.Event
     backend = EnvoyBackend(directory, extras=extras.read)
     notify = Notices(directory / "notices.jsonl", place.rollout_webhook)
     ledger = open_ledger(place.ledger, keep=True)  # it is read at every look
+    control = local_control(directory, project.name, ledger, backend, notify)
     try:
-        serve_and_decide(directory, local_control(directory, project.name, ledger, backend, notify), options, stop)
+        serve_and_decide(directory, control, backend, options, stop)
     finally:
         ledger.close()
 

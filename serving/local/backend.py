@@ -6,14 +6,18 @@ read from Envoy itself. Both survive the process that asks, so a controller may 
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from serving.errors import BackendRefusal, InfrastructureError
 from serving.local.client import supervisor_alive
-from serving.local.counting import Tally, read_counts
+from serving.local.counting import CountsReader, Tally
+from serving.local.documents import Document
 from serving.local.envoy_admin import Admin
 from serving.local.envoy_config import NAME
+from serving.local.extras import INVALID
 from serving.local.in_force import InForce
 from serving.local.paths import ServicePaths, service_paths
 from serving.local.state import AskedRevision, ObservedState, WantedState, read_desired, read_observed, update_desired
@@ -37,6 +41,17 @@ from serving.rollout.backend import (
 Extras = Callable[[], Mapping[str, Mapping[str, ArmCounts]]]
 
 
+class Reading:
+    """The files of one service, each read again only when it changed, or from where the last reading stopped."""
+
+    def __init__(self, where: ServicePaths) -> None:
+        self.where = where
+        self.desired = Document(where.desired, partial(read_desired, where))
+        self.observed = Document(where.observed, partial(read_observed, where))
+        self.counts = CountsReader(where)
+        self.slow_ms: float | None = None  # what the last look called slow
+
+
 @dataclass(frozen=True)
 class EnvoyBackend:
     """The ``TrafficBackend`` of a service directory.
@@ -44,11 +59,17 @@ class EnvoyBackend:
     Attributes:
         fence: token of the lease under which this controller acts, 0 for a person at the keyboard.
         extras: reads what only the prediction log and the labels know.
+        reading: what was read before; belongs to one thread, whatever the fence.
     """
 
     service_dir: Path
     fence: int = 0
     extras: Extras | None = None
+    reading: Reading = field(default=None, repr=False, compare=False)  # type: ignore[assignment]  # set below
+
+    def __post_init__(self) -> None:
+        if self.reading is None:
+            object.__setattr__(self, "reading", Reading(service_paths(self.service_dir)))
 
     def capabilities(self) -> Capabilities:
         return Capabilities(
@@ -75,7 +96,7 @@ class EnvoyBackend:
         self._update(change)
 
     def readiness(self, revision: str) -> Readiness:
-        if revision not in read_desired(self._where).revisions:
+        if revision not in self.reading.desired.get().revisions:
             return Readiness("absent")
         seen = self._seen()
         server = seen.servers.get(revision)
@@ -87,7 +108,7 @@ class EnvoyBackend:
 
     def apply(self, split: Split, epoch: str) -> None:
         split = replace(split, header_arms=tuple(sorted(set(split.header_arms))))
-        now = read_desired(self._where)
+        now = self.reading.desired.get()
         if (now.split, now.epoch) != (split, epoch):  # saying it again is no reason to look at the arms again
             require_token(epoch)
             require_ready(split, self.readiness)
@@ -103,17 +124,31 @@ class EnvoyBackend:
     def observed(self) -> Observed:
         seen = self._seen()
         force = self._in_force(seen)
-        return Observed(force.split, force.epoch, force.digest, seen.proxy.refusal(read_desired(self._where)))
+        return Observed(force.split, force.epoch, force.digest, seen.proxy.refusal(self.reading.desired.get()))
 
     def counters(self, slow_ms: float | None = None) -> Counters:
         """Counts of Envoy's access log; ``fresh`` is False while Envoy does not answer."""
-        counts = read_counts(self._where).epochs
+        self.reading.slow_ms = slow_ms
+        return Counters(epochs=self._epochs(), fresh=self._admin(self.reading.observed.get()).live())
+
+    def told(self) -> object:
+        """What the supervisor says of Envoy and of the model servers; another one calls for a look."""
+        seen = self.reading.observed.get()
+        return seen.proxy, [(name, server.state, server.reason) for name, server in seen.servers.items()]
+
+    def harmed(self) -> int:
+        """How many answers were failed, refused or slow, as far as is known of the newest two epochs; 0 is the best."""
+        newest = islice(reversed(self._epochs().values()), 2)
+        return sum(_harmed(counts) for arms in newest for counts in arms.values())
+
+    def _epochs(self) -> dict[str, dict[str, ArmCounts]]:
+        counted, slow_ms = self.reading.counts.read().epochs, self.reading.slow_ms
         epochs = {
-            epoch: {name: _counts(tally, slow_ms) for name, tally in arms.items()} for epoch, arms in counts.items()
+            epoch: {name: _counts(tally, slow_ms) for name, tally in arms.items()} for epoch, arms in counted.items()
         }
         if self.extras is not None:
             _add(epochs, self.extras())
-        return Counters(epochs=epochs, fresh=self._admin(read_observed(self._where)).live())
+        return epochs
 
     def drained(self, revision: str) -> bool:
         seen = self._seen()
@@ -147,15 +182,11 @@ class EnvoyBackend:
         self._update(change)
 
     def _update(self, change: Callable[[WantedState], WantedState]) -> None:
-        update_desired(self._where, change, fence=self.fence)
-
-    @property
-    def _where(self) -> ServicePaths:
-        return service_paths(self.service_dir)
+        update_desired(self.reading.where, change, fence=self.fence)
 
     def _seen(self) -> ObservedState:
         """What the supervisor wrote; its answer would be stale while it is not there."""
-        seen = read_observed(self._where)
+        seen = self.reading.observed.get()
         if not supervisor_alive(seen):
             raise InfrastructureError(f"no supervisor looks after {self.service_dir}; start it with: slipway serve")
         return seen
@@ -178,6 +209,10 @@ def _counts(tally: Tally, slow_ms: float | None) -> ArmCounts:
     # Refusals are the caller's fault on both arms alike; an arm that refuses more of them answers differently.
     bins = {REFUSED: tally.refused} if tally.refused else {}
     return ArmCounts(requests=tally.requests, errors=tally.errors, slow=slow, bins=bins, mirrored=tally.mirrored)
+
+
+def _harmed(counts: ArmCounts) -> int:
+    return counts.errors + counts.slow + counts.bins.get(REFUSED, 0) + counts.bins.get(INVALID, 0)
 
 
 def _add(epochs: dict[str, dict[str, ArmCounts]], extras: Mapping[str, Mapping[str, ArmCounts]]) -> None:

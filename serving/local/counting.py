@@ -11,6 +11,7 @@ ended. A request without a key is drawn at random by Envoy and is a unit of its 
 import contextlib
 import json
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from pydantic import Field, ValidationError
 from serving.additive import Additive
 from serving.files import write_json
 from serving.frozen import Frozen
+from serving.local.documents import Document
 from serving.local.envoy_config import MIRROR_ROUTE, SPLIT_ROUTE
 from serving.local.paths import ServicePaths
 from serving.local.units import KEEP_KEY_EPOCHS, Units
@@ -29,6 +31,7 @@ from serving.unit import unit
 
 ROTATE_AT = 64 << 20  # bytes
 KEEP_EPOCHS = 500
+STORE_EVERY_S = 5.0
 SLOWEST_MS = 120_000  # longer durations are counted as this one
 COARSE_FROM_MS = 2_000  # from here on durations are rounded down to a tenth of a second
 
@@ -69,6 +72,9 @@ class Tally(Additive, Frozen):
         return None
 
 
+Epochs = Mapping[str, Mapping[str, Tally]]
+
+
 class Counts(Frozen):
     """Everything read so far.
 
@@ -79,14 +85,40 @@ class Counts(Frozen):
     """
 
     positions: Mapping[int, int] = Field(default_factory=dict)
-    epochs: Mapping[str, Mapping[str, Tally]] = Field(default_factory=dict)
+    epochs: Epochs = Field(default_factory=dict)
     units: Mapping[str, str] = Field(default_factory=dict)
 
 
 def read_counts(where: ServicePaths) -> Counts:
     """The counts up to the present end of the log; safe to be called by several processes."""
-    with file_lock(where.directory / "counts.lock"):
-        return _read_on(where)
+    return CountsReader(where, store_every_s=0.0).read()
+
+
+class CountsReader:
+    """Reads the log on and on; belongs to one thread.
+
+    What it knows is what is stored and what came after, so it need not store at each reading: whoever starts from what
+    is stored comes to the same counts. Where somebody else has stored more, this reader starts from that.
+    """
+
+    def __init__(self, where: ServicePaths, store_every_s: float = STORE_EVERY_S) -> None:
+        self._where, self._every = where, store_every_s
+        self._stored = Document(where.counts, lambda: _stored(where))
+        self._base: Counts | None = None
+        self._stored_at = 0.0
+
+    def read(self) -> Counts:
+        """The counts up to the present end of the log; ``units`` are those that are stored."""
+        with file_lock(self._where.directory / "counts.lock"):
+            base = self._stored.get()
+            if base is not self._base:
+                self._base = self._counts = base
+                self._units = Units(base.units)
+            self._counts = _read_on(self._where, self._counts, self._units)
+            if self._counts is not base and time.monotonic() - self._stored_at >= self._every:
+                self._stored_at = time.monotonic()
+                self._counts = _store(self._where, self._counts, self._units)
+            return self._counts
 
 
 def rotate(where: ServicePaths, reopen_logs: Callable[[], None], *, above: int = ROTATE_AT) -> None:
@@ -99,10 +131,10 @@ def rotate(where: ServicePaths, reopen_logs: Callable[[], None], *, above: int =
         if not where.access_log.exists() or where.access_log.stat().st_size <= above:
             return
         older = _put_aside_logs(where)
-        _read_on(where)
+        _read_and_store(where)
         for path in older:
             path.replace(path.with_suffix(".done"))
-        _read_on(where)
+        _read_and_store(where)
         for path in where.envoy.glob("access-*.done"):
             path.unlink()
         number = 1 + max((int(path.stem.split("-")[1]) for path in older), default=0)
@@ -146,8 +178,22 @@ def parse(lines: Iterable[bytes]) -> Iterator[AccessLine]:
             continue
 
 
-def _read_on(where: ServicePaths) -> Counts:
+def _read_and_store(where: ServicePaths) -> None:
     before = _stored(where)
+    units = Units(before.units)
+    after = _read_on(where, before, units)
+    if after is not before:
+        _store(where, after, units)
+
+
+def _store(where: ServicePaths, counts: Counts, units: Units) -> Counts:
+    whole = counts.model_copy(update={"units": units.texts(list(counts.epochs)[-KEEP_KEY_EPOCHS:])})
+    write_json(where.counts, whole.model_dump(mode="json"))
+    return whole
+
+
+def _read_on(where: ServicePaths, before: Counts, units: Units) -> Counts:
+    """What *before* becomes by the lines that came since, whose keys *units* then knows; *before* where none came."""
     fresh: list[AccessLine] = []
     positions: dict[int, int] = {}
     for path in [*_put_aside_logs(where), where.access_log]:
@@ -159,17 +205,14 @@ def _read_on(where: ServicePaths) -> Counts:
             whole = data.rfind(b"\n") + 1  # the last line may still be in the writing
             positions[inode] = start + whole
             fresh += parse(data[:whole].splitlines())
-    epochs, units = _added(before, fresh)
-    after = Counts(positions=positions, epochs=epochs, units=units)
-    if after != before:
-        write_json(where.counts, after.model_dump(mode="json"))
-    return after
+    if positions == before.positions:
+        return before
+    return before.model_copy(update={"positions": positions, "epochs": _added(before.epochs, units, fresh)})
 
 
-def _added(before: Counts, fresh: Iterable[AccessLine]) -> tuple[dict[str, dict[str, Tally]], dict[str, str]]:
-    """Epochs and units after *fresh*, which is in the order of the log: any cut of it gives the same."""
-    epochs = {epoch: dict(arms) for epoch, arms in before.epochs.items()}
-    units, counted = Units(before.units), dict[tuple[str, str], list[AccessLine]]()
+def _added(before: Epochs, units: Units, fresh: Iterable[AccessLine]) -> Epochs:
+    """Epochs after *fresh*, which is in the order of the log: any cut of it gives the same."""
+    epochs, counted = dict(before), dict[tuple[str, str], list[AccessLine]]()
     repeated, opened = Counter[tuple[str, str]](), list(epochs)[-KEEP_KEY_EPOCHS:]
     for entry in fresh:
         if entry.epoch not in epochs:
@@ -181,10 +224,9 @@ def _added(before: Counts, fresh: Iterable[AccessLine]) -> tuple[dict[str, dict[
         else:
             counted.setdefault(arm, []).append(entry)
     for epoch, revision in {**counted, **repeated}:
-        arm = (epoch, revision)
-        more = _tally(counted.get(arm, []), repeated[arm])
-        epochs[epoch][revision] = epochs[epoch].get(revision, Tally()) + more
-    return dict(list(epochs.items())[-KEEP_EPOCHS:]), units.texts(opened)
+        more = _tally(counted.get((epoch, revision), []), repeated[epoch, revision])
+        epochs[epoch] = {**epochs[epoch], revision: epochs[epoch].get(revision, Tally()) + more}
+    return dict(list(epochs.items())[-KEEP_EPOCHS:])
 
 
 def _tally(seen: list[AccessLine], repeated: int) -> Tally:

@@ -22,10 +22,11 @@ from pathlib import Path
 import msgspec
 
 from serving.errors import InfrastructureError, SlipwayError
+from serving.local.documents import Document
 from serving.local.paths import service_paths
 from serving.local.reference import Reference, Value, reference_of
 from serving.local.state import read_desired
-from serving.local.tail import Tail
+from serving.local.tail import Parts, Tail
 from serving.profile import Profile
 from serving.rollout.backend import ArmCounts, Revision
 
@@ -136,10 +137,9 @@ class LogExtras:
         reference = self._reference = self._reference or self._stable_reference()
         if reference is None:
             return {}
-        for revision in sorted(path for path in self._where.predictions.glob("*") if path.is_dir()):
-            for part in sorted(revision.glob("*.jsonl")):
-                for text in self._tail.read(part):
-                    self._answered(text, revision.name, reference)
+        for revision, parts in self._logs.get().items():
+            for text in parts.read():
+                self._answered(text, revision, reference)
         if self._with_labels:
             for text in self._tail.read(labels):
                 self._labelled(text)
@@ -148,6 +148,14 @@ class LogExtras:
 
     def _start(self, *, with_labels: bool) -> None:
         self._with_labels, self._known, self._tail = with_labels, _Known(), Tail()
+        self._parts: dict[str, Parts] = {}
+        self._logs = Document(self._where.predictions, self._revisions)
+
+    def _revisions(self) -> Mapping[str, Parts]:
+        """The logs of the revisions that have one."""
+        for folder in sorted(path for path in self._where.predictions.glob("*") if path.is_dir()):
+            self._parts.setdefault(folder.name, Parts(folder, self._tail))
+        return self._parts
 
     def _stable_reference(self) -> Reference | None:
         """From the profile of the version that serves; without one only classes are binned, and no number is wrong."""

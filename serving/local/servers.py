@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -134,8 +133,8 @@ class Servers:
             return
         answer = None if ended else self._answer(name, record, now)
         ready, refused = answer or (None, "")
-        words = partial(processes.tail, self.where.log(name))
-        self.records[name], move = step(record, Look(ended, code, ready, words, refused), now, self.limits)
+        seen = Look(ended, code, ready, lambda: processes.tail(self.where.log(name)), refused)
+        self.records[name], move = step(record, seen, now, self.limits)
         if move is Move.START:
             self._start(name, now)
         elif move is Move.KILL and record.process:

@@ -17,7 +17,7 @@ from serving.rollout.telling.page import rollout_page
 
 log = logging.getLogger(__name__)
 
-EVERY_S = 2.0  # between two writings that only bring newer counts
+EVERY_S = 10.0  # between two writings that only bring newer counts
 
 
 @dataclass

@@ -195,7 +195,7 @@ def serve_live(directory: Path, port: int, webhook: str = "", command: tuple[str
     notify = Notices(directory / "notices.jsonl", webhook)
     control = local_control(directory, MODEL, ledger, backend, notify)
     limits = Limits(backoff_s=0.1, backoff_max_s=0.5)
-    serve_and_decide(directory, control, ServeOptions(command=command, port=port, limits=limits))
+    serve_and_decide(directory, control, backend, ServeOptions(command=command, port=port, limits=limits))
 
 
 if __name__ == "__main__":

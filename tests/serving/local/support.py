@@ -25,6 +25,7 @@ from serving.rollout.backend import Revision, Split
 
 HERE = Path(__file__).resolve()
 STUB = (sys.executable, str(HERE.with_name("stub_model.py")), "{model}", "{bundle}", "{http_port}")
+START_S = 120.0  # of a supervisor on a busy machine
 BODY = b'{"instances":[[1.0]]}'
 
 
@@ -158,7 +159,7 @@ class Service:
 
     def start(self, port: int = 0) -> "Service":
         self.process = subprocess.Popen(self.command(port), start_new_session=True)
-        client.wait_running(self.directory)
+        client.wait_running(self.directory, START_S)
         return self
 
     def stop(self) -> int:
