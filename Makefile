@@ -25,7 +25,7 @@ $(READY): requirements.lock pyproject.toml
 	@started=$$(date +%s); \
 	$(PYTHON) -m venv $(VENV) || { echo "make: $(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 7; }; \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); \
-	$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock; \
+	$(BIN)/uv pip sync --quiet --require-hashes --compile-bytecode --python $(BIN)/python requirements.lock; \
 	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python -e .; \
 	touch $(READY); \
 	printf 'environment        %s packages from requirements.lock %24s s\n' "$$(grep -c '==' requirements.lock)" "$$(( $$(date +%s) - started ))"
@@ -65,7 +65,7 @@ compile: $(READY) ## Compile the pipelines to the committed IR beside them
 lock: $(READY) ## Resolve requirements.lock again from pyproject.toml
 	@$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header --no-annotate -o requirements.lock
-	@$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock
+	@$(BIN)/uv pip sync --quiet --require-hashes --compile-bytecode --python $(BIN)/python requirements.lock
 	@$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python -e .
 	@$(BIN)/python images/subset.py
 

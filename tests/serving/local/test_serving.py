@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -405,7 +406,7 @@ def test_a_spoiled_wanted_state_is_named(tmp_path: Path) -> None:
 def test_a_bundle_that_is_not_here_is_named(uri: str, told: str) -> None:
     """The message has the address that was asked for."""
     with pytest.raises(ConfigError, match=told):
-        local_bundle(WANTED.model_copy(update={"bundle_uri": uri}))
+        local_bundle(replace(WANTED, bundle_uri=uri))
 
 
 def test_the_predictor_understands_its_command(tmp_path: Path) -> None:
