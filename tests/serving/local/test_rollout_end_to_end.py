@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import sqlite3
 import statistics
 import zlib
@@ -242,7 +243,7 @@ def test_transitions_are_told_and_shown(house: LiveService) -> None:
 
     def shown() -> bool | None:
         page, prom = (house.directory / f"rollout.{kind}" for kind in ("html", "prom"))
-        written = state.id in page.read_text() and f'phase="{state.phase}"}} 1' in prom.read_text()
-        return written or None
+        in_phase = re.search(rf'phase="{state.phase}"[^}}]*}} 1\.0$', prom.read_text(), re.MULTILINE)
+        return True if state.id in page.read_text() and in_phase else None
 
     client.wait_for(shown, 30, lambda: "the page does not show the end")
