@@ -4,15 +4,17 @@ Every call ends within its timeout and may be repeated. What is written is writt
 name, so that fields which others own stay theirs, and a change of ours undoes a change that somebody made of it.
 """
 
-import http.client
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from serving.errors import ConfigError, ConflictError, InfrastructureError
+from serving.http_client import Reply, ask
 
 Object = dict[str, Any]
 FIELD_MANAGER = "slipway"
@@ -46,28 +48,25 @@ SERVICE = Kind("", "v1", "services")
 CONFIG_MAP = Kind("", "v1", "configmaps")
 CRD = Kind("apiextensions.k8s.io", "v1", "customresourcedefinitions")
 
-_PLURALS = {
-    "InferenceService": INFERENCE_SERVICE,
-    "HTTPRoute": HTTP_ROUTE,
-    "Gateway": GATEWAY,
-    "Deployment": DEPLOYMENT,
-    "Pod": POD,
-    "Service": SERVICE,
-    "ConfigMap": CONFIG_MAP,
-}
 
+class ApiRefusal(InfrastructureError):
+    """The Kubernetes API, or a webhook that it asks, says no.
 
-@dataclass(frozen=True)
-class PodReply:
-    """What a pod answered; the names of *headers* are in small letters."""
+    Attributes:
+        status: of HTTP. reason: Kubernetes' word for it, e.g. "Forbidden" or "Invalid"; empty when it has none.
+    """
 
-    status: int
-    text: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    def __init__(self, sentence: str, status: int, reason: str) -> None:
+        super().__init__(sentence)
+        self.status, self.reason = status, reason
 
 
 class Cluster(Protocol):
-    """What we need of Kubernetes. Every call raises ``InfrastructureError`` when the API or a pod does not answer."""
+    """What we need of Kubernetes.
+
+    Every call raises ``InfrastructureError`` when the API or a pod does not answer, of the kind ``ApiRefusal`` when the
+    API answers that it will not.
+    """
 
     def get(self, kind: Kind, namespace: str | None, name: str) -> Object | None: ...
 
@@ -83,13 +82,8 @@ class Cluster(Protocol):
     def list(self, kind: Kind, namespace: str | None, labels: Mapping[str, str]) -> list[Object]:
         """The objects that carry all of *labels*; None for *namespace* is everywhere."""
 
-    def answer(
-        self, namespace: str, pod: str, port: int, path: str, headers: Mapping[str, str] | None = None
-    ) -> PodReply:
+    def answer(self, namespace: str, pod: str, port: int, path: str, headers: Mapping[str, str] | None = None) -> Reply:
         """GET *path* from a pod, whatever its status is."""
-
-    def pods_text(self, namespace: str, pod: str, port: int, path: str) -> str:
-        """The body of a GET from a pod that answers 200."""
 
     def log(self, namespace: str, pod: str, container: str, lines: int) -> str:
         """The last *lines* of a container, of its former life when it has just died; empty without any."""
@@ -116,7 +110,9 @@ def open_cluster(context: str | None = None) -> "KubernetesCluster":
         wanted = f"context {context!r}" if context else "a current context"
         raise ConfigError(f"no cluster to talk to: expected {wanted} in a kubeconfig, {error}") from error
     configuration.retries = 1
-    return KubernetesCluster(client.ApiClient(configuration), inside=inside)
+    api = client.ApiClient(configuration)
+    api.user_agent = FIELD_MANAGER
+    return KubernetesCluster(api, inside=inside)
 
 
 class KubernetesCluster:
@@ -125,6 +121,7 @@ class KubernetesCluster:
     Args:
         api: a ``kubernetes.client.ApiClient``.
         inside: pods are reached by their addresses; otherwise through the API server.
+        timeout_s: of each wait for an answer.
     """
 
     def __init__(self, api: Any, *, inside: bool, timeout_s: float = TIMEOUT_S) -> None:
@@ -136,161 +133,145 @@ class KubernetesCluster:
         return self._api.configuration
 
     def get(self, kind: Kind, namespace: str | None, name: str) -> Object | None:
-        try:
-            return self._json("GET", _path(kind, namespace, name))
-        except _NotFound:
-            return None
+        return self._object("GET", _path(kind, namespace, name))
 
     def apply(self, obj: Object) -> Object:
-        kind = kind_of(obj)
-        path = _path(kind, obj["metadata"].get("namespace"), obj["metadata"]["name"])
-        query = [("fieldManager", FIELD_MANAGER), ("force", "true")]
-        return self._json("PATCH", path, query=query, body=obj, media="application/apply-patch+yaml")
+        path = _path(kind_of(obj), obj["metadata"].get("namespace"), obj["metadata"]["name"])
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        return self._there("PATCH", path, query, obj, "application/apply-patch+yaml")
 
     def patch(self, kind: Kind, namespace: str, name: str, body: Object) -> Object:
-        path, query = _path(kind, namespace, name), [("fieldManager", FIELD_MANAGER)]
-        return self._json("PATCH", path, query=query, body=body, media="application/merge-patch+json")
+        query = {"fieldManager": FIELD_MANAGER}
+        return self._there("PATCH", _path(kind, namespace, name), query, body, "application/merge-patch+json")
 
     def delete(self, kind: Kind, namespace: str, name: str) -> None:
-        try:
-            self._json("DELETE", _path(kind, namespace, name), query=[("propagationPolicy", "Background")])
-        except _NotFound:
-            return
+        self._object("DELETE", _path(kind, namespace, name), {"propagationPolicy": "Background"})
 
     def list(self, kind: Kind, namespace: str | None, labels: Mapping[str, str]) -> list[Object]:
         selector = ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
-        query = [("labelSelector", selector)] if selector else []
-        try:
-            return list(self._json("GET", _path(kind, namespace, None), query=query).get("items", ()))
-        except _NotFound:  # the type itself is not installed
-            return []
+        found = self._object("GET", _path(kind, namespace), {"labelSelector": selector} if selector else {})
+        return list((found or {}).get("items", ()))  # None: the type itself is not installed
 
-    def answer(
-        self, namespace: str, pod: str, port: int, path: str, headers: Mapping[str, str] | None = None
-    ) -> PodReply:
-        if self._inside:
-            found = self.get(POD, namespace, pod)
-            address = (found or {}).get("status", {}).get("podIP")
-            if not address:
-                raise InfrastructureError(f"pod {namespace}/{pod} has no address; it is gone or not started")
-            return self._direct(address, port, path, headers or {})
-        return self._proxied(namespace, pod, port, path, headers or {})
-
-    def pods_text(self, namespace: str, pod: str, port: int, path: str) -> str:
-        reply = self.answer(namespace, pod, port, path)
-        if reply.status != http.HTTPStatus.OK:
-            raise InfrastructureError(f"pod {namespace}/{pod} answers {reply.status} on port {port} for {path}")
-        return reply.text
+    def answer(self, namespace: str, pod: str, port: int, path: str, headers: Mapping[str, str] | None = None) -> Reply:
+        if not self._inside:
+            return self._through_api(namespace, pod, port, path, headers or {})
+        address = (self.get(POD, namespace, pod) or {}).get("status", {}).get("podIP")
+        if not address:
+            raise InfrastructureError(f"pod {namespace}/{pod} has no address; it is gone or not started")
+        return ask(f"http://{address}:{port}", path, headers=headers, timeout_s=self._timeout)
 
     def log(self, namespace: str, pod: str, container: str, lines: int) -> str:
-        path = f"{_path(POD, namespace, pod)}/log"
         for previous in ("true", "false"):
-            query = [("container", container), ("tailLines", str(lines)), ("previous", previous)]
+            query = {"container": container, "tailLines": str(lines), "previous": previous}
             try:
-                return self._checked("GET", path, query=query).text
+                reply = self._ask("GET", f"{_path(POD, namespace, pod)}/log", query)
             except InfrastructureError:
                 continue
+            if reply.ok:
+                return reply.text
         return ""
 
     def server_version(self) -> str:
-        return str(self._json("GET", "/version").get("gitVersion", "unknown"))
+        return str(self._there("GET", "/version").get("gitVersion", "unknown"))
 
-    def _direct(self, address: str, port: int, path: str, headers: Mapping[str, str]) -> PodReply:
-        connection = http.client.HTTPConnection(address, port, timeout=self._timeout)
-        try:
-            connection.request("GET", path, headers=dict(headers))
-            found = connection.getresponse()
-            names = {name.lower(): value for name, value in found.getheaders()}
-            return PodReply(found.status, found.read().decode("utf-8", "replace"), names)
-        except (OSError, http.client.HTTPException) as error:
-            raise InfrastructureError(f"http://{address}:{port}{path} does not answer: {error}") from error
-        finally:
-            connection.close()
-
-    def _proxied(self, namespace: str, pod: str, port: int, path: str, headers: Mapping[str, str]) -> PodReply:
-        where = f"{_path(POD, namespace, f'{pod}:{port}')}/proxy{path}"
-        reply = self._raw("GET", where, headers=headers)
-        if reply.status >= http.HTTPStatus.BAD_REQUEST and _of_api(reply):
-            raise InfrastructureError(f"pod {namespace}/{pod} does not answer on port {port}: {_message(reply)}")
+    def _through_api(self, namespace: str, pod: str, port: int, path: str, headers: Mapping[str, str]) -> Reply:
+        reply = self._ask("GET", f"{_path(POD, namespace, f'{pod}:{port}')}/proxy{path}", headers=headers)
+        if reply.status >= HTTPStatus.BAD_REQUEST and (told := _status_of(reply)):
+            raise ApiRefusal(
+                f"pod {namespace}/{pod} does not answer on port {port}: {told.get('message', reply.status)}",
+                reply.status, str(told.get("reason", "")),
+            )  # fmt: skip
         return reply
 
-    def _json(self, method: str, path: str, **how: Any) -> Object:
-        found: Object = json.loads(self._checked(method, path, **how).text)
+    def _object(self, method: str, path: str, *how: Any) -> Object | None:
+        """As ``_there``; None where there is no such object, nor such a type."""
+        try:
+            return self._there(method, path, *how)
+        except ApiRefusal as refused:
+            if refused.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+
+    def _there(self, method: str, path: str, *how: Any) -> Object:
+        """The object that a request, as of ``_ask``, is answered with."""
+        reply = self._ask(method, path, *how)
+        if reply.status >= HTTPStatus.MULTIPLE_CHOICES:
+            raise refusal(method, path, reply)
+        found: Object = json.loads(reply.body)
         return found
 
-    def _checked(self, method: str, path: str, **how: Any) -> PodReply:
-        reply = self._raw(method, path, **how)
-        if reply.status >= http.HTTPStatus.MULTIPLE_CHOICES:
-            raise _told(method, path, reply)
-        return reply
-
-    def _raw(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Sequence[tuple[str, str]] = (),
-        body: Object | None = None,
-        media: str = "application/json",
-        headers: Mapping[str, str] | None = None,
-    ) -> PodReply:
-        """One request with the client's certificates and token; its own call method knows no server-side apply."""
+    def _ask(
+        self, method: str, path: str, query: Mapping[str, str] | None = None, body: Object | None = None,
+        media: str = "application/json", headers: Mapping[str, str] | None = None,
+    ) -> Reply:  # fmt: skip
+        from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
-        sent = {"Accept": "*/*", "Content-Type": media, "User-Agent": FIELD_MANAGER, **(headers or {})}
-        self._api.update_params_for_auth(sent, [], ["BearerToken"])
-        url = self._api.configuration.host + path + (f"?{urlencode(query)}" if query else "")
+        sent = {"Accept": "*/*", "Content-Type": media, **(headers or {})}
         try:
-            found = self._api.rest_client.pool_manager.request(
-                method, url, body=None if body is None else json.dumps(body), headers=sent, timeout=self._timeout
-            )
-        except (HTTPError, OSError) as error:
-            raise InfrastructureError(
-                f"the Kubernetes API does not answer {method} {path}: {error}; is the cluster up?"
-            ) from error
-        names = {str(name).lower(): str(value) for name, value in found.headers.items()}
-        return PodReply(found.status, found.data.decode("utf-8", "replace"), names)
+            found = self._api.call_api(
+                path, method, query_params=list((query or {}).items()), header_params=sent, body=body,
+                auth_settings=["BearerToken"], _preload_content=False, _return_http_data_only=True,
+                _request_timeout=(self._timeout, self._timeout),  # a single number is ignored unless it is whole
+            )  # fmt: skip
+            status, data = found.status, found.data
+        except (ApiException, HTTPError, OSError) as error:
+            found, status, data = error, getattr(error, "status", None), getattr(error, "body", b"")
+            if not status:  # nobody answered, or with a certificate that is not believed
+                why = " ".join(str(getattr(error, "reason", error)).split())
+                raise InfrastructureError(
+                    f"the Kubernetes API does not answer {method} {path}: {why}; is the cluster up?"
+                ) from error
+        return Reply(status, data, {str(name).lower(): str(value) for name, value in found.headers.items()})
 
 
-class _NotFound(InfrastructureError):
-    """The API has no such object or type."""
+def pods_text(cluster: Cluster, namespace: str, pod: str, port: int, path: str) -> str:
+    """The body of a GET from a pod.
+
+    Raises:
+        InfrastructureError: it does not answer, or not with 200.
+    """
+    reply = cluster.answer(namespace, pod, port, path)
+    if not reply.ok:
+        raise InfrastructureError(f"pod {namespace}/{pod} answers {reply.status} on port {port} for {path}")
+    return reply.text
 
 
 def kind_of(obj: Mapping[str, Any]) -> Kind:
-    """The type of *obj*, by its ``kind`` and ``apiVersion``."""
-    known = _PLURALS.get(str(obj.get("kind")))
-    if known is None:
-        raise ConfigError(f"cannot apply a {obj.get('kind')!r}: expected one of {', '.join(sorted(_PLURALS))}")
+    """The type of *obj*, by its ``apiVersion`` and ``kind``; all that we write have the plain plural."""
     group, _, version = str(obj["apiVersion"]).rpartition("/")
-    return Kind(group, version, known.plural)
+    return Kind(group, version, f"{str(obj['kind']).lower()}s")
 
 
-def _path(kind: Kind, namespace: str | None, name: str | None) -> str:
+def refusal(method: str, path: str, reply: Reply) -> ConflictError | ApiRefusal:
+    """What a *reply* of the API that is no success means, with whoever said no and why in its sentence."""
+    told = _status_of(reply) or {}
+    message = str(told.get("message") or reply.text[:200] or "no reason given")
+    if reply.status == HTTPStatus.CONFLICT:
+        return ConflictError(f"somebody else has changed {path}: {message}; look again and repeat")
+    if webhook := _WEBHOOK.match(message):
+        sentence = f"the admission webhook {webhook[1]} refuses {method} {path}: {webhook[2]}"
+    elif reply.status == HTTPStatus.UNAUTHORIZED or _NO_ROLE.search(message):
+        sentence = f"this account may not {method} {path}: {message}; see manifests/base for its role"
+    else:
+        sentence = f"the Kubernetes API refuses {method} {path} with {reply.status}: {message}"
+    return ApiRefusal(sentence, reply.status, str(told.get("reason", "")))
+
+
+# A webhook's no has the status that the webhook gave it, most often 403, which a missing role has too.
+_WEBHOOK = re.compile(r'admission webhook "([^"]+)" denied the request:? ?(.*)', re.DOTALL)
+_NO_ROLE = re.compile(r'\bUser "[^"]*" cannot ')
+
+
+def _path(kind: Kind, namespace: str | None, name: str | None = None) -> str:
     within = f"/namespaces/{quote(namespace)}" if namespace else ""
     return f"{kind.root}{within}/{kind.plural}" + (f"/{quote(name)}" if name else "")
 
 
-def _told(method: str, path: str, reply: PodReply) -> Exception:
-    message = _message(reply)
-    if reply.status == http.HTTPStatus.NOT_FOUND:
-        return _NotFound(message)
-    if reply.status == http.HTTPStatus.CONFLICT:
-        return ConflictError(f"somebody else has changed {path}: {message}; look again and repeat")
-    if reply.status in (http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN):
-        return InfrastructureError(f"this account may not {method} {path}: {message}; see manifests/base for its role")
-    return InfrastructureError(f"the Kubernetes API refuses {method} {path} with {reply.status}: {message}")
-
-
-def _message(reply: PodReply) -> str:
+def _status_of(reply: Reply) -> Object | None:
+    """What the API server itself says; None when something behind it does."""
     try:
-        return str(json.loads(reply.text)["message"])
-    except (TypeError, ValueError, KeyError):
-        return reply.text[:200] or "no reason given"
-
-
-def _of_api(reply: PodReply) -> bool:
-    """Whether the API server itself says so, and not the pod behind it."""
-    try:
-        return bool(json.loads(reply.text).get("kind") == "Status")
-    except (TypeError, ValueError, AttributeError):
-        return False
+        found = json.loads(reply.body)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and found.get("kind") == "Status" else None

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from serving.cluster.backends.readings import Reading, active, envoy_readings
 from serving.cluster.backends.workload import ready_pods
-from serving.cluster.client import POD, Cluster
+from serving.cluster.client import POD, Cluster, pods_text
 from serving.cluster.manifest import Installation, host
 from serving.cluster.manifest_route import SPLIT, backend_position
 from serving.cluster.two_slots import Route
@@ -83,4 +83,4 @@ class Proxies:
         own = rf"httproute/{self.at.namespace}/{self.model}/rule/{SPLIT}[/-].*upstream_rq_([1-5]xx|time|active)$"
         wanted = rf"{own}|no_cluster$"
         path = f"/stats/prometheus?filter={quote(wanted, safe='')}"
-        return {pod: self.cluster.pods_text(self.namespace, pod, STATS_PORT, path) for pod in pods}
+        return {pod: pods_text(self.cluster, self.namespace, pod, STATS_PORT, path) for pod in pods}

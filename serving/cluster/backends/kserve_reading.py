@@ -5,7 +5,7 @@ from typing import Any
 
 from serving.cluster.backends.readings import Reading, in_flight, predictor_reading
 from serving.cluster.backends.workload import crashing, judge, ready_pods
-from serving.cluster.client import DEPLOYMENT, INFERENCE_SERVICE, POD, Cluster, Object
+from serving.cluster.client import DEPLOYMENT, INFERENCE_SERVICE, POD, Cluster, Object, pods_text
 from serving.errors import InfrastructureError
 from serving.rollout.backend import Readiness, Split
 
@@ -39,7 +39,7 @@ def read_predictors(cluster: Cluster, namespace: str, pods: Iterable[str], versi
     found = {}
     for pod in pods:
         try:
-            text = cluster.pods_text(namespace, pod, PREDICTOR_PORT, "/metrics")
+            text = pods_text(cluster, namespace, pod, PREDICTOR_PORT, "/metrics")
         except InfrastructureError:
             continue
         found[pod] = predictor_reading(text, str(version))
@@ -48,7 +48,7 @@ def read_predictors(cluster: Cluster, namespace: str, pods: Iterable[str], versi
 
 def working(cluster: Cluster, namespace: str, pods: Iterable[str]) -> int:
     """Requests that *pods* are working on."""
-    return sum(in_flight(cluster.pods_text(namespace, pod, PREDICTOR_PORT, "/metrics")) for pod in pods)
+    return sum(in_flight(pods_text(cluster, namespace, pod, PREDICTOR_PORT, "/metrics")) for pod in pods)
 
 
 def split_document(split: Split) -> dict[str, Any]:

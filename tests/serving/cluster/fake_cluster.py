@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from serving.cluster.client import DEPLOYMENT, HTTP_ROUTE, INFERENCE_SERVICE, POD, Kind, Object, PodReply, kind_of
+from serving.cluster.client import DEPLOYMENT, HTTP_ROUTE, INFERENCE_SERVICE, POD, Kind, Object, kind_of
 from serving.cluster.manifest_route import read_route
 from serving.cluster.two_slots import Route
 from serving.errors import ConfigError, ConflictError, InfrastructureError
+from serving.http_client import Reply
 from tests.serving.rollout.fake import Clock
 
 GATEWAY_NS = "envoy-gateway-system"
@@ -157,23 +158,17 @@ class FakeCluster:
             and labels.items() <= obj["metadata"].get("labels", {}).items()
         ]
 
-    def answer(
-        self, namespace: str, pod: str, port: int, path: str, headers: Mapping[str, str] | None = None
-    ) -> PodReply:
-        self.fault("answer")
+    def answer(self, namespace: str, pod: str, port: int, path: str, headers: Mapping[str, str] | None = None) -> Reply:
+        self.fault("metrics" if namespace != GATEWAY_NS else "stats" if port == 19001 else "answer")
         self._reconcile()
         if namespace == GATEWAY_NS and port == 19001:
-            return PodReply(200, self._gateway_text())
+            return Reply(200, self._gateway_text().encode())
         if namespace == GATEWAY_NS and port == 10080:
             return self._through_gateway(path, headers or {})
         server = self.servers.get(pod)
         if server is None:
             raise InfrastructureError(f"pod {pod} does not answer")
-        return PodReply(200, self._server_text(pod, server))
-
-    def pods_text(self, namespace: str, pod: str, port: int, path: str) -> str:
-        self.fault("stats" if namespace == GATEWAY_NS else "metrics")
-        return self.answer(namespace, pod, port, path).text
+        return Reply(200, self._server_text(pod, server).encode())
 
     def log(self, namespace: str, pod: str, container: str, lines: int) -> str:
         return "Traceback\nGateRefusal: the signature of the bundle is nobody's that is trusted"
@@ -408,13 +403,13 @@ class FakeCluster:
             self.servers[f"{deployment}-0"].answer(code, how.ms)
         return revision
 
-    def _through_gateway(self, path: str, headers: Mapping[str, str]) -> PodReply:
+    def _through_gateway(self, path: str, headers: Mapping[str, str]) -> Reply:
         route = self._in_force()
         if not self.probes:
             raise InfrastructureError("no way to the proxy")
         if route is None or headers.get("Host") not in route["spec"].get("hostnames", ()):
-            return PodReply(404, "")
-        return PodReply(200, "", {"x-epoch": read_route(route).epoch})
+            return Reply(404)
+        return Reply(200, b"", {"x-epoch": read_route(route).epoch})
 
     def _gateway_text(self) -> str:
         lines = []

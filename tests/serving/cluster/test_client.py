@@ -15,9 +15,11 @@ from serving.cluster.client import (
     HTTP_ROUTE,
     INFERENCE_SERVICE,
     POD,
+    ApiRefusal,
     KubernetesCluster,
     Object,
     open_cluster,
+    pods_text,
 )
 from serving.cluster.installation import CapabilitiesOfInstallation, choose, probe
 from serving.errors import ConfigError, ConflictError, InfrastructureError
@@ -108,20 +110,46 @@ def test_a_list_asks_for_labels(api: Api, cluster: KubernetesCluster) -> None:
     assert api.asked[0][1].endswith("?labelSelector=a%3D1%2Cb%3D2")
 
 
+MAY_NOT = 'routes "m" is forbidden: User "system:serviceaccount:models:x" cannot patch resource "httproutes"'
+WEBHOOK = 'admission webhook "v.kserve" denied the request: no such runtime'
+
+
 @pytest.mark.parametrize(
-    ("status", "error", "told"),
+    ("status", "message", "told"),
     [
-        pytest.param(409, ConflictError, "somebody else has changed", id="conflict"),
-        pytest.param(403, InfrastructureError, "this account may not PATCH", id="forbidden"),
-        pytest.param(500, InfrastructureError, "refuses PATCH .* with 500: why", id="refused"),
+        pytest.param(401, "Unauthorized", "this account may not PATCH .*: Unauthorized; .* role", id="who-are-you"),
+        pytest.param(403, MAY_NOT, "this account may not PATCH .* cannot patch .* role", id="no-role"),
+        pytest.param(
+            403, WEBHOOK, "the admission webhook v.kserve refuses PATCH [^ ]*: no such runtime$", id="webhook"
+        ),
+        pytest.param(400, WEBHOOK, "the admission webhook v.kserve refuses PATCH", id="webhook-without-a-status"),
+        pytest.param(403, "exceeded quota", "refuses PATCH .* with 403: exceeded quota$", id="quota"),
+        pytest.param(404, "no such type", "refuses PATCH .* with 404: no such type$", id="absent"),
+        pytest.param(500, "why", "refuses PATCH .* with 500: why$", id="refused"),
     ],
 )
-def test_an_error_says_what_was_asked_and_why_not(
-    api: Api, cluster: KubernetesCluster, status: int, error: type[Exception], told: str
+def test_a_refusal_says_who_refuses_what_and_why(
+    api: Api, cluster: KubernetesCluster, status: int, message: str, told: str
 ) -> None:
-    """One sentence with the API's own reason in it."""
-    api.answers["PATCH", ROUTE_PATH] = (status, {"kind": "Status", "message": "why"})
-    with pytest.raises(error, match=told):
+    """One sentence with the reason that was given: a role is named where one is missing, and a webhook where it is
+    the webhook's no. Status and reason stay apart from the words."""
+    api.answers["PATCH", ROUTE_PATH] = (status, {"kind": "Status", "message": message, "reason": "NotFound"})
+    with pytest.raises(ApiRefusal, match=told) as refused:
+        cluster.apply(ROUTE)
+    assert (refused.value.status, refused.value.reason, refused.value.exit_code) == (status, "NotFound", 30)
+
+
+def test_a_change_of_somebody_else_is_a_conflict(api: Api, cluster: KubernetesCluster) -> None:
+    """And to be looked at again."""
+    api.answers["PATCH", ROUTE_PATH] = (409, {"kind": "Status", "message": "modified"})
+    with pytest.raises(ConflictError, match=r"somebody else has changed .*: modified; look again"):
+        cluster.apply(ROUTE)
+
+
+def test_a_refusal_without_words_of_the_api_is_quoted(api: Api, cluster: KubernetesCluster) -> None:
+    """What a proxy before the API says, or nothing."""
+    api.answers["PATCH", ROUTE_PATH] = (502, "bad gateway")
+    with pytest.raises(ApiRefusal, match="with 502: bad gateway"):
         cluster.apply(ROUTE)
 
 
@@ -141,7 +169,7 @@ def test_a_pod_is_asked_through_the_api_with_its_own_headers(api: Api, cluster: 
     assert (reply.status, reply.text, reply.headers["x-epoch"]) == (503, "not yet", "e1")
     assert api.asked[0][2]["host"] == "m.example.com"
     with pytest.raises(InfrastructureError, match="answers 503"):
-        cluster.pods_text("models", "p", 8080, "/metrics")
+        pods_text(cluster, "models", "p", 8080, "/metrics")
     api.answers["GET", where] = (503, {"kind": "Status", "message": "no endpoints"})
     with pytest.raises(InfrastructureError, match="does not answer on port 8080: no endpoints"):
         cluster.answer("models", "p", 8080, "/metrics")
@@ -153,10 +181,10 @@ def test_a_pod_is_asked_by_its_address_from_inside(api: Api, cluster: Kubernetes
     api.answers["GET", "/api/v1/namespaces/models/pods/p"] = (200, {"status": {"podIP": host}})
     api.answers["GET", "/metrics"] = (200, "n 1")
     inside = KubernetesCluster(cluster._api, inside=True, timeout_s=5)
-    assert inside.pods_text("models", "p", port, "/metrics?filter=x") == "n 1"
+    assert pods_text(inside, "models", "p", port, "/metrics?filter=x") == "n 1"
     api.answers["GET", "/api/v1/namespaces/models/pods/p"] = (200, {"status": {}})
     with pytest.raises(InfrastructureError, match="has no address"):
-        inside.pods_text("models", "p", port, "/metrics")
+        pods_text(inside, "models", "p", port, "/metrics")
 
 
 def test_a_log_is_of_the_container_that_died_or_of_the_one_that_runs(api: Api, cluster: KubernetesCluster) -> None:
