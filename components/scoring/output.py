@@ -7,7 +7,6 @@ manifest.json             all of them; absent while any is missing
 """
 
 import contextlib
-import fcntl
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -19,8 +18,9 @@ from pydantic import BaseModel, ValidationError
 
 from components.scoring.manifest import Asked, PartitionManifest, Written
 from components.steps.place import local_path
-from serving.errors import ConflictError, UsageError
+from serving.errors import UsageError
 from serving.files import sha256_bytes, sha256_file, whole_file
+from serving.locks import only_holder
 from serving.store.store import DirectoryStore, S3Settings, Store, StoreKeyError, open_store
 
 MANIFEST, MANIFESTS, REFUSED = "manifest.json", "_manifests", "_refused"
@@ -135,13 +135,8 @@ def only_writer(output: Output) -> Iterator[None]:
     if output.directory is None:
         yield
         return
-    with (output.directory / LOCK).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConflictError(
-                f"another command writes predictions to {output.directory}; wait for it, or choose another place"
-            ) from error
+    told = f"writes predictions to {output.directory}; wait for it, or choose another place"
+    with only_holder(output.directory / LOCK, lambda holder: f"{holder} {told}"):
         yield
 
 

@@ -3,14 +3,12 @@
 import json
 import logging
 import os
-import threading
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from components.watching.values import WatchReport
+from serving import webhook
 
 LOG = logging.getLogger("slipway.watch")
 TIMEOUT_S = 5.0
@@ -34,15 +32,15 @@ def is_news(report: WatchReport, previous: WatchReport | None) -> bool:
     return previous is None or _gist(report) != _gist(previous)
 
 
-def send(report: WatchReport, file: Path, webhook: str = "", timeout_s: float = TIMEOUT_S) -> str:
-    """Append the alert to *file* and post it to *webhook* if there is one.
+def send(report: WatchReport, file: Path, address: str = "", timeout_s: float = TIMEOUT_S) -> str:
+    """Append the alert to *file* and post it to the webhook at *address* if there is one.
 
     Returns a warning when the webhook did not take it, else an empty text: an alert that cannot be delivered must not
     stop the watch, and the file has it anyway.
     """
     line = json.dumps(alert(report), ensure_ascii=False).encode()
     append(file, line)
-    return _post(webhook, line, timeout_s) if webhook else ""
+    return _deliver(address, line, timeout_s) if address else ""
 
 
 def append(file: Path, line: bytes) -> None:
@@ -61,28 +59,10 @@ def _gist(report: WatchReport) -> dict[str, Any]:
     return {key: said[key] for key in ("model", "version", "verdict", "figures", "columns")}
 
 
-def _post(webhook: str, body: bytes, timeout_s: float) -> str:
-    """Why *webhook* did not take *body*; empty when it did.
-
-    A socket's timeout starts anew with each byte, so a thread bounds the whole.
-    """
-    if urlsplit(webhook).scheme not in ("http", "https"):
-        return f"webhook {webhook!r}: expected an http:// or https:// address"
-    failure = [f"no answer within {timeout_s:g} s"]
-
-    def post() -> None:
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(webhook, data=body, headers=headers, method="POST")  # noqa: S310 - checked above
-        try:
-            with urllib.request.urlopen(request, timeout=timeout_s):  # noqa: S310 - checked above
-                failure[0] = ""
-        except (OSError, ValueError, urllib.error.URLError) as error:
-            failure[0] = str(error)
-
-    thread = threading.Thread(target=post, name="webhook", daemon=True)
-    thread.start()
-    thread.join(timeout_s)
-    if not failure[0]:
-        return ""
-    LOG.warning("alert not delivered", extra={"reason": failure[0]})
-    return f"webhook {urlsplit(webhook).hostname}: {failure[0]}"
+def _deliver(address: str, line: bytes, timeout_s: float) -> str:
+    if not webhook.is_address(address):
+        return f"webhook {address!r}: expected an http:// or https:// address"
+    if failure := webhook.post(address, line, timeout_s):
+        LOG.warning("alert not delivered", extra={"reason": failure})
+        return f"webhook {urlsplit(address).hostname}: {failure}"
+    return ""

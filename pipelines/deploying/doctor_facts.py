@@ -1,7 +1,6 @@
 """Gather what ``doctor`` judges: from this machine, and from a cluster if one answers. Nothing is changed."""
 
 import contextlib
-import http.client
 import re
 import shutil
 import sqlite3
@@ -10,7 +9,6 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import yaml
 
@@ -20,6 +18,7 @@ from pipelines.deploying.doctor import CRDS, OBJECTS, WORKLOADS, ClusterFacts, M
 from serving.cluster.client import CRD, DEPLOYMENT, GATEWAY, Cluster, Kind
 from serving.cluster.installation import probe
 from serving.errors import InfrastructureError, PlaceError, SlipwayError
+from serving.http_client import NoAnswer, ask
 
 VERSIONS = MANIFESTS / "versions.yaml"
 
@@ -141,17 +140,11 @@ def _tracking(uri: str) -> str:
 
 def _answers(uri: str) -> str:
     """What is wrong with the server at *uri*, which tells at ``/health`` that it is well."""
-    parts = urlsplit(uri)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=3)
     try:
-        connection.request("GET", "/health")
-        status = connection.getresponse().status
-    except (OSError, http.client.HTTPException) as error:
-        return f"{uri} does not answer: {error}"
-    finally:
-        connection.close()
-    return "" if status == http.client.OK else f"{uri} answers {status}"
+        reply = ask(uri, "/health", timeout_s=3)
+    except NoAnswer as silence:
+        return str(silence)
+    return "" if reply.ok else f"{uri} answers {reply.status}"
 
 
 def _said(call: Callable[[], Any]) -> str:

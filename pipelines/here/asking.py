@@ -1,15 +1,15 @@
 """Asking the endpoint for predictions, as any KServe client would."""
 
-import http.client
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from components.data import sources
+from serving import http_client
 from serving.contract import Contract
 from serving.errors import DataError, InfrastructureError
+from serving.http_client import NoAnswer
 from serving.store.settings import S3Settings
 
 BATCH = 1_000
@@ -55,21 +55,15 @@ def _batches(records: Sequence[dict[str, Any]]) -> Iterator[Sequence[dict[str, A
 
 
 def _ask(address: str, model: str, records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    host = urlsplit(address).netloc
-    connection = http.client.HTTPConnection(host, timeout=TIMEOUT_S)
+    body, headers = json.dumps({"instances": list(records)}), {"Content-Type": "application/json"}
     try:
-        body = json.dumps({"instances": list(records)})
-        connection.request("POST", f"/v1/models/{model}:predict", body, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        text = answer.read().decode(errors="replace")
-    except OSError as error:
-        raise InfrastructureError(f"nothing answers at {address}: {error}; start it with slipway serve") from error
-    finally:
-        connection.close()
-    if answer.status == 400:
-        raise DataError(f"the model server refuses the rows: {text}")
-    if answer.status != 200:
-        raise InfrastructureError(f"the model server answers {answer.status}: {text[:300]}")
-    value = json.loads(text)
+        reply = http_client.ask(address, f"/v1/models/{model}:predict", "POST", body, headers, timeout_s=TIMEOUT_S)
+    except NoAnswer as error:
+        raise InfrastructureError(f"{error}; start it with slipway serve") from error
+    if reply.status == 400:
+        raise DataError(f"the model server refuses the rows: {reply.text}")
+    if not reply.ok:
+        raise InfrastructureError(f"the model server answers {reply.status}: {reply.text[:300]}")
+    value = json.loads(reply.body)
     common = {"model_version": value.get("model_version"), "request_id": value.get("request_id")}
     return [{"prediction": prediction, **common} for prediction in value["predictions"]]

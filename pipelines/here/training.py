@@ -1,11 +1,9 @@
 """One training run on this machine: from a project to what came of it."""
 
-import contextlib
-import fcntl
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +18,9 @@ from pipelines.here import runner
 from pipelines.here.code_digest import code_digest
 from pipelines.here.runner import RunResult, TaskEvent
 from pipelines.project import Project
-from serving.errors import ConflictError, SlipwayError
+from serving.errors import SlipwayError
 from serving.files import read_json, write_json, write_text
+from serving.locks import only_holder
 
 PACKAGE = PIPELINES / "train.yaml"
 TIMEOUT_S = 3_600.0
@@ -69,7 +68,8 @@ def train(
         ConflictError: another run is under way in this home.
         RunFailed: a step failed.
     """
-    with _only_run(place):
+    told = f"runs in {place.home}; wait for it, or use another place with --home"
+    with only_holder(lock_of(place), lambda holder: f"another run is under way: {holder} {told}"):
         run_id = next_run_id(place.root / "runs")
         arguments = train_arguments(project, place, run_id, as_of=as_of, source=source, window=window)
         result = runner.run(
@@ -179,18 +179,9 @@ def finished(directory: Path) -> dict[str, Any]:
     return dict(read_json(path)) if path.exists() else {}
 
 
-@contextlib.contextmanager
-def _only_run(place: Place) -> Iterator[None]:
-    place.root.mkdir(parents=True, exist_ok=True)
-    path = place.root / "run.lock"
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConflictError(
-                f"another run is under way in {place.home}; wait for it, or use another place with --home"
-            ) from error
-        yield
+def lock_of(place: Place) -> Path:
+    """Held by the run that is under way in *place*."""
+    return place.root / "run.lock"
 
 
 def _command(project_file: Path | None, arguments: Mapping[str, Any]) -> str:

@@ -1,7 +1,6 @@
 """One turn of the loop on this machine: look, decide, and train at most once."""
 
 import contextlib
-import fcntl
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,13 +14,14 @@ from components.steps.place import Place, local_path, s3_settings
 from components.watching.labels import moments, naive
 from pipelines.here import training as training_run
 from pipelines.here.runner import TaskEvent
-from pipelines.here.training import TrainingResult
+from pipelines.here.training import TrainingResult, lock_of
 from pipelines.loop.decide import LoopDecision, LoopState, decide
 from pipelines.loop.watch import Watched, watch_champion
 from pipelines.project import Project
 from serving.durations import text
 from serving.files import read_json, write_json
 from serving.ledger.ledger import open_ledger
+from serving.locks import is_held
 
 DAY = timedelta(days=1)
 
@@ -81,7 +81,7 @@ def read_state(model: str, place: Place) -> LoopState:
     return LoopState(
         last_run=_later(kept.last_run, run),
         last_training_event=_later(kept.last_training_event, event),
-        running=_run_under_way(place) or _in_canary(model, place),
+        running=is_held(lock_of(place)) or _in_canary(model, place),
     )
 
 
@@ -134,19 +134,6 @@ def _newest(project: Project, place: Place, source: str | None, now: datetime) -
     events = rows.select(moments(rows, project.contract.event_time)).to_series()
     newest = events.filter(events <= naive(now)).max()
     return None if newest is None else newest.replace(tzinfo=UTC)
-
-
-def _run_under_way(place: Place) -> bool:
-    """Whether a run holds this home's lock; asking leaves it free."""
-    path = place.root / "run.lock"
-    if not path.exists():
-        return False
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 def _in_canary(model: str, place: Place) -> bool:

@@ -1,12 +1,12 @@
 """Envoy's administration interface, as far as a supervisor and a rollout need it."""
 
-import http.client
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from serving.errors import InfrastructureError
+from serving.http_client import NoAnswer, ask
 from serving.local.envoy_config import ROUTES, STAT_PREFIX
 from serving.local.in_force import InForce, in_force
 from serving.local.paths import HOST
@@ -63,17 +63,10 @@ class Admin:
         return {entry["name"]: entry["value"] for entry in answer["stats"] if "name" in entry}
 
     def _call(self, method: str, path: str) -> bytes:
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=self.timeout_s)
         try:
-            connection.request(method, path)
-            response = connection.getresponse()
-            body = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise InfrastructureError(
-                f"Envoy does not answer on its administration port {self.port}: {error}; is 'slipway serve' running?"
-            ) from error
-        finally:
-            connection.close()
-        if response.status != http.client.OK and path != "/ready":
-            raise InfrastructureError(f"Envoy refused {method} {path}: {response.status} {body[:200].decode()!r}")
-        return body
+            reply = ask(f"http://{HOST}:{self.port}", path, method, timeout_s=self.timeout_s)
+        except NoAnswer as error:
+            raise InfrastructureError(f"Envoy: {error}; is 'slipway serve' running?") from error
+        if not reply.ok and path != "/ready":
+            raise InfrastructureError(f"Envoy refused {method} {path}: {reply.status} {reply.text[:200]!r}")
+        return reply.body

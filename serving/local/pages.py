@@ -1,69 +1,44 @@
 """A service's page and gauges over HTTP, on this machine: ``/`` the rollout, ``/metrics`` Prometheus text."""
 
 import contextlib
-import threading
 from collections.abc import Iterator
+from functools import partial
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from serving.files import read_json, write_json
+from serving.http_server import PROMETHEUS, TEXT, Answer, answering
 from serving.local.paths import HOST
 
-_SHOWN = {
-    "/": ("rollout.html", "text/html; charset=utf-8"),
-    "/metrics": ("rollout.prom", "text/plain; version=0.0.4; charset=utf-8"),
-}
-CLOSES_WITHIN_S = 0.5
+_SHOWN = {"/": ("rollout.html", "text/html; charset=utf-8"), "/metrics": ("rollout.prom", PROMETHEUS)}
 _NONE = b"no rollout has been started for this service; slipway rollout start VERSION\n"
 
 
 @contextlib.contextmanager
 def pages(service_dir: Path) -> Iterator[str]:
     """Serve them while the block runs; gives the address, which stays the same where its port is still free."""
-    server = _bound(service_dir, _remembered(service_dir))
-    write_json(service_dir / "pages.json", {"port": server.server_port})
-    thread = threading.Thread(target=server.serve_forever, args=(CLOSES_WITHIN_S,), name="pages", daemon=True)
-    thread.start()
-    try:
-        yield address(server.server_port)
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    answer = partial(_answer, service_dir)
+    with contextlib.ExitStack() as open_:
+        try:
+            port = open_.enter_context(answering(HOST, _remembered(service_dir), answer))
+        except OSError:  # the port of last time is somebody else's now
+            port = open_.enter_context(answering(HOST, 0, answer))
+        write_json(service_dir / "pages.json", {"port": port})
+        yield address(port)
 
 
 def address(port: int) -> str:
     return f"http://{HOST}:{port}/"
 
 
-def _bound(service_dir: Path, port: int) -> ThreadingHTTPServer:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            name, media = _SHOWN.get(self.path.partition("?")[0], ("", ""))
-            path = service_dir / name
-            if not name:
-                self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"there is / and /metrics\n")
-            elif not path.exists():
-                self._answer(HTTPStatus.NOT_FOUND, "text/plain", _NONE)
-            else:
-                self._answer(HTTPStatus.OK, media, path.read_bytes())
-
-        def _answer(self, status: HTTPStatus, media: str, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("content-type", media)
-            self.send_header("content-length", str(len(body)))
-            self.send_header("cache-control", "no-store")
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            return None
-
+def _answer(service_dir: Path, path: str) -> Answer:
+    if path not in _SHOWN:
+        return HTTPStatus.NOT_FOUND, TEXT, b"there is / and /metrics\n"
+    name, media = _SHOWN[path]
     try:
-        return ThreadingHTTPServer((HOST, port), Handler)
-    except OSError:  # the port of last time is somebody else's now
-        return ThreadingHTTPServer((HOST, 0), Handler)
+        return HTTPStatus.OK, media, (service_dir / name).read_bytes()
+    except FileNotFoundError:
+        return HTTPStatus.NOT_FOUND, TEXT, _NONE
 
 
 def _remembered(service_dir: Path) -> int:

@@ -5,8 +5,6 @@ Everything of one service is under one directory, so that a second look, after a
 
 import contextlib
 import errno
-import fcntl
-import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +13,8 @@ from urllib.parse import urlsplit
 
 import psutil  # type: ignore[import-untyped]  # ships no annotations
 
-from serving.errors import ConfigError, ConflictError, PlaceError
+from serving.errors import ConfigError, PlaceError
+from serving.locks import only_holder
 
 HOST = "127.0.0.1"  # nothing here is meant to be reached from another machine
 
@@ -106,20 +105,9 @@ def sole_supervisor(where: ServicePaths) -> Iterator[None]:
     Raises:
         ConflictError: another supervisor is alive; the message has its process id.
     """
-    path = where.directory / "supervisor.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise ConflictError(
-                f"{where.directory} is already served by process {file.read().strip() or 'unknown'}; "
-                "use its endpoint, or stop that process first"
-            ) from None
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+    told = "use its endpoint, or stop that process first"
+    served = f"{where.directory} is already served by"
+    with only_holder(where.directory / "supervisor.lock", lambda holder: f"{served} {holder}; {told}"):
         yield
 
 

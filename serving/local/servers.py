@@ -1,6 +1,5 @@
 """The model servers of a service: one process per revision, started, watched, brought back, taken down."""
 
-import http.client
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -11,6 +10,7 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from serving.errors import ConfigError, InfrastructureError, SlipwayError
+from serving.http_client import NoAnswer, ask
 from serving.local import processes
 from serving.local.lifecycle import Limits, Look, Move, step
 from serving.local.paths import HOST, ServicePaths, free_port
@@ -202,15 +202,11 @@ class Servers:
 
 def probe(port: int, model: str) -> Probe:
     """Ask the server at *port* for *model*; not for its own readiness, which a server without any model has too."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=PROBE_TIMEOUT_S)
     try:
-        connection.request("GET", f"/v2/models/{model}/ready")
-        response = connection.getresponse()
-        return Probe(response.status == http.client.OK, refusal(response.read()))
-    except (OSError, http.client.HTTPException):
+        reply = ask(f"http://{HOST}:{port}", f"/v2/models/{model}/ready", timeout_s=PROBE_TIMEOUT_S)
+    except NoAnswer:
         return Probe(ready=False)
-    finally:
-        connection.close()
+    return Probe(reply.ok, refusal(reply.body))
 
 
 def refusal(body: bytes) -> str:

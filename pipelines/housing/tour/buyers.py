@@ -1,6 +1,5 @@
 """Simulated buyers: rows of a table sent to the endpoint one by one, as KServe v1 requests over kept connections."""
 
-import http.client
 import json
 import queue
 import threading
@@ -9,9 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from serving.contract import Contract
+from serving.http_client import Connection, NoAnswer
 
 TIMEOUT_S = 30.0
 
@@ -140,26 +139,20 @@ def _work(tasks: Sequence[Callable[[], None]]) -> None:
 
 
 def _serve_queue(address: str, model: str, following: Callable[[], Request | None], replies: Replies) -> None:
-    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=TIMEOUT_S)
-    try:
+    with Connection(address, TIMEOUT_S) as connection:
         while (request := following()) is not None:
             replies.add(_ask(connection, model, *request))
-    finally:
-        connection.close()
 
 
-def _ask(connection: http.client.HTTPConnection, model: str, request_id: str, body: bytes) -> Reply:
+def _ask(connection: Connection, model: str, request_id: str, body: bytes) -> Reply:
     begun = time.perf_counter()
     headers = {"Content-Type": "application/json", "x-request-id": request_id}
     try:
-        connection.request("POST", f"/v1/models/{model}:predict", body, headers)
-        answer = connection.getresponse()
-        text = answer.read()
-    except (OSError, http.client.HTTPException):
-        connection.close()  # the next request opens a new one
+        answer = connection.ask("POST", f"/v1/models/{model}:predict", body, headers)
+    except NoAnswer:
         return Reply(request_id, 0, "", time.perf_counter() - begun, None)
-    seconds, revision = time.perf_counter() - begun, answer.getheader("x-revision", "")
-    if answer.status != 200:
+    seconds, revision = time.perf_counter() - begun, answer.headers.get("x-revision", "")
+    if not answer.ok:
         return Reply(request_id, answer.status, "", seconds, None, revision)
-    value = json.loads(text)
+    value = json.loads(answer.body)
     return Reply(request_id, 200, str(value["model_version"]), seconds, value["predictions"][0], revision)

@@ -7,13 +7,12 @@ import json
 import logging
 import queue
 import threading
-import urllib.error
-import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from serving import webhook
 from serving.errors import ConfigError
 from serving.rollout.decision.events import Notice
 
@@ -43,20 +42,20 @@ class Notices:
     """A ``notify`` for the controller; it returns at once.
 
     Args:
-        file: gets every event. webhook: http(s) address; empty for none.
+        file: gets every event. address: of a webhook, http(s); empty for none.
         timeout_s: of one delivery, as a whole.
 
     Raises:
-        ConfigError: *webhook* is no http(s) address.
+        ConfigError: *address* is no http(s) address.
     """
 
-    def __init__(self, file: Path, webhook: str = "", timeout_s: float = TIMEOUT_S) -> None:
-        if webhook and urlsplit(webhook).scheme not in ("http", "https"):
-            raise ConfigError(f"rollout webhook {webhook!r}: expected an http:// or https:// address")
-        self._file, self._webhook, self._timeout = file, webhook, timeout_s
+    def __init__(self, file: Path, address: str = "", timeout_s: float = TIMEOUT_S) -> None:
+        if address and not webhook.is_address(address):
+            raise ConfigError(f"rollout webhook {address!r}: expected an http:// or https:// address")
+        self._file, self._webhook, self._timeout = file, address, timeout_s
         self._waiting: queue.Queue[bytes | None] = queue.Queue(WAITING)
         self._thread = threading.Thread(target=self._deliver, name="notices", daemon=True)
-        if webhook:
+        if address:
             self._thread.start()
 
     def __call__(self, event: Notice) -> None:
@@ -80,21 +79,6 @@ class Notices:
 
     def _deliver(self) -> None:
         while (body := self._waiting.get()) is not None:
-            post = threading.Thread(target=self._post, args=(body,), name="notice", daemon=True)
-            post.start()
-            post.join(self._timeout)  # a socket's own timeout starts anew with each byte that comes
-            if post.is_alive():
-                log.warning("a notice is not delivered: no answer in time", extra={"webhook": self._host})
-
-    def _post(self, body: bytes) -> None:
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(self._webhook, data=body, headers=headers, method="POST")  # noqa: S310  # the scheme is checked above
-        try:
-            with urllib.request.urlopen(request, timeout=self._timeout):  # noqa: S310  # the scheme is checked above
-                pass
-        except (OSError, ValueError, urllib.error.URLError) as error:
-            log.warning("a notice is not delivered", extra={"webhook": self._host, "reason": str(error)})
-
-    @property
-    def _host(self) -> str:
-        return urlsplit(self._webhook).hostname or ""
+            if failure := webhook.post(self._webhook, body, self._timeout):
+                told = {"webhook": urlsplit(self._webhook).hostname, "reason": failure}
+                log.warning("a notice is not delivered", extra=told)
