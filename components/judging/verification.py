@@ -6,7 +6,6 @@ own sums depend on the number of rows in a request and may differ in their round
 """
 
 import contextlib
-import http.client
 import json
 import subprocess
 import tempfile
@@ -21,9 +20,11 @@ from serving.bundle.bundle import Bundle
 from serving.bundle.golden import SKLEARN_TOLERANCE
 from serving.contract import Contract, Frozen, Matrix
 from serving.errors import GateRefusal, PlaceError
+from serving.http_client import Connection
 from serving.local.paths import HOST, free_port
 from serving.local.processes import tail
 from serving.local.servers import predictor_command, probe
+from serving.polling import await_true
 from serving.scoring.api import Predictions
 
 CANDIDATE = "candidate"
@@ -66,8 +67,7 @@ def verify(name: str, bundle_path: Path, bundle: Bundle, public_key: bytes) -> S
     records = as_records(bundle.golden, bundle.contract)
     with server(name, bundle_path, public_key) as port:
         ready_s = time.monotonic() - started
-        connection = http.client.HTTPConnection(HOST, port, timeout=ANSWER_S)
-        with contextlib.closing(connection):
+        with Connection(f"http://{HOST}:{port}", ANSWER_S) as connection:
             batch = _ask(connection, name, records)
             singles, times = [], []
             for record in records[:SINGLES]:
@@ -117,17 +117,16 @@ def server(name: str, bundle_path: Path, public_key: bytes) -> Iterator[int]:
 
 
 def _wait_ready(process: "subprocess.Popen[bytes]", port: int, name: str, log: Path) -> None:
-    deadline = time.monotonic() + READY_S
-    while time.monotonic() < deadline:
+    def ready() -> bool:
         if process.poll() is not None:
             raise PlaceError(f"the model server ended with code {process.returncode}: {tail(log)}")
         seen = probe(port, name)
         if seen.refusal:
             raise GateRefusal(f"the model server refuses the candidate: {seen.refusal}")
-        if seen.ready:
-            return
-        time.sleep(POLL_S)
-    raise PlaceError(f"the model server was not ready within {READY_S:.0f} s; its log ends: {tail(log)}")
+        return seen.ready
+
+    if not await_true(ready, READY_S, POLL_S):
+        raise PlaceError(f"the model server was not ready within {READY_S:.0f} s; its log ends: {tail(log)}")
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
@@ -139,14 +138,12 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def _ask(connection: http.client.HTTPConnection, name: str, records: Sequence[dict[str, Any]]) -> list[Any]:
-    body = json.dumps({"instances": list(records)})
-    connection.request("POST", f"/v1/models/{name}:predict", body, {"Content-Type": "application/json"})
-    answer = connection.getresponse()
-    text = answer.read().decode(errors="replace")
-    if answer.status != 200:
-        raise GateRefusal(f"the model server answers a golden row with {answer.status}: {text[:300]}")
-    value = json.loads(text)
+def _ask(connection: Connection, name: str, records: Sequence[dict[str, Any]]) -> list[Any]:
+    body, headers = json.dumps({"instances": list(records)}), {"Content-Type": "application/json"}
+    reply = connection.ask("POST", f"/v1/models/{name}:predict", body, headers)
+    if not reply.ok:
+        raise GateRefusal(f"the model server answers a golden row with {reply.status}: {reply.text[:300]}")
+    value = json.loads(reply.body)
     predictions: list[Any] = value.get("probabilities", value["predictions"])
     return predictions
 

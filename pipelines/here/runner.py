@@ -5,12 +5,11 @@ Below the root each run has ``runs/<run_id>/`` with ``events.jsonl``, ``logs/<ta
 command again after a crash and everything that was finished is served from there.
 """
 
-import contextlib
-import fcntl
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +17,9 @@ from typing import Any, Literal
 
 from pipelines.here.child import Child
 from pipelines.here.step_log import log_of
-from serving.errors import ConfigError, ConflictError
+from serving.errors import ConfigError
 from serving.files import read_json
+from serving.locks import only_holder
 
 TaskState = Literal["RUNNING", "SUCCEEDED", "CACHED", "FAILED", "SKIPPED"]
 RunState = Literal["SUCCEEDED", "FAILED", "TIMED_OUT", "CANCELLED"]
@@ -171,18 +171,11 @@ class _Told:
         return TaskResult(event.task, event.state, event.seconds or 0.0, event.message, log, _plain(outputs))
 
 
-@contextlib.contextmanager
-def _alone(directory: Path) -> Iterator[None]:
+def _alone(directory: Path) -> AbstractContextManager[None]:
     """Hold the run's name while it runs; the system lets go of it when the process is killed."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with (directory.parent / f".{directory.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConflictError(
-                f"run {directory.name} is under way in another process; wait for it, or choose another name"
-            ) from None
-        yield
+    told = "wait for it, or choose another name"
+    lock = directory.parent / f".{directory.name}.lock"
+    return only_holder(lock, lambda holder: f"run {directory.name} is under way in {holder}; {told}")
 
 
 def _plain(outputs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

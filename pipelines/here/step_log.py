@@ -24,15 +24,6 @@ def log_of(logs: Path, task: str) -> Path:
     return logs / f"{task.replace('/', '.')}.log"
 
 
-def tail(log: Path) -> list[str]:
-    """The last lines of *log*, at most ``TAIL`` bytes of them; none when there is no such file."""
-    if not log.exists():
-        return []
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - TAIL))
-        return file.read().decode(errors="replace").splitlines()
-
-
 def summary(lines: list[str]) -> str | None:
     said = [line.removeprefix(telling.MARKER).strip() for line in lines if line.startswith(telling.MARKER)]
     return said[-1] if said else None

@@ -18,6 +18,7 @@ from pipelines.here.interpreter import Step, Values, typed
 from pipelines.here.step_cache import CachedStep, Content, StepCache, key_of, read_content, unchanged
 from pipelines.here.step_log import Cause
 from serving.errors import SlipwayError
+from serving.files import last_lines
 
 OUTPUT = "executor_output.json"
 
@@ -95,10 +96,10 @@ class Steps:
                 command(step, place), stdin=subprocess.DEVNULL, stdout=words, stderr=subprocess.STDOUT, check=False
             ).returncode
         if code:
-            raise StepFailed(step_log.cause(step_log.tail(log), code))
+            raise StepFailed(step_log.cause(last_lines(log, step_log.TAIL), code))
         outputs = outputs_of(step, place)
         contents = {uri: read_content(uri) for value in outputs.values() for uri in _uris(value)}
-        summary = step_log.summary(step_log.tail(log))
+        summary = step_log.summary(last_lines(log, step_log.TAIL))
         return CachedStep(self.artifacts.name, time.monotonic() - started, summary, outputs, contents)
 
     def _key(self, step: Step) -> str | None:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from serving.local.envoy_admin import Admin
 from serving.local.in_force import InForce
 from serving.local.paths import HOST, ServicePaths, service_paths
 from serving.local.state import ObservedState, Running, read_desired, read_observed
+from serving.polling import await_true
 from serving.rollout.backend import Split
 
 T = TypeVar("T")
@@ -165,22 +165,18 @@ def stop(service_dir: Path, timeout_s: float = 60.0) -> None:
     os.kill(seen.supervisor_pid, signal.SIGTERM)
     supervisor = Running(command=(), pid=seen.supervisor_pid, started=seen.supervisor_started)
     wait_for(
-        lambda: True if _launched.ended(supervisor)[0] else None,
+        lambda: _launched.ended(supervisor)[0] or None,
         timeout_s,
         lambda: f"process {seen.supervisor_pid} does not end; look at {service_dir}/logs, then kill it",
     )
 
 
 def wait_for(look: Callable[[], T | None], timeout_s: float, late: Callable[[], str]) -> T:
-    """The first result of *look* that is not None; ``InfrastructureError`` with the sentence of *late* otherwise."""
-    end = time.monotonic() + timeout_s
-    while True:
-        found = look()
-        if found is not None:
-            return found
-        if time.monotonic() > end:
-            raise InfrastructureError(late())
-        time.sleep(POLL_S)
+    """The first result of *look* that is there; ``InfrastructureError`` with the sentence of *late* otherwise."""
+    found = await_true(look, timeout_s, POLL_S)
+    if found is None:
+        raise InfrastructureError(late())
+    return found
 
 
 def _revision(name: str, where: ServicePaths, seen: ObservedState, force: InForce | None) -> RevisionStatus:

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]  # ships no annotations
 
 from serving.errors import PlaceError
+from serving.files import last_lines
 from serving.local.state import Running
 
 LOG_LIMIT = 16 << 20  # bytes; a longer log is put aside as <name>.log.1 when its process starts again
@@ -120,13 +121,7 @@ def own_start() -> float:
 
 def tail(log: Path, lines: int = 3, limit: int = 600) -> str:
     """The last telling lines of *log* on one line, for a sentence about what went wrong."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - 8192))
-            text = file.read().decode(errors="replace")
-    except OSError:
-        return ""
-    told = [line.strip() for line in text.splitlines() if not _SKIPPED.match(line)]
+    told = [line.strip() for line in last_lines(log, 8192) if not _SKIPPED.match(line)]
     return " | ".join(told[-lines:])[-limit:]
 
 

@@ -12,6 +12,7 @@ from serving.cluster.manifest_route import http_route, read_route
 from serving.cluster.two_slots import Route
 from serving.errors import ConfigError, ConflictError, InfrastructureError
 from serving.files import canonical_json, sha256_bytes
+from serving.polling import await_true
 from serving.rollout.backend import Split
 from serving.rollout.controller.memory import Memory
 
@@ -129,14 +130,15 @@ class LiveRoute:
         Raises:
             InfrastructureError: it is not within the time that one call may take.
         """
-        until = self.clock() + PATIENCE_S
-        while True:
+
+        def look() -> Object | None:
             found = self.found()
-            if found is not None and true(found):
-                return found
-            if self.clock() >= until:
-                raise InfrastructureError(f"the gateway did not {what} within {PATIENCE_S:g} s; it is tried again")
-            self.sleep(_POLL_S)
+            return found if found is not None and true(found) else None
+
+        found = await_true(look, PATIENCE_S, _POLL_S, clock=self.clock, sleep=self.sleep)
+        if found is None:
+            raise InfrastructureError(f"the gateway did not {what} within {PATIENCE_S:g} s; it is tried again")
+        return found
 
     def known(self) -> Mapping[str, Any]:
         return self.memory.get(f"route.{self.at.namespace}.{self.model}") or {}
