@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = {
     "serving": ("serve",),
-    "pipeline": ("pipeline", "serve", "tune", "mlflow", "monitor", "cluster"),
+    "pipeline": ("pipeline", "serve", "tune", "mlflow", "cluster"),
 }
 # What an image goes without although a package in it asks for it, and why.
 WITHOUT: dict[str, dict[str, str]] = {
@@ -28,9 +28,6 @@ WITHOUT: dict[str, dict[str, str]] = {
         "alembic": "nor are its migrations",
         "kubernetes": "nor is a client of the cluster",
         "pyyaml": "a bundle is JSON; numba would read its settings from YAML",
-        "python-dotenv": "uvicorn would read its settings from .env",
-        "watchfiles": "uvicorn would start anew when code changes",
-        "websockets": "no route is a WebSocket",
     }
 }
 # What an image has without anything that it asks for, and why.

@@ -3,11 +3,16 @@
 import ast
 import re
 import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from pipelines.compiling.compiling import is_current
 from pipelines.compiling.graphs import graphs
@@ -16,16 +21,19 @@ from tests.root import ROOT
 PACKAGES = ("components", "pipelines", "serving")
 LONGEST = 350  # lines
 
-# Who may import what is heavy or belongs to one place; a name may be a file or a folder.
-HOMES = {
-    "mlflow": ("components/recording/tracking.py",),
-    "minio": ("serving/store/s3.py",),
-    "kubernetes": ("serving/cluster/client.py",),
-    "kserve": ("serving/predictor/",),
-    "kfp": ("components/", "pipelines/"),
-    "optuna": ("components/modelling/tuning.py", "components/modelling/tuning_values.py"),
-    "pandera": ("components/data/validation.py",),
-    "envoy": ("serving/local/proxy.py",),
+# What nobody imports, and why it is declared all the same.
+NOT_IMPORTED = {
+    "httptools": "uvicorn finds it by its name, and parses requests with it",
+    "import-linter": "make check",
+    "kserve": "its file of the protocol is read, and its clients and server are started by tests",
+    "mypy": "make check",
+    "pandas-stubs": "read by mypy",
+    "pymysql": "SQLAlchemy finds it by the ledger's address",
+    "pytest-timeout": "pytest finds it",
+    "pytest-xdist": "pytest finds it",
+    "ruff": "make check",
+    "schemathesis": "tests start its program",
+    "types-pyyaml": "read by mypy",
 }
 
 # Who touches the environment, and why it may.
@@ -69,33 +77,38 @@ def imported(path: Path) -> frozenset[str]:
     return frozenset(imports(tree(path)))
 
 
-def allowed(path: str, homes: tuple[str, ...]) -> bool:
-    return any(path == home or (home.endswith("/") and path.startswith(home)) for home in homes)
+def declared(*groups: str) -> set[str]:
+    """The packages that pyproject.toml asks for: the core with *groups* of its extras, by their normal names."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = [*project["dependencies"], *(line for group in groups for line in project["optional-dependencies"][group])]
+    return {canonicalize_name(Requirement(line).name) for line in lines}
 
 
-@pytest.mark.parametrize("library", HOMES)
-def test_a_library_stays_in_its_place(library: str) -> None:
-    """Each of these is imported only where the design puts it, so that images and stages stay small."""
-    found = [name_of(path) for path in sources() if library in imported(path)]
-    assert [path for path in found if not allowed(path, HOMES[library])] == []
+@cache
+def packages_of(*folders: str) -> dict[str, set[str]]:
+    """Of each foreign word that is imported below *folders* the packages that may provide it."""
+    known = packages_distributions()
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    words = {word for path in files for word in imported(path)}
+    foreign = words - set(sys.stdlib_module_names) - {*PACKAGES, "tests"}
+    return {word: {canonicalize_name(package) for package in known.get(word, ())} for word in foreign}
 
 
-def test_the_core_of_components_knows_no_kfp() -> None:
-    """Stages run without kfp; only the doorways and pipelines know it."""
-    core = [path for path in sources() if name_of(path).startswith("components/core/")]
-    assert [name_of(path) for path in core if "kfp" in imported(path)] == []
+EXTRAS = ("pipeline", "serve", "local", "cluster", "tune", "mlflow")
 
 
-def test_arrows_point_one_way() -> None:
-    """pipelines -> components -> serving, counted with imports inside of functions."""
-    order = {name: rank for rank, name in enumerate(("serving", "components", "pipelines"))}
-    against = [
-        (name_of(path), word)
-        for path in sources()
-        for word in imported(path)
-        if order.get(word, -1) > order[name_of(path).partition("/")[0]]
-    ]
-    assert against == []
+def test_what_is_imported_is_declared() -> None:
+    """What only another package brings would go when that one no longer needs it."""
+    assert [word for word, of in packages_of(*PACKAGES).items() if not of & declared(*EXTRAS)] == []
+    assert [word for word, of in packages_of("tests", "images").items() if not of & declared(*EXTRAS, "dev")] == []
+
+
+def test_what_is_declared_is_imported() -> None:
+    """Or somebody says what it is for: the rest would only be installed, scanned and updated."""
+    used = set().union(*packages_of(*PACKAGES).values())
+    used_by_tests = set().union(*packages_of("tests", "images").values())
+    idle = (declared(*EXTRAS) - used) | (declared("dev") - declared() - used_by_tests)
+    assert idle == set(NOT_IMPORTED)
 
 
 def touches_environment(module: ast.Module) -> bool:
