@@ -1,6 +1,7 @@
 """``slipway models``: versions, their stages, who decided what, and what served when."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
@@ -175,3 +176,23 @@ def archive(ctx: click.Context, model: str, version: int, reason: str) -> None:
     """Put VERSION away; it can come back through staging."""
     found = ledger_of(ctx).move(model, version, "archived", place_of(ctx).actor, reason)
     console_of(ctx).result({"version": asdict(found)}, f"{model} {version} is archived")
+
+
+@models.command()
+@model_argument
+@version_argument
+@click.option("--joblib", "file", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
+@json_option
+@click.pass_context
+def export(ctx: click.Context, model: str, version: int, file: Path) -> None:
+    """Write VERSION's pipeline for a server that reads nothing else, such as KServe's stock runtime for scikit-learn.
+
+    A bundle is checked before. Nothing checks the file: whoever can change it can run code where it is loaded.
+    """
+    from components.judging.champions import local_bundle
+    from components.steps.keys import trusted_keys
+    from serving.bundle.bundle import export_joblib
+
+    place = place_of(ctx)
+    export_joblib(local_bundle(ledger_of(ctx).version(model, version), place), file, trusted_keys(place.key))
+    console_of(ctx).result({"version": version, "file": str(file)}, f"{model} {version} is written to {file}")

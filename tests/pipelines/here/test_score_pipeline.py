@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import joblib
 import polars as pl
 import pytest
 from click.testing import CliRunner
@@ -18,7 +19,8 @@ from pipelines.cli.main import slipway
 from pipelines.compiling.compiling import is_current
 from pipelines.compiling.graphs import graphs
 from pipelines.here import runner
-from serving.errors import ConfigError, ConflictError, DataError
+from serving.bundle.signing import SigningKey
+from serving.errors import ConfigError, ConflictError, DataError, GateRefusal
 from serving.files import sha256_bytes, sha256_file
 from serving.ledger.ledger import open_ledger
 from serving.store.store import open_store
@@ -97,6 +99,22 @@ def test_the_command_keeps_the_columns_it_is_told(place, source, tmp_path):
     assert code == 0
     seen = pl.read_parquet(tmp_path / "out" / f"day={DAYS[0]}" / "part.parquet", hive_partitioning=False)
     assert seen.columns == ["kind", "rooms", "prediction", "model_version"]
+
+
+def test_a_version_is_exported_for_a_server_that_reads_joblib(place, tmp_path):
+    """The pipeline of the bundle, after the bundle was checked; none whose key is not trusted."""
+    words = ["--home", place.home, "models", "export", "1", "--joblib", str(tmp_path / "out" / "model.joblib")]
+    result = CliRunner().invoke(slipway, words, env={"SLIPWAY_KEY": place.key}, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    bundle = stages_score._chosen("housing", 1, place).bundle
+    rows = HOUSE.frame(bundle.golden)
+    expected = bundle.pipeline.predict(rows)
+    assert joblib.load(tmp_path / "out" / "model.joblib").predict(rows).tolist() == expected.tolist()
+    (tmp_path / "other.pem").write_bytes(SigningKey.generate().public.pem)
+    words[-1] = str(tmp_path / "none.joblib")
+    refused = CliRunner().invoke(slipway, words, env={"SLIPWAY_KEY": str(tmp_path / "other.pem")})
+    assert isinstance(refused.exception, GateRefusal)
+    assert not (tmp_path / "none.joblib").exists()
 
 
 def test_the_pipeline_writes_the_files_the_command_writes(place, source, tmp_path):
