@@ -34,8 +34,7 @@ def only_holder(path: Path, taken: Callable[[str], str]) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            holder = file.read().strip()
-            raise ConflictError(taken(f"process {holder}" if holder else "another process")) from None
+            raise ConflictError(taken(f"process {file.read().strip() or 'unknown'}")) from None
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()

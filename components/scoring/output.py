@@ -136,7 +136,7 @@ def only_writer(output: Output) -> Iterator[None]:
         yield
         return
     told = f"writes predictions to {output.directory}; wait for it, or choose another place"
-    with only_holder(output.directory / LOCK, lambda holder: f"{holder} {told}"):
+    with only_holder(output.directory / LOCK, lambda holder: f"another command, {holder}, {told}"):
         yield
 
 
