@@ -135,8 +135,8 @@ def only_writer(output: Output) -> Iterator[None]:
     if output.directory is None:
         yield
         return
-    told = f"writes predictions to {output.directory}; wait for it, or choose another place"
-    with only_holder(output.directory / LOCK, lambda holder: f"another command, {holder}, {told}"):
+    told = f"another command writes predictions to {output.directory}"
+    with only_holder(output.directory / LOCK, lambda who: f"{told}, {who}; wait for it, or choose another place"):
         yield
 
 

@@ -173,9 +173,9 @@ class _Told:
 
 def _alone(directory: Path) -> AbstractContextManager[None]:
     """Hold the run's name while it runs; the system lets go of it when the process is killed."""
-    told = "wait for it, or choose another name"
+    told = f"run {directory.name} is under way"
     lock = directory.parent / f".{directory.name}.lock"
-    return only_holder(lock, lambda holder: f"run {directory.name} is under way in {holder}; {told}")
+    return only_holder(lock, lambda who: f"{told} in {who}; wait for it, or choose another name")
 
 
 def _plain(outputs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

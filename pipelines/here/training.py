@@ -68,8 +68,8 @@ def train(
         ConflictError: another run is under way in this home.
         RunFailed: a step failed.
     """
-    told = f"is under way in {place.home}; wait for it, or use another place with --home"
-    with only_holder(lock_of(place), lambda holder: f"another run, {holder}, {told}"):
+    told = f"another run is under way in {place.home}"
+    with only_holder(lock_of(place), lambda who: f"{told}, {who}; wait for it, or use another place with --home"):
         run_id = next_run_id(place.root / "runs")
         arguments = train_arguments(project, place, run_id, as_of=as_of, source=source, window=window)
         result = runner.run(

@@ -105,9 +105,9 @@ def sole_supervisor(where: ServicePaths) -> Iterator[None]:
     Raises:
         ConflictError: another supervisor is alive; the message has its process id.
     """
-    told = "use its endpoint, or stop that process first"
-    served = f"{where.directory} is already served by"
-    with only_holder(where.directory / "supervisor.lock", lambda holder: f"{served} {holder}; {told}"):
+    told = f"{where.directory} is already served by"
+    lock = where.directory / "supervisor.lock"
+    with only_holder(lock, lambda who: f"{told} {who}; use its endpoint, or stop that process first"):
         yield
 
 

@@ -7,6 +7,7 @@ one before.
 """
 
 import logging
+import math
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +25,7 @@ from serving.local.in_force import InForce
 from serving.local.paths import ServicePaths, free_port, require_port
 from serving.local.servers import Persist
 from serving.local.state import Proxy, Running, WantedState
+from serving.polling import await_true
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -142,11 +144,8 @@ class Keeper:
         self.record = self.record.model_copy(update={"process": None})
 
     def _wait_for_callers(self) -> None:
-        start = time.monotonic()
-        while time.monotonic() - start < STOP_S:
-            time.sleep(0.05)
-            if time.monotonic() - start > DRAIN_S and self.admin.downstream_in_flight() == 0:
-                return
+        time.sleep(DRAIN_S)
+        await_true(lambda: self.admin.downstream_in_flight() == 0, STOP_S - DRAIN_S, 0.05)
 
     def _keep_running(self, now: float) -> None:
         process = self.record.process
@@ -240,13 +239,10 @@ def refusal(log_file: Path) -> str:
 def end(process: Running, children: processes.Children, grace_s: float) -> None:
     """End *process* and wait for it; by force when it takes longer than *grace_s*."""
     processes.terminate(process)
-    start = time.monotonic()
-    forced = False
-    while not children.ended(process)[0]:
-        if not forced and time.monotonic() - start > grace_s:
-            processes.terminate(process, force=True)
-            forced = True
-        time.sleep(0.02)
+    for limit_s in (grace_s, math.inf):
+        if await_true(lambda: children.ended(process)[0], limit_s, 0.02):
+            return
+        processes.terminate(process, force=True)
 
 
 def _remembering(render: Callable[[T], dict[str, Any]]) -> Callable[[T], dict[str, Any]]:

@@ -5,6 +5,7 @@ Commands write down what is wanted; whoever looks after the service makes traffi
 
 from serving.errors import ConflictError, Inconclusive, UsageError
 from serving.ledger.ledger import Ledger
+from serving.polling import await_true
 from serving.rollout.controller.persistence import Command
 from serving.service.release import refuse_during_rollout
 from serving.service.service import Service
@@ -23,13 +24,13 @@ def order(service: Service, command: Command) -> str:
         raise ConflictError("no rollout is live; nothing to change")
     with service.desk() as desk:
         number = desk.ask(command)
-        deadline = service.monotonic() + ANSWER_S
-        while (answer := desk.answered(number)) is None:
-            if service.monotonic() > deadline:
-                raise Inconclusive(
-                    f"asked for {command.name}; no controller has answered yet, it does so when {service.keeper} runs"
-                )
-            service.sleep(service.poll_s)
+        answer = await_true(
+            lambda: desk.answered(number), ANSWER_S, service.poll_s, clock=service.monotonic, sleep=service.sleep
+        )
+    if answer is None:
+        raise Inconclusive(
+            f"asked for {command.name}; no controller has answered yet, it does so when {service.keeper} runs"
+        )
     if not answer.startswith("done"):
         raise ConflictError(answer)
     return answer
