@@ -2,9 +2,9 @@
 
 import http.client
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from types import TracebackType
 from urllib.parse import urlsplit
 
 from serving.errors import InfrastructureError
@@ -31,7 +31,7 @@ class NoAnswer(InfrastructureError):
     """Nobody listens there, or the answer did not come in time or is none."""
 
 
-class Connection:
+class Connection(AbstractContextManager["Connection"]):
     """Requests to one server over one connection, which the first request opens, and the next one after a failure.
 
     Args:
@@ -45,40 +45,24 @@ class Connection:
         self._address = f"{parts.scheme}://{parts.netloc}"
         self._connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
 
-    def ask(
-        self, method: str, path: str, body: bytes | str | None = None, headers: Mapping[str, str] | None = None
-    ) -> Reply:
-        """Whatever the server's status is.
-
-        Raises:
-            NoAnswer: there is none.
-        """
+    def ask(self, method: str, path: str, body: bytes | str | None = None, headers: Mapping[str, str] = {}) -> Reply:
+        """Whatever the server's status is; ``NoAnswer`` where there is no answer."""
         try:
-            self._connection.request(method, path, body, dict(headers or {}))
+            self._connection.request(method, path, body, dict(headers))
             found = self._connection.getresponse()
             return Reply(found.status, found.read(), {name.lower(): value for name, value in found.getheaders()})
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             raise NoAnswer(f"{self._address}{path} does not answer: {error or type(error).__name__}") from error
 
-    def __enter__(self) -> "Connection":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._connection.close()
 
 
 def ask(
-    address: str,
-    path: str,
-    method: str = "GET",
-    body: bytes | str | None = None,
-    headers: Mapping[str, str] | None = None,
-    *,
+    address: str, method: str, path: str, body: bytes | str | None = None, headers: Mapping[str, str] = {}, *,
     timeout_s: float,
-) -> Reply:
+) -> Reply:  # fmt: skip
     """One request over a connection of its own; as ``Connection.ask``."""
     with Connection(address, timeout_s) as connection:
         return connection.ask(method, path, body, headers)

@@ -15,7 +15,7 @@ import yaml
 from components.steps.place import Place
 from pipelines.checkout import MANIFESTS
 from pipelines.deploying.doctor import CRDS, OBJECTS, WORKLOADS, ClusterFacts, Machine, Name
-from serving.cluster.client import CRD, DEPLOYMENT, GATEWAY, Cluster, Kind
+from serving.cluster.client import CONFIG_MAP, CRD, DEPLOYMENT, GATEWAY, SECRET, Cluster, Kind
 from serving.cluster.installation import probe
 from serving.errors import InfrastructureError, PlaceError, SlipwayError
 from serving.http_client import NoAnswer, ask
@@ -24,8 +24,8 @@ VERSIONS = MANIFESTS / "versions.yaml"
 
 TOOLS = ("kubectl", "kind")
 KINDS: Mapping[str, Kind] = {
-    "Secret": Kind("", "v1", "secrets"),
-    "ConfigMap": Kind("", "v1", "configmaps"),
+    "Secret": SECRET,
+    "ConfigMap": CONFIG_MAP,
     "ServiceAccount": Kind("", "v1", "serviceaccounts"),
     "RoleBinding": Kind("rbac.authorization.k8s.io", "v1", "rolebindings"),
     "ServingRuntime": Kind("serving.kserve.io", "v1alpha1", "servingruntimes"),
@@ -141,7 +141,7 @@ def _tracking(uri: str) -> str:
 def _answers(uri: str) -> str:
     """What is wrong with the server at *uri*, which tells at ``/health`` that it is well."""
     try:
-        reply = ask(uri, "/health", timeout_s=3)
+        reply = ask(uri, "GET", "/health", timeout_s=3)
     except NoAnswer as silence:
         return str(silence)
     return "" if reply.ok else f"{uri} answers {reply.status}"

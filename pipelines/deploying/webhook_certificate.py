@@ -7,32 +7,25 @@ API server and manager need not change at the same moment.
 
 import argparse
 import base64
-import json
-import ssl
 import sys
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any, Protocol
-from urllib.error import HTTPError, URLError
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from serving.errors import InfrastructureError, SlipwayError
+from serving.cluster.client import SECRET, Cluster, Kind, Object, open_cluster
+from serving.errors import SlipwayError
 
-Object = dict[str, Any]
 LIFE = timedelta(days=365)
 RENEW_AFTER = LIFE * 2 / 3
 CLOCKS = timedelta(minutes=5)  # other nodes' clocks may be behind ours
-NOT_FOUND = 404
-ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/"
-KINDS = ("mutatingwebhookconfigurations", "validatingwebhookconfigurations")
+KINDS = tuple(
+    Kind("admissionregistration.k8s.io", "v1", f"{when}webhookconfigurations") for when in ("mutating", "validating")
+)
 
 
 @dataclass(frozen=True)
@@ -42,16 +35,6 @@ class Pair:
     certificate: str
     key: str
     authority: str
-
-
-class Api(Protocol):
-    """The three requests that are needed; None stands for an object that is not there."""
-
-    def get(self, path: str) -> Object | None: ...
-
-    def create(self, path: str, value: Object) -> None: ...
-
-    def patch(self, path: str, value: Object) -> None: ...
 
 
 def make(service: str, namespace: str, now: datetime) -> Pair:
@@ -99,37 +82,36 @@ def trusted(bundle: str, authority: str, now: datetime) -> str:
     return "".join(kept[:3])
 
 
-def ensure(api: Api, service: str, namespace: str, secret: str, now: datetime) -> str:
+def ensure(cluster: Cluster, service: str, namespace: str, secret: str, now: datetime) -> str:
     """Bring secret and webhook configurations to what they should be; the answer says what was done."""
-    place = f"/api/v1/namespaces/{namespace}/secrets"
-    found = api.get(f"{place}/{secret}")
+    found = cluster.get(SECRET, namespace, secret)
     pair = _read(found)
     renewed = pair is None or due(pair, now)
     if pair is None or renewed:
         pair = make(service, namespace, now)
     # Trust first: a manager that shows the new certificate before anybody trusts it is a manager that is down.
-    told = sum(_tell(api, kind, service, namespace, pair.authority, now) for kind in KINDS)
+    told = sum(_tell(cluster, kind, service, namespace, pair.authority, now) for kind in KINDS)
     if renewed:
-        data = {"tls.crt": pair.certificate, "tls.key": pair.key, "ca.crt": pair.authority}
-        value = {"type": "kubernetes.io/tls", "data": {name: _encode(text) for name, text in data.items()}}
+        texts = {"tls.crt": pair.certificate, "tls.key": pair.key, "ca.crt": pair.authority}
+        data = {name: _encode(text) for name, text in texts.items()}
         if found is None:
             head = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret, "namespace": namespace}}
-            api.create(place, {**head, **value})
+            cluster.apply({**head, "type": "kubernetes.io/tls", "data": data})
         else:
-            api.patch(f"{place}/{secret}", {"data": value["data"]})
+            cluster.patch(SECRET, namespace, secret, {"data": data})
     state = "made" if renewed else "kept"
     return f"certificate of {service}.{namespace} {state}; {told} webhook configurations changed"
 
 
-def _tell(api: Api, kind: str, service: str, namespace: str, authority: str, now: datetime) -> int:
+def _tell(cluster: Cluster, kind: Kind, service: str, namespace: str, authority: str, now: datetime) -> int:
     changed = 0
-    for item in (api.get(WEBHOOKS + kind) or {}).get("items", ()):
+    for item in cluster.list(kind, None, {}):
         hooks = item.get("webhooks", [])
         wanted = [_hook(hook, service, namespace, authority, now) for hook in hooks]
         if wanted != hooks:
             # The version makes it a compare-and-set: whoever applies the manifest meanwhile is not overwritten.
             metadata = {"resourceVersion": item["metadata"].get("resourceVersion")}
-            api.patch(f"{WEBHOOKS}{kind}/{item['metadata']['name']}", {"metadata": metadata, "webhooks": wanted})
+            cluster.patch(kind, None, item["metadata"]["name"], {"metadata": metadata, "webhooks": wanted})
             changed += 1
     return changed
 
@@ -193,50 +175,15 @@ def _encode(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-class InCluster:
-    """The API as a pod's service account reaches it."""
-
-    def __init__(self, host: str = "https://kubernetes.default.svc", account: Path = ACCOUNT) -> None:
-        self._host, self._account = host, account
-        self._tls = ssl.create_default_context(cafile=str(account / "ca.crt"))
-
-    def get(self, path: str) -> Object | None:
-        try:
-            return self._ask("GET", path)
-        except HTTPError as error:
-            if error.code == NOT_FOUND:
-                return None
-            raise
-
-    def create(self, path: str, value: Object) -> None:
-        self._ask("POST", path, value, "application/json")
-
-    def patch(self, path: str, value: Object) -> None:
-        self._ask("PATCH", path, value, "application/merge-patch+json")
-
-    def _ask(self, verb: str, path: str, value: Object | None = None, kind: str = "application/json") -> Object:
-        token = (self._account / "token").read_text(encoding="utf-8")  # read anew: it is exchanged while we run
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": kind, "Accept": "application/json"}
-        body = None if value is None else json.dumps(value).encode()
-        request = urllib.request.Request(self._host + path, body, headers, method=verb)  # noqa: S310 - always https
-        with urllib.request.urlopen(request, timeout=30, context=self._tls) as answer:  # noqa: S310 - always https
-            return dict(json.load(answer))
-
-
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="webhook_certificate", description=(__doc__ or "").splitlines()[0])
     for flag in ("--service", "--namespace", "--secret"):
         parser.add_argument(flag, required=True)
     given = parser.parse_args(argv)
     try:
-        try:
-            print(ensure(InCluster(), given.service, given.namespace, given.secret, datetime.now(UTC)))
-        except (URLError, OSError) as error:
-            raise InfrastructureError(
-                f"the API server refused or did not answer while renewing {given.secret}: {error}; the job tries again"
-            ) from error
+        print(ensure(open_cluster(), given.service, given.namespace, given.secret, datetime.now(UTC)))
     except SlipwayError as error:
-        print(error, file=sys.stderr)
+        print(f"{given.secret} is not renewed: {error}; the job tries again", file=sys.stderr)
         return error.exit_code
     return 0
 

@@ -57,7 +57,7 @@ def _batches(records: Sequence[dict[str, Any]]) -> Iterator[Sequence[dict[str, A
 def _ask(address: str, model: str, records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     body, headers = json.dumps({"instances": list(records)}), {"Content-Type": "application/json"}
     try:
-        reply = http_client.ask(address, f"/v1/models/{model}:predict", "POST", body, headers, timeout_s=TIMEOUT_S)
+        reply = http_client.ask(address, "POST", f"/v1/models/{model}:predict", body, headers, timeout_s=TIMEOUT_S)
     except NoAnswer as error:
         raise InfrastructureError(f"{error}; start it with slipway serve") from error
     if reply.status == 400:

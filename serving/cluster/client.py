@@ -46,6 +46,7 @@ DEPLOYMENT = Kind("apps", "v1", "deployments")
 POD = Kind("", "v1", "pods")
 SERVICE = Kind("", "v1", "services")
 CONFIG_MAP = Kind("", "v1", "configmaps")
+SECRET = Kind("", "v1", "secrets")
 CRD = Kind("apiextensions.k8s.io", "v1", "customresourcedefinitions")
 
 
@@ -73,7 +74,7 @@ class Cluster(Protocol):
     def apply(self, obj: Object) -> Object:
         """Create *obj* or bring it to what is said; ``ConflictError`` when it names a resourceVersion that is past."""
 
-    def patch(self, kind: Kind, namespace: str, name: str, body: Object) -> Object:
+    def patch(self, kind: Kind, namespace: str | None, name: str, body: Object) -> Object:
         """A JSON merge patch of an object that is there."""
 
     def delete(self, kind: Kind, namespace: str, name: str) -> None:
@@ -140,7 +141,7 @@ class KubernetesCluster:
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         return self._there("PATCH", path, query, obj, "application/apply-patch+yaml")
 
-    def patch(self, kind: Kind, namespace: str, name: str, body: Object) -> Object:
+    def patch(self, kind: Kind, namespace: str | None, name: str, body: Object) -> Object:
         query = {"fieldManager": FIELD_MANAGER}
         return self._there("PATCH", _path(kind, namespace, name), query, body, "application/merge-patch+json")
 
@@ -158,7 +159,7 @@ class KubernetesCluster:
         address = (self.get(POD, namespace, pod) or {}).get("status", {}).get("podIP")
         if not address:
             raise InfrastructureError(f"pod {namespace}/{pod} has no address; it is gone or not started")
-        return ask(f"http://{address}:{port}", path, headers=headers, timeout_s=self._timeout)
+        return ask(f"http://{address}:{port}", "GET", path, headers=headers or {}, timeout_s=self._timeout)
 
     def log(self, namespace: str, pod: str, container: str, lines: int) -> str:
         for previous in ("true", "false"):

@@ -64,7 +64,7 @@ class Admin:
 
     def _call(self, method: str, path: str) -> bytes:
         try:
-            reply = ask(f"http://{HOST}:{self.port}", path, method, timeout_s=self.timeout_s)
+            reply = ask(f"http://{HOST}:{self.port}", method, path, timeout_s=self.timeout_s)
         except NoAnswer as error:
             raise InfrastructureError(f"Envoy: {error}; is 'slipway serve' running?") from error
         if not reply.ok and path != "/ready":

@@ -203,7 +203,7 @@ class Servers:
 def probe(port: int, model: str) -> Probe:
     """Ask the server at *port* for *model*; not for its own readiness, which a server without any model has too."""
     try:
-        reply = ask(f"http://{HOST}:{port}", f"/v2/models/{model}/ready", timeout_s=PROBE_TIMEOUT_S)
+        reply = ask(f"http://{HOST}:{port}", "GET", f"/v2/models/{model}/ready", timeout_s=PROBE_TIMEOUT_S)
     except NoAnswer:
         return Probe(ready=False)
     return Probe(reply.ok, refusal(reply.body))

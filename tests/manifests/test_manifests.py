@@ -5,7 +5,7 @@ What needs third parties' manifests runs where `make upstream` has brought them.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +18,7 @@ from pipelines.deploying import dashboards, doctor, upstream, webhook_certificat
 from pipelines.deploying import secrets as deploy_secrets
 from serving.bundle.signing import PublicKey, SigningKey
 from serving.cluster import manifest, manifest_canary, manifest_route, two_slots
+from serving.cluster.client import Kind
 from serving.errors import ConfigError, GateRefusal, InfrastructureError
 from serving.files import sha256_bytes
 from serving.predictor.settings import parse
@@ -300,32 +301,30 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 SERVICE = ("kserve-webhook-server-service", "kserve")
 
 
-class FakeApi:
-    """Objects by path, with the two verbs that change them."""
+class FakeCluster:
+    """One secret and the configurations of webhooks, with the two calls that change them."""
 
     def __init__(self, *hooks: dict[str, Any]) -> None:
-        items = [
+        self.items = [
             {"metadata": {"name": f"c{i}", "resourceVersion": "1"}, "webhooks": [hook]} for i, hook in enumerate(hooks)
         ]
-        self.objects: dict[str, Any] = {webhook_certificate.WEBHOOKS + webhook_certificate.KINDS[0]: {"items": items}}
+        self.secret: dict[str, Any] | None = None
         self.calls: list[str] = []
 
-    def get(self, path: str) -> dict[str, Any] | None:
-        return self.objects.get(path)
+    def get(self, kind: Kind, namespace: str | None, name: str) -> dict[str, Any] | None:
+        return self.secret
 
-    def create(self, path: str, value: dict[str, Any]) -> None:
-        self.calls.append("create secret")
-        self.objects[f"{path}/{value['metadata']['name']}"] = value
+    def list(self, kind: Kind, namespace: str | None, labels: dict[str, str]) -> Sequence[dict[str, Any]]:
+        return self.items if kind == webhook_certificate.KINDS[0] else []
 
-    def patch(self, path: str, value: dict[str, Any]) -> None:
-        self.calls.append("patch " + path.rsplit("/", 2)[1])
-        if path in self.objects:
-            self.objects[path] = {**self.objects[path], **value}
-            return
-        listing, name = path.rsplit("/", 1)
-        for item in self.objects[listing]["items"]:
-            if item["metadata"]["name"] == name:
-                item["webhooks"] = value["webhooks"]
+    def apply(self, obj: dict[str, Any]) -> None:
+        self.calls.append(f"apply {obj['kind']}")
+        self.secret = obj
+
+    def patch(self, kind: Kind, namespace: str | None, name: str, body: dict[str, Any]) -> None:
+        self.calls.append(f"patch {kind.plural}")
+        changed = next((item for item in self.items if item["metadata"]["name"] == name), self.secret)
+        changed |= {"webhooks": body["webhooks"]} if "webhooks" in body else body
 
 
 def hook(service: str = SERVICE[0]) -> dict[str, Any]:
@@ -334,14 +333,14 @@ def hook(service: str = SERVICE[0]) -> dict[str, Any]:
 
 def test_a_certificate_is_made_trusted_and_then_left_alone():
     """Trust before the certificate, the service's name in it, and nothing at all at the second call."""
-    api = FakeApi(hook(), hook("of-somebody-else"))
+    cluster = FakeCluster(hook(), hook("of-somebody-else"))
 
-    webhook_certificate.ensure(api, *SERVICE, "cert", NOW)
-    first = list(api.calls)
-    webhook_certificate.ensure(api, *SERVICE, "cert", NOW + timedelta(days=200))
+    webhook_certificate.ensure(cluster, *SERVICE, "cert", NOW)
+    first = list(cluster.calls)
+    webhook_certificate.ensure(cluster, *SERVICE, "cert", NOW + timedelta(days=200))
 
-    assert first == api.calls == ["patch mutatingwebhookconfigurations", "create secret"]
-    hooks = [item["webhooks"][0] for item in next(iter(api.objects.values()))["items"]]
+    assert first == cluster.calls == ["patch mutatingwebhookconfigurations", "apply Secret"]
+    hooks = [item["webhooks"][0] for item in cluster.items]
     assert "caBundle" in hooks[0]["clientConfig"]
     assert hooks[0]["clientConfig"]["service"]["path"] == "/mutate"
     assert hooks[1] == hook("of-somebody-else")
@@ -349,13 +348,13 @@ def test_a_certificate_is_made_trusted_and_then_left_alone():
 
 def test_after_two_thirds_of_its_life_it_is_renewed_and_the_old_authority_stays_trusted():
     """Manager and API server do not change at the same moment."""
-    api = FakeApi(hook())
-    webhook_certificate.ensure(api, *SERVICE, "cert", NOW)
-    before = next(iter(api.objects.values()))["items"][0]["webhooks"][0]["clientConfig"]["caBundle"]
+    cluster = FakeCluster(hook())
+    webhook_certificate.ensure(cluster, *SERVICE, "cert", NOW)
+    before = cluster.items[0]["webhooks"][0]["clientConfig"]["caBundle"]
 
-    webhook_certificate.ensure(api, *SERVICE, "cert", NOW + timedelta(days=250))
+    webhook_certificate.ensure(cluster, *SERVICE, "cert", NOW + timedelta(days=250))
 
-    bundle = next(iter(api.objects.values()))["items"][0]["webhooks"][0]["clientConfig"]["caBundle"]
+    bundle = cluster.items[0]["webhooks"][0]["clientConfig"]["caBundle"]
     old, new = (webhook_certificate.base64.b64decode(text).decode() for text in (before, bundle))
     assert new.endswith(old)
     assert new.count("BEGIN CERTIFICATE") == 2
