@@ -12,9 +12,8 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from components.data.split import SplitPolicy, check_policy
 from components.judging.gates import Gate, check_gates
 from components.judging.metrics import get as get_metric
-from components.modelling.families import check_task
+from components.modelling.families import ModelSpec, check_task
 from components.modelling.features import FeatureSpec, check_features
-from components.modelling.training import ModelSpec
 from components.modelling.tuning import Search, check_search
 from components.watching.policy import Retrain, Watch
 from components.watching.watch import check_alarms

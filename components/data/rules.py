@@ -4,13 +4,14 @@ A rule is a vectorised question about one column with a sentence for a row that 
 column: ``name`` holds the value in the contract's type (null where there is none), ``raw:name`` what the table held.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 import polars as pl
 
+from components.data.moments import moments
 from serving.contract import Column, Contract
 from serving.errors import DataError
 
@@ -19,8 +20,6 @@ Reason = Literal[
 ]
 
 MISSING_WORDS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
-LOCAL_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%d")
-OFFSET_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%d %H:%M:%S%.f%z")
 TRUE_WORDS = ("true", "1", "1.0", "yes")
 FALSE_WORDS = ("false", "0", "0.0", "no")
 LISTED_VALUES = 12  # categories a sentence names before it says how many more there are
@@ -47,6 +46,7 @@ class Rule:
 
 
 def raw(name: str) -> str:
+    """The column that holds what the table held in *name*."""
     return f"raw:{name}"
 
 
@@ -69,12 +69,18 @@ def typed(schema: Any, contract: Contract) -> list[pl.Expr]:
     """
     expressions = [pl.col(contract.key)] if contract.key else []
     if contract.event_time:
-        expressions.append(_moment(contract.event_time, schema[contract.event_time]))
+        expressions.append(moments(schema, contract.event_time))
         expressions.append(pl.col(contract.event_time).alias(raw(contract.event_time)))
-    for name, column in fields(contract).items():
-        expressions.append(_value(name, column, schema[name]).alias(name))
-        expressions.append(pl.col(name).alias(raw(name)))
-    return expressions
+    return expressions + forms(schema, fields(contract))
+
+
+def forms(schema: Any, columns: Mapping[str, Column]) -> list[pl.Expr]:
+    """Both forms of *columns* alone, for rows without a key, an event time or a target; see ``typed``."""
+    both = (
+        (value(name, column, schema[name]).alias(name), pl.col(name).alias(raw(name)))
+        for name, column in columns.items()
+    )
+    return [form for pair in both for form in pair]
 
 
 def rules(schema: Any, contract: Contract, as_of: datetime) -> list[Rule]:
@@ -90,17 +96,14 @@ def rules(schema: Any, contract: Contract, as_of: datetime) -> list[Rule]:
     return found
 
 
-def input_forms(schema: Any, contract: Contract) -> list[pl.Expr]:
-    """Both forms of the input columns alone, for rows without a key, an event time or a target; see ``typed``."""
-    forms = []
-    for name, column in contract.columns.items():
-        forms += [_value(name, column, schema[name]).alias(name), pl.col(name).alias(raw(name))]
-    return forms
-
-
 def input_rules(schema: Any, contract: Contract) -> list[Rule]:
     """What is asked of the input columns alone; see ``rules``."""
     return [r for name, column in contract.columns.items() for r in _column_rules(name, column, schema[name], False)]
+
+
+def told(failed: Iterable[Rule]) -> pl.Expr:
+    """What is wrong with a row, as the sentences of the *failed* rules that it breaks, ``; `` between them."""
+    return pl.concat_str([pl.when(rule.bad).then(rule.text) for rule in failed], separator="; ", ignore_nulls=True)
 
 
 def number(value: float) -> str:
@@ -184,16 +187,20 @@ def _can_fail(column: Column, dtype: Any) -> bool:
     return bool(dtype == pl.String or dtype.is_float())
 
 
-def _value(name: str, column: Column, dtype: Any) -> pl.Expr:
-    """The value in the contract's type; null where there is none or it has no meaning in that type."""
-    value = pl.col(name)
+def value(name: str, column: Column, dtype: Any) -> pl.Expr:
+    """What the column *name* of polars type *dtype* holds, in the contract's type; null where it holds nothing there.
+
+    Raises:
+        DataError: no value of *dtype* can mean what the contract asks for.
+    """
+    held = pl.col(name)
     if dtype == pl.Null:
-        return value.cast(TYPES[column.type])
+        return held.cast(TYPES[column.type])
     if column.type == "category":
-        return _category(name, value, dtype, column.values)
+        return _category(name, held, dtype, column.values)
     if column.type == "bool":
-        return _truth(name, value, dtype)
-    return _number(name, value, dtype, whole=column.type == "int")
+        return _truth(name, held, dtype)
+    return _number(name, held, dtype, whole=column.type == "int")
 
 
 def _number(name: str, value: pl.Expr, dtype: Any, whole: bool) -> pl.Expr:
@@ -234,25 +241,6 @@ def _category(name: str, value: pl.Expr, dtype: Any, values: tuple[str, ...]) ->
     if dtype != pl.String:
         return text
     return pl.when(~_is_missing_word(text, values)).then(text)
-
-
-def _moment(name: str, dtype: Any) -> pl.Expr:
-    """Naive UTC microseconds."""
-    value = pl.col(name)
-    if dtype == pl.String:
-        text = value.str.strip_chars().str.replace(r"Z$", "")
-        local = [text.str.to_datetime(form, strict=False, time_unit="us") for form in LOCAL_FORMATS]
-        shifted = [text.str.to_datetime(form, strict=False, time_unit="us") for form in OFFSET_FORMATS]
-        return pl.coalesce(
-            *local, *(moment.dt.convert_time_zone("UTC").dt.replace_time_zone(None) for moment in shifted)
-        )
-    if dtype == pl.Null:
-        return value.cast(pl.Datetime("us"))
-    if not (dtype == pl.Date or dtype == pl.Datetime):
-        raise _impossible(name, dtype, "dates or times")
-    if getattr(dtype, "time_zone", None):
-        value = value.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-    return value.cast(pl.Datetime("us"))
 
 
 def _impossible(name: str, dtype: Any, wanted: str) -> DataError:

@@ -1,8 +1,8 @@
 """Immutable versions of a table, named by their content.
 
 A snapshot is a directory: ``parts/<sha256>.parquet`` and ``manifest.json``. Its id is the sha256 of the canonical JSON
-of the manifest's *content*: columns, key and the digests of the parts. Source and parent stand beside it, so the same
-rows have the same id wherever they came from.
+of the manifest's *content*: columns, key and the digests of the parts. The source stands beside it, so the same rows
+have the same id wherever they came from.
 
 Rows are dealt to parts by a stable hash of their key and put in one order inside, so the id does not depend on the
 order of the rows, and a changed cell changes one part. Parts are what the installed polars writes: a new polars may
@@ -12,7 +12,7 @@ give the same rows a new id, never two tables one id.
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import polars as pl
@@ -40,6 +40,7 @@ class Part(Frozen):
 
     @property
     def name(self) -> str:
+        """Its path below the snapshot."""
         return f"{PARTS}/{self.sha256}.parquet"
 
 
@@ -47,11 +48,10 @@ class Snapshot(Frozen):
     """What a manifest says.
 
     Attributes:
-        id: sha256 (hex) of the content: everything below except ``source`` and ``parent``.
+        id: sha256 (hex) of the content: everything below except ``source``.
         columns: names, in their order; ``types`` are the polars types beside them.
         key: the column whose hash deals rows to parts; None: the whole row's.
         source: URI the rows were read from, for people.
-        parent: id of the snapshot that this one follows.
     """
 
     id: str
@@ -61,16 +61,14 @@ class Snapshot(Frozen):
     parts: tuple[Part, ...]
     key: str | None = None
     source: str = ""
-    parent: str | None = None
 
     @property
     def short(self) -> str:
+        """As much of the id as people read."""
         return self.id[:6]
 
 
-def write(
-    frame: pl.DataFrame, directory: Path, *, source: str, parent: str | None = None, key: str | None = None
-) -> Snapshot:
+def write(frame: pl.DataFrame, directory: Path, *, source: str, key: str | None = None) -> Snapshot:
     """Store *frame* in *directory* and return its snapshot.
 
     Parts that are there already are kept; a directory that holds this very snapshot is left as it is. The manifest is
@@ -84,11 +82,17 @@ def write(
     _check(frame, key)
     plain = _plain(frame)
     parts = tuple(_store(rows, directory) for rows in _deal(plain, key))
-    content = _content(plain, parts, key)
-    snapshot = Snapshot(id=_identity(content), source=source, parent=parent, **content)
-    if _stored_id(directory) != snapshot.id:
-        beside = {"id": snapshot.id, "source": source, "parent": parent}
-        write_json(directory / MANIFEST, {**beside, "content": {"format": FORMAT, **_jsonable(content)}})
+    content = {
+        "format": FORMAT,
+        "rows": plain.height,
+        "columns": plain.columns,
+        "types": [str(dtype) for dtype in plain.dtypes],
+        "parts": [part.model_dump() for part in parts],
+        "key": key,
+    }
+    identity = sha256_bytes(canonical_json(content))
+    if _stored_id(directory) != identity:
+        write_json(directory / MANIFEST, {"id": identity, "source": source, "content": content})
     _forget_others(directory, parts)
     return _manifest(directory)
 
@@ -107,13 +111,8 @@ def open_snapshot(directory: Path) -> Snapshot:
 
 def read(directory: Path) -> pl.DataFrame:
     """All rows of the snapshot in *directory*, verified, in the snapshot's own order."""
-    return pl.concat(list(parts(directory)), rechunk=True)
-
-
-def parts(directory: Path) -> Iterator[pl.DataFrame]:
-    """The parts one after the other, each verified; for tables that should not be in memory at once."""
-    for part in _manifest(directory).parts:
-        yield pl.read_parquet(io.BytesIO(_bytes(directory, part)))
+    parts = [pl.read_parquet(io.BytesIO(_bytes(directory, part))) for part in _manifest(directory).parts]
+    return pl.concat(parts, rechunk=True)
 
 
 def _check(frame: pl.DataFrame, key: str | None) -> None:
@@ -164,29 +163,6 @@ def _store(rows: pl.DataFrame, directory: Path) -> Part:
     return part
 
 
-def _content(frame: pl.DataFrame, parts: tuple[Part, ...], key: str | None) -> dict[str, Any]:
-    return {
-        "rows": frame.height,
-        "columns": tuple(frame.columns),
-        "types": tuple(str(dtype) for dtype in frame.dtypes),
-        "parts": parts,
-        "key": key,
-    }
-
-
-def _jsonable(content: dict[str, Any]) -> dict[str, Any]:
-    return {
-        **content,
-        "columns": list(content["columns"]),
-        "types": list(content["types"]),
-        "parts": [part.model_dump() for part in content["parts"]],
-    }
-
-
-def _identity(content: dict[str, Any]) -> str:
-    return sha256_bytes(canonical_json({"format": FORMAT, **_jsonable(content)}))
-
-
 def _stored_id(directory: Path) -> str | None:
     try:
         return _manifest(directory).id
@@ -202,7 +178,7 @@ def _manifest(directory: Path) -> Snapshot:
     try:
         value = read_json(path)
         content = {name: item for name, item in value["content"].items() if name != "format"}
-        snapshot = Snapshot(id=value["id"], source=value["source"], parent=value["parent"], **content)
+        snapshot = Snapshot(id=value["id"], source=value["source"], **content)
     except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
         raise DataError(f"{path} is no snapshot manifest: {type(error).__name__}; run ingest again") from error
     if sha256_bytes(canonical_json(value["content"])) != snapshot.id:

@@ -74,32 +74,13 @@ def check_policy(policy: SplitPolicy, contract: Contract) -> None:
         raise ConfigError("split.by: group needs split.group or contract.key, the column whose rows stay together")
 
 
-class SplitReport(Frozen):
-    """How a table was divided.
-
-    Attributes:
-        dropped: rows that would have been training rows but share a key with the holdout.
-        boundary: ISO 8601 moment; training events are not after it, holdout events are; None unless by time.
-        classes: rows per class on each side, ``{side: {class: rows}}``; empty for regression.
-    """
-
-    sentence: str
-    by: str
-    rows: int
-    train: int
-    holdout: int
-    dropped: int
-    boundary: str | None = None
-    classes: dict[str, dict[str, int]] = {}  # noqa: RUF012 - pydantic copies defaults
-
-
 @dataclass(frozen=True)
 class HoldoutSplit:
-    """Two tables with the columns and the row order of the one that was split."""
+    """Two tables with the columns and the row order of the one that was split, and how it was divided."""
 
     train: pl.DataFrame
     holdout: pl.DataFrame
-    report: SplitReport
+    sentence: str
 
 
 def split(frame: pl.DataFrame, policy: SplitPolicy, contract: Contract, seed: int) -> HoldoutSplit:
@@ -116,19 +97,7 @@ def split(frame: pl.DataFrame, policy: SplitPolicy, contract: Contract, seed: in
     sides = {"train": frame.filter(pl.Series(train)), "holdout": frame.filter(pl.Series(held))}
     dropped = frame.height - sides["train"].height - sides["holdout"].height
     _check_sides(sides, policy, contract, dropped)
-    report = SplitReport(
-        sentence=_sentence(sides, policy, contract, dropped, boundary),
-        by=policy.by,
-        rows=frame.height,
-        train=sides["train"].height,
-        holdout=sides["holdout"].height,
-        dropped=dropped,
-        boundary=boundary.isoformat() if boundary else None,
-        classes={side: _class_counts(table, contract) for side, table in sides.items()}
-        if contract.target.classes
-        else {},
-    )
-    return HoldoutSplit(sides["train"], sides["holdout"], report)
+    return HoldoutSplit(**sides, sentence=_sentence(sides, policy, contract, dropped, boundary))
 
 
 def _held_out(
@@ -224,11 +193,6 @@ def _check_classes(side: str, table: pl.DataFrame, sides: dict[str, pl.DataFrame
             f"the {side} side of the split has only class {seen} of {target.name}: expected "
             f"{', '.join(target.classes)}; change split.holdout or split.by, or bring more rows"
         )
-
-
-def _class_counts(table: pl.DataFrame, contract: Contract) -> dict[str, int]:
-    counted = dict(table[contract.target.name].value_counts().iter_rows())
-    return {name: int(counted.get(name, 0)) for name in contract.target.classes}
 
 
 def _sentence(

@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from components.data import snapshots, sources
+from components.data.moments import moments, naive
 from components.data.quarantine_report import quarantine_page
 from components.data.split import SplitPolicy
 from components.data.split import split as split_rows
@@ -38,11 +39,8 @@ def recent(frame: pl.DataFrame, contract: Contract, as_of: datetime, window: str
     """The rows whose event is at most *window* older than *as_of*; rows without a readable time stay for validation."""
     if contract.event_time is None or contract.event_time not in frame.columns:
         raise ConfigError(f"retrain.window is {window}, but the table has no event time; name contract.event_time")
-    since = (as_of - parse(window)).replace(tzinfo=None)
-    time = pl.col(contract.event_time)
-    if frame.schema[contract.event_time] == pl.String:
-        time = time.str.to_datetime(strict=False)
-    return frame.filter((time.cast(pl.Datetime, strict=False) >= since).fill_null(value=True))
+    since = naive(as_of - parse(window))
+    return frame.filter((moments(frame.schema, contract.event_time) >= since).fill_null(value=True))
 
 
 def validate(contract: str, as_of: str, snapshot: str, accepted: str, quarantine: str) -> str:
@@ -69,7 +67,7 @@ def split(policy: str, contract: str, seed: int, accepted: str, train: str, hold
     parts = split_rows(snapshots.read(Path(accepted)), SplitPolicy.model_validate_json(policy), rules, seed)
     left = snapshots.write(parts.train, Path(train), source="split", key=rules.key)
     right = snapshots.write(parts.holdout, Path(holdout), source="split", key=rules.key)
-    tell(parts.report.sentence)
+    tell(parts.sentence)
     return sha256_bytes(canonical_json({"train": left.id, "holdout": right.id}))
 
 

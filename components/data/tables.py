@@ -1,21 +1,19 @@
-"""From a table of accepted rows to what models compute with: the coded matrix and the target."""
+"""From a table of rows to what models compute with: the coded matrix and the target."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
+import polars as pl
 
-from serving.contract import Contract, Matrix
+from components.data.rules import fields, value
+from serving.contract import Column, Contract, Matrix
 from serving.errors import DataError
-
-if TYPE_CHECKING:
-    import polars as pl
 
 Vector = npt.NDArray[np.float64]
 
 
-def matrix_and_target(frame: "pd.DataFrame | pl.DataFrame", contract: Contract) -> tuple[Matrix, Vector]:
+def matrix_and_target(frame: pl.DataFrame, contract: Contract) -> tuple[Matrix, Vector]:
     """The coded matrix of *frame* and its target: numbers, or positions in ``contract.target.classes`` as floats.
 
     Raises:
@@ -23,45 +21,36 @@ def matrix_and_target(frame: "pd.DataFrame | pl.DataFrame", contract: Contract) 
     """
     absent = [name for name in (*contract.names, contract.target.name) if name not in frame.columns]
     if absent:
-        raise DataError(f"the table has no column {absent[0]!r}; it has {', '.join(map(str, frame.columns))}")
-    if not isinstance(frame, pd.DataFrame):
-        frame = _to_pandas(frame, contract)
-    return contract.encode(frame), _target(frame[contract.target.name], contract)
+        raise DataError(f"the table has no column {absent[0]!r}; it has {', '.join(frame.columns)}")
+    return coded(frame, contract), _target(frame, contract)
 
 
-def _to_pandas(frame: "pl.DataFrame", contract: Contract) -> pd.DataFrame:
-    """The columns the contract names, without pyarrow: numbers as float64 with NaN, categories as objects."""
-    import polars as pl  # only where a polars table arrives: the release image has none
-
-    table: dict[str, Any] = {}
-    for name, column in contract.columns.items():
-        if column.type == "category":
-            table[name] = np.array(frame[name].cast(pl.String).to_list(), dtype=object)
-        else:
-            table[name] = frame[name].cast(pl.Float64).to_numpy()
-    table[contract.target.name] = np.array(frame[contract.target.name].to_list(), dtype=object)
-    return pd.DataFrame(table)
+def coded(frame: pl.DataFrame, contract: Contract, cell: Callable[[str], pl.Expr] = pl.col) -> Matrix:
+    """The coded matrix of the contract's columns, each in its type; *cell* says where *frame* has a column."""
+    codes = [code(cell(name), column).alias(name) for name, column in contract.columns.items()]
+    matrix: Matrix = frame.with_columns(codes).select(contract.names).to_numpy(order="c")
+    return matrix
 
 
-def _target(values: pd.Series, contract: Contract) -> Vector:
+def code(cell: pl.Expr, column: Column) -> pl.Expr:
+    """The float64 that stands for a *cell* in the coded matrix; null where there is no value."""
+    if column.type != "category":
+        return cell.cast(pl.Float64)
+    word = cell.cast(pl.String)
+    place = word.cast(pl.Enum(list(column.values)), strict=False).to_physical().cast(pl.Float64)
+    return pl.when(word.is_not_null()).then(place.fill_null(float(len(column.values))))
+
+
+def _target(frame: pl.DataFrame, contract: Contract) -> Vector:
     name, classes = contract.target.name, contract.target.classes
-    if not classes:
-        numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-        gaps = int((~np.isfinite(numbers)).sum())
-        if gaps:
-            raise DataError(f"the target {name!r} is missing or not a number in {gaps} of {len(numbers)} rows")
-        return np.asarray(numbers, dtype=np.float64)
-    codes = {word: float(code) for code, word in enumerate(classes)}
-    words = [None if pd.isna(value) else _word(value) for value in values]
-    foreign = next((word for word in words if word not in codes), ...)
-    if foreign is not ...:
-        seen = "a missing value" if foreign is None else repr(foreign)
+    column = fields(contract)[name]
+    typed = frame.select(value(name, column, frame.schema[name]).alias(name))
+    codes: Vector = typed.select(code(pl.col(name), column)).to_series().to_numpy().astype(np.float64)
+    bad = np.flatnonzero(~np.isfinite(codes) | (codes == len(classes) if classes else False))
+    if len(bad) and not classes:
+        raise DataError(f"the target {name!r} is missing or not a number in {len(bad)} of {len(codes)} rows")
+    if len(bad):
+        word = typed[name][int(bad[0])]
+        seen = "a missing value" if word is None else repr(word)
         raise DataError(f"the target {name!r}: expected one of {', '.join(classes)}, seen {seen}")
-    return np.array([codes[word] for word in words if word is not None], dtype=np.float64)
-
-
-def _word(value: Any) -> str:
-    """A class as the contract writes it: true for True, 1 for 1.0."""
-    if isinstance(value, bool | np.bool_):
-        return str(value).lower()
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    return codes

@@ -9,15 +9,16 @@ generated from the same contract, so a slip in our rules ends the run instead of
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from components.data import repeats
+from components.data.moments import TYPE, naive
 from components.data.quarantine_report import Freshness, ReasonCount, Report
-from components.data.rules import TYPES, Rule, fields, rules, typed
+from components.data.rules import TYPES, Rule, fields, rules, told, typed
 from serving.contract import Contract
 from serving.errors import DataError
 
@@ -55,7 +56,7 @@ def validate(frame: pl.DataFrame, contract: Contract, as_of: datetime) -> Valida
         DataError: a column is absent, or of a type that cannot hold what the contract asks for.
     """
     _check_columns(frame, contract)
-    moment = _naive_utc(as_of)
+    moment = naive(as_of)
     marked, repeat_rules = _repeats(frame, contract)
     forms = marked.lazy().select(*typed(marked.schema, contract), *(rule.bad for rule in repeat_rules)).collect()
     asked = [*repeat_rules, *rules(marked.schema, contract, moment)]
@@ -102,7 +103,7 @@ def pandera_schema(contract: Contract) -> Any:
     if contract.key:
         columns[contract.key] = pa.Column(nullable=False)
     if contract.event_time:
-        columns[contract.event_time] = pa.Column(pl.Datetime("us"), nullable=False)
+        columns[contract.event_time] = pa.Column(TYPE, nullable=False)
     for name, column in fields(contract).items():
         checks = []
         if column.range is not None and column.numeric:
@@ -126,10 +127,6 @@ def _check_columns(frame: pl.DataFrame, contract: Contract) -> None:
         f"the table lacks {noun} {', '.join(absent)} of the contract: it has {', '.join(frame.columns)}"
         f"{hints or '; correct the source or the contract'}"
     )
-
-
-def _naive_utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
 def _repeats(frame: pl.DataFrame, contract: Contract) -> tuple[pl.DataFrame, list[Rule]]:
@@ -164,11 +161,8 @@ def _divide(
     bad = forms.select(pl.any_horizontal(rule.bad for rule in failing)).to_series()
     fallen = forms.filter(bad)
     reasons = tuple(_counted(rule, count, fallen) for rule, count in zip(failing, rows, strict=True))
-    texts = fallen.select(
-        pl.concat_str([pl.when(r.bad).then(r.text) for r in failing], separator="; ", ignore_nulls=True).alias(REASONS)
-    )
-    accepted = forms.select(names).filter(~bad)
-    return accepted, frame.filter(bad).with_columns(texts.to_series()), reasons
+    texts = fallen.select(told(failing).alias(REASONS)).to_series()
+    return forms.select(names).filter(~bad), frame.filter(bad).with_columns(texts), reasons
 
 
 def _counted(rule: Rule, rows: int, fallen: pl.DataFrame) -> ReasonCount:
@@ -225,9 +219,7 @@ def _classes(accepted: pl.DataFrame, contract: Contract) -> dict[str, int]:
 def _freshness(accepted: pl.DataFrame, contract: Contract, as_of: datetime) -> Freshness | None:
     if contract.event_time is None or not accepted.height:
         return None
-    oldest, newest = accepted.select(
-        pl.col(contract.event_time).min().alias("oldest"), pl.col(contract.event_time).max().alias("newest")
-    ).row(0)
+    oldest, newest = accepted[contract.event_time].min(), accepted[contract.event_time].max()
     age = (as_of - newest).total_seconds() / 86_400
     return Freshness(oldest=oldest.isoformat(), newest=newest.isoformat(), age_days=age)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.judging.evaluation import Evaluation
-from components.modelling.training import ModelSpec
+from components.modelling.families import ModelSpec
 from serving.contract import Contract
 
 

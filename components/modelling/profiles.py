@@ -46,51 +46,21 @@ def profile(
     )
 
 
-def count(
-    matrix: Matrix,
-    reference: Profile,
-    contract: Contract | None = None,
-    prediction: Values | None = None,
-    target: Values | None = None,
-) -> Profile:
-    """New rows counted into the bins of *reference*; what is not given (predictions, truths) counts as none.
-
-    Counts of parts of a table ``merge`` into the count of the table. The columns of *matrix* are in the order of
-    *contract*, or of ``reference.inputs`` without one.
+def count(matrix: Matrix, reference: Profile, contract: Contract, prediction: Values) -> Profile:
+    """New rows, in the order of the *contract*'s columns, counted into the bins of *reference*; errors count as none.
 
     Raises:
         DataError: the profile is not one of this table's columns.
     """
-    names = tuple(reference.inputs) if contract is None else contract.names
-    if len(names) != matrix.shape[1] or set(names) != set(reference.inputs):
+    if len(contract.names) != matrix.shape[1] or set(contract.names) != set(reference.inputs):
         raise DataError(f"the profile is of {len(reference.inputs)} other columns than the table's {matrix.shape[1]}")
-    inputs = {name: _count(reference.inputs[name], matrix[:, position]) for position, name in enumerate(names)}
-    scores = np.empty(0) if prediction is None else _scores(prediction)
-    error = None
-    if reference.error is not None:
-        errors = np.empty(0) if prediction is None or target is None else prediction - target
-        error = _count_numeric(reference.error, errors)
     return Profile(
-        rows=len(matrix), inputs=inputs, prediction=_count_numeric(reference.prediction, scores), error=error
-    )
-
-
-def merge(first: Profile, second: Profile) -> Profile:
-    """The profile of both tables together; holdout metrics do not add up, so it has none.
-
-    Raises:
-        DataError: the two were counted into different bins.
-    """
-    if list(first.inputs) != list(second.inputs) or (first.error is None) != (second.error is None):
-        raise DataError("two profiles of different columns cannot be added; count both into one reference")
-    error = None
-    if first.error is not None and second.error is not None:
-        error = _add_numeric(first.error, second.error)
-    return Profile(
-        rows=first.rows + second.rows,
-        inputs={name: _add(first.inputs[name], second.inputs[name]) for name in first.inputs},
-        prediction=_add_numeric(first.prediction, second.prediction),
-        error=error,
+        rows=len(matrix),
+        inputs={
+            name: _count(reference.inputs[name], matrix[:, position]) for position, name in enumerate(contract.names)
+        },
+        prediction=_count_numeric(reference.prediction, _scores(prediction)),
+        error=None if reference.error is None else _count_numeric(reference.error, np.empty(0)),
     )
 
 
@@ -151,28 +121,3 @@ def _count_numeric(histogram: NumericHistogram, values: Values) -> NumericHistog
 
 def _scores(prediction: Values) -> Values:
     return prediction if prediction.ndim == 1 else prediction[:, -1]
-
-
-def _add(first: Histogram, second: Histogram) -> Histogram:
-    if isinstance(first, NumericHistogram) and isinstance(second, NumericHistogram):
-        return _add_numeric(first, second)
-    if isinstance(first, CategoryHistogram) and isinstance(second, CategoryHistogram) and first.values == second.values:
-        return CategoryHistogram(
-            values=first.values,
-            counts=_sum(first.counts, second.counts),
-            unknown=first.unknown + second.unknown,
-            missing=first.missing + second.missing,
-        )
-    raise DataError("two profiles with different categories cannot be added; count both into one reference")
-
-
-def _add_numeric(first: NumericHistogram, second: NumericHistogram) -> NumericHistogram:
-    if first.edges != second.edges:
-        raise DataError("two profiles with different bins cannot be added; count both into one reference")
-    return NumericHistogram(
-        edges=first.edges, counts=_sum(first.counts, second.counts), missing=first.missing + second.missing
-    )
-
-
-def _sum(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(a + b for a, b in zip(first, second, strict=True))

@@ -1,4 +1,4 @@
-"""The model stages on paths: what the doorways ``tune``, ``train`` and ``evaluate`` call."""
+"""The model stages on paths: what the doorways ``tune`` and ``train`` call."""
 
 import json
 from collections.abc import Mapping
@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from components.data import snapshots
+from components.data.tables import matrix_and_target
 from components.judging.evaluation import evaluate as judge_predictions
+from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec
 from components.modelling.model_card import card
 from components.modelling.profiles import profile
-from components.modelling.training import ModelSpec, matrix_and_target, predict
 from components.modelling.training import fit as fit_pipeline
+from components.modelling.training import predict
 from components.modelling.tuning import Search
 from components.modelling.tuning import tune as search_parameters
 from components.steps.keys import signing_key

@@ -1,41 +1,17 @@
 """Fitting: from rows that were accepted to a Pipeline that predicts."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it ships no types
 
-from components.data.tables import Vector, matrix_and_target
+from components.data.tables import Vector
 from components.modelling.families import NOTHING, ModelSpec
 from components.modelling.features import FeatureSpec, build_pipeline
 from serving.contract import Contract, Matrix
 from serving.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    import polars as pl
-
-__all__ = ["ModelSpec", "Vector", "fit", "matrix_and_target", "predict", "train"]
-
-
-def train(
-    table: "pd.DataFrame | pl.DataFrame",
-    contract: Contract,
-    features: FeatureSpec,
-    model: ModelSpec,
-    seed: int,
-    params: Mapping[str, Any] = NOTHING,
-) -> Pipeline:
-    """A Pipeline fitted on the rows of *table*, which holds the contract's columns and its target.
-
-    Raises:
-        ConfigError: the family refuses a parameter's name or value.
-        DataError: no rows, a target with gaps, or a class without a row.
-    """
-    matrix, target = matrix_and_target(table, contract)
-    return fit(matrix, target, contract, features, model, seed, params)
 
 
 def fit(
@@ -47,10 +23,14 @@ def fit(
     seed: int,
     params: Mapping[str, Any] = NOTHING,
 ) -> Pipeline:
-    """Like ``train``, on a coded matrix and its target.
+    """A Pipeline fitted on a coded matrix and its target.
 
     One thread: sums are then added in one order, so that equal rows give equal models on any number of cores; and a
     second OpenMP thread costs many times what it brings as soon as anything else runs beside it.
+
+    Raises:
+        ConfigError: the family refuses a parameter's name or value.
+        DataError: no rows, or a class without a row.
     """
     _complete(target, contract)
     pipeline = build_pipeline(contract, features, model, seed, params)

@@ -9,26 +9,24 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
+import polars as pl
 from pydantic import Field, model_validator
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 
+from components.data.tables import Vector, matrix_and_target
 from components.judging import metrics
 from components.judging.metrics import Metric
 from components.modelling.families import ModelSpec, build_estimator, check_names
 from components.modelling.features import FeatureSpec
-from components.modelling.training import Vector, fit, matrix_and_target, predict
+from components.modelling.training import fit, predict
 from components.modelling.tuning_values import Trial, Tuning
 from serving.contract import Contract, Frozen, Matrix
 from serving.durations import Duration, parse
 from serving.errors import ConfigError, PlaceError
-
-if TYPE_CHECKING:
-    import polars as pl
 
 Rows = npt.NDArray[np.intp]
 Kind = Literal["log", "float", "int", "choice"]
@@ -67,7 +65,7 @@ def check_search(search: Search, model: ModelSpec, contract: Contract) -> None:
 
 
 def tune(
-    table: "pd.DataFrame | pl.DataFrame",
+    table: pl.DataFrame,
     contract: Contract,
     features: FeatureSpec,
     model: ModelSpec,
@@ -108,7 +106,7 @@ def tune(
 
 
 def choose_folds(
-    table: "pd.DataFrame | pl.DataFrame", target: Vector, contract: Contract, seed: int
+    table: pl.DataFrame, target: Vector, contract: Contract, seed: int
 ) -> tuple[list[tuple[Rows, Rows]], str]:
     """Pairs of fitting and validation rows, and the words for them; *target* is that of *table*, shape (n_rows,)."""
     n = len(table)
@@ -179,7 +177,7 @@ def _search(objective: _Objective, search: Search, seed: int, clock: Callable[[]
         asked = study.ask(distributions)
         trial = _trial(len(trials), dict(asked.params), objective, clock)
         if trial.value is None:
-            study.tell(asked, state=_failed())
+            study.tell(asked, state=_optuna().trial.TrialState.FAIL)
         else:
             study.tell(asked, objective.metric.loss(trial.value))
         trials.append(trial)
@@ -207,10 +205,6 @@ def _optuna() -> Any:
         ) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
-
-
-def _failed() -> Any:
-    return _optuna().trial.TrialState.FAIL
 
 
 def _study(search: Search, seed: int) -> tuple[Any, dict[str, Any], Callable[[dict[str, Any], float], None]]:

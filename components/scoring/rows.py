@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from components.data.rules import Rule, input_forms, input_rules
+from components.data.rules import Rule, forms, input_rules, told
+from components.data.tables import code
 from serving.contract import Column, Contract, Matrix
 from serving.errors import DataError
 from serving.scoring.api import Predictions
@@ -53,7 +54,7 @@ class RowScorer:
     def __init__(self, schema: Any, contract: Contract, score: Callable[[Matrix], Predictions]) -> None:
         self._score = score
         self._width = (len(contract.target.classes),) if contract.target.classes else ()
-        self._forms = input_forms(schema, contract)
+        self._forms = forms(schema, contract.columns)
         asked = input_rules(schema, contract)
         self._rules = [rule for rule in asked if not _tolerated(rule, contract.columns)]
         self._lenient = [rule for rule in asked if _tolerated(rule, contract.columns)]
@@ -81,10 +82,8 @@ class RowScorer:
 
     def _explained(self, fallen: pl.DataFrame) -> tuple[list[str], Counts]:
         """A text for each row of *fallen*, and how many of them break which rule."""
-        text = pl.concat_str(
-            [pl.when(r.bad).then(r.text) for r in self._rules], separator="; ", ignore_nulls=True
-        ).alias("text")
-        seen = fallen.select(text, *(r.bad.alias(str(i)) for i, r in enumerate(self._rules)))
+        broken = (rule.bad.alias(str(i)) for i, rule in enumerate(self._rules))
+        seen = fallen.select(told(self._rules).alias("text"), *broken)
         counts: Counts = Counter()
         for i, rule in enumerate(self._rules):
             counts[rule.column, rule.reason] += int(seen[str(i)].sum())
@@ -114,13 +113,9 @@ def _flag(rule: Rule, column: Column) -> str:
 def _code(name: str, column: Column) -> pl.Expr:
     """A cell of the coded matrix from a column's typed form; null where there is no value."""
     value = pl.col(name)
-    if column.type == "category":
-        place = value.cast(pl.Enum(list(column.values)), strict=False).to_physical().cast(pl.Float64)
-        return pl.when(value.is_not_null()).then(place.fill_null(float(len(column.values))))
-    if column.range is not None and column.out_of_range == "clip":
-        low, high = column.range
-        value = pl.when(value < low).then(pl.lit(low)).when(value > high).then(pl.lit(high)).otherwise(value)
-    return value.cast(pl.Float64)
+    if column.numeric and column.range is not None and column.out_of_range == "clip":
+        value = value.clip(*column.range)
+    return code(value, column)
 
 
 def _scored(

@@ -1,11 +1,10 @@
 """Whether the rows that arrive still look like the rows a model was trained on, from fixed-bin counts alone.
 
-Both sides are profiles counted into the same bins, so hours, days and pods are compared by adding their counts first
-(``profiles.merge``). Numbers are tested with the two-sample Kolmogorov-Smirnov test on the cumulated bins, which can
-only understate distance and significance of the raw values, and is equal to them where the bin edges separate the
-values; categories with the chi-square test; shares of missing, unknown and out-of-range values with Fisher's exact
-test. All p-values together are corrected by Holm (1979). Large tables make any difference significant, therefore a
-column has drifted only when its effect size says so too.
+Both sides are profiles counted into the same bins. Numbers are tested with the two-sample Kolmogorov-Smirnov test on
+the cumulated bins, which can only understate distance and significance of the raw values, and is equal to them where
+the bin edges separate the values; categories with the chi-square test; shares of missing, unknown and out-of-range
+values with Fisher's exact test. All p-values together are corrected by Holm (1979). Large tables make any difference
+significant, therefore a column has drifted only when its effect size says so too.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

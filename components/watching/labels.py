@@ -1,11 +1,12 @@
 """Truths that arrive after the predictions: joined to them by request id, each at the moment it became known."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import polars as pl
 
+from components.data.moments import TYPE, moments, naive
 from serving.contract import Contract, Frozen
 from serving.errors import DataError
 
@@ -102,12 +103,7 @@ def join(predictions: pl.DataFrame, labels: pl.DataFrame, contract: Contract, as
 
 def no_labels(contract: Contract) -> pl.DataFrame:
     """A table of labels without a row."""
-    return pl.DataFrame(schema={REQUEST_ID: pl.String, contract.target.name: pl.String, LABEL_AT: pl.Datetime("us")})
-
-
-def naive(moment: datetime) -> datetime:
-    """*moment* in UTC without saying so, as tables hold it; one without a zone is UTC."""
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+    return pl.DataFrame(schema={REQUEST_ID: pl.String, contract.target.name: pl.String, LABEL_AT: TYPE})
 
 
 def _checked(labels: pl.DataFrame, contract: Contract, as_of: datetime) -> pl.DataFrame:
@@ -119,9 +115,9 @@ def _checked(labels: pl.DataFrame, contract: Contract, as_of: datetime) -> pl.Da
             f"{', '.join(labels.columns)}; export the truth together with the id each answer carried"
         )
     row = pl.col(ROW).cast(pl.Int64, strict=False) if ROW in labels.columns else pl.lit(0, dtype=pl.Int64)
-    known = moments(labels, LABEL_AT) if LABEL_AT in labels.columns else pl.lit(naive(as_of), dtype=_TIME)
+    known = _moments(labels, LABEL_AT) if LABEL_AT in labels.columns else pl.lit(naive(as_of), dtype=TYPE)
     has_event = contract.event_time is not None and contract.event_time in labels.columns
-    event = moments(labels, str(contract.event_time)) if has_event else pl.lit(None, dtype=_TIME)
+    event = _moments(labels, str(contract.event_time)) if has_event else pl.lit(None, dtype=TYPE)
     return labels.select(
         pl.col(REQUEST_ID).cast(pl.String),
         row.alias(ROW),
@@ -129,9 +125,6 @@ def _checked(labels: pl.DataFrame, contract: Contract, as_of: datetime) -> pl.Da
         known.alias(LABEL_AT),
         event.alias("event"),
     )
-
-
-_TIME = pl.Datetime("us")
 
 
 def _truth(contract: Contract) -> pl.Expr:
@@ -148,20 +141,7 @@ def _truth(contract: Contract) -> pl.Expr:
     return pl.when(good).then(number)
 
 
-def moments(table: pl.DataFrame, name: str) -> pl.Expr:
-    """The column *name* as naive UTC moments; text that is none becomes null.
-
-    Raises:
-        DataError: the column holds neither moments nor text.
-    """
-    kind = table.schema[name]
-    column = pl.col(name)
-    if kind == pl.String:
-        utc = column.str.to_datetime(time_zone="UTC", time_unit="us", strict=False)
-        return pl.coalesce(utc.dt.replace_time_zone(None), column.str.to_datetime(time_unit="us", strict=False))
-    if kind in (pl.Date, pl.Null):
-        return column.cast(_TIME)
-    if isinstance(kind, pl.Datetime):
-        zoned = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if kind.time_zone else column
-        return zoned.cast(_TIME)
-    raise DataError(f"column {name} holds {kind}; expected moments such as 2026-03-01T12:00:00Z")
+def _moments(labels: pl.DataFrame, name: str) -> pl.Expr:
+    """The column *name*, also of text in another form than contracts take, when all of it has one."""
+    read = moments(labels.schema, name)
+    return pl.coalesce(read, pl.col(name).str.to_datetime(strict=False)) if labels.schema[name] == pl.String else read

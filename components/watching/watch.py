@@ -10,14 +10,16 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 
+from components.data.moments import naive
+from components.data.tables import coded
 from components.judging import metrics
 from components.modelling import profiles
 from components.watching.drift import Drift, compare
 from components.watching.figures import buckets, deviation, figure, scores, usable
-from components.watching.labels import Labelled, LabelReport, join, naive, no_labels
+from components.watching.labels import Labelled, LabelReport, join, no_labels
 from components.watching.policy import DriftPolicy, Watch
 from components.watching.values import SERVICE_FIGURES, Bucket, Figure, ServiceFigures, Verdict, WatchReport
-from serving.contract import Contract, Matrix
+from serving.contract import Contract
 from serving.durations import text
 from serving.errors import ConfigError
 from serving.profile import Profile
@@ -90,7 +92,8 @@ def measure_drift(rows: pl.DataFrame, profile: Profile, contract: Contract, poli
     """Logged rows against the profile."""
     logged = [field.name for field in rows.schema["features"].fields]
     names = [name for name in contract.names if name in logged]
-    matrix = _matrix(rows, contract, names)
+    features = pl.col("features").struct
+    matrix = coded(rows, contract, lambda name: features.field(name) if name in names else pl.lit(None))
     good = usable(rows, contract)
     prediction, possible = scores(good, contract)
     if contract.task == "classification" and "log_loss" not in possible:
@@ -103,20 +106,6 @@ def measure_drift(rows: pl.DataFrame, profile: Profile, contract: Contract, poli
         out_of_range=_flagged(rows, contract),
         not_logged=[name for name in contract.names if name not in names],
     )
-
-
-def _matrix(rows: pl.DataFrame, contract: Contract, names: list[str]) -> Matrix:
-    """The coded matrix of the logged features, columns that are not logged all missing."""
-    features = rows.get_column("features").struct.unnest() if names else pl.DataFrame()
-    table = {
-        name: (
-            features[name] if contract.columns[name].type == "category" else features[name].cast(pl.Float64)
-        ).to_pandas()
-        if name in names
-        else [None] * rows.height
-        for name in contract.names
-    }
-    return contract.encode(table)
 
 
 def _flagged(rows: pl.DataFrame, contract: Contract) -> Mapping[str, int]:

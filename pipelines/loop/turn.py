@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from components.data import sources
+from components.data.moments import moments, naive
 from components.judging import champions
 from components.steps.place import Place, local_path, s3_settings
-from components.watching.labels import moments, naive
 from pipelines.here import training as training_run
 from pipelines.here.runner import TaskEvent
 from pipelines.here.training import TrainingResult, lock_of
@@ -131,7 +131,7 @@ def _newest(project: Project, place: Place, source: str | None, now: datetime) -
     if "data" not in project.retrain.on or project.contract.event_time is None:
         return None
     rows = sources.read(source or project.source.uri, s3_settings(place))
-    events = rows.select(moments(rows, project.contract.event_time)).to_series()
+    events = rows.select(moments(rows.schema, project.contract.event_time)).to_series()
     newest = events.filter(events <= naive(now)).max()
     return None if newest is None else newest.replace(tzinfo=UTC)
 

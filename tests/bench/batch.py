@@ -67,9 +67,10 @@ def _prepare(folder: Path, rows: int) -> None:
 
 def _train(folder: Path) -> None:
     from components.data import sources
+    from components.data.tables import matrix_and_target
     from components.data.validation import validate
     from components.modelling.profiles import profile
-    from components.modelling.training import matrix_and_target, predict, train
+    from components.modelling.training import fit, predict
     from pipelines import project as projects
     from serving.bundle.bundle import write_bundle
     from serving.bundle.signing import SigningKey
@@ -77,8 +78,8 @@ def _train(folder: Path) -> None:
     project = projects.load(ROOT / "pipelines" / "housing" / "project.yaml")
     contract = project.contract
     frame = validate(sources.read(project.source.uri, None), contract, datetime(2030, 1, 1)).accepted
-    pipeline = train(frame, contract, project.features, project.model, project.seed)
     matrix, target = matrix_and_target(frame, contract)
+    pipeline = fit(matrix, target, contract, project.features, project.model, project.seed)
     key = SigningKey.generate()
     write_bundle(
         folder / "bundle",

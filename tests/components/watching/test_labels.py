@@ -229,7 +229,7 @@ def test_fresh_labels_are_those_of_events_that_no_training_saw() -> None:
     [
         pytest.param({"id": ["a"], "price": [1.0]}, "no request_id", id="no-id"),
         pytest.param({"request_id": ["a"], "cost": [1.0]}, "no price", id="no-target"),
-        pytest.param({"request_id": ["a"], "price": [1.0], "label_at": [3]}, "label_at holds Int64", id="times"),
+        pytest.param({"request_id": ["a"], "price": [1.0], "label_at": [3]}, "'label_at' has type Int64", id="times"),
     ],
 )
 def test_a_table_that_holds_no_labels_is_refused(table: dict[str, Any], message: str) -> None:
