@@ -5,7 +5,7 @@ from components.step import step
 
 @step
 def decline(name: str, digest: str) -> str:
-    from components.recording.stage_release import decline as stage
+    from components.recording.stages import decline as stage
     from components.steps.failing import told
 
     with told():

@@ -16,7 +16,7 @@ def evaluate(
     bundle: dsl.Input[dsl.Model],
     evaluation: dsl.Output[dsl.Artifact],
 ) -> str:
-    from components.judging.stage_evaluate import evaluate as stage
+    from components.judging.stages import evaluate as stage
     from components.steps.failing import told
 
     with told():

@@ -16,7 +16,7 @@ def gate(
     holdout: dsl.Input[dsl.Dataset],
     decision: dsl.Output[dsl.Artifact],
 ) -> str:
-    from components.judging.stage_gate import gate as stage
+    from components.judging.stages import gate as stage
     from components.steps.failing import told
 
     with told():

@@ -17,7 +17,7 @@ def register(
     bundle: dsl.Input[dsl.Model],
     decision: dsl.Input[dsl.Artifact],
 ) -> int:
-    from components.recording.stage_register import register as stage
+    from components.recording.stages import register as stage
     from components.steps.failing import told
 
     with told():

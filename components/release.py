@@ -5,7 +5,7 @@ from components.step import step
 
 @step
 def release(name: str, place: str, rollout: str, version: int) -> str:
-    from components.recording.stage_release import release as stage
+    from components.recording.stages import release as stage
     from components.steps.failing import told
 
     with told():

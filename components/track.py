@@ -21,8 +21,8 @@ def track(
     decision: dsl.Input[dsl.Artifact],
     report: dsl.Output[dsl.HTML],
 ) -> str:
-    from components.recording.stage_track import StageOutputs
-    from components.recording.stage_track import track as stage
+    from components.recording.run_records import StageOutputs
+    from components.recording.run_records import track as stage
     from components.steps.failing import told
 
     evidence = StageOutputs(

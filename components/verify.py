@@ -7,7 +7,7 @@ from components.step import step
 
 @step
 def verify(name: str, key: str, code: str, digest: str, verdict: str, bundle: dsl.Input[dsl.Model]) -> str:
-    from components.judging.stage_verify import verify as stage
+    from components.judging.stages import verify as stage
     from components.steps.failing import told
 
     with told():

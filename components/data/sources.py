@@ -10,19 +10,19 @@ import difflib
 import gzip
 import io
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import polars as pl
 
+from components.data.files import TableFiles, kind, table_files
 from serving.errors import ConfigError, DataError, PlaceError
-from serving.store.store import S3Settings, StoreKeyError, open_store
+from serving.store.store import S3Settings
 
 GROUP = "slipway.sources"
-KINDS = {".csv": "CSV", ".csv.gz": "CSV", ".parquet": "parquet"}
 INFER_ROWS = 10_000
 
 # Tables inside the scikit-learn package, with the name their target column gets.
@@ -42,7 +42,7 @@ def read(uri: str, s3: S3Settings | None) -> pl.DataFrame:
         ConfigError: the scheme is unknown or the URI lacks a part.
         InfrastructureError: an object store does not answer.
     """
-    frame = _read_s3(uri, s3) if _scheme(uri) == "s3" else _reader(uri)(uri)
+    frame = _read_files(table_files(uri, s3)) if _scheme(uri) in ("file", "s3") else _reader(uri)(uri)
     if not frame.width or not frame.height:
         raise DataError(f"source {uri} is an empty table: expected at least one row, got none; check the export")
     return frame
@@ -59,9 +59,8 @@ def _scheme(uri: str) -> str:
 
 def _reader(uri: str) -> Reader:
     scheme = _scheme(uri)
-    builtin: dict[str, Reader] = {"file": _read_local, "sklearn": _read_bundled}
-    if scheme in builtin:
-        return builtin[scheme]
+    if scheme == "sklearn":
+        return _read_bundled
     for point in entry_points(group=GROUP, name=scheme):
         return _loaded(point)
     close = difflib.get_close_matches(scheme, schemes(), n=1)
@@ -80,43 +79,9 @@ def _loaded(point: EntryPoint) -> Reader:
     return reader
 
 
-def _read_local(uri: str) -> pl.DataFrame:
-    path = Path(unquote(urlsplit(uri).path)) if "://" in uri else Path(uri)
-    if path.is_dir():
-        names = [str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()]
-        return _read_parts(uri, names, lambda name: path / name)
-    if not path.exists():
-        raise DataError(f"source {uri} does not exist: expected a CSV or parquet file or a directory; check the path")
-    return _parse(str(path), _kind(str(path)), path)
-
-
-def _read_s3(uri: str, s3: S3Settings | None) -> pl.DataFrame:
-    address = urlsplit(uri)
-    prefix = address.path.strip("/")
-    if not address.netloc:
-        raise ConfigError(f"source.uri: expected s3://bucket/prefix, got {uri!r}")
-    try:
-        store = open_store(f"s3://{address.netloc}", s3)
-        if _suffix(prefix):
-            return _parse(uri, _kind(prefix), store.get(prefix))
-        inside = [key.removeprefix(prefix).lstrip("/") for key in store.list(prefix)]
-        return _read_parts(uri, inside, lambda name: store.get(f"{prefix}/{name}".lstrip("/")))
-    except StoreKeyError as error:
-        raise DataError(f"source {uri} does not exist: the bucket has no such object; check the path") from error
-
-
-def _read_parts(uri: str, names: Iterable[str], fetch: Callable[[str], Path | bytes]) -> pl.DataFrame:
-    """The files *names* below *uri* as one table, in the order of their names."""
-    files = sorted(name for name in names if _suffix(name))
-    kinds = sorted({KINDS[_suffix(name)] for name in files})
-    if not files:
-        raise DataError(f"source {uri} holds no .csv, .csv.gz or .parquet file; check the path")
-    if len(kinds) > 1:
-        raise DataError(
-            f"source {uri} holds files of different formats ({' and '.join(kinds)}): expected one; "
-            "name one file, or move the others away"
-        )
-    return _joined(uri, {name: _parse(f"{uri.rstrip('/')}/{name}", kinds[0], fetch(name)) for name in files})
+def _read_files(files: TableFiles) -> pl.DataFrame:
+    """All files as one table, in the order of their names."""
+    return _joined(files.uri, {name: _parse(files, name) for name in files.names()})
 
 
 def _joined(uri: str, tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
@@ -131,29 +96,16 @@ def _joined(uri: str, tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
     return pl.concat([table.with_columns(pl.col(texts).cast(pl.String)) for table in aligned], how="vertical_relaxed")
 
 
-def _suffix(name: str) -> str:
-    """The suffix in ``KINDS``, or nothing for a file that is no table, such as ``_SUCCESS`` or a hidden one."""
-    if any(part.startswith((".", "_")) for part in Path(name).parts):
-        return ""
-    return next((suffix for suffix in KINDS if name.lower().endswith(suffix)), "")
-
-
-def _kind(name: str) -> str:
-    suffix = next((suffix for suffix in KINDS if name.lower().endswith(suffix)), None)
-    if suffix is None:
-        raise DataError(f"source {name} is of no known format: expected a name ending in {', '.join(KINDS)}")
-    return KINDS[suffix]
-
-
-def _parse(name: str, kind: str, content: Path | bytes) -> pl.DataFrame:
-    """The table in *content*, a file on disk or the bytes of one."""
+def _parse(files: TableFiles, file: str) -> pl.DataFrame:
+    name = files.uri if files.alone else f"{files.uri.rstrip('/')}/{file}"
+    form, content = kind(file), files.content(file)
     try:
-        return _parse_csv(content) if kind == "CSV" else pl.read_parquet(_handle(content))
+        return _parse_csv(content) if form == "CSV" else pl.read_parquet(_handle(content))
     except pl.exceptions.NoDataError as error:
         raise DataError(f"source {name} is empty: expected a header and rows, got no bytes") from error
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, gzip.BadGzipFile, EOFError, OSError) as error:
         raise DataError(
-            f"source {name} cannot be read as {kind}: {_line(error)}; write it anew, or correct its name"
+            f"source {name} cannot be read as {form}: {_line(error)}; write it anew, or correct its name"
         ) from error
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from components.judging import metrics
-from components.judging.evaluation import FEW_ROWS, Evaluation, Slice
+from components.judging.evaluation import FEW_ROWS, Evaluation
 from components.judging.metrics import Metric
 from serving.contract import Contract, Frozen
 from serving.errors import ConfigError, DataError
@@ -142,23 +142,23 @@ def _check(gate: Gate, candidate: Evaluation, champion: Evaluation | None) -> Ch
     if gate.worst is not None:
         return _worst(gate, metric, gate.worst, candidate)
     seen = candidate.metrics.get(gate.metric)
-    if gate.against is None:
-        bar = gate.at_most if gate.at_most is not None else gate.at_least
-        assert bar is not None  # noqa: S101 - the gate was checked at construction
-        return _floor(metric, bar, seen, candidate.unit)
+    bar = gate.at_most if gate.at_most is not None else gate.at_least
     if seen is None:
-        return _undefined(metric, None, "of the candidate")
+        return _undefined(metric, bar, "of the candidate")
+    if bar is not None:
+        return _bar(metric, bar, seen, candidate.unit)
     if champion is None:
         sentence = f"{candidate.show(gate.metric)}: no champion yet"
         return Check(metric=gate.metric, bar=None, seen=seen, passed=True, sentence=sentence)
     return _against(gate, metric, seen, champion)
 
 
-def _floor(metric: Metric, bar: float, seen: float | None, unit: str) -> Check:
-    if seen is None:
-        return _undefined(metric, bar, "of the candidate")
-    passed = _keeps(metric, seen, bar)
-    sentence = f"{metric.label} {metric.show(seen, unit)} {_relation(metric, passed)} {metric.show(bar, unit)}"
+def _bar(metric: Metric, bar: float, seen: float, unit: str, where: str = "") -> Check:
+    """Whether *seen* keeps *bar*; *where* says of which rows it is."""
+    more = metric.direction == "maximize"
+    passed = seen >= bar if more else metric.loss(seen) <= bar
+    relation = ("is at least" if passed else "is below") if more else ("is at most" if passed else "is above")
+    sentence = f"{metric.label} {metric.show(seen, unit)}{where} {relation} {metric.show(bar, unit)}"
     return Check(metric=metric.name, bar=bar, seen=seen, passed=passed, sentence=sentence)
 
 
@@ -191,25 +191,8 @@ def _worst(gate: Gate, metric: Metric, bar: float, candidate: Evaluation) -> Che
     if blank is not None:
         return _undefined(metric, bar, f"where {blank.column} is {blank.value}")
     worst = max(judged, key=lambda part: metric.loss(part.metrics[metric.name]))
-    return _worst_check(metric, bar, worst, candidate.unit)
-
-
-def _worst_check(metric: Metric, bar: float, worst: Slice, unit: str) -> Check:
-    seen = worst.metrics[metric.name]
-    passed = _keeps(metric, seen, bar)
-    where = f"{metric.label} {metric.show(seen, unit)} of the worst slice, {worst.column} {worst.value},"
-    sentence = f"{where} {_relation(metric, passed)} {metric.show(bar, unit)}"
-    return Check(metric=metric.name, bar=bar, seen=seen, passed=passed, sentence=sentence)
-
-
-def _keeps(metric: Metric, seen: float, bar: float) -> bool:
-    return seen >= bar if metric.direction == "maximize" else metric.loss(seen) <= bar
-
-
-def _relation(metric: Metric, passed: bool) -> str:
-    if metric.direction == "maximize":
-        return "is at least" if passed else "is below"
-    return "is at most" if passed else "is above"
+    where = f" of the worst slice, {worst.column} {worst.value},"
+    return _bar(metric, bar, worst.metrics[metric.name], candidate.unit, where)
 
 
 def _undefined(metric: Metric, bar: float | None, where: str, seen: float | None = None) -> Check:

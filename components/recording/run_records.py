@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,11 @@ from components.pages.evaluation_plots import evaluation_plots
 from components.pages.run_facts import RunFacts
 from components.pages.run_page import run_page
 from components.recording import tracking
+from components.steps.place import Place
 from components.steps.provenance import CodeVersion, environment
+from components.steps.telling import SHORT, tell
 from serving.bundle.files import MANIFEST
+from serving.contract import Frozen
 from serving.files import read_json, sha256_file, write_text
 from serving.pages.charts import alone
 
@@ -37,8 +39,7 @@ LIBRARIES = (
 LOCK = Path(__file__).parents[2] / "requirements.lock"
 
 
-@dataclass(frozen=True)
-class StageOutputs:
+class StageOutputs(Frozen):
     """Directories of what the stages of one run made."""
 
     snapshot: Path
@@ -72,9 +73,16 @@ def gather(name: str, run_id: str, settings: Mapping[str, Any], paths: StageOutp
     )
 
 
-def report(facts: RunFacts) -> str:
-    """The run's report as one self-contained HTML page."""
-    return run_page(facts)
+def track(name: str, run_id: str, place: str, settings: str, paths: StageOutputs, report: str) -> str:
+    """Record the run in MLflow and write its report; returns the MLflow run id."""
+    where = Place.model_validate_json(place)
+    facts = gather(name, run_id, json.loads(settings), paths)
+    write_text(Path(report), run_page(facts))
+    tracked = tracking.record(mlflow_record(facts, paths, Path(report)), where.tracking)
+    tell(
+        f"MLflow run {tracked[:SHORT]} in experiment {name}, {len(facts.evaluation.metrics)} metrics, plots and report"
+    )
+    return tracked
 
 
 def mlflow_record(facts: RunFacts, paths: StageOutputs, report_path: Path) -> tracking.RunRecord:
@@ -87,7 +95,6 @@ def mlflow_record(facts: RunFacts, paths: StageOutputs, report_path: Path) -> tr
         run_id=f"{facts.name}-{facts.run_id}-{facts.digest[:12]}",
         name=f"{facts.name} {facts.run_id}",
         project=facts.name,
-        experiment=facts.name,
         parameters={"model": facts.settings["model"], "best": facts.tuning.best_params, "seed": facts.settings["seed"],
                     "split": facts.settings["split"], "features": facts.settings["features"]},
         metrics=facts.evaluation.metrics,
@@ -102,21 +109,10 @@ def mlflow_record(facts: RunFacts, paths: StageOutputs, report_path: Path) -> tr
         ended=facts.ended,
         tags={"verdict": "accepted" if facts.decision.accepted else "refused", "bundle": facts.digest,
               "code": str(facts.provenance.get("code", ""))},
-        trials=tuple(_trial(trial, facts) for trial in facts.tuning.trials),
+        tuning=facts.tuning,
     )  # fmt: skip
 
 
 def _began(paths: StageOutputs, ended: datetime) -> datetime:
     """When the rows had been read: by the first step, the one that is never taken from a cache."""
     return min(ended, datetime.fromtimestamp((paths.snapshot / "manifest.json").stat().st_mtime, UTC))
-
-
-def _trial(trial: Any, facts: RunFacts) -> tracking.TrackedTrial:
-    return tracking.TrackedTrial(
-        number=trial.number,
-        parameters=json.loads(json.dumps(trial.params)),
-        metrics={} if trial.value is None else {facts.tuning.metric: trial.value},
-        status="finished" if trial.value is not None else "failed",
-        started=facts.ended,
-        ended=facts.ended,
-    )

@@ -12,11 +12,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 from sqlalchemy.exc import SQLAlchemyError
 
+from components.modelling.tuning_values import Trial, Tuning
 from components.steps.provenance import CodeVersion, Environment
 from serving.contract import Frozen
 from serving.errors import ConfigError, DataError, InfrastructureError, PlaceError
@@ -24,7 +25,6 @@ from serving.ledger.ledger import Ledger
 from serving.ledger.values import Version
 from serving.locks import file_lock
 
-Status = Literal["finished", "failed", "killed"]
 LONGEST_PARAMETER = 6000  # characters, MLflow's limits; the whole value is in run.json
 LONGEST_TAG = 5000
 BATCH = 100  # parameters or tags per call, MLflow's limit; metrics may be more
@@ -41,50 +41,29 @@ class Data(Frozen):
     source: str
 
 
-class TrackedTrial(Frozen):
-    """One trial of a search."""
-
-    number: int
-    parameters: dict[str, Any] = Field(default_factory=dict)
-    metrics: dict[str, float] = Field(default_factory=dict)
-    status: Status = "finished"
-    started: datetime
-    ended: datetime
-
-
 class RunRecord(Frozen):
-    """Everything worth knowing of one run, finished or not.
+    """Everything worth knowing of one run.
 
     Attributes:
         run_id: Slipway's own; MLflow gives another, which ``record`` returns.
+        project: also the name of the experiment.
         parameters: may be nested; they are shown with dotted names.
         artifacts: folder in the run to the file or directory that is copied there, e.g. ``bundle``, ``plots``.
-        data: None for a run that ended before it had a snapshot.
-        error: the sentence a failed run ended with.
     """
 
     run_id: str = Field(pattern=r"^[\w.:+-]+$")
     name: str
     project: str
-    experiment: str
     parameters: dict[str, Any]
     metrics: dict[str, float]
     artifacts: dict[str, Path]
     code: CodeVersion
-    data: Data | None
+    data: Data
     environment: Environment
     started: datetime
     ended: datetime
     tags: dict[str, str] = Field(default_factory=dict)
-    trials: tuple[TrackedTrial, ...] = ()
-    status: Status = "finished"
-    error: str = ""
-
-
-def initialise(uri: str) -> None:
-    """Make the store at *uri* ready, so that the processes of a run find it so."""
-    with _client(uri):
-        pass
+    tuning: Tuning = Tuning()
 
 
 def record(run: RunRecord, uri: str) -> str:
@@ -94,29 +73,26 @@ def record(run: RunRecord, uri: str) -> str:
     store lie in ``artifacts`` beside its file.
 
     Raises:
-        DataError: an artifact of a finished run does not exist.
+        DataError: an artifact does not exist.
         InfrastructureError: the store does not answer.
     """
-    absent = sorted(name for name, path in run.artifacts.items() if not path.exists())
-    if absent and run.status == "finished":
-        name = absent[0]
-        raise DataError(
-            f"artifact {name!r} of run {run.run_id} is not at {run.artifacts[name]}; the run is not recorded"
-        )
+    for name, path in run.artifacts.items():
+        if not path.exists():
+            raise DataError(f"artifact {name!r} of run {run.run_id} is not at {path}; the run is not recorded")
     with _client(uri) as client:
-        experiment = _experiment(client, run.experiment, uri)
+        experiment = _experiment(client, run.project, uri)
         for found in _runs(client, [experiment], run.run_id):
             if found.data.tags.get(RECORDED) == "true":
                 return str(found.info.run_id)
             _discard(client, experiment, found.info.run_id)
-        made = client.create_run(experiment, start_time=_ms(run.started), run_name=run.name, tags=_tags(run, absent))
+        made = client.create_run(experiment, start_time=_ms(run.started), run_name=run.name, tags=_tags(run))
         run_id = str(made.info.run_id)
         _log(client, run_id, run.parameters, run.metrics, run.ended)
         _log_data(client, run_id, run)
         _log_artifacts(client, run_id, run)
-        for trial in run.trials:
-            _log_trial(client, experiment, run_id, trial)
-        client.set_terminated(run_id, run.status.upper(), end_time=_ms(run.ended))
+        for trial in run.tuning.trials:
+            _log_trial(client, experiment, run_id, run, trial)
+        client.set_terminated(run_id, "FINISHED", end_time=_ms(run.ended))
         client.set_tag(run_id, RECORDED, "true")
         return run_id
 
@@ -134,24 +110,23 @@ def mirror(ledger: Ledger, uri: str) -> int:
 
 def _mirror_model(client: Any, ledger: Ledger, model: str, head: str) -> int:
     registered = next(iter(client.search_registered_models(f"name = '{model}'")), None)
-    writes = 0
-    if registered is None:
-        registered = client.create_registered_model(model)
-        writes += 1
-    shown = {found.tags[VERSION]: found for found in _shown(client, model)}
+    writes = int(registered is None)
+    registered = registered or client.create_registered_model(model)
+    ours = (found for found in client.search_model_versions(f"name = '{model}'") if VERSION in found.tags)
+    experiments = [found.experiment_id for found in client.search_experiments()]
+    shown = {found.tags[VERSION]: found for found in ours}
     numbers: dict[int, str] = {}
     for version in ledger.versions(model):
         wanted, found = _version_tags(version), shown.get(str(version.version))
         if found is None:
-            run_id = next((run.info.run_id for run in _runs(client, _experiments(client), version.run_id)), None)
+            run_id = next((run.info.run_id for run in _runs(client, experiments, version.run_id)), None)
             arguments = {"source": version.bundle_uri, "run_id": run_id, "tags": wanted, "await_creation_for": 0}
             found = client.create_model_version(model, **arguments)
             writes += 1
         numbers[version.version] = str(found.version)
-        for key, value in wanted.items():
-            if found.tags.get(key) != value:
-                client.set_model_version_tag(model, found.version, key, value)
-                writes += 1
+        for key, value in wanted.items() - found.tags.items():
+            client.set_model_version_tag(model, found.version, key, value)
+            writes += 1
     writes += _mirror_slots(client, ledger, model, numbers, dict(registered.aliases or {}))
     if registered.tags.get("ledger.head") != head:
         client.set_registered_model_tag(model, "ledger.head", head)
@@ -164,64 +139,49 @@ def _mirror_slots(client: Any, ledger: Ledger, model: str, numbers: Mapping[int,
     for name, slot in ledger.slots(model).items():
         wanted = None if slot.version is None else numbers[slot.version]
         shown = None if name not in aliases else str(aliases[name])
-        if wanted == shown:
-            continue
-        if wanted is None:
+        if wanted is None and shown is not None:
             client.delete_registered_model_alias(model, name)
-        else:
+        elif wanted != shown:
             client.set_registered_model_alias(model, name, wanted)
-        writes += 1
+        writes += wanted != shown
     return writes
 
 
 def _version_tags(version: Version) -> dict[str, str]:
-    commit = version.provenance.get("git_commit", version.provenance.get("commit", ""))
     tags = {
         VERSION: str(version.version),
         "lifecycle.stage": version.stage,
         "lifecycle.approval": version.approval,
         "artifact.sha256": version.digest,
         "data.snapshot": version.snapshot,
-        "git.commit": str(commit),
+        "git.commit": str(version.provenance.get("git_commit", version.provenance.get("commit", ""))),
         RUN_ID: version.run_id,
     }
     return {key: value for key, value in tags.items() if value}
 
 
-def _shown(client: Any, model: str) -> list[Any]:
-    return [found for found in client.search_model_versions(f"name = '{model}'") if VERSION in found.tags]
-
-
-def _tags(run: RunRecord, absent: Sequence[str]) -> dict[str, str]:
-    dirty = "unknown" if run.code.dirty is None else str(run.code.dirty).lower()
+def _tags(run: RunRecord) -> dict[str, str]:
     tags = {
         RUN_ID: run.run_id,
         "slipway.project": run.project,
         "mlflow.source.name": run.project,
         "mlflow.source.git.commit": run.code.commit,
         "code.git_commit": run.code.commit,
-        "code.git_dirty": dirty,
+        "code.git_dirty": "unknown" if run.code.dirty is None else str(run.code.dirty).lower(),
         "environment.python": run.environment.python,
         "environment.lock_sha256": run.environment.lock,
         "time.started": run.started.isoformat(),
         "time.ended": run.ended.isoformat(),
     }
     tags |= {f"environment.library.{name}": version for name, version in run.environment.libraries.items()}
-    if run.data is not None:
-        facts = {"snapshot": run.data.snapshot, "rows": str(run.data.rows), "source": run.data.source}
-        tags |= {f"data.{name}": value for name, value in facts.items()}
-    if run.error:
-        tags["slipway.error"] = run.error
-    if absent:
-        tags["slipway.absent_artifacts"] = ", ".join(absent)
+    tags |= {f"data.{name}": str(value) for name, value in run.data.model_dump().items()}
     return {_key(key): value[:LONGEST_TAG] for key, value in (run.tags | tags).items()}
 
 
 def _log(client: Any, run_id: str, parameters: Mapping[str, Any], metrics: Mapping[str, float], at: datetime) -> None:
     from mlflow.entities import Metric, Param
 
-    flat = _flat(parameters)
-    params = [Param(_key(name), value[:LONGEST_PARAMETER]) for name, value in flat.items()]
+    params = [Param(_key(name), value[:LONGEST_PARAMETER]) for name, value in _flat(parameters).items()]
     values = [Metric(_key(name), float(value), _ms(at), 0) for name, value in metrics.items()]
     for start in range(0, max(len(params), len(values)), BATCH):
         chunk = slice(start, start + BATCH)
@@ -231,8 +191,6 @@ def _log(client: Any, run_id: str, parameters: Mapping[str, Any], metrics: Mappi
 def _log_data(client: Any, run_id: str, run: RunRecord) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    if run.data is None:
-        return
     dataset = Dataset(
         name=run.project,
         digest=run.data.snapshot[:36],  # MLflow's limit; the whole id is a tag
@@ -245,50 +203,43 @@ def _log_data(client: Any, run_id: str, run: RunRecord) -> None:
 
 def _log_artifacts(client: Any, run_id: str, run: RunRecord) -> None:
     for name, path in run.artifacts.items():
-        if path.is_dir():
-            client.log_artifacts(run_id, str(path), name)
-        elif path.is_file():
-            client.log_artifact(run_id, str(path), name)
+        log = client.log_artifacts if path.is_dir() else client.log_artifact
+        log(run_id, str(path), name)
     client.log_dict(run_id, run.model_dump(mode="json"), "run.json")
 
 
-def _log_trial(client: Any, experiment: str, parent: str, trial: TrackedTrial) -> None:
+def _log_trial(client: Any, experiment: str, parent: str, run: RunRecord, trial: Trial) -> None:
     tags = {"mlflow.parentRunId": parent, "slipway.trial": str(trial.number)}
-    made = client.create_run(experiment, start_time=_ms(trial.started), run_name=f"trial {trial.number}", tags=tags)
-    _log(client, made.info.run_id, trial.parameters, trial.metrics, trial.ended)
-    client.set_terminated(made.info.run_id, trial.status.upper(), end_time=_ms(trial.ended))
+    made = client.create_run(experiment, start_time=_ms(run.ended), run_name=f"trial {trial.number}", tags=tags)
+    values, status = ({}, "FAILED") if trial.value is None else ({run.tuning.metric: trial.value}, "FINISHED")
+    _log(client, made.info.run_id, trial.params, values, run.ended)
+    client.set_terminated(made.info.run_id, status, end_time=_ms(run.ended))
 
 
 def _discard(client: Any, experiment: str, run_id: str) -> None:
-    for child in client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{run_id}'"):
-        client.delete_run(child.info.run_id)
-    client.delete_run(run_id)
+    children = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{run_id}'")
+    for found in (*(child.info.run_id for child in children), run_id):
+        client.delete_run(found)
 
 
 def _runs(client: Any, experiments: Sequence[str], run_id: str) -> list[Any]:
-    if not experiments or "'" in run_id:
-        return []
-    return list(client.search_runs(list(experiments), f"tags.`{RUN_ID}` = '{run_id}'"))
-
-
-def _experiments(client: Any) -> list[str]:
-    return [found.experiment_id for found in client.search_experiments()]
+    asked = experiments and "'" not in run_id
+    return list(client.search_runs(list(experiments), f"tags.`{RUN_ID}` = '{run_id}'")) if asked else []
 
 
 def _experiment(client: Any, name: str, uri: str) -> str:
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        file = _sqlite_file(uri)
-        place = None if file is None else (file.parent / "artifacts").absolute().as_uri()
-        try:
-            return str(client.create_experiment(name, artifact_location=place))
-        except MlflowException:
-            found = client.get_experiment_by_name(name)  # another process was first
-            if found is None:
-                raise
-    return str(found.experiment_id)
+    if (found := client.get_experiment_by_name(name)) is not None:
+        return str(found.experiment_id)
+    file = _sqlite_file(uri)
+    place = None if file is None else (file.parent / "artifacts").absolute().as_uri()
+    try:
+        return str(client.create_experiment(name, artifact_location=place))
+    except MlflowException:
+        if (found := client.get_experiment_by_name(name)) is None:  # else another process was first
+            raise
+        return str(found.experiment_id)
 
 
 @contextlib.contextmanager
@@ -298,8 +249,7 @@ def _client(uri: str) -> Iterator[Any]:
     file = _sqlite_file(uri)
     if file is None and not re.match(r"https?://|postgresql|mysql", uri):
         raise ConfigError(f"no tracking store at {uri!r}: expected 'sqlite:///file.db' or the address of a server")
-    lock = file_lock(file.with_name(f"{file.name}.lock")) if file is not None else contextlib.nullcontext()
-    with lock:
+    with file_lock(file.with_name(f"{file.name}.lock")) if file is not None else contextlib.nullcontext():
         try:
             yield mlflow.MlflowClient(uri, registry_uri=uri)
         except (mlflow.exceptions.MlflowException, SQLAlchemyError) as error:
@@ -313,8 +263,7 @@ def _mlflow() -> Any:
     MLflow starts its telemetry when it is imported and reads these settings from nowhere but the process's environment,
     which is why they are set here; what the caller has set already stays.
     """
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    os.environ["DO_NOT_TRACK"] = "true"
+    os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     try:

@@ -11,18 +11,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from components.data.sources import KINDS
-from components.steps.place import local_path
+from components.data.files import TableFiles, kind, suffix, table_files
 from serving.contract import Frozen
-from serving.errors import ConfigError, DataError
+from serving.errors import DataError
 from serving.files import sha256_file
-from serving.store.store import S3Settings, Store, open_store
+from serving.store.store import S3Settings
 
 SPLIT_ROWS = 2_000_000
 CSV_BLOCK = 4 << 20  # bytes
@@ -56,16 +54,10 @@ def partitions(source: str, s3: S3Settings | None = None, split_rows: int = SPLI
     Raises:
         DataError: nothing there, several formats, or two files whose results would have one name.
     """
-    if _is_s3(source):
-        _, _, names = _remote(source, s3)
-        return _distinct(source, [Partition(name=_stem(name), file=name) for name in _tables(source, names)])
-    path = local_path(source, "the table to score")
-    if not path.exists():
-        raise DataError(f"{source} does not exist: expected a CSV or parquet file or a directory of them")
-    names = [str(p.relative_to(path)) for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path.name]
-    root = path if path.is_dir() else path.parent
-    found = [part for name in _tables(source, names) for part in _parts(root, name, split_rows)]
-    return _distinct(source, found)
+    files = table_files(source, s3)
+    if files.store is not None:
+        return _distinct(source, [Partition(name=_stem(name), file=name) for name in files.names()])
+    return _distinct(source, [part for name in files.names() for part in _parts(files, name, split_rows)])
 
 
 @contextlib.contextmanager
@@ -75,17 +67,15 @@ def at_hand(source: str, partition: Partition, s3: S3Settings | None = None) -> 
     Raises:
         DataError: the file is another one than when the partitions were listed, or changed during the block.
     """
-    if _is_s3(source):
-        store, prefix, _ = _remote(source, s3, listed=False)
+    files = table_files(source, s3)
+    if files.store is not None:
         with tempfile.TemporaryDirectory(prefix="slipway-score-") as folder:
             path = Path(folder) / Path(partition.file).name
-            alone = Path(prefix).name == partition.file and store.exists(prefix)
-            store.download(prefix if alone else f"{prefix}/{partition.file}".lstrip("/"), path)
+            files.store.download(files.at(partition.file), path)
             size = path.stat().st_size
             yield path, partition.model_copy(update={"sha256": sha256_file(path), "size": size})
         return
-    root = local_path(source, "the table to score")
-    path = root / partition.file if root.is_dir() else root
+    path = Path(files.at(partition.file))
     _unchanged(path, partition)
     yield path, partition
     _unchanged(path, partition)
@@ -120,6 +110,7 @@ class Reader:
         return names
 
     def schema(self, columns: Sequence[str]) -> pa.Schema:
+        """The types of *columns* in the file, in their order."""
         return pa.schema([self._whole_schema.field(name).remove_metadata() for name in columns])
 
     def chunks(self, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
@@ -130,7 +121,7 @@ class Reader:
 
     @property
     def _is_csv(self) -> bool:
-        return KINDS[_suffix(self.partition.file)] == "CSV"
+        return kind(self.partition.file) == "CSV"
 
     def _parquet(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
         with pq.ParquetFile(self.path, buffer_size=PAGE_BUFFER) as file:
@@ -179,13 +170,13 @@ def _parse_options() -> Any:
     return pa_csv.ParseOptions(newlines_in_values=True)
 
 
-def _parts(root: Path, name: str, split_rows: int) -> Iterator[Partition]:
-    path = root / name
+def _parts(files: TableFiles, name: str, split_rows: int) -> Iterator[Partition]:
+    path = Path(files.at(name))
     seen = path.stat()
     file = Partition(
         name=_stem(name), file=name, sha256=sha256_file(path), size=seen.st_size, modified_ns=seen.st_mtime_ns
     )
-    if KINDS[_suffix(name)] == "CSV":
+    if kind(name) == "CSV":
         yield file
         return
     try:
@@ -213,17 +204,6 @@ def _cuts(groups: Sequence[int], split_rows: int) -> list[tuple[int, int, int, i
     return cuts
 
 
-def _tables(source: str, names: Iterable[str]) -> list[str]:
-    """The tables among *names*, all of one format."""
-    files = sorted(name for name in names if _suffix(name))
-    kinds = sorted({KINDS[_suffix(name)] for name in files})
-    if not files:
-        raise DataError(f"{source} holds no .csv, .csv.gz or .parquet file to score; check the path")
-    if len(kinds) > 1:
-        raise DataError(f"{source} holds files of different formats ({' and '.join(kinds)}): expected one")
-    return files
-
-
 def _distinct(source: str, found: list[Partition]) -> tuple[Partition, ...]:
     names = [part.name for part in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -231,33 +211,8 @@ def _distinct(source: str, found: list[Partition]) -> tuple[Partition, ...]:
     return tuple(found)
 
 
-def _suffix(name: str) -> str:
-    """The suffix of a table; nothing for other files and for hidden ones such as ``_SUCCESS``."""
-    if any(part.startswith((".", "_")) for part in Path(name).parts):
-        return ""
-    return next((suffix for suffix in KINDS if name.lower().endswith(suffix)), "")
-
-
 def _stem(name: str) -> str:
-    return name[: -len(_suffix(name))]
-
-
-def _is_s3(source: str) -> bool:
-    return urlsplit(source).scheme.lower() == "s3"
-
-
-def _remote(source: str, s3: S3Settings | None, listed: bool = True) -> tuple[Store, str, list[str]]:
-    """The bucket of *source*, the prefix in it, and the names below the prefix."""
-    address = urlsplit(source)
-    prefix = address.path.strip("/")
-    if not address.netloc:
-        raise ConfigError(f"the table to score: expected s3://bucket/prefix, got {source!r}")
-    store = open_store(f"s3://{address.netloc}", s3)
-    if not listed:
-        return store, prefix, []
-    if _suffix(Path(prefix).name) and store.exists(prefix):
-        return store, prefix, [Path(prefix).name]
-    return store, prefix, [key.removeprefix(prefix).lstrip("/") for key in store.list(prefix)]
+    return name[: -len(suffix(name))]
 
 
 def _unchanged(path: Path, partition: Partition) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from components.data import sources
+from components.data import files, sources
 from serving.errors import ConfigError, DataError, InfrastructureError, PlaceError
 from serving.store import store
 
@@ -166,7 +166,7 @@ def test_an_unknown_bundled_table_names_the_known_ones() -> None:
 @pytest.fixture
 def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory that answers as the bucket ``s3://data``."""
-    monkeypatch.setattr(sources, "open_store", lambda uri, s3=None: store.DirectoryStore(tmp_path / uri[5:]))
+    monkeypatch.setattr(files, "open_store", lambda uri, s3=None: store.DirectoryStore(tmp_path / uri[5:]))
     return tmp_path / "data"
 
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from components.modelling.tuning_values import Trial, Tuning
 from components.recording import tracking
-from components.recording.tracking import Data, RunRecord, TrackedTrial, initialise, mirror, record
+from components.recording.tracking import Data, RunRecord, mirror, record
 from components.steps.provenance import CodeVersion, Environment, code_version, environment
 from serving.errors import ConfigError, DataError, InfrastructureError, PlaceError
 from serving.ledger.ledger import Ledger, open_ledger
@@ -32,8 +33,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def uri(home: Path) -> str:
     """One store for the module: making its tables takes seconds."""
     uri = f"sqlite:///{home / 'mlflow.db'}"
-    initialise(uri)
-    return uri
+    with tracking._client(uri):
+        return uri
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,6 @@ def a_run(home: Path, run_id: str, **changes: Any) -> RunRecord:
         "run_id": run_id,
         "name": "housing run 01",
         "project": "housing",
-        "experiment": "housing",
         "parameters": {"model": {"family": "hist_gradient_boosting", "max_iter": 300}, "seed": 42},
         "metrics": {"rmse": 42105.5, "rmse/region=coast": 61200.0},
         "artifacts": artifacts(home),
@@ -66,9 +66,12 @@ def a_run(home: Path, run_id: str, **changes: Any) -> RunRecord:
         "started": STARTED,
         "ended": ENDED,
         "tags": {"approval": "auto"},
-        "trials": (
-            TrackedTrial(number=0, parameters={"lr": 0.1}, metrics={"rmse": 44.0}, started=STARTED, ended=ENDED),
-            TrackedTrial(number=1, parameters={"lr": 0.2}, metrics={}, status="failed", started=STARTED, ended=ENDED),
+        "tuning": Tuning(
+            metric="rmse",
+            trials=(
+                Trial(number=0, params={"lr": 0.1}, value=44.0),
+                Trial(number=1, params={"lr": 0.2}, value=None, failure="it broke"),
+            ),
         ),
     }
     return RunRecord(**(values | changes))
@@ -126,26 +129,6 @@ def test_every_aspect_is_recorded(complete: tuple[Any, set[str]], aspect: str) -
     assert RECORDED[aspect](run, files), (run.data, run.inputs, run.info, files)
 
 
-def test_a_failing_run_is_recorded(home: Path, uri: str, client: Any) -> None:
-    """A run that failed has all the same, its error and what artifacts it lacks."""
-    failed = a_run(home, "complete-failure", status="failed", error="stage train: one class only", metrics={})
-    failed = failed.model_copy(update={"artifacts": {**failed.artifacts, "bundle": home / "never-made"}})
-    run_id = record(failed, uri)
-    run, files = client.get_run(run_id), files_of(client, run_id)
-    assert run.info.status == "FAILED"
-    assert run.data.tags["slipway.error"] == "stage train: one class only"
-    assert run.data.tags["slipway.absent_artifacts"] == "bundle"
-    lost = {aspect for aspect, holds in RECORDED.items() if not holds(run, files)}
-    assert lost == {"metrics", "model artifact", "own run id"}
-
-
-def test_a_run_without_data_is_recorded(home: Path, uri: str, client: Any) -> None:
-    """A run that failed before it had a snapshot is recorded without one."""
-    run = client.get_run(record(a_run(home, "no-data", data=None, status="failed"), uri))
-    assert list(run.inputs.dataset_inputs) == []
-    assert "data.snapshot" not in run.data.tags
-
-
 def test_trials_are_child_runs(client: Any, complete: tuple[Any, set[str]]) -> None:
     """Each trial of a search is a run below its run, with parameters, score and status."""
     run, _ = complete
@@ -194,7 +177,7 @@ def test_many_and_long_values_are_recorded(home: Path, uri: str, client: Any) ->
         "many",
         parameters={f"p{number}": number for number in range(250)} | {"long": "x" * 9000, "odd=key": [1, 2]},
         metrics={f"m{number}": float(number) for number in range(130)},
-        trials=(),
+        tuning=Tuning(),
     )
     run_id = record(many, uri)
     run = client.get_run(run_id)
@@ -212,8 +195,8 @@ def test_artifacts_lie_beside_the_store(home: Path, complete: tuple[Any, set[str
     assert run.info.artifact_uri.startswith((home / "artifacts").as_uri())
 
 
-def test_a_missing_artifact_of_a_finished_run_is_named(home: Path, uri: str) -> None:
-    """A finished run whose artifact is not there is an error and leaves no run behind."""
+def test_a_missing_artifact_is_named(home: Path, uri: str) -> None:
+    """A run whose artifact is not there is an error and leaves no run behind."""
     with pytest.raises(DataError, match="artifact 'plots' of run r is not at"):
         record(a_run(home, "r", artifacts={"plots": home / "never-made"}), uri)
 
@@ -233,10 +216,11 @@ def test_fresh_store_used_by_several_processes(tmp_path: Path) -> None:
         "import sys, pathlib\n"
         "from datetime import UTC, datetime\n"
         "from components.steps.provenance import CodeVersion, Environment\n"
-        "from components.recording.tracking import RunRecord, record\n"
+        "from components.recording.tracking import Data, RunRecord, record\n"
         "now = datetime(2026, 11, 24, tzinfo=UTC)\n"
-        "run = RunRecord(run_id='shared', name='n', project='p', experiment='e', parameters={'a': 1}, metrics={},\n"
-        "    artifacts={}, code=CodeVersion(), data=None, environment=Environment(python='3', libraries={}),\n"
+        "run = RunRecord(run_id='shared', name='n', project='p', parameters={'a': 1}, metrics={},\n"
+        "    artifacts={}, code=CodeVersion(), data=Data(snapshot='s', rows=1, source='u'),\n"
+        "    environment=Environment(python='3', libraries={}),\n"
         "    started=now, ended=now)\n"
         "print(record(run, sys.argv[1]))\n"
     )
@@ -250,11 +234,11 @@ def test_fresh_store_used_by_several_processes(tmp_path: Path) -> None:
 def test_addresses_and_failures_are_sentences(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrong address, a broken store and an absent MLflow are each told in one sentence."""
     with pytest.raises(ConfigError, match="no tracking store at 'mlruns'"):
-        initialise("mlruns")
+        record(a_run(home, "x"), "mlruns")
     broken = tmp_path / "broken.db"
     broken.write_text("not a database " * 100)
     with pytest.raises(InfrastructureError, match=r"the tracking store sqlite:.*broken.db failed"):
-        initialise(f"sqlite:///{broken}")
+        record(a_run(home, "x"), f"sqlite:///{broken}")
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(PlaceError, match="MLflow is not installed"):
         record(a_run(home, "x"), f"sqlite:///{tmp_path / 'x.db'}")

@@ -1,11 +1,11 @@
-"""The registration stage on paths: the bundle into the store, its version into the ledger."""
+"""The last stages: the bundle registered, an approved version to traffic, a refused candidate to its record."""
 
 from pathlib import Path
 from typing import Any
 
 from components.judging.gates import GateReport
 from components.steps.place import Place, s3_settings
-from components.steps.telling import tell
+from components.steps.telling import SHORT, tell
 from serving.bundle.files import MANIFEST
 from serving.files import read_json, sha256_file
 from serving.ledger.details import Registered
@@ -37,3 +37,23 @@ def register(name: str, run_id: str, place: str, approval: str, tracked: str, bu
     words = "approved by policy auto" if approval == "auto" else "waiting for approval"
     tell(f"{name} {version.version} ({version.stage}), {words}")
     return version.version
+
+
+def release(name: str, place: str, rollout: str, version: int) -> str:
+    """Hand the version to traffic; returns ``released``, or ``waiting`` when a person has to approve it first."""
+    from serving.places import open_service  # registering needs neither services nor rollouts
+    from serving.rollout.plan import RolloutPlan
+    from serving.service.release import release_version
+
+    where = Place.model_validate_json(place)
+    plan = RolloutPlan.model_validate_json(rollout)
+    service = open_service(where.serving, name, where.ledger)
+    outcome = release_version(open_ledger(where.ledger), service, version, plan, where.actor)
+    tell(outcome.sentence)
+    return outcome.state
+
+
+def decline(name: str, digest: str) -> str:
+    """Say that nothing changes; the refused candidate stays in its run's record."""
+    tell(f"{name} stays as it is; the refused candidate {digest[:SHORT]} is kept with its run")
+    return "refused"
