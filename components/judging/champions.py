@@ -18,21 +18,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Champion:
-    """The production version and its checked bundle."""
+    """A version and its checked bundle."""
 
     version: int
     bundle: "Bundle"
 
 
-def find(name: str, place: Place) -> Champion | None:
-    """The champion of model *name*; None before the first promotion."""
+def find(name: str, place: Place, number: int | None = None) -> Champion | None:
+    """The champion of model *name*, or its version *number*; None before the first promotion.
+
+    Raises:
+        GateRefusal: the bundle must not be used.
+    """
     ledger = open_ledger(place.ledger)
-    slot = ledger.slot(name, "production")
-    if slot.version is None:
+    number = number or ledger.slot(name, "production").version
+    if number is None:
         return None
     from serving.bundle.bundle import open_bundle  # brings numba, which a first run need not wait for
 
-    version = ledger.version(name, slot.version)
+    version = ledger.version(name, number)
     return Champion(version.version, open_bundle(local_bundle(version, place), trusted_keys(place.key)))
 
 

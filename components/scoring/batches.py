@@ -9,10 +9,9 @@ import contextlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -57,6 +56,18 @@ class Job:
     workers: int = 2
     chunk_rows: int = CHUNK_ROWS
 
+    def asked(self, partition: Partition) -> Asked:
+        """All that decides about the bytes of its results, without what another copy of the input would have."""
+        timeless = partition.model_copy(update={"modified_ns": 0})
+        return Asked(
+            model=self.model,
+            version=self.version,
+            bundle=self.bundle.digest,
+            input=timeless,
+            keep=self.keep,
+            chunk_rows=self.chunk_rows,
+        )
+
 
 def score_partition(job: Job, partition: Partition) -> tuple[PartitionManifest, bool]:
     """Score *partition* unless that was done; its manifest, and whether anything had to be computed.
@@ -67,80 +78,67 @@ def score_partition(job: Job, partition: Partition) -> tuple[PartitionManifest, 
         DataError: the file cannot be read, lacks a column, or changed while it was read.
     """
     with at_hand(job.source, partition, job.s3) as (path, known):
-        asked = Asked.of(job.model, job.version, job.bundle.digest, known, job.keep, job.chunk_rows)
+        asked = job.asked(known)
         done = job.output.finished(asked)
         if done is not None:
             return done, False
         with job.output.scratch(partition.name) as folder:
-            total = _score_file(job, Reader(path, known), folder)
+            sums = _score_file(job, Reader(path, known), folder)
             refused = folder / "refused.parquet"
             key = refused_key(partition.name)
             refusals = job.output.publish(refused, key) if refused.exists() else None
             if refusals is None:
                 job.output.store.delete(key)
-            manifest = PartitionManifest(
-                asked=asked,
-                rows=total.rows,
-                scored=total.rows - total.refused,
-                refused=total.refused,
-                reasons=counted(total.reasons),
-                flagged=counted(total.flagged),
-                predictions=job.output.publish(folder / "predictions.parquet", prediction_key(partition.name)),
-                refusals=refusals,
-            )
+            predictions = job.output.publish(folder / "predictions.parquet", prediction_key(partition.name))
+            manifest = PartitionManifest(asked=asked, predictions=predictions, refusals=refusals, **sums)
     job.output.write(manifest_key(partition.name), manifest)
     return manifest, True
 
 
-@dataclass
-class Total:
-    """Sums over the chunks of a partition."""
-
-    rows: int = 0
-    refused: int = 0
-    reasons: Counts = field(default_factory=Counter)
-    flagged: Counts = field(default_factory=Counter)
-
-    def add(self, rows: int, scores: Scores) -> None:
-        self.rows += rows
-        self.refused += len(scores.refused)
-        self.reasons.update(scores.reasons_by)
-        self.flagged.update(scores.flagged_by)
-
-
-def _score_file(job: Job, reader: Reader, folder: Path) -> Total:
+def _score_file(job: Job, reader: Reader, folder: Path) -> dict[str, Any]:
+    """Write the results of one file into *folder*; the sums of its ``PartitionManifest``."""
     contract = job.bundle.contract
     keep = kept_columns(reader.names, contract, job.keep)
     _check_columns(reader, contract)
     columns = list(dict.fromkeys((*contract.names, *keep)))
     schema = reader.schema(columns)
-    empty = pl.from_arrow(schema.empty_table())
-    assert isinstance(empty, pl.DataFrame)  # noqa: S101 - a table becomes a frame
-    rows = RowScorer(empty.select(contract.names).schema, contract, job.bundle.scorer.score)
-    total = Total()
+    empty = pl.DataFrame(schema.empty_table())
+    scorer = RowScorer(empty.select(contract.names).schema, contract, job.bundle.scorer.score)
+    rows = refused = 0
+    reasons: Counts = Counter()
+    flagged: Counts = Counter()
 
     def work(chunk: pa.Table) -> tuple[pa.Table, Scores]:
-        frame = pl.from_arrow(chunk.select(list(contract.names)))
-        assert isinstance(frame, pl.DataFrame)  # noqa: S101 - as above
-        return chunk, rows.score(frame)
+        return chunk, scorer.score(pl.DataFrame(chunk.select(list(contract.names))))
 
-    with Writer(folder, schema, keep, contract, job.version, reader.partition.first_row) as writer:
+    with contextlib.ExitStack() as stack:
+        writer = Writer(stack, folder, schema, keep, contract, job.version, reader.partition.first_row)
         for chunk, scores in in_order(work, reader.chunks(columns, job.chunk_rows), job.workers):
             writer.write(chunk, scores)
-            total.add(chunk.num_rows, scores)
-    return total
+            rows, refused = rows + chunk.num_rows, refused + len(scores.refused)
+            reasons.update(scores.reasons_by)
+            flagged.update(scores.flagged_by)
+    told = {"reasons": counted(reasons), "flagged": counted(flagged)}
+    return {"rows": rows, "scored": rows - refused, "refused": refused, **told}
 
 
 class Writer:
-    """Writes predictions, and refused rows if there are any, as parquet files of *folder*."""
+    """Writes predictions, and refused rows if there are any, as parquet files of *folder*, whole when *stack* ends."""
 
     def __init__(
-        self, folder: Path, schema: pa.Schema, keep: Sequence[str], contract: Contract, version: str, first_row: int
+        self,
+        stack: contextlib.ExitStack,
+        folder: Path,
+        schema: pa.Schema,
+        keep: Sequence[str],
+        contract: Contract,
+        version: str,
+        first_row: int,
     ) -> None:
         self._keep, self._classes, self._version = list(keep), contract.target.classes, version
         self._words = [PREDICTION] if self._classes else []
         self._row = first_row
-        self._stack = contextlib.ExitStack()
+        self._stack = stack
         fields = [schema.field(name) for name in keep]
         fields.append(pa.field(PREDICTION, pa.string() if self._classes else pa.float64()))
         fields += [pa.field(PROBABILITY + word, pa.float64()) for word in self._classes]
@@ -149,14 +147,6 @@ class Writer:
         self._refused_path = folder / "refused.parquet"
         self._refused: Any = None
         self._predictions = self._open(folder / "predictions.parquet", self._schema)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
 
     def write(self, chunk: pa.Table, scores: Scores) -> None:
         """Append one row group."""

@@ -6,7 +6,7 @@ the contract, that the model cannot take, or whose prediction is not finite gets
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from serving.contract import Column, Contract, Matrix
 from serving.errors import DataError
 from serving.scoring.api import Predictions
 
+Positions = npt.NDArray[np.intp]
 Counts = Counter[tuple[str, str]]  # rows by (column, reason); one row may count for several columns
 
 EXTREME = "the prediction is not a finite number; its values are too extreme to score"
@@ -38,7 +39,7 @@ class Scores:
     """
 
     values: Predictions
-    refused: npt.NDArray[np.intp]
+    refused: Positions
     reasons: tuple[str, ...]
     reasons_by: Counts
     flagged_by: Counts
@@ -59,43 +60,34 @@ class RowScorer:
         self._rules = [rule for rule in asked if not _tolerated(rule, contract.columns)]
         self._lenient = [rule for rule in asked if _tolerated(rule, contract.columns)]
         self._codes = [_code(name, column).alias(name) for name, column in contract.columns.items()]
-        self._flags = {(rule.column, rule.reason): _flag(rule, contract.columns[rule.column]) for rule in self._lenient}
+        self._flags = [_flag(rule, contract.columns[rule.column]) for rule in self._lenient]
 
     def score(self, chunk: pl.DataFrame) -> Scores:
         """Scores of the contract's columns in *chunk*."""
         forms = chunk.select(self._forms)
         bad = pl.any_horizontal(pl.lit(False), *(rule.bad for rule in self._rules)).alias(_BAD)
         coded = forms.select(*self._codes, bad)
-        mask = coded[_BAD].to_numpy()
-        matrix = coded.drop(_BAD).to_numpy(order="c")
-        if not mask.any():
-            values, faults = _scored(self._score, matrix, self._width)
-            return _joined(values, {}, faults, Counter(), self._flagged(forms))
-        texts, counts = self._explained(forms.filter(coded[_BAD]))
-        broken, kept = np.flatnonzero(mask), np.flatnonzero(~mask)
-        values, faults = _scored(self._score, matrix[kept], self._width)
-        faults = {int(kept[row]): text for row, text in faults.items()}
-        flagged = self._flagged(forms.filter(~coded[_BAD]) if self._lenient else forms.clear())
-        return _joined(
-            _spread(values, kept, len(mask)), dict(zip(broken.tolist(), texts, strict=True)), faults, counts, flagged
-        )
+        fallen = coded[_BAD]
+        matrix, broken = coded.drop(_BAD).to_numpy(order="c"), fallen.arg_true().to_numpy()
+        kept = np.flatnonzero(~fallen.to_numpy())
+        values, faults = _scored(self._score, matrix[kept] if len(broken) else matrix, self._width)
+        refused = {int(kept[row]): text for row, text in faults.items()}
+        counts = Counter({("", "no prediction"): len(faults)} if faults else {})
+        if len(broken):
+            bad_forms, forms = forms.filter(fallen), forms.filter(~fallen) if self._lenient else forms
+            refused |= zip(broken.tolist(), bad_forms.select(told(self._rules)).to_series(), strict=True)
+            counts += _counts(bad_forms, self._rules, [rule.reason for rule in self._rules])
+        flagged = _counts(forms, self._lenient, self._flags)
+        return _joined(values, kept, matrix.shape[0], refused, counts, flagged)
 
-    def _explained(self, fallen: pl.DataFrame) -> tuple[list[str], Counts]:
-        """A text for each row of *fallen*, and how many of them break which rule."""
-        broken = (rule.bad.alias(str(i)) for i, rule in enumerate(self._rules))
-        seen = fallen.select(told(self._rules).alias("text"), *broken)
-        counts: Counts = Counter()
-        for i, rule in enumerate(self._rules):
-            counts[rule.column, rule.reason] += int(seen[str(i)].sum())
-        return seen["text"].to_list(), +counts
 
-    def _flagged(self, forms: pl.DataFrame) -> Counts:
-        counts: Counts = Counter()
-        if self._lenient and forms.height:
-            sums = forms.select(rule.bad.sum().alias(str(i)) for i, rule in enumerate(self._lenient))
-            for i, rule in enumerate(self._lenient):
-                counts[rule.column, self._flags[rule.column, rule.reason]] += int(sums.item(0, str(i)))
-        return +counts
+def _counts(forms: pl.DataFrame, rules: Sequence[Rule], names: Sequence[str]) -> Counts:
+    """How many rows of *forms* break which of *rules*, under the rule's column and its name in *names*."""
+    sums = forms.select(rule.bad.sum().alias(str(i)) for i, rule in enumerate(rules)).row(0) if rules else ()
+    counts: Counts = Counter()
+    for rule, name, rows in zip(rules, names, sums, strict=True):
+        counts[rule.column, name] += int(rows or 0)
+    return +counts
 
 
 def _tolerated(rule: Rule, columns: Mapping[str, Column]) -> bool:
@@ -138,20 +130,14 @@ def _scored(
     return values, dict.fromkeys(np.flatnonzero(~finite).tolist(), EXTREME)
 
 
-def _spread(values: Predictions, kept: npt.NDArray[np.intp], rows: int) -> Predictions:
-    wide = np.full((rows, *values.shape[1:]), np.nan)
-    wide[kept] = values
-    return wide
-
-
 def _joined(
-    values: Predictions, broken: dict[int, str], faults: dict[int, str], counts: Counts, flagged: Counts
+    values: Predictions, kept: Positions, rows: int, refused: dict[int, str], counts: Counts, flagged: Counts
 ) -> Scores:
-    refused = dict(sorted((broken | faults).items()))
-    places = np.array(list(refused), dtype=np.intp)
+    """What became of *rows* rows, given the *values* of those that were *kept*."""
+    places = np.array(sorted(refused), dtype=np.intp)
     if len(places):
-        values = values.copy()
-        values[places] = np.nan
-    if faults:
-        counts = counts + Counter({("", "no prediction"): len(faults)})
-    return Scores(values, places, tuple(refused.values()), counts, flagged)
+        wide = np.full((rows, *values.shape[1:]), np.nan)
+        wide[kept] = values
+        wide[places] = np.nan
+        values = wide
+    return Scores(values, places, tuple(refused[place] for place in places.tolist()), counts, flagged)

@@ -6,19 +6,16 @@ A plan fixes version, files and shares once, so that a promotion in the middle o
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from components.judging.champions import Champion, find, local_bundle
+from components.judging.champions import Champion, find
 from components.scoring.batches import Job, score_partition
 from components.scoring.inputs import Partition, partitions
 from components.scoring.manifest import Manifest, PartitionManifest, require
 from components.scoring.output import MANIFEST, Output, only_writer, open_output
-from components.steps.keys import trusted_keys
 from components.steps.place import Place, s3_settings
 from components.steps.telling import tell
-from serving.bundle.bundle import open_bundle
 from serving.contract import Frozen
 from serving.errors import ConfigError, DataError
 from serving.files import sha256_bytes, write_bytes, write_text
-from serving.ledger.ledger import open_ledger
 
 SERVING = 0  # stands for the version that serves
 
@@ -51,7 +48,6 @@ def make_plan(name: str, version: int, source: str, output: str, keep: tuple[str
         DataError: there is nothing to score.
     """
     chosen = _chosen(name, version, place)
-    found = partitions(source, s3_settings(place))
     return Plan(
         model=name,
         version=chosen.version,
@@ -60,7 +56,7 @@ def make_plan(name: str, version: int, source: str, output: str, keep: tuple[str
         output=output,
         keep=keep,
         refuse_above=chosen.bundle.contract.refuse_above,
-        partitions=found,
+        partitions=partitions(source, s3_settings(place)),
     )
 
 
@@ -117,7 +113,7 @@ def plan(name: str, version: int, source: str, output: str, keep: str, shares: i
 
 def score(share: str, place: str, workers: int, plan: str) -> str:
     """Score the partitions of *share*, ``2/8`` for the third of eight; returns a digest of what they gave."""
-    made = Plan.model_validate_json(Path(plan).read_text(encoding="utf-8"))
+    made = Plan.model_validate_json(Path(plan).read_bytes())
     first, count = (int(number) for number in share.split("/"))
     job = _job(made, Place.model_validate_json(place), workers)
     results = [score_partition(job, partition) for partition in made.partitions[first::count]]
@@ -133,7 +129,7 @@ def collect(results: Sequence[str], place: str, plan: str, manifest: str) -> str
     Raises:
         DataError: a partition is missing, or too many rows were refused.
     """
-    made = Plan.model_validate_json(Path(plan).read_text(encoding="utf-8"))
+    made = Plan.model_validate_json(Path(plan).read_bytes())
     output = open_output(made.output, made.source, s3_settings(Place.model_validate_json(place)))
     found = [(partition, output.read_manifest(partition.name)) for partition in made.partitions]
     parts = [part for partition, part in found if part is not None and _answers(part, partition, made)]
@@ -165,10 +161,8 @@ def _job(made: Plan, place: Place, workers: int) -> Job:
 
 
 def _chosen(name: str, version: int, place: Place) -> Champion:
-    if version != SERVING:
-        registered = open_ledger(place.ledger).version(name, version)
-        return Champion(version, open_bundle(local_bundle(registered, place), trusted_keys(place.key)))
-    champion = find(name, place)
+    """The *version* of model *name*, or the one that serves."""
+    champion = find(name, place, version or None)
     if champion is None:
         raise ConfigError(
             f"no version of {name} serves yet: expected one to score with; train one with `slipway run`, or name a "
