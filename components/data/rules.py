@@ -61,6 +61,11 @@ def fields(contract: Contract) -> dict[str, Column]:
     return {**contract.columns, target.name: as_column}
 
 
+def named(contract: Contract) -> list[str]:
+    """Every column that the contract names: key, event time, inputs and target."""
+    return [*(name for name in (contract.key, contract.event_time) if name), *fields(contract)]
+
+
 def typed(schema: Any, contract: Contract) -> list[pl.Expr]:
     """Both forms of every column that the contract names, given the table's polars *schema*.
 

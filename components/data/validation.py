@@ -18,11 +18,9 @@ import polars as pl
 from components.data import repeats
 from components.data.moments import TYPE, naive
 from components.data.quarantine_report import Freshness, ReasonCount, Report
-from components.data.rules import TYPES, Rule, fields, rules, told, typed
+from components.data.rules import TYPES, Rule, fields, named, rules, told, typed
 from serving.contract import Contract
 from serving.errors import DataError
-
-__all__ = ["Report", "Validation", "pandera_schema", "require", "validate"]
 
 EXAMPLES = 3
 SECOND_OPINION_ROWS = 500_000
@@ -115,7 +113,7 @@ def pandera_schema(contract: Contract) -> Any:
 
 
 def _check_columns(frame: pl.DataFrame, contract: Contract) -> None:
-    wanted = [name for name in (contract.key, contract.event_time) if name] + list(fields(contract))
+    wanted = named(contract)
     absent = [name for name in wanted if name not in frame.columns]
     if not absent:
         return
@@ -131,30 +129,21 @@ def _check_columns(frame: pl.DataFrame, contract: Contract) -> None:
 
 def _repeats(frame: pl.DataFrame, contract: Contract) -> tuple[pl.DataFrame, list[Rule]]:
     """*frame* with a mark on repeated rows, and the rules that read the marks."""
-    found = repeats.find(frame, contract)
-    asked = []
-    for mark, positions, reason, column, text in (
-        (_REPEATED_ROW, found.rows, "duplicate row", "", "the row is there already"),
-        (
-            _REPEATED_KEY,
-            found.keys,
-            "duplicate key",
-            contract.key or "",
-            f"{contract.key}: there again at the same {contract.event_time} with other values",
-        ),
-    ):
-        if len(positions):
-            marks = np.zeros(frame.height, dtype=bool)
-            marks[positions] = True
-            frame = frame.with_columns(pl.Series(mark, marks))
-            asked.append(Rule(column, reason, pl.col(mark), pl.lit(text), "each event once"))  # type: ignore[arg-type]  # the tuple's reasons widen to str
-    return frame, asked
+    found, key = repeats.find(frame, contract), contract.key or ""
+    again = f"{key}: there again at the same {contract.event_time} with other values"
+    row = Rule("", "duplicate row", pl.col(_REPEATED_ROW), pl.lit("the row is there already"), "each event once")
+    event = Rule(key, "duplicate key", pl.col(_REPEATED_KEY), pl.lit(again), "each event once")
+    asked = [(row, _REPEATED_ROW, found.rows), (event, _REPEATED_KEY, found.keys)]
+    asked = [(rule, mark, positions) for rule, mark, positions in asked if len(positions)]
+    every = np.arange(frame.height)
+    marks = [pl.Series(mark, np.isin(every, positions)) for _, mark, positions in asked]
+    return frame.with_columns(marks), [rule for rule, _, _ in asked]
 
 
 def _divide(
     frame: pl.DataFrame, forms: pl.DataFrame, failing: Sequence[Rule], rows: Sequence[int], contract: Contract
 ) -> tuple[pl.DataFrame, pl.DataFrame, tuple[ReasonCount, ...]]:
-    names = [name for name in (contract.key, contract.event_time) if name] + list(fields(contract))
+    names = named(contract)
     if not failing:
         none = frame.clear().with_columns(pl.lit("").alias(REASONS))
         return forms.select(names), none, ()
@@ -190,13 +179,12 @@ def _second_opinion(accepted: pl.DataFrame, contract: Contract) -> None:
 def _report(
     frame: pl.DataFrame, accepted: pl.DataFrame, reasons: tuple[ReasonCount, ...], contract: Contract, as_of: datetime
 ) -> Report:
-    wanted = {contract.key, contract.event_time, *fields(contract)}
     return Report(
         rows=frame.height,
         accepted=accepted.height,
         quarantined=frame.height - accepted.height,
         reasons=reasons,
-        extra_columns=tuple(name for name in frame.columns if name not in wanted),
+        extra_columns=tuple(name for name in frame.columns if name not in named(contract)),
         missing=_missing_shares(accepted, contract),
         classes=_classes(accepted, contract),
         freshness=_freshness(accepted, contract, as_of),

@@ -1,12 +1,10 @@
 """What a search came to, as one value that is stored as JSON and drawn in the report."""
 
-import hashlib
 from typing import Any
 
 from pydantic import Field
 
 from components.judging import metrics
-from serving.files import canonical_json
 from serving.frozen import Frozen
 
 
@@ -42,12 +40,6 @@ class Tuning(Frozen):
     @property
     def skipped(self) -> bool:
         return not self.trials
-
-    @property
-    def digest(self) -> str:
-        """sha256 of everything but the seconds."""
-        value = self.model_dump(mode="json", exclude={"trials": {"__all__": {"seconds"}}})
-        return hashlib.sha256(canonical_json(value)).hexdigest()
 
     @property
     def sentence(self) -> str:

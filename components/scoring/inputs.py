@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -23,7 +22,8 @@ from serving.files import sha256_file
 from serving.store.store import S3Settings
 
 SPLIT_ROWS = 2_000_000
-CSV_BLOCK = 4 << 20  # bytes
+CSV_READ = pa_csv.ReadOptions(use_threads=False, block_size=4 << 20)  # bytes
+CSV_PARSE = pa_csv.ParseOptions(newlines_in_values=True)
 PAGE_BUFFER = 1 << 20  # bytes; without it a whole column chunk of a row group is held in memory
 
 
@@ -92,9 +92,8 @@ class Reader:
     def _whole_schema(self) -> pa.Schema:
         with self._told():
             if self._is_csv:
-                with pa_csv.open_csv(self.path, read_options=_read_options(), parse_options=_parse_options()) as found:
-                    names = found.schema.names
-                return pa.schema([(name, pa.string()) for name in names])
+                with pa_csv.open_csv(self.path, CSV_READ, CSV_PARSE) as found:
+                    return pa.schema([(name, pa.string()) for name in found.schema.names])
             return pq.read_schema(self.path)
 
     @property
@@ -135,7 +134,7 @@ class Reader:
             include_columns=list(columns),
             strings_can_be_null=False,
         )
-        with pa_csv.open_csv(self.path, _read_options(), _parse_options(), convert) as file:
+        with pa_csv.open_csv(self.path, CSV_READ, CSV_PARSE, convert) as file:
             yield from file
 
     @contextlib.contextmanager
@@ -160,14 +159,6 @@ def _rechunked(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Tabl
             held, count = rest.to_batches(), rest.num_rows
     if count:
         yield pa.Table.from_batches(held)
-
-
-def _read_options() -> Any:
-    return pa_csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK)
-
-
-def _parse_options() -> Any:
-    return pa_csv.ParseOptions(newlines_in_values=True)
 
 
 def _parts(files: TableFiles, name: str, split_rows: int) -> Iterator[Partition]:

@@ -18,6 +18,7 @@ from serving.local.counting import Tally
 RESAMPLES, RESAMPLE_ROWS, SEED = 200, 4_000, 0
 Z95 = 1.959964
 BUCKET_LABELS = 10  # fewer in a day or week say nothing about it
+_START = "bucket:start"
 PROBABILITY_ONLY = ("roc_auc", "log_loss")
 
 
@@ -67,7 +68,7 @@ def figure(name: str, value: float, sd: float | None, reference: float | None, b
     """*value* beside its reference and bar; *sd* None for a value that is no estimate."""
     spread = None if sd is None or not np.isfinite(sd) else Z95 * sd
     low, high = (None, None) if spread is None else (value - spread, value + spread)
-    level = None if bar is None else _level(bar, reference)
+    level = None if bar is None else bar.level(reference)
     return Figure(
         name=name,
         value=value,
@@ -88,50 +89,39 @@ def buckets(
     if not len(moments):
         return "1d", ()
     every = _length(moments.max() - moments.min())
-    counted = moments.dt.truncate(every).value_counts().rename({"count": "predictions"}).sort("moment")
-    parts = {
-        start[0]: part for start, part in labelled.group_by(pl.col("moment").dt.truncate(every), maintain_order=True)
-    }
-    found = []
-    for start, predictions in counted.iter_rows():
-        part = parts.get(start)
-        found.append(
-            Bucket(
-                start=f"{start:%Y-%m-%d}",
-                predictions=predictions,
-                labelled=0 if part is None else part.height,
-                metrics={} if part is None else _course(part, contract, task),
-            )
+    counted = moments.dt.truncate(every).value_counts(name="predictions").sort("moment")
+    truncated = labelled.with_columns(pl.col("moment").dt.truncate(every).alias(_START))
+    parts = {start[0]: part for start, part in truncated.group_by(_START, maintain_order=True)}
+    none = truncated.clear()
+    return every, tuple(
+        Bucket(
+            start=f"{start:%Y-%m-%d}",
+            predictions=predictions,
+            labelled=parts.get(start, none).height,
+            metrics=_course(parts.get(start, none), contract, task),
         )
-    return every, tuple(found)
+        for start, predictions in counted.iter_rows()
+    )
 
 
 def service(predictions: pl.DataFrame, tallies: Iterable[Tally] = ()) -> ServiceFigures:
     """How the service answered, from the proxy's counts when there are any, else from the prediction log."""
     requests = predictions.unique("request_id", maintain_order=True)
-    total = _sum(tallies)
-    rate = _rate(requests["time"])
-    if total.requests:
-        return ServiceFigures(
-            requests=total.requests,
-            errors=total.errors,
-            latency_p50=total.quantile_ms(0.5),
-            latency_p95=total.quantile_ms(0.95),
-            latency_p99=total.quantile_ms(0.99),
-            seen_by="caller",
-            requests_per_s=rate,
-        )
-    p50, p95, p99 = (requests["latency_ms"].quantile(share, "higher") for share in (0.5, 0.95, 0.99))
-    return ServiceFigures(
-        requests=requests.height, latency_p50=p50, latency_p95=p95, latency_p99=p99, requests_per_s=rate
+    total = sum(tallies, Tally())
+    by_caller = total.requests > 0
+    p50, p95, p99 = (
+        total.quantile_ms(share) if by_caller else requests["latency_ms"].quantile(share, "higher")
+        for share in (0.5, 0.95, 0.99)
     )
-
-
-def _level(bar: Bar, reference: float | None) -> float | None:
-    """Where the bar is; a multiple of nothing, or of a value that is not above 0, is nowhere."""
-    if not isinstance(bar.above if bar.above is not None else bar.below, str):
-        return bar.level(0.0)
-    return None if reference is None or reference <= 0 else bar.level(reference)
+    return ServiceFigures(
+        requests=total.requests if by_caller else requests.height,
+        errors=total.errors if by_caller else 0,
+        latency_p50=p50,
+        latency_p95=p95,
+        latency_p99=p99,
+        seen_by="caller" if by_caller else "server",
+        requests_per_s=_rate(requests["time"]),
+    )
 
 
 def _standing(bar: Bar | None, level: float | None, value: float, low: float | None, high: float | None) -> Standing:
@@ -160,16 +150,6 @@ def _course(part: pl.DataFrame, contract: Contract, task: Task) -> dict[str, flo
     prediction, names = scores(part, contract)
     values = metrics.compute(task, part["truth"].to_numpy(), prediction)
     return {name: values[name] for name in names if np.isfinite(values[name])}
-
-
-def _sum(tallies: Iterable[Tally]) -> Tally:
-    requests = errors = 0
-    durations: dict[int, int] = {}
-    for tally in tallies:
-        requests, errors = requests + tally.requests, errors + tally.errors
-        for duration, count in tally.durations.items():
-            durations[duration] = durations.get(duration, 0) + count
-    return Tally(requests=requests, errors=errors, durations=durations)
 
 
 def _rate(times: pl.Series) -> float | None:

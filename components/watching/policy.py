@@ -27,25 +27,26 @@ class Bar(Frozen):
     def _consistent(self) -> Self:
         if (self.above is None) == (self.below is None):
             raise ValueError("a bar needs exactly one of 'above' and 'below'")
-        level = self.above if self.above is not None else self.below
-        if isinstance(level, str) and not _RELATIVE.match(level):
-            raise ValueError(f"a level is a number or a multiple such as '1.25x', seen {level!r}")
+        if self.relative and not _RELATIVE.match(str(self.stated)):
+            raise ValueError(f"a level is a number or a multiple such as '1.25x', seen {self.stated!r}")
         return self
 
-    def level(self, reference: float) -> float:
-        """The level in the metric's unit, given the *reference* value of the serving version."""
-        stated = self.above if self.above is not None else self.below
-        if isinstance(stated, str):
-            match = _RELATIVE.match(stated)
-            assert match is not None  # noqa: S101 - checked at construction
-            return float(match[1]) * reference
-        assert stated is not None  # noqa: S101 - checked at construction
-        return stated
+    @property
+    def stated(self) -> float | str:
+        """The level as it was written."""
+        level = self.below if self.above is None else self.above
+        return 0.0 if level is None else level
 
-    def passed(self, value: float, reference: float) -> bool:
-        """Whether *value* is beyond the bar; NaN is."""
-        level = self.level(reference)
-        return not (value <= level if self.above is not None else value >= level)
+    @property
+    def relative(self) -> bool:
+        """Whether the level is a multiple of the holdout value."""
+        return isinstance(self.stated, str)
+
+    def level(self, reference: float | None) -> float | None:
+        """The level in the metric's unit; a multiple of no *reference*, or of one that is not above 0, is nowhere."""
+        if match := _RELATIVE.match(str(self.stated)) if self.relative else None:
+            return None if reference is None or reference <= 0 else float(match[1]) * reference
+        return float(self.stated)
 
 
 class Labels(Frozen):

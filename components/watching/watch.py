@@ -84,7 +84,7 @@ def check_alarms(policy: Watch, contract: Contract) -> None:
     for name, bar in policy.alarm.items():
         if name not in known:
             raise ConfigError(f"watch.alarm.{name}: expected one of {', '.join(known)}")
-        if name in SERVICE_FIGURES and isinstance(bar.above if bar.above is not None else bar.below, str):
+        if name in SERVICE_FIGURES and bar.relative:
             raise ConfigError(f"watch.alarm.{name}: has no holdout value to be a multiple of; write a plain number")
 
 
