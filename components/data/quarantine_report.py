@@ -4,18 +4,15 @@ from collections.abc import Iterable, Iterator
 
 from pydantic import Field
 
-from components.data.rules import Reason
+from components.data.rules import Count
 from serving.contract import Frozen
 from serving.pages.html import Html, identifier, page, pairs, table, tag, verdict
 from serving.pages.words import percent
 
 
-class ReasonCount(Frozen):
+class ReasonCount(Count):
     """How many rows fail one rule; a row that fails two counts in both."""
 
-    column: str
-    reason: Reason
-    rows: int
     expected: str = ""
     examples: tuple[str, ...] = ()
 
@@ -55,7 +52,7 @@ class Report(Frozen):
     @property
     def sentence(self) -> str:
         """'31,118 accepted, 86 quarantined (71 area_m2 out of range, 15 duplicate row)'."""
-        why = ", ".join(f"{count.rows:,} {count.column} {count.reason}".replace("  ", " ") for count in self.worst[:3])
+        why = ", ".join(count.phrase for count in self.worst[:3])
         return f"{self.accepted:,} accepted, {self.quarantined:,} quarantined" + (f" ({why})" if why else "")
 
     @property

@@ -31,7 +31,7 @@ def find(table: pl.DataFrame, contract: Contract) -> Repeats:
     compared, ids outside of the contract included, and only where a measured number can tell rows apart: in a table of
     categories alone equal rows are no mistake.
     """
-    named = [name for name in _event(contract) if name]
+    named = [name for name in (contract.key, contract.event_time) if name]
     if len(named) == 2:
         compared = table.select(*named, *contract.names, contract.target.name)
         suspects = _suspects(table.select(named))
@@ -42,10 +42,6 @@ def find(table: pl.DataFrame, contract: Contract) -> Repeats:
     few = compared[suspects]
     first = few.to_struct().is_first_distinct().to_numpy() if len(suspects) else np.empty(0, dtype=bool)
     return Repeats(rows=suspects[~first], keys=_conflicts(few.filter(first), suspects[first], named))
-
-
-def _event(contract: Contract) -> tuple[str | None, str | None]:
-    return contract.key, contract.event_time
 
 
 def _measures(contract: Contract) -> bool:

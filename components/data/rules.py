@@ -12,7 +12,7 @@ from typing import Any, Literal
 import polars as pl
 
 from components.data.moments import moments
-from serving.contract import Column, Contract
+from serving.contract import Column, Contract, Frozen
 from serving.errors import DataError
 
 Reason = Literal[
@@ -26,6 +26,19 @@ LISTED_VALUES = 12  # categories a sentence names before it says how many more t
 FEW = 16
 
 TYPES = {"float": pl.Float64, "int": pl.Float64, "bool": pl.Boolean, "category": pl.String}
+
+
+class Count(Frozen):
+    """Rows by what is wrong with them; ``column`` is empty where the whole row is meant."""
+
+    column: str
+    reason: str
+    rows: int
+
+    @property
+    def phrase(self) -> str:
+        """'71 area_m2 out of range', '15 duplicate row'."""
+        return f"{self.rows:,} {self.column} {self.reason}".replace("  ", " ")
 
 
 @dataclass(frozen=True)

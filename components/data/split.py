@@ -162,7 +162,7 @@ def _with_every_class(held: Mask, hashes: npt.NDArray[np.uint64], target: pl.Ser
 
 def _shares_key(frame: pl.DataFrame, held: Mask, contract: Contract) -> Mask:
     """Rows whose key stands on a held-out row."""
-    if contract.key is None or contract.key not in frame.columns:
+    if contract.key is None:
         return np.zeros(frame.height, dtype=bool)
     keys = frame[contract.key]
     shared: Mask = keys.is_in(keys.filter(pl.Series(held)).unique().implode()).fill_null(False).to_numpy()

@@ -1,6 +1,7 @@
 """From a table of rows to what models compute with: the coded matrix and the target."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,16 +42,21 @@ def code(cell: pl.Expr, column: Column) -> pl.Expr:
     return pl.when(word.is_not_null()).then(place.fill_null(float(len(column.values))))
 
 
+def truth(schema: Any, contract: Contract) -> pl.Expr:
+    """The target of a table with polars *schema* as float64: a number, or the position of a class; else null."""
+    column = fields(contract)[contract.target.name]
+    number = code(value(contract.target.name, column, schema[contract.target.name]), column)
+    return pl.when(number < len(column.values)).then(number) if column.values else number
+
+
 def _target(frame: pl.DataFrame, contract: Contract) -> Vector:
     name, classes = contract.target.name, contract.target.classes
-    column = fields(contract)[name]
-    typed = frame.select(value(name, column, frame.schema[name]).alias(name))
-    codes: Vector = typed.select(code(pl.col(name), column)).to_series().to_numpy().astype(np.float64)
-    bad = np.flatnonzero(~np.isfinite(codes) | (codes == len(classes) if classes else False))
+    numbers = frame.select(truth(frame.schema, contract)).to_series()
+    bad = numbers.is_null().arg_true()
     if len(bad) and not classes:
-        raise DataError(f"the target {name!r} is missing or not a number in {len(bad)} of {len(codes)} rows")
+        raise DataError(f"the target {name!r} is missing or not a number in {len(bad)} of {len(numbers)} rows")
     if len(bad):
-        word = typed[name][int(bad[0])]
+        word = frame[name][bad[0]]
         seen = "a missing value" if word is None else repr(word)
         raise DataError(f"the target {name!r}: expected one of {', '.join(classes)}, seen {seen}")
-    return codes
+    return np.asarray(numbers.to_numpy(), dtype=np.float64)

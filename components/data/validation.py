@@ -217,4 +217,4 @@ def _worst(report: Report) -> str:
         return "no row is left"
     count = report.worst[0]
     example = f", for example {count.examples[0]!r}" if count.examples else ""
-    return f"{count.rows:,} rows {count.column} {count.reason}".replace("  ", " ") + example
+    return count.phrase.replace(" ", " rows ", 1) + example

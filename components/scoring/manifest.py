@@ -6,6 +6,7 @@ Manifests hold content only, no times and no places: the same rows scored with t
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from components.data.rules import Count
 from components.scoring.inputs import Partition
 from components.steps.telling import SHORT
 from serving.contract import Frozen
@@ -33,14 +34,6 @@ class Written(Frozen):
     key: str
     sha256: str
     size: int
-
-
-class Count(Frozen):
-    """Rows by what they met; ``column`` is empty where the whole row is meant."""
-
-    column: str
-    reason: str
-    rows: int
 
 
 class PartitionManifest(Frozen):
@@ -104,8 +97,7 @@ class Manifest(Frozen):
     @property
     def _worst(self) -> str:
         ranked = sorted(self.reasons, key=lambda count: (-count.rows, count.column, count.reason))
-        named = [f"{count.rows:,} {count.column} {count.reason}".replace("  ", " ") for count in ranked[:FEW]]
-        return ", ".join(named) + (" and others" if len(ranked) > FEW else "")
+        return ", ".join(count.phrase for count in ranked[:FEW]) + (" and others" if len(ranked) > FEW else "")
 
 
 def counted(counts: Mapping[tuple[str, str], int]) -> tuple[Count, ...]:

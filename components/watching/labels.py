@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from components.data.moments import TYPE, moments, naive
+from components.data.tables import truth
 from serving.contract import Contract, Frozen
 from serving.errors import DataError
 
@@ -121,24 +122,16 @@ def _checked(labels: pl.DataFrame, contract: Contract, as_of: datetime) -> pl.Da
     return labels.select(
         pl.col(REQUEST_ID).cast(pl.String),
         row.alias(ROW),
-        _truth(contract).alias("truth"),
+        _truth(labels, contract).alias("truth"),
         known.alias(LABEL_AT),
         event.alias("event"),
     )
 
 
-def _truth(contract: Contract) -> pl.Expr:
+def _truth(labels: pl.DataFrame, contract: Contract) -> pl.Expr:
     """The target as a float, null where the contract does not take it."""
-    target = contract.target
-    column = pl.col(target.name)
-    if target.classes:
-        codes = {name: float(code) for code, name in enumerate(target.classes)}
-        return column.cast(pl.String).replace_strict(codes, default=None, return_dtype=pl.Float64)
-    number = column.cast(pl.Float64, strict=False)
-    good = number.is_finite()
-    if target.range is not None:
-        good = good & number.is_between(*target.range)
-    return pl.when(good).then(number)
+    number = truth(labels.schema, contract)
+    return number if contract.target.range is None else pl.when(number.is_between(*contract.target.range)).then(number)
 
 
 def _moments(labels: pl.DataFrame, name: str) -> pl.Expr:
