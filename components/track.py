@@ -21,17 +21,20 @@ def track(
     decision: dsl.Input[dsl.Artifact],
     report: dsl.Output[dsl.HTML],
 ) -> str:
-    from components.recording.run_records import StageOutputs
     from components.recording.run_records import track as stage
     from components.steps.failing import told
 
-    evidence = StageOutputs(
-        snapshot=snapshot.path,
-        quarantine=quarantine.path,
-        trials=trials.path,
-        bundle=bundle.path,
-        evaluation=evaluation.path,
-        decision=decision.path,
-    )
     with told():
-        return stage(name, run_id, place, settings, evidence, report.path)
+        return stage(
+            name,
+            run_id,
+            place,
+            settings,
+            report.path,
+            snapshot=snapshot.path,
+            quarantine=quarantine.path,
+            trials=trials.path,
+            bundle=bundle.path,
+            evaluation=evaluation.path,
+            decision=decision.path,
+        )

@@ -11,9 +11,9 @@ import gzip
 import io
 import re
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import polars as pl
@@ -62,21 +62,16 @@ def _reader(uri: str) -> Reader:
     if scheme == "sklearn":
         return _read_bundled
     for point in entry_points(group=GROUP, name=scheme):
-        return _loaded(point)
+        try:
+            return cast(Reader, point.load())
+        except (ImportError, AttributeError) as error:
+            raise PlaceError(
+                f"source scheme {scheme}:// is registered as {point.value}, which does not load: {error}; "
+                "reinstall the package that provides it"
+            ) from error
     close = difflib.get_close_matches(scheme, schemes(), n=1)
     hint = f" (did you mean {close[0]}://?)" if close else ""
     raise ConfigError(f"source.uri: unknown scheme {scheme}://{hint}; known are a path and {', '.join(schemes())}")
-
-
-def _loaded(point: EntryPoint) -> Reader:
-    try:
-        reader: Reader = point.load()
-    except (ImportError, AttributeError) as error:
-        raise PlaceError(
-            f"source scheme {point.name}:// is registered as {point.value}, which does not load: {error}; "
-            "reinstall the package that provides it"
-        ) from error
-    return reader
 
 
 def _read_files(files: TableFiles) -> pl.DataFrame:
@@ -104,8 +99,9 @@ def _parse(files: TableFiles, file: str) -> pl.DataFrame:
     except pl.exceptions.NoDataError as error:
         raise DataError(f"source {name} is empty: expected a header and rows, got no bytes") from error
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, gzip.BadGzipFile, EOFError, OSError) as error:
+        reason = str(error).strip().split("\n", 1)[0][:200]
         raise DataError(
-            f"source {name} cannot be read as {form}: {_line(error)}; write it anew, or correct its name"
+            f"source {name} cannot be read as {form}: {reason}; write it anew, or correct its name"
         ) from error
 
 
@@ -119,11 +115,6 @@ def _parse_csv(content: Path | bytes) -> pl.DataFrame:
 
 def _handle(content: Path | bytes) -> Any:
     return io.BytesIO(content) if isinstance(content, bytes) else content
-
-
-def _line(error: BaseException) -> str:
-    """The first line of what a library said."""
-    return str(error).strip().split("\n", 1)[0][:200]
 
 
 def _read_bundled(uri: str) -> pl.DataFrame:

@@ -185,16 +185,15 @@ def _report(
         quarantined=frame.height - accepted.height,
         reasons=reasons,
         extra_columns=tuple(name for name in frame.columns if name not in named(contract)),
-        missing=_missing_shares(accepted, contract),
+        missing={
+            name: accepted[name].null_count() / max(accepted.height, 1)
+            for name, column in contract.columns.items()
+            if column.nullable
+        },
         classes=_classes(accepted, contract),
         freshness=_freshness(accepted, contract, as_of),
         as_of=as_of.isoformat(timespec="seconds"),
     )
-
-
-def _missing_shares(accepted: pl.DataFrame, contract: Contract) -> dict[str, float]:
-    nullable = [name for name, column in contract.columns.items() if column.nullable]
-    return {name: accepted[name].null_count() / max(accepted.height, 1) for name in nullable}
 
 
 def _classes(accepted: pl.DataFrame, contract: Contract) -> dict[str, int]:

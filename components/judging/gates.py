@@ -48,7 +48,9 @@ class Gate(Frozen):
         metric = metrics.get(self.metric, where="gates.metric")
         given = [key for key in ("at_most", "at_least", "against", "worst") if getattr(self, key) is not None]
         if len(given) != 1:
-            raise self._refuse(f"exactly one of at_most, at_least, against or slice with worst, seen {_listed(given)}")
+            raise self._refuse(
+                f"exactly one of at_most, at_least, against or slice with worst, seen {' and '.join(given) or 'none'}"
+            )
         if (self.slice is None) != (self.worst is None):
             raise self._refuse("'slice' and 'worst' together")
         if self.against is None and "margin" in self.model_fields_set:
@@ -122,7 +124,8 @@ def judge(candidate: Evaluation, champion: Evaluation | None, gates: Sequence[Ga
     failed = [check for check in checks if not check.passed]
     if failed:
         told = "; ".join(check.sentence for check in failed)
-        return GateReport(accepted=False, sentence=f"refused: {_count(len(failed), checks)}: {told}", checks=checks)
+        count = "its one gate fails" if len(checks) == 1 else f"{len(failed)} of {len(checks)} gates fail"
+        return GateReport(accepted=False, sentence=f"refused: {count}: {told}", checks=checks)
     return GateReport(accepted=True, sentence=_accepted(checks, champion), checks=checks)
 
 
@@ -131,10 +134,6 @@ def _accepted(checks: Sequence[Check], champion: Evaluation | None) -> str:
         return "accepted: the project defines no gates, so nothing was compared"
     held = "its one gate holds" if len(checks) == 1 else f"all {len(checks)} gates hold"
     return f"accepted: {held}" + (", no champion yet" if champion is None else "")
-
-
-def _count(failed: int, checks: Sequence[Check]) -> str:
-    return "its one gate fails" if len(checks) == 1 else f"{failed} of {len(checks)} gates fail"
 
 
 def _check(gate: Gate, candidate: Evaluation, champion: Evaluation | None) -> Check:
@@ -198,7 +197,3 @@ def _worst(gate: Gate, metric: Metric, bar: float, candidate: Evaluation) -> Che
 def _undefined(metric: Metric, bar: float | None, where: str, seen: float | None = None) -> Check:
     sentence = f"{metric.label} {where} cannot be computed on these rows, and what is not known does not pass"
     return Check(metric=metric.name, bar=bar, seen=seen, passed=False, sentence=sentence)
-
-
-def _listed(words: Sequence[str]) -> str:
-    return " and ".join(words) or "none"

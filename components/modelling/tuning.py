@@ -151,35 +151,34 @@ class _Objective:
         return {name: own[name] for name in names}
 
     def value(self, params: Mapping[str, Any]) -> float:
-        values = [self._fold(params, fitting, validation) for fitting, validation in self.folds]
+        """The metric of the model with *params*; NaN where a fold does not define it."""
+        x, y, rules, values = self.matrix, self.target, self.contract, []
+        for fitting, validation in self.folds:
+            pipeline = fit(x[fitting], y[fitting], rules, self.features, self.model, self.seed, params)
+            prediction = predict(pipeline, rules, x[validation])
+            values.append(metrics.compute(rules.task, y[validation], prediction)[self.metric.name])
         return float(np.mean(values))
-
-    def _fold(self, params: Mapping[str, Any], fitting: Rows, validation: Rows) -> float:
-        pipeline = fit(
-            self.matrix[fitting], self.target[fitting], self.contract, self.features, self.model, self.seed, params
-        )
-        prediction = predict(pipeline, self.contract, self.matrix[validation])
-        return metrics.compute(self.contract.task, self.target[validation], prediction)[self.metric.name]
 
 
 def _search(objective: _Objective, search: Search, seed: int, clock: Callable[[], float]) -> tuple[list[Trial], bool]:
     """All trials in order, and whether the time limit cut them short; the first always runs."""
-    study, distributions, record = _study(search, seed)
+    optuna = _optuna()
+    study, distributions = _study(optuna, search, seed)
     limit = clock() + search.timeout.total_seconds()
     own = objective.defaults(search.space)
     trials = [_trial(0, own, objective, clock)]
     if trials[0].value is None:
         raise ConfigError(f"model: the project's own parameters cannot be searched from: {trials[0].failure}")
-    record(own, objective.metric.loss(trials[0].value))
+    if all(_inside(distributions[name], value) for name, value in own.items()):
+        loss = objective.metric.loss(trials[0].value)
+        study.add_trial(optuna.trial.create_trial(params=own, distributions=distributions, value=loss))
     while len(trials) < search.trials:
         if clock() >= limit:
             return trials, True
         asked = study.ask(distributions)
         trial = _trial(len(trials), dict(asked.params), objective, clock)
-        if trial.value is None:
-            study.tell(asked, state=_optuna().trial.TrialState.FAIL)
-        else:
-            study.tell(asked, objective.metric.loss(trial.value))
+        failed = optuna.trial.TrialState.FAIL if trial.value is None else None
+        study.tell(asked, None if trial.value is None else objective.metric.loss(trial.value), state=failed)
         trials.append(trial)
     return trials, False
 
@@ -207,9 +206,8 @@ def _optuna() -> Any:
     return optuna
 
 
-def _study(search: Search, seed: int) -> tuple[Any, dict[str, Any], Callable[[dict[str, Any], float], None]]:
-    """A study that minimizes, the distributions of its space, and how to tell it of the project's own parameters."""
-    optuna = _optuna()
+def _study(optuna: Any, search: Search, seed: int) -> tuple[Any, dict[str, Any]]:
+    """A study that minimizes, and the distributions of its space."""
     spaces = optuna.distributions
     build: dict[Kind, Callable[[tuple[Any, ...]], Any]] = {
         "log": lambda bounds: spaces.FloatDistribution(*map(float, bounds), log=True),
@@ -222,13 +220,7 @@ def _study(search: Search, seed: int) -> tuple[Any, dict[str, Any], Callable[[di
     }
     # A third of the trials explores before the sampler starts to lean on what it has seen.
     sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(3, min(10, search.trials // 3)))
-    study = optuna.create_study(sampler=sampler, direction="minimize")
-
-    def record(params: dict[str, Any], loss: float) -> None:
-        if all(_inside(distributions[name], value) for name, value in params.items()):
-            study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=loss))
-
-    return study, distributions, record
+    return optuna.create_study(sampler=sampler, direction="minimize"), distributions
 
 
 def _inside(distribution: Any, value: Any) -> bool:

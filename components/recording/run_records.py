@@ -73,8 +73,9 @@ def gather(name: str, run_id: str, settings: Mapping[str, Any], paths: StageOutp
     )
 
 
-def track(name: str, run_id: str, place: str, settings: str, paths: StageOutputs, report: str) -> str:
-    """Record the run in MLflow and write its report; returns the MLflow run id."""
+def track(name: str, run_id: str, place: str, settings: str, report: str, **outputs: str) -> str:
+    """Record the run in MLflow and write its report; *outputs* are ``StageOutputs``. Returns the MLflow run id."""
+    paths = StageOutputs.model_validate(outputs)
     where = Place.model_validate_json(place)
     facts = gather(name, run_id, json.loads(settings), paths)
     write_text(Path(report), run_page(facts))

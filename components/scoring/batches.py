@@ -112,7 +112,7 @@ def _score_file(job: Job, reader: Reader, folder: Path) -> dict[str, Any]:
         return chunk, scorer.score(pl.DataFrame(chunk.select(list(contract.names))))
 
     with contextlib.ExitStack() as stack:
-        writer = Writer(stack, folder, schema, keep, contract, job.version, reader.partition.first_row)
+        writer = Writer(stack, folder, schema, keep, job, reader.partition.first_row)
         for chunk, scores in in_order(work, reader.chunks(columns, job.chunk_rows), job.workers):
             writer.write(chunk, scores)
             rows, refused = rows + chunk.num_rows, refused + len(scores.refused)
@@ -131,22 +131,18 @@ class Writer:
         folder: Path,
         schema: pa.Schema,
         keep: Sequence[str],
-        contract: Contract,
-        version: str,
+        job: Job,
         first_row: int,
     ) -> None:
-        self._keep, self._classes, self._version = list(keep), contract.target.classes, version
-        self._words = [PREDICTION] if self._classes else []
-        self._row = first_row
-        self._stack = stack
+        self._stack, self._folder, self._row = stack, folder, first_row
+        self._keep, self._classes, self._version = list(keep), job.bundle.contract.target.classes, job.version
         fields = [schema.field(name) for name in keep]
         fields.append(pa.field(PREDICTION, pa.string() if self._classes else pa.float64()))
         fields += [pa.field(PROBABILITY + word, pa.float64()) for word in self._classes]
         self._schema = pa.schema([*fields, pa.field(VERSION, pa.string())])
         self._refused_schema = pa.schema([pa.field(ROW, pa.int64()), *schema, pa.field(REASONS, pa.string())])
-        self._refused_path = folder / "refused.parquet"
         self._refused: Any = None
-        self._predictions = self._open(folder / "predictions.parquet", self._schema)
+        self._predictions = self._open("predictions.parquet", self._schema)
 
     def write(self, chunk: pa.Table, scores: Scores) -> None:
         """Append one row group."""
@@ -159,8 +155,7 @@ class Writer:
 
     def _told(self, rows: int, scores: Scores) -> list[pa.Array]:
         """Prediction, and for classes their probabilities; null in refused rows."""
-        none = np.zeros(rows, dtype=bool)
-        none[scores.refused] = True
+        none = np.isin(np.arange(rows), scores.refused)
         if not self._classes:
             return [pa.array(scores.values, mask=none)]
         values = scores.values
@@ -170,25 +165,26 @@ class Writer:
 
     def _refuse(self, chunk: pa.Table, scores: Scores) -> None:
         if self._refused is None:
-            self._refused = self._open(self._refused_path, self._refused_schema)
+            self._refused = self._open("refused.parquet", self._refused_schema)
         fallen = chunk.take(pa.array(scores.refused))
         columns = [pa.array(scores.refused + self._row, pa.int64()), *fallen.columns]
         columns.append(pa.array(scores.reasons, pa.string()))
         self._refused.write_table(pa.table(columns, schema=self._refused_schema))
 
-    def _open(self, path: Path, schema: pa.Schema) -> Any:
+    def _open(self, name: str, schema: pa.Schema) -> Any:
         """A writer whose settings do not follow the library's defaults.
 
         Numbers and keys are mostly distinct, and trying a dictionary on them costs as much as writing them.
         """
+        words = (PREDICTION, VERSION) if self._classes else (VERSION,)
         return self._stack.enter_context(
             pq.ParquetWriter(
-                path,
+                self._folder / name,
                 schema,
                 version="2.6",
                 compression="zstd",
                 compression_level=1,
-                use_dictionary=[name for name in (*self._words, VERSION) if name in schema.names],
+                use_dictionary=[name for name in words if name in schema.names],
                 data_page_version="1.0",
                 write_statistics=True,
                 store_schema=True,

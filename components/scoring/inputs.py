@@ -90,7 +90,7 @@ class Reader:
 
     @cached_property
     def _whole_schema(self) -> pa.Schema:
-        with self._told():
+        with _told(self.partition.file):
             if self._is_csv:
                 with pa_csv.open_csv(self.path, CSV_READ, CSV_PARSE) as found:
                     return pa.schema([(name, pa.string()) for name in found.schema.names])
@@ -114,7 +114,7 @@ class Reader:
 
     def chunks(self, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
         """Tables of *rows* rows, the last one of fewer, whatever the layout of the file."""
-        with self._told():
+        with _told(self.partition.file):
             batches = self._csv(columns) if self._is_csv else self._parquet(columns, rows)
             yield from _rechunked(batches, rows)
 
@@ -137,13 +137,14 @@ class Reader:
         with pa_csv.open_csv(self.path, CSV_READ, CSV_PARSE, convert) as file:
             yield from file
 
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except pa.ArrowException as error:
-            reason = str(error).strip().partition("\n")[0][:200]
-            raise DataError(f"{self.partition.file} cannot be read: {reason}; write it anew") from error
+
+@contextlib.contextmanager
+def _told(file: str) -> Iterator[None]:
+    try:
+        yield
+    except pa.ArrowException as error:
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise DataError(f"{file} cannot be read as {kind(file)}: {reason}; write it anew") from error
 
 
 def _rechunked(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
@@ -170,10 +171,8 @@ def _parts(files: TableFiles, name: str, split_rows: int) -> Iterator[Partition]
     if kind(name) == "CSV":
         yield file
         return
-    try:
+    with _told(name):
         footer = pq.read_metadata(path)
-    except pa.ArrowException as error:
-        raise DataError(f"{name} cannot be read as parquet: {str(error)[:200]}; write it anew") from error
     cuts = _cuts([footer.row_group(i).num_rows for i in range(footer.num_row_groups)], split_rows)
     if len(cuts) < 2:
         yield file.model_copy(update={"rows": footer.num_rows})

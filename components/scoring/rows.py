@@ -6,7 +6,7 @@ the contract, that the model cannot take, or whose prediction is not finite gets
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,11 +56,11 @@ class RowScorer:
         self._score = score
         self._width = (len(contract.target.classes),) if contract.target.classes else ()
         self._forms = forms(schema, contract.columns)
-        asked = input_rules(schema, contract)
-        self._rules = [rule for rule in asked if not _tolerated(rule, contract.columns)]
-        self._lenient = [rule for rule in asked if _tolerated(rule, contract.columns)]
+        asked = [(rule, _flag(rule, contract.columns[rule.column])) for rule in input_rules(schema, contract)]
+        self._rules = [rule for rule, flag in asked if not flag]
+        self._lenient = [rule for rule, flag in asked if flag]
+        self._flags = [flag for _, flag in asked if flag]
         self._codes = [_code(name, column).alias(name) for name, column in contract.columns.items()]
-        self._flags = [_flag(rule, contract.columns[rule.column]) for rule in self._lenient]
 
     def score(self, chunk: pl.DataFrame) -> Scores:
         """Scores of the contract's columns in *chunk*."""
@@ -90,16 +90,11 @@ def _counts(forms: pl.DataFrame, rules: Sequence[Rule], names: Sequence[str]) ->
     return +counts
 
 
-def _tolerated(rule: Rule, columns: Mapping[str, Column]) -> bool:
-    """Whether a request that fails *rule* would be answered all the same."""
-    column = columns[rule.column]
-    return (rule.reason == "out of range" and column.out_of_range != "refuse") or (
-        rule.reason == "unknown category" and column.unknown == "flag"
-    )
-
-
 def _flag(rule: Rule, column: Column) -> str:
-    return "clipped" if rule.reason == "out of range" and column.out_of_range == "clip" else rule.reason
+    """What a request that fails *rule* is answered with all the same; empty where it is refused."""
+    if rule.reason == "out of range" and column.out_of_range != "refuse":
+        return "clipped" if column.out_of_range == "clip" else rule.reason
+    return rule.reason if rule.reason == "unknown category" and column.unknown == "flag" else ""
 
 
 def _code(name: str, column: Column) -> pl.Expr:

@@ -129,9 +129,8 @@ def _standing(bar: Bar | None, level: float | None, value: float, low: float | N
         return "not judged"
     if not np.isfinite(value):
         return "uncertain"
-    sign = 1.0 if bar.above is not None else -1.0
-    surest = (low if sign > 0 else high) if low is not None and high is not None else value
-    assert surest is not None  # noqa: S101 - both ends are known or neither
+    sign, end = (1.0, low) if bar.above is not None else (-1.0, high)
+    surest = value if end is None else end
     if sign * value <= sign * level:
         return "within"
     return "beyond" if sign * surest > sign * level else "uncertain"
