@@ -4,13 +4,12 @@ import hashlib
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from components.judging import metrics
-from components.judging.metrics import Values
+from components.judging.metrics import Task, Values
 from serving.contract import Column, Contract, Frozen, Matrix
 from serving.errors import DataError
 from serving.pages.words import number
@@ -77,7 +76,7 @@ class Evaluation(Frozen):
         confusion: counts per true class (outer) and predicted class (inner).
     """
 
-    task: Literal["regression", "classification"]
+    task: Task
     target: str
     unit: str = ""
     rows: int

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 from sklearn.ensemble import (
@@ -19,10 +19,10 @@ from sklearn.ensemble import (
 from sklearn.linear_model import ElasticNet, Lasso, LinearRegression, LogisticRegression, Ridge
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from components.judging.metrics import Task
 from serving.contract import Frozen
 from serving.errors import ConfigError
 
-Task = Literal["regression", "classification"]
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 # Each would make two equal runs differ, or print into the run's output.

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from components.judging import metrics
-from components.judging.metrics import Task, Values
+from components.judging.metrics import Values
 from components.watching.policy import Bar
 from components.watching.values import Bucket, Figure, ServiceFigures, Standing
 from serving.contract import Contract
@@ -81,9 +81,7 @@ def figure(name: str, value: float, sd: float | None, reference: float | None, b
     )
 
 
-def buckets(
-    labelled: pl.DataFrame, unlabelled_at: pl.Series, contract: Contract, task: Task
-) -> tuple[str, tuple[Bucket, ...]]:
+def buckets(labelled: pl.DataFrame, unlabelled_at: pl.Series, contract: Contract) -> tuple[str, tuple[Bucket, ...]]:
     """The length of a bucket, and the buckets in order; *unlabelled_at* are moments of rows without a label."""
     moments = pl.concat([labelled["moment"], unlabelled_at])
     if not len(moments):
@@ -98,7 +96,7 @@ def buckets(
             start=f"{start:%Y-%m-%d}",
             predictions=predictions,
             labelled=parts.get(start, none).height,
-            metrics=_course(parts.get(start, none), contract, task),
+            metrics=_course(parts.get(start, none), contract),
         )
         for start, predictions in counted.iter_rows()
     )
@@ -143,11 +141,11 @@ def _length(span: timedelta) -> str:
     return "1w" if span <= timedelta(days=400) else "1mo"
 
 
-def _course(part: pl.DataFrame, contract: Contract, task: Task) -> dict[str, float]:
+def _course(part: pl.DataFrame, contract: Contract) -> dict[str, float]:
     if part.height < BUCKET_LABELS:
         return {}
     prediction, names = scores(part, contract)
-    values = metrics.compute(task, part["truth"].to_numpy(), prediction)
+    values = metrics.compute(contract.task, part["truth"].to_numpy(), prediction)
     return {name: values[name] for name in names if np.isfinite(values[name])}
 
 

@@ -176,7 +176,7 @@ def _course(rows: pl.DataFrame, met: Labelled, contract: Contract) -> tuple[str,
     key = ["request_id", "row"]
     waiting = rows.join(met.frame.select(key), on=key, how="anti").unique(key)
     moments = waiting["time"].rename("moment")
-    return buckets(met.frame, moments.clear() if by_event else moments, contract, contract.task)
+    return buckets(met.frame, moments.clear() if by_event else moments, contract)
 
 
 def _verdict(figures: tuple[Figure, ...], drift: Drift, unknown: str) -> Verdict:
