@@ -27,11 +27,7 @@ def profile(
     *prediction* and *target* belong to the holdout, so their length is their own: (n,) numbers, or (n, n_classes)
     probabilities of which the last class counts. Errors are counted for regression, when *target* is given.
     """
-    inputs: dict[str, Histogram] = {}
-    for position, (name, column) in enumerate(contract.columns.items()):
-        values = matrix[:, position]
-        empty = _empty(column, values)
-        inputs[name] = _count(empty, values)
+    columns = zip(contract.columns.items(), matrix.T, strict=True)
     scores = _scores(prediction)
     error = None
     if target is not None and contract.task == "regression":
@@ -39,7 +35,7 @@ def profile(
         error = error_histogram(errors[np.isfinite(errors)])
     return Profile(
         rows=len(matrix),
-        inputs=inputs,
+        inputs={name: _count(_empty(column, values), values) for (name, column), values in columns},
         prediction=_count(_numeric(edges(scores)), scores),
         error=error,
         metrics={name: float(value) for name, value in metrics.items() if np.isfinite(value)},
@@ -57,7 +53,7 @@ def count(matrix: Matrix, reference: Profile, contract: Contract, prediction: Va
     return Profile(
         rows=len(matrix),
         inputs={
-            name: _count(reference.inputs[name], matrix[:, position]) for position, name in enumerate(contract.names)
+            name: _count(reference.inputs[name], values) for name, values in zip(contract.names, matrix.T, strict=True)
         },
         prediction=_count_numeric(reference.prediction, _scores(prediction)),
         error=None if reference.error is None else _count_numeric(reference.error, np.empty(0)),
