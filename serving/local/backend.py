@@ -5,6 +5,7 @@ read from Envoy itself. Both survive the process that asks, so a controller may 
 """
 
 import contextlib
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -37,19 +38,28 @@ from serving.rollout.backend import (
     require_token,
 )
 
+Arms = Mapping[str, ArmCounts]
 # What Envoy cannot see, by epoch and revision: bins, labels, invalid answers, mirrored answers that differ.
-Extras = Callable[[], Mapping[str, Mapping[str, ArmCounts]]]
+Extras = Callable[[], Mapping[str, Arms]]
 
 
 class Reading:
-    """The files of one service, each read again only when it changed, or from where the last reading stopped."""
+    """The files of one service, each read again only when it changed, or from where the last reading stopped.
+
+    Attributes:
+        changed: set whenever this process has changed what is wanted.
+        slow_ms: what the last look called slow.
+        epochs: what each epoch's counts were made of, and the counts.
+    """
 
     def __init__(self, where: ServicePaths) -> None:
         self.where = where
         self.desired = Document(where.desired, partial(read_desired, where))
         self.observed = Document(where.observed, partial(read_observed, where))
         self.counts = CountsReader(where)
-        self.slow_ms: float | None = None  # what the last look called slow
+        self.changed = threading.Event()
+        self.slow_ms: float | None = None
+        self.epochs: dict[str, tuple[object, Arms]] = {}
 
 
 @dataclass(frozen=True)
@@ -141,14 +151,16 @@ class EnvoyBackend:
         newest = islice(reversed(self._epochs().values()), 2)
         return sum(_harmed(counts) for arms in newest for counts in arms.values())
 
-    def _epochs(self) -> dict[str, dict[str, ArmCounts]]:
-        counted, slow_ms = self.reading.counts.read().epochs, self.reading.slow_ms
-        epochs = {
-            epoch: {name: _counts(tally, slow_ms) for name, tally in arms.items()} for epoch, arms in counted.items()
-        }
-        if self.extras is not None:
-            _add(epochs, self.extras())
-        return epochs
+    def _epochs(self) -> dict[str, Arms]:
+        """All counts; an epoch's are made anew only when something in it changed."""
+        counted, extras = self.reading.counts.read().epochs, self.extras() if self.extras else {}
+        before, self.reading.epochs = self.reading.epochs, {}
+        for epoch in {**counted, **extras}:
+            parts = (counted.get(epoch, {}), extras.get(epoch, {}), self.reading.slow_ms)
+            known = before.get(epoch)
+            same = known is not None and known[0] == parts
+            self.reading.epochs[epoch] = known if known and same else (parts, _joined(*parts))
+        return {epoch: arms for epoch, (_, arms) in self.reading.epochs.items()}
 
     def drained(self, revision: str) -> bool:
         seen = self._seen()
@@ -183,6 +195,7 @@ class EnvoyBackend:
 
     def _update(self, change: Callable[[WantedState], WantedState]) -> None:
         update_desired(self.reading.where, change, fence=self.fence)
+        self.reading.changed.set()
 
     def _seen(self) -> ObservedState:
         """What the supervisor wrote; its answer would be stale while it is not there."""
@@ -215,18 +228,19 @@ def _harmed(counts: ArmCounts) -> int:
     return counts.errors + counts.slow + counts.bins.get(REFUSED, 0) + counts.bins.get(INVALID, 0)
 
 
-def _add(epochs: dict[str, dict[str, ArmCounts]], extras: Mapping[str, Mapping[str, ArmCounts]]) -> None:
-    """Fill in the fields that only *extras* has; its errors are answers with status 200 that are no predictions.
+def _joined(tallies: Mapping[str, Tally], extras: Arms, slow_ms: float | None) -> Arms:
+    """One epoch's counts with what only *extras* has; its errors are answers with status 200 that are no predictions.
 
     An arm that only gets copies has no counts but theirs.
     """
-    for epoch, arms in extras.items():
-        for name, extra in arms.items():
-            own = epochs.setdefault(epoch, {}).get(name, ArmCounts())
-            if own.mirrored and not own.requests:
-                extra = ArmCounts(mirrored_differences=extra.mirrored_differences)
-            # A copy that differs was answered, whether or not its line in the access log is written yet.
-            epochs[epoch][name] = (own + extra) | ArmCounts(mirrored=extra.mirrored_differences)
+    arms = {name: _counts(tally, slow_ms) for name, tally in tallies.items()}
+    for name, extra in extras.items():
+        own = arms.get(name, ArmCounts())
+        if own.mirrored and not own.requests:
+            extra = ArmCounts(mirrored_differences=extra.mirrored_differences)
+        # A copy that differs was answered, whether or not its line in the access log is written yet.
+        arms[name] = (own + extra) | ArmCounts(mirrored=extra.mirrored_differences)
+    return arms
 
 
 def _require_name(name: str) -> None:

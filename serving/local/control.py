@@ -14,9 +14,8 @@ from serving.errors import InfrastructureError, SlipwayError
 from serving.ledger.ledger import Ledger
 from serving.local.backend import EnvoyBackend
 from serving.local.documents import mark
-from serving.local.pages import pages
+from serving.local.pages import Showing, pages
 from serving.local.service import rollout_file, serves
-from serving.local.showing import Showing
 from serving.local.supervisor import ServeOptions, serve
 from serving.rollout.controller.controller import Controller
 from serving.rollout.controller.desk import Desk
@@ -80,7 +79,7 @@ def serve_and_decide(
     try:
         with pages(directory) as address:
             log.info("rollout page at %s", address)
-            serve(directory, options, stop)
+            serve(directory, options, stop, backend.reading.changed)
     finally:
         ended.set()
         loop.join()

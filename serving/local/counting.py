@@ -20,8 +20,7 @@ from typing import NamedTuple
 from pydantic import Field, ValidationError
 
 from serving.additive import Additive
-from serving.files import write_json
-from serving.frozen import Frozen
+from serving.frozen import Frozen, write_model
 from serving.local.documents import Document
 from serving.local.envoy_config import MIRROR_ROUTE, SPLIT_ROUTE
 from serving.local.paths import ServicePaths
@@ -188,7 +187,7 @@ def _read_and_store(where: ServicePaths) -> None:
 
 def _store(where: ServicePaths, counts: Counts, units: Units) -> Counts:
     whole = counts.model_copy(update={"units": units.texts(list(counts.epochs)[-KEEP_KEY_EPOCHS:])})
-    write_json(where.counts, whole.model_dump(mode="json"))
+    write_model(where.counts, whole)
     return whole
 
 

@@ -81,7 +81,9 @@ class _Known:
     """Everything counted so far, and what still waits for its counterpart."""
 
     epochs: OrderedDict[str, dict[str, _Arm]] = field(default_factory=OrderedDict)
-    answers: OrderedDict[str, tuple[_Arm, Value, float]] = field(default_factory=OrderedDict)
+    told: dict[str, Mapping[str, ArmCounts]] = field(default_factory=dict)
+    touched: dict[str, None] = field(default_factory=dict)  # epochs of which more was told, in their order
+    answers: OrderedDict[str, tuple[str, _Arm, Value, float]] = field(default_factory=OrderedDict)
     truths: dict[str, Value] = field(default_factory=dict)
     counted: set[str] = field(default_factory=set)  # requests whose label is in the figures
     due: list[tuple[float, str]] = field(default_factory=list)  # a heap of labels that are too young to count
@@ -90,8 +92,16 @@ class _Known:
 
     def arm(self, epoch: str, revision: str) -> _Arm:
         if epoch not in self.epochs and len(self.epochs) >= KEEP_EPOCHS:
-            self.epochs.popitem(last=False)
+            self.told.pop(self.epochs.popitem(last=False)[0], None)
+        self.touched[epoch] = None
         return self.epochs.setdefault(epoch, {}).setdefault(revision, _Arm())
+
+    def counts(self) -> Mapping[str, Mapping[str, ArmCounts]]:
+        """By epoch and revision; those of an epoch are the same object until they change."""
+        for epoch in [epoch for epoch in self.touched if epoch in self.epochs]:
+            self.told[epoch] = {name: arm.counts() for name, arm in self.epochs[epoch].items()}
+        self.touched.clear()
+        return dict(self.told)
 
     def first(self, line: Line, revision: str) -> bool:
         """Whether *line* is evidence: the first answer of its key, or one without a key."""
@@ -144,7 +154,7 @@ class LogExtras:
             for text in self._tail.read(labels):
                 self._labelled(text)
             self._count_due(reference)
-        return {epoch: {name: arm.counts() for name, arm in arms.items()} for epoch, arms in self._known.epochs.items()}
+        return self._known.counts()
 
     def _start(self, *, with_labels: bool) -> None:
         self._with_labels, self._known, self._tail = with_labels, _Known(), Tail()
@@ -211,7 +221,7 @@ class LogExtras:
         if line.request_id in known.answers or line.request_id in known.counted:
             return  # the first answer is the one that the label belongs to
         at = datetime.fromisoformat(line.time).timestamp()
-        known.answers[line.request_id] = (arm, value, at)
+        known.answers[line.request_id] = (line.epoch, arm, value, at)
         if len(known.answers) > KEEP_ANSWERS:
             known.answers.popitem(last=False)
         if line.request_id in known.truths:
@@ -227,7 +237,7 @@ class LogExtras:
             return
         known.truths[label.request_id] = label.truth
         if label.request_id in known.answers:
-            heapq.heappush(known.due, (known.answers[label.request_id][2] + self._delay, label.request_id))
+            heapq.heappush(known.due, (known.answers[label.request_id][3] + self._delay, label.request_id))
 
     def _count_due(self, reference: Reference) -> None:
         known, now = self._known, self._clock()
@@ -237,7 +247,8 @@ class LogExtras:
             if found is None:
                 continue
             known.counted.add(request_id)
-            arm, value, _ = found
+            epoch, arm, value, _ = found
+            known.touched[epoch] = None
             arm.labelled += 1
             arm.mistakes += reference.mistaken(value, known.truths[request_id])
 

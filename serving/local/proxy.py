@@ -91,6 +91,11 @@ class Keeper:
     def running(self) -> bool:
         return self.record.process is not None
 
+    @property
+    def settled(self) -> bool:
+        """Whether Envoy has what was written for it last."""
+        return self.running and bool(self._asserted) and self.in_force.version == self._asserted
+
     def adopt(self, record: Proxy) -> None:
         """Take over a living Envoy on the same port; one on another port is ended first.
 

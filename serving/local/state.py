@@ -12,8 +12,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from serving.errors import BackendRefusal, ConflictError, PlaceError
-from serving.files import write_json
-from serving.frozen import Frozen
+from serving.frozen import Frozen, write_model
 from serving.local.paths import ServicePaths
 from serving.locks import file_lock
 from serving.rollout.backend import Revision, Split
@@ -175,5 +174,5 @@ def update_desired(
         changed = changed.model_copy(
             update={"generation": current.generation + 1, "fence": max(fence, current.fence)},
         )
-        write_json(where.desired, changed.model_dump(mode="json"))
+        write_model(where.desired, changed)
         return changed

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from serving.errors import InfrastructureError, PlaceError
 from serving.files import read_json, write_json
+from serving.frozen import write_model
 from serving.local import processes
 from serving.local.counting import rotate
 from serving.local.documents import Document
@@ -27,7 +28,8 @@ from serving.local.state import ObservedState, WantedState, read_desired, read_o
 
 log = logging.getLogger(__name__)
 
-TICK_S = 0.05
+TICK_S = 0.05  # while something is under way
+SETTLED_TICK_S = 0.15  # otherwise; other processes' changes are seen at this pace
 HEARTBEAT_S = 1.0
 ROTATE_EVERY_S = 60.0
 STOP_GRACE_S = 20.0
@@ -51,8 +53,16 @@ class ServeOptions:
     fetch: Fetch = local_bundle
 
 
-def serve(service_dir: Path, options: ServeOptions, stop: threading.Event | None = None) -> None:
+def serve(
+    service_dir: Path,
+    options: ServeOptions,
+    stop: threading.Event | None = None,
+    changed: threading.Event | None = None,
+) -> None:
     """Serve until SIGTERM, SIGINT or *stop*; then let callers finish and end everything.
+
+    Args:
+        changed: set by this process when it has changed what is wanted, which is then seen at once.
 
     Raises:
         ConflictError: the service has a living supervisor already.
@@ -60,22 +70,23 @@ def serve(service_dir: Path, options: ServeOptions, stop: threading.Event | None
     """
     where = service_paths(service_dir)
     where.prepare()
+    changed = changed or threading.Event()
     with sole_supervisor(where), _signals(stop or threading.Event()) as stopping:
         supervisor = Supervisor(where, options)
         supervisor.adopt()
         while not stopping.is_set():
-            stopping.wait(_pass(supervisor))
+            changed.wait(_pass(supervisor, changed))
         supervisor.stop()
 
 
-def _pass(supervisor: "Supervisor") -> float:
+def _pass(supervisor: "Supervisor", changed: threading.Event) -> float:
     """One tick, and the pause in seconds after it; traffic goes on as it is while the disk is full."""
+    changed.clear()  # before looking: a change that comes meanwhile has a pass of its own
     try:
-        supervisor.tick(time.time())
+        return SETTLED_TICK_S if supervisor.tick(time.time()) else TICK_S
     except (PlaceError, InfrastructureError):
         log.exception("the service could not be looked after; trying again")
         return HEARTBEAT_S
-    return TICK_S
 
 
 class Supervisor:
@@ -102,8 +113,12 @@ class Supervisor:
         self.servers.adopt(before.servers, time.time())
         self._persist()
 
-    def tick(self, now: float) -> None:
-        """One pass; every part of it may be repeated or be the last one before a crash."""
+    def tick(self, now: float) -> bool:
+        """One pass; every part of it may be repeated or be the last one before a crash.
+
+        Returns:
+            Whether all is as it is wanted, so that the next pass has time.
+        """
         desired = self._wanted = self._desired.get()
         self.servers.tick(desired.revisions, now)
         leaving = [name for name in self.servers.records if name not in desired.revisions]
@@ -115,6 +130,8 @@ class Supervisor:
                 self.servers.stop(name, now)
         self._write(now)
         self._rotate(now)
+        states = {server.state for server in self.servers.records.values()}
+        return not leaving and states <= {"ready", "failed"} and self.proxy.settled
 
     def stop(self) -> None:
         """End Envoy after its callers, then the model servers."""
@@ -127,7 +144,7 @@ class Supervisor:
                 end(record.process, self._children, STOP_GRACE_S)
         self.servers.close()
         self.servers.records.clear()
-        write_json(self.where.observed, self._state(now, stopped=True).model_dump(mode="json"))
+        write_model(self.where.observed, self._state(now, stopped=True))
 
     def _endpoints(self, gone: set[str]) -> dict[str, int]:
         found = self.servers.records.items()
@@ -154,7 +171,7 @@ class Supervisor:
 
     def _persist(self) -> None:
         self._written = self._state(time.time())
-        write_json(self.where.observed, self._written.model_dump(mode="json"))
+        write_model(self.where.observed, self._written)
 
     def _write(self, now: float) -> None:
         """Write what changed at once, and every second that somebody is here."""

@@ -77,7 +77,7 @@ class Control:
 
     Attributes:
         controller: of its rollouts, on the desk that holds what is written down; it asks ``refusal`` at each look.
-        idle_s: seconds between two looks at traffic that follows the slots already.
+        idle_s: seconds between two looks at slots that traffic follows already, or that say what a rollout does.
     """
 
     model: str
@@ -86,6 +86,7 @@ class Control:
     show: Shows
     idle_s: float = 0.0
     _settled: tuple[str, Following, float] | None = None
+    _told: tuple[object, float] | None = None
 
     @property
     def desk(self) -> Desk:
@@ -100,7 +101,7 @@ class Control:
         if seen.held_by and seen.held_by != self.controller.holder:
             return Pass(seen)
         if seen.state is not None:
-            self._tell_ledger(seen.state)
+            self._tell_ledger(seen.state, now)
         if seen.state is None or (seen.state.terminal and seen.state.successor is None):
             return self._follow_slots(seen, now)
         self._settled = None
@@ -123,8 +124,14 @@ class Control:
                 log.warning("a rollout was refused: %s", error)
             self.desk.waiting.done(request)
 
-    def _tell_ledger(self, state: RolloutState) -> None:
+    def _tell_ledger(self, state: RolloutState, now: float) -> None:
         """Keep slots and deployments equal to what the rollout does; an ended rollout is told once."""
+        news = (state.id, state.phase, state.weight, state.outcome)
+        if self._told is None or self._told[0] != news or now - self._told[1] >= self.idle_s:
+            self._tell(state)
+            self._told = (news, now)
+
+    def _tell(self, state: RolloutState) -> None:
         ended = self.desk.memory.get(TOLD)
         if ended is not None and ended["rollout"] == state.id:
             return
