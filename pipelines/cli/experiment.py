@@ -122,8 +122,8 @@ def value(ctx: click.Context, uri: str, project_path: Path) -> None:
     from components.data import sources
     from components.steps.place import s3_settings
     from pipelines import project as projects
+    from serving.local.experiment import append_values
     from serving.local.paths import service_directory
-    from serving.local.values import append_values
 
     project, place = projects.load(project_path), place_of(ctx)
     table = sources.read(uri, s3_settings(place))

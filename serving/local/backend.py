@@ -15,12 +15,11 @@ from pathlib import Path
 from serving.errors import BackendRefusal, InfrastructureError
 from serving.local.client import supervisor_alive
 from serving.local.counting import CountsReader, Tally
-from serving.local.documents import Document
-from serving.local.envoy_admin import Admin
+from serving.local.envoy_admin import Admin, InForce
 from serving.local.envoy_config import NAME
 from serving.local.extras import INVALID
-from serving.local.in_force import InForce
 from serving.local.paths import ServicePaths, service_paths
+from serving.local.reading import Document
 from serving.local.state import AskedRevision, ObservedState, WantedState, read_desired, read_observed, update_desired
 from serving.rollout.backend import (
     REFUSED,

@@ -11,10 +11,9 @@ from typing import TypeVar
 from serving.errors import InfrastructureError, PlaceError
 from serving.local import processes
 from serving.local.counting import Tally, read_counts
-from serving.local.envoy_admin import Admin
-from serving.local.in_force import InForce
-from serving.local.paths import HOST, ServicePaths, service_paths
-from serving.local.state import ObservedState, Running, read_desired, read_observed
+from serving.local.envoy_admin import Admin, InForce
+from serving.local.paths import HOST, service_paths
+from serving.local.state import ObservedState, Running, WantedState, read_desired, read_observed
 from serving.polling import await_true
 from serving.rollout.backend import Split
 
@@ -85,7 +84,7 @@ def status(service_dir: Path) -> EndpointStatus:
         epoch_configured=desired.epoch,
         epoch_observed=force.epoch if force else None,
         rejected=seen.proxy.refusal(desired),
-        revisions=tuple(_revision(name, where, seen, force) for name in names),
+        revisions=tuple(_revision(name, desired, seen, force) for name in names),
     )
 
 
@@ -112,21 +111,23 @@ def supervisor_alive(seen: ObservedState) -> bool:
     return processes.alive(Running(command=(), pid=seen.supervisor_pid, started=seen.supervisor_started))
 
 
-def wait_running(service_dir: Path, timeout_s: float = 30.0) -> EndpointStatus:
-    """Wait until a supervisor is alive and Envoy answers.
+def wait_running(
+    service_dir: Path, timeout_s: float = 30.0, check: Callable[[], None] = lambda: None
+) -> EndpointStatus:
+    """Wait until a supervisor is alive and Envoy answers; raises what *check* raises before each look.
 
     Raises:
         InfrastructureError: not within *timeout_s* seconds.
     """
+    where = service_paths(service_dir)
 
     def look() -> EndpointStatus | None:
+        check()
         now = status(service_dir)
-        up = now.running and now.envoy_pid and Admin(_port(now.admin_address)).live()
-        return now if up else None
+        return now if now.running and now.envoy_pid and Admin(read_observed(where).proxy.admin_port).live() else None
 
     def late() -> str:
-        why = read_observed(service_paths(service_dir)).proxy.reason or "see its logs folder"
-        return f"the service in {service_dir} did not come up: {why}"
+        return f"the service in {service_dir} did not come up: {read_observed(where).proxy.reason or 'see its logs'}"
 
     return wait_for(look, timeout_s, late)
 
@@ -144,14 +145,11 @@ def launch(service_dir: Path, command: Sequence[str], timeout_s: float = 60.0) -
     log = where.log("supervisor")
     child = _launched.start(command, log)
 
-    def look() -> EndpointStatus | None:
+    def check() -> None:
         if _launched.ended(child)[0]:
             raise PlaceError(f"the service did not start: {processes.tail(log, lines=1)}")
-        now = status(service_dir)
-        return now if now.supervisor_pid == child.pid and now.envoy_pid else None
 
-    wait_for(look, timeout_s, lambda: f"the service in {service_dir} did not come up; see {log}")
-    return wait_running(service_dir, timeout_s)
+    return wait_running(service_dir, timeout_s, check)
 
 
 def stop(service_dir: Path, timeout_s: float = 60.0) -> None:
@@ -180,8 +178,7 @@ def wait_for(look: Callable[[], T | None], timeout_s: float, late: Callable[[], 
     return found
 
 
-def _revision(name: str, where: ServicePaths, seen: ObservedState, force: InForce | None) -> RevisionStatus:
-    desired = read_desired(where)
+def _revision(name: str, desired: WantedState, seen: ObservedState, force: InForce | None) -> RevisionStatus:
     server = seen.servers.get(name)
     wanted = desired.revisions.get(name) or (server.wanted if server else None)
     return RevisionStatus(
@@ -212,7 +209,3 @@ def _in_force(seen: ObservedState) -> InForce | None:
 
 def _address(port: int) -> str:
     return f"http://{HOST}:{port}"
-
-
-def _port(address: str) -> int:
-    return int(address.rpartition(":")[2])

@@ -13,8 +13,8 @@ from pathlib import Path
 from serving.errors import InfrastructureError, SlipwayError
 from serving.ledger.ledger import Ledger
 from serving.local.backend import EnvoyBackend
-from serving.local.documents import mark
 from serving.local.pages import Showing, pages
+from serving.local.reading import mark
 from serving.local.service import rollout_file, serves
 from serving.local.supervisor import ServeOptions, serve
 from serving.rollout.controller.controller import Controller

@@ -8,12 +8,12 @@ In a sticky split the unit is the key, not the request: of each key only the fir
 ended. A request without a key is drawn at random by Envoy and is a unit of its own. Copies are counted one by one.
 """
 
-import contextlib
 import json
-import os
+import logging
 import time
+from base64 import b64decode, b64encode
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,15 +21,18 @@ from pydantic import Field, ValidationError
 
 from serving.additive import Additive
 from serving.frozen import Frozen, write_model
-from serving.local.documents import Document
 from serving.local.envoy_config import MIRROR_ROUTE, SPLIT_ROUTE
 from serving.local.paths import ServicePaths
-from serving.local.units import KEEP_KEY_EPOCHS, Units
+from serving.local.reading import Document, read_on
 from serving.locks import file_lock
-from serving.unit import unit
+from serving.unit import BYTES, unit
+
+log = logging.getLogger(__name__)
 
 ROTATE_AT = 64 << 20  # bytes
 KEEP_EPOCHS = 500
+KEEP_KEYS = 100_000  # in one epoch
+KEEP_KEY_EPOCHS = 4
 STORE_EVERY_S = 5.0
 SLOWEST_MS = 120_000  # longer durations are counted as this one
 COARSE_FROM_MS = 2_000  # from here on durations are rounded down to a tenth of a second
@@ -109,15 +112,19 @@ class CountsReader:
     def read(self) -> Counts:
         """The counts up to the present end of the log; ``units`` are those that are stored."""
         with file_lock(self._where.directory / "counts.lock"):
-            base = self._stored.get()
-            if base is not self._base:
-                self._base = self._counts = base
-                self._units = Units(base.units)
-            self._counts = _read_on(self._where, self._counts, self._units)
-            if self._counts is not base and time.monotonic() - self._stored_at >= self._every:
-                self._stored_at = time.monotonic()
-                self._counts = _store(self._where, self._counts, self._units)
-            return self._counts
+            return self.unlocked()
+
+    def unlocked(self) -> Counts:
+        """As ``read``, for who holds the lock."""
+        base = self._stored.get()
+        if base is not self._base:
+            self._base = self._counts = base
+            self._units = Units(base.units)
+        self._counts = _read_on(self._where, self._counts, self._units)
+        if self._counts is not base and time.monotonic() - self._stored_at >= self._every:
+            self._stored_at = time.monotonic()
+            self._counts = _store(self._where, self._counts, self._units)
+        return self._counts
 
 
 def rotate(where: ServicePaths, reopen_logs: Callable[[], None], *, above: int = ROTATE_AT) -> None:
@@ -129,16 +136,50 @@ def rotate(where: ServicePaths, reopen_logs: Callable[[], None], *, above: int =
     with file_lock(where.directory / "counts.lock"):
         if not where.access_log.exists() or where.access_log.stat().st_size <= above:
             return
-        older = _put_aside_logs(where)
-        _read_and_store(where)
+        older, reader = _put_aside_logs(where), CountsReader(where, store_every_s=0.0)
+        reader.unlocked()
         for path in older:
             path.replace(path.with_suffix(".done"))
-        _read_and_store(where)
+        reader.unlocked()
         for path in where.envoy.glob("access-*.done"):
             path.unlink()
         number = 1 + max((int(path.stem.split("-")[1]) for path in older), default=0)
         where.access_log.replace(where.envoy / f"access-{number:06d}.log")
     reopen_logs()
+
+
+class Units:
+    """The units counted so far, each once in each epoch; *stored* is what ``texts`` gave after the reading before.
+
+    Keys are kept of the newest epochs only, which are those that can still receive a request: a line that comes for an
+    older one says nothing. An epoch with ``KEEP_KEYS`` takes no more of them, on any arm; its evidence stays.
+    """
+
+    def __init__(self, stored: Mapping[str, str], limit: int = KEEP_KEYS) -> None:
+        self._stored, self._limit = stored, limit
+        self._known: dict[str, dict[bytes, None]] = {}  # in the order in which they came
+
+    def first(self, epoch: str, key: bytes) -> bool:
+        """Whether *key* is new in *epoch*, which it then is no longer; False where no more keys are taken."""
+        known = self._known.get(epoch)
+        if known is None:
+            known = self._known[epoch] = _keys(self._stored.get(epoch, ""))
+        if key in known or len(known) >= self._limit:
+            return False
+        known[key] = None
+        if len(known) == self._limit:
+            log.warning("an epoch has its maximum of keys; later ones are not counted", extra={"epoch": epoch})
+        return True
+
+    def texts(self, epochs: Collection[str]) -> dict[str, str]:
+        """What is to be stored of *epochs*."""
+        fresh = {epoch: b64encode(b"".join(known)).decode() for epoch, known in self._known.items()}
+        return {epoch: text for epoch, text in {**self._stored, **fresh}.items() if epoch in epochs}
+
+
+def _keys(text: str) -> dict[bytes, None]:
+    data = b64decode(text)
+    return dict.fromkeys(data[at : at + BYTES] for at in range(0, len(data), BYTES))
 
 
 class AccessLine(NamedTuple):
@@ -177,14 +218,6 @@ def parse(lines: Iterable[bytes]) -> Iterator[AccessLine]:
             continue
 
 
-def _read_and_store(where: ServicePaths) -> None:
-    before = _stored(where)
-    units = Units(before.units)
-    after = _read_on(where, before, units)
-    if after is not before:
-        _store(where, after, units)
-
-
 def _store(where: ServicePaths, counts: Counts, units: Units) -> Counts:
     whole = counts.model_copy(update={"units": units.texts(list(counts.epochs)[-KEEP_KEY_EPOCHS:])})
     write_model(where.counts, whole)
@@ -196,14 +229,9 @@ def _read_on(where: ServicePaths, before: Counts, units: Units) -> Counts:
     fresh: list[AccessLine] = []
     positions: dict[int, int] = {}
     for path in [*_put_aside_logs(where), where.access_log]:
-        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-            inode = os.fstat(file.fileno()).st_ino
-            start = before.positions.get(inode, 0)
-            file.seek(start)
-            data = file.read()
-            whole = data.rfind(b"\n") + 1  # the last line may still be in the writing
-            positions[inode] = start + whole
-            fresh += parse(data[:whole].splitlines())
+        position, lines = read_on(path, before.positions)
+        positions |= position
+        fresh += parse(lines)
     if positions == before.positions:
         return before
     return before.model_copy(update={"positions": positions, "epochs": _added(before.epochs, units, fresh)})

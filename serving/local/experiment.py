@@ -1,21 +1,51 @@
-"""What the two variants of an experiment on this machine have shown: from the logs and from told values."""
+"""What the two variants of an experiment on this machine have shown: from the logs and from told values.
+
+A value is what a request turned out to be worth: revenue, minutes, clicks, told late and by request id.
+
+A value belongs to the arm that the prediction log names for its request. Where the split is sticky the unit is the key
+(Deng, Knoblich, Lu, KDD 2018: what is drawn at random is what is averaged over), and its value is the sum over its
+requests in the epoch; elsewhere each request is a unit. Only what was told counts: a request that earned nothing needs
+its line with 0, otherwise the arms are compared among their successes alone.
+"""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from serving.errors import ConflictError
 from serving.local import client
 from serving.local.counting import Tally
-from serving.local.extras import LogExtras
+from serving.local.extras import LogExtras, answers
 from serving.local.paths import service_paths
+from serving.local.reading import Parts, Tail
 from serving.local.servers import local_bundle
 from serving.local.state import read_desired
-from serving.local.values import moments
 from serving.rollout.backend import ArmCounts
 from serving.rollout.evidence.continuous import Moments
 from serving.rollout.evidence.experiment import Arm, MetricKind
 from serving.rollout.plan import Gates, SlowGate
+
+
+class Told(msgspec.Struct, frozen=True):
+    """A line of the values' file."""
+
+    request_id: str
+    value: float
+
+
+def values_file(service_dir: Path) -> Path:
+    """Where values are appended as lines of ``{"request_id", "value"}``."""
+    return service_dir / "values.jsonl"
+
+
+def append_values(service_dir: Path, values: Mapping[str, float]) -> None:
+    """Add values by request id; one that is there already counts as it was first told."""
+    lines = b"".join(msgspec.json.encode(Told(name, value)) + b"\n" for name, value in values.items())
+    with values_file(service_dir).open("ab") as file:
+        file.write(lines)
 
 
 @dataclass(frozen=True)
@@ -53,7 +83,7 @@ def observed(service_dir: Path, which: Variants, metric: MetricKind, gates: Gate
     tallies = client.traffic(service_dir).get(which.epoch, {})
     seen = {name: tallies.get(name) or Tally() for name in (which.a, which.b)}
     if metric == "value":
-        told = [moments(service_dir, which.epoch, name, tally) for name, tally in seen.items()]
+        told = [_moments(service_dir, which.epoch, name, tally) for name, tally in seen.items()]
         a, b = (Arm(values.n, values) for values in told)  # values that arrive for one arm more often are no evidence
         return a, b
     if metric == "loss":
@@ -63,6 +93,42 @@ def observed(service_dir: Path, which: Variants, metric: MetricKind, gates: Gate
         return a, b
     a, b = (_answered(tally, metric, 1_000 * (gates.slow or SlowGate()).slo) for tally in seen.values())
     return a, b
+
+
+def _moments(service_dir: Path, epoch: str, revision: str, tally: Tally) -> Moments:
+    """Count, sum and sum of squares of the told values of *revision*'s units in *epoch*.
+
+    Args:
+        tally: the proxy's counts of the same arm, which knows whether requests had keys.
+
+    Raises:
+        ConflictError: requests had keys, and the prediction log does not say which.
+    """
+    told = _told(service_dir)
+    sums: dict[str, float] = {}
+    keyed = False
+    for line in answers(Parts(service_paths(service_dir).predictions / revision, Tail()).read()):
+        if line.epoch != epoch:
+            continue
+        keyed = keyed or bool(line.unit)
+        value = told.pop(line.request_id, None)  # the first answer is the one that the value belongs to
+        if value is not None:
+            name = f"key {line.unit}" if line.unit else f"request {line.request_id}"
+            sums[name] = sums.get(name, 0.0) + value
+    if sums and tally.keys and not keyed:
+        raise ConflictError(
+            f"{revision} has answered {tally.keys} keys and its prediction log names none of them, so that values "
+            "cannot be summed per key: serve it with the model server of this version, and start the experiment again"
+        )
+    return Moments(len(sums), sum(sums.values()), sum(value**2 for value in sums.values()))
+
+
+def _told(service_dir: Path) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for text in Tail().read(values_file(service_dir)):
+        told = msgspec.json.decode(text, type=Told)
+        found.setdefault(told.request_id, told.value)
+    return found
 
 
 def _judged(seen: Tally, extra: ArmCounts) -> Arm:

@@ -10,11 +10,12 @@ one.
 Nothing is remembered on disk: a new process reads the logs again and comes to the same figures.
 """
 
+import contextlib
 import heapq
 import math
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -22,11 +23,10 @@ from pathlib import Path
 import msgspec
 
 from serving.errors import InfrastructureError, SlipwayError
-from serving.local.documents import Document
 from serving.local.paths import service_paths
+from serving.local.reading import Document, Parts, Tail
 from serving.local.reference import Reference, Value, reference_of
 from serving.local.state import read_desired
-from serving.local.tail import Parts, Tail
 from serving.profile import Profile
 from serving.rollout.backend import ArmCounts, Revision
 
@@ -148,8 +148,8 @@ class LogExtras:
         if reference is None:
             return {}
         for revision, parts in self._logs.get().items():
-            for text in parts.read():
-                self._answered(text, revision, reference)
+            for line in answers(parts.read()):
+                self._answered(line, revision, reference)
         if self._with_labels:
             for text in self._tail.read(labels):
                 self._labelled(text)
@@ -182,13 +182,7 @@ class LogExtras:
         except (FileNotFoundError, ValueError, SlipwayError):
             return Reference()
 
-    def _answered(self, text: bytes, revision: str, reference: Reference) -> None:
-        try:
-            line = msgspec.json.decode(text, type=Line)
-        except msgspec.DecodeError:
-            return
-        if not line.epoch or line.row:  # rows of one request are not drawn apart, so the first stands for all
-            return
+    def _answered(self, line: Line, revision: str, reference: Reference) -> None:
         arm, first = self._known.arm(line.epoch, revision), self._known.first(line, revision)
         value = line.prediction
         if value is None or (isinstance(value, float) and not math.isfinite(value)):
@@ -251,6 +245,15 @@ class LogExtras:
             known.touched[epoch] = None
             arm.labelled += 1
             arm.mistakes += reference.mistaken(value, known.truths[request_id])
+
+
+def answers(lines: Iterable[bytes]) -> Iterator[Line]:
+    """The answers to requests of a split; rows of one request are not drawn apart, so the first stands for all."""
+    for text in lines:
+        with contextlib.suppress(msgspec.DecodeError):
+            line = msgspec.json.decode(text, type=Line)
+            if line.epoch and not line.row:
+                yield line
 
 
 def labels_file(service_dir: Path) -> Path:

@@ -47,18 +47,17 @@ class Showing:
         """Have what *tick* changed written soon."""
         if tick.state is not None and self._news(tick.state, now):
             self._newest = (tick.state, tick.seen, now)
-            self._pool.submit(self._write)
+            self._pool.submit(self._write, self._newest)
 
     def close(self) -> None:
         """Write what waits, and end."""
         self._pool.shutdown()
 
-    def _write(self) -> None:
+    def _write(self, what: tuple[RolloutState, Seen | None, float]) -> None:
         """A full disk or a desk that does not answer costs the page, not the rollout."""
-        newest, self._newest = self._newest, None
-        if newest is None:
-            return  # written already, as what was newest then
-        state, last, now = newest
+        if what is not self._newest:
+            return  # a newer one is next
+        state, last, now = what
         try:
             seen = status(state, now, last, self.desk.current())
             told = rollout_page(state, seen, self.desk.records(state.id), now)

@@ -7,7 +7,6 @@ import contextlib
 import errno
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,55 +18,16 @@ from serving.locks import only_holder
 HOST = "127.0.0.1"  # nothing here is meant to be reached from another machine
 
 
-@dataclass(frozen=True)
 class ServicePaths:
     """The files of one service; *directory* is absolute."""
 
-    directory: Path
-
-    @property
-    def desired(self) -> Path:
-        return self.directory / "desired.json"
-
-    @property
-    def observed(self) -> Path:
-        return self.directory / "observed.json"
-
-    @property
-    def ports(self) -> Path:
-        return self.directory / "ports.json"
-
-    @property
-    def counts(self) -> Path:
-        return self.directory / "counts.json"
-
-    @property
-    def envoy(self) -> Path:
-        return self.directory / "envoy"
-
-    @property
-    def bootstrap(self) -> Path:
-        return self.envoy / "bootstrap.json"
-
-    @property
-    def clusters(self) -> Path:
-        return self.envoy / "clusters.json"
-
-    @property
-    def routes(self) -> Path:
-        return self.envoy / "routes.json"
-
-    @property
-    def access_log(self) -> Path:
-        return self.envoy / "access.log"
-
-    @property
-    def logs(self) -> Path:
-        return self.directory / "logs"
-
-    @property
-    def predictions(self) -> Path:
-        return self.directory / "predictions"
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.desired, self.observed = directory / "desired.json", directory / "observed.json"
+        self.ports, self.counts = directory / "ports.json", directory / "counts.json"
+        self.envoy, self.logs, self.predictions = (directory / name for name in ("envoy", "logs", "predictions"))
+        self.bootstrap, self.clusters = self.envoy / "bootstrap.json", self.envoy / "clusters.json"
+        self.routes, self.access_log = self.envoy / "routes.json", self.envoy / "access.log"
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"

@@ -111,10 +111,6 @@ def terminate(process: Running, *, force: bool = False) -> None:
         os.killpg(process.pid, signal.SIGKILL if force else signal.SIGTERM)
 
 
-def own_pid() -> int:
-    return os.getpid()
-
-
 def own_start() -> float:
     return _started(os.getpid())
 

@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from serving.errors import InfrastructureError, PlaceError
-from serving.files import write_json
+from serving.files import last_lines, write_json
 from serving.local import envoy_config, processes
-from serving.local.documents import KeptJson
-from serving.local.envoy_admin import Admin
-from serving.local.in_force import InForce
+from serving.local.envoy_admin import Admin, InForce
 from serving.local.paths import ServicePaths, free_port, require_port
+from serving.local.reading import KeptJson
 from serving.local.servers import Persist
 from serving.local.state import Proxy, Running, WantedState
 from serving.polling import await_true
@@ -233,9 +232,7 @@ class Keeper:
 
 def refusal(log_file: Path) -> str:
     """Envoy's newest reason for refusing a configuration; of a long one its innermost cause."""
-    with log_file.open("rb") as file:
-        file.seek(max(0, log_file.stat().st_size - REFUSAL_BYTES))
-        text = file.read().decode(errors="replace")
+    text = "\n".join(last_lines(log_file, REFUSAL_BYTES))
     entry = re.split(r"^\[\d{4}-", text.rpartition("update rejected: ")[2], maxsplit=1, flags=re.MULTILINE)[0]
     cause = entry.rpartition("caused by ")[2].strip().removesuffix(")")
     return cause[:500] or "Envoy refused the routes; its log says why"

@@ -6,6 +6,7 @@ the next supervisor takes them over.
 """
 
 import logging
+import os
 import signal
 import threading
 import time
@@ -19,10 +20,10 @@ from serving.files import read_json, write_json
 from serving.frozen import write_model
 from serving.local import processes
 from serving.local.counting import rotate
-from serving.local.documents import Document
 from serving.local.lifecycle import Limits
 from serving.local.paths import ServicePaths, free_port, service_paths, sole_supervisor
 from serving.local.proxy import Keeper, end
+from serving.local.reading import Document
 from serving.local.servers import Fetch, Servers, local_bundle
 from serving.local.state import ObservedState, WantedState, read_desired, read_observed
 
@@ -160,7 +161,7 @@ class Supervisor:
 
     def _state(self, now: float, *, stopped: bool = False) -> ObservedState:
         return ObservedState(
-            supervisor_pid=0 if stopped else processes.own_pid(),
+            supervisor_pid=0 if stopped else os.getpid(),
             supervisor_started=self._started,
             heartbeat=now,
             generation=self._wanted.generation,

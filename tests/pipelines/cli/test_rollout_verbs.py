@@ -11,11 +11,11 @@ from click.testing import CliRunner
 from pipelines.cli.main import slipway as program
 from serving.errors import ConflictError, DataError, SlipwayError, UsageError
 from serving.local.envoy_config import SPLIT_ROUTE
+from serving.local.experiment import values_file
 from serving.local.extras import labels_file
 from serving.local.paths import service_paths
 from serving.local.service import rollout_file
 from serving.local.state import AskedRevision, update_desired
-from serving.local.values import values_file
 from serving.rollout.backend import Split
 from tests.root import HOUSING
 from tests.serving.rollout.support import World

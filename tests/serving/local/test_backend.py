@@ -1,9 +1,10 @@
 """The traffic backend of this machine: what it writes down, what it refuses, and what it reads from real Envoy."""
 
 import asyncio
+import json
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from serving.errors import BackendRefusal, ConflictError, InfrastructureError, P
 from serving.files import write_json
 from serving.local import client, processes
 from serving.local.backend import EnvoyBackend
+from serving.local.envoy_config import SPLIT_ROUTE
 from serving.local.paths import service_paths
 from serving.local.state import AskedRevision, ObservedState, Server, read_desired
 from serving.rollout.backend import ArmCounts, Counters, Observed, Revision, Split
@@ -38,6 +40,38 @@ def paper(tmp_path: Path) -> EnvoyBackend:
     seen = ObservedState(supervisor_pid=os.getpid(), supervisor_started=processes.own_start(), servers=servers)
     write_json(service_paths(tmp_path).observed, seen.model_dump(mode="json"))
     return backend
+
+
+def test_whoever_shares_the_process_hears_of_a_change_at_once(paper: EnvoyBackend) -> None:
+    """Also of one that is made under a lease, and not of one that is asked for in vain."""
+    paper.reading.changed.clear()
+    with pytest.raises(BackendRefusal):
+        paper.adopt("housing-9")
+    assert not paper.reading.changed.is_set()
+    replace(paper, fence=1).adopt("housing-1")
+    assert paper.reading.changed.is_set()
+
+
+def test_counts_of_an_epoch_are_made_anew_only_when_they_change(paper: EnvoyBackend) -> None:
+    """Those of the epochs before stay the very same objects, unless another time counts as slow."""
+    log = service_paths(paper.service_dir).access_log
+    log.parent.mkdir()
+    extras = {"new": {"a": ArmCounts(errors=1)}}
+    backend = replace(paper, extras=lambda: extras)
+
+    def looked(epoch: str, slow_ms: float = 2.0) -> Mapping[str, Mapping[str, ArmCounts]]:
+        line = {"r": f"{SPLIT_ROUTE}{epoch}", "e": None, "c": "a", "s": 200, "f": "-", "d": 3}
+        with log.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        return backend.counters(slow_ms).epochs
+
+    looked("old")
+    before, after = looked("new"), looked("new")
+    assert after["old"] is before["old"]
+    assert [seen["new"]["a"].requests for seen in (before, after)] == [1, 2]
+    extras["new"] = {"a": ArmCounts(errors=2)}
+    assert looked("old")["new"]["a"].errors == 2
+    assert looked("old", 5.0)["new"]["a"].slow == 0
 
 
 @pytest.fixture(scope="module")

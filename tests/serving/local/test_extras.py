@@ -13,9 +13,9 @@ from serving.errors import InfrastructureError
 from serving.local.backend import EnvoyBackend
 from serving.local.extras import LogExtras, append_labels, labels_file
 from serving.local.paths import service_paths
+from serving.local.reading import Tail
 from serving.local.reference import Reference, reference_of, typical
 from serving.local.state import AskedRevision, update_desired
-from serving.local.tail import Tail
 from serving.predictor import encode
 from serving.predictor.errors import Refusal
 from serving.profile import NumericHistogram, Profile

@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from serving.files import write_text
 from serving.local import counting, processes
 from serving.local.control import CALM_S, Attention
-from serving.local.documents import COARSE_NS, Document, KeptJson
 from serving.local.paths import ServicePaths, service_paths
+from serving.local.reading import COARSE_NS, QUIET_NS, Document, KeptJson, Parts, Tail
 from serving.local.state import Running
-from serving.local.tail import QUIET_NS, Parts, Tail
 from serving.rollout.state import Phase
 
 LINE = b'{"r":"split|e1","e":null,"c":"a","s":200,"f":"-","d":3}\n'

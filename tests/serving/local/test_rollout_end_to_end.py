@@ -17,8 +17,8 @@ from serving.local import client
 from serving.local.counting import read_counts
 from serving.local.extras import append_labels
 from serving.local.paths import service_paths
+from serving.local.reading import Tail
 from serving.local.service import rollout_file
-from serving.local.tail import Tail
 from serving.rollout.controller.desk import Desk
 from serving.rollout.controller.replay import replay
 from serving.rollout.controller.tables import open_rollout_file

@@ -22,9 +22,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.errors import BackendRefusal, ConfigError, ConflictError, InfrastructureError, PlaceError
-from serving.local import client, counting, envoy_config, processes, units
+from serving.local import client, counting, envoy_config, processes
 from serving.local.counting import AccessLine
-from serving.local.in_force import in_force
+from serving.local.envoy_admin import in_force
 from serving.local.lifecycle import Limits, Look, Move, step
 from serving.local.paths import service_paths, sole_supervisor
 from serving.local.servers import local_bundle, predictor_command
@@ -317,13 +317,13 @@ def test_keys_are_kept_of_the_newest_epochs_and_up_to_a_number(tmp_path: Path) -
             log.writelines(lines)
         return counting.read_counts(where)
 
-    known = read(*(line(r=f"split|e{n}", k="ann") for n in range(units.KEEP_KEY_EPOCHS + 1)))
-    assert list(known.units) == [f"e{n}" for n in range(1, units.KEEP_KEY_EPOCHS + 1)]
+    known = read(*(line(r=f"split|e{n}", k="ann") for n in range(counting.KEEP_KEY_EPOCHS + 1)))
+    assert list(known.units) == [f"e{n}" for n in range(1, counting.KEEP_KEY_EPOCHS + 1)]
     late = read(line(r="split|e0", k="bob"), line(r="split|e0"), line(r="split|e1", k="bob")).epochs
     assert [(late[e]["a"].requests, late[e]["a"].repeated) for e in ("e0", "e1")] == [(2, 1), (2, 0)]
-    few = units.Units({}, limit=3)
+    few = counting.Units({}, limit=3)
     assert [few.first("e", bytes([n]) * 8) for n in (1, 2, 1, 3, 4, 3)] == [True, True, False, True, False, False]
-    again = units.Units(few.texts(["e"]), limit=3)
+    again = counting.Units(few.texts(["e"]), limit=3)
     assert [again.first("e", bytes([n]) * 8) for n in (1, 4)] == [False, False]
 
 
