@@ -33,13 +33,14 @@ from serving.contract import Contract, Matrix
 from serving.errors import DataError, GateRefusal, UsageError
 from serving.files import canonical_json, sha256_bytes, whole_directory, whole_file
 from serving.profile import Profile
-from serving.scoring.api import Declined, Predictions, Scorer, SklearnScorer
+from serving.scoring.api import Declined, Predictions, SklearnScorer
 from serving.scoring.compile import CompiledScorer, compile_pipeline, from_bytes, to_bytes
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 BundleId = str  # sha256 hex of manifest.json
+Scorer = CompiledScorer | SklearnScorer
 FORMAT = 1
 REQUIRED = frozenset({MODEL, CONTRACT, PROFILE, GOLDEN, CARD})
 LIBRARIES = ("numba", "numpy", "scikit-learn", "scipy", "skops")

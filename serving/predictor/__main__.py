@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.abc import MetaPathFinder
@@ -10,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from serving.errors import ConfigError, SlipwayError
 from serving.json_lines import JsonLines
-from serving.predictor.settings import Settings, from_process
+from serving.predictor.settings import Settings, parse
 
 if TYPE_CHECKING:
-    from serving.predictor.served import LoadedBundle
+    from serving.bundle.bundle import Bundle
 
 
 def log_to_stderr() -> None:
@@ -23,7 +24,7 @@ def log_to_stderr() -> None:
     logging.getLogger("slipway").setLevel(logging.INFO)
 
 
-def open_trusted(settings: Settings) -> "LoadedBundle":
+def open_trusted(settings: Settings) -> "Bundle":
     """The bundle that *settings* name, if a trusted key signed it.
 
     Raises:
@@ -40,11 +41,11 @@ def open_trusted(settings: Settings) -> "LoadedBundle":
     return open_bundle(settings.bundle, [load_public_key(path) for path in paths])
 
 
-def main(argv: Sequence[str], opener: "Callable[[Settings], LoadedBundle]" = open_trusted) -> int:
+def main(argv: Sequence[str], opener: "Callable[[Settings], Bundle]" = open_trusted) -> int:
     log_to_stderr()
     gc.disable()  # what is imported stays, and to look for garbage in it is a tenth of the start; see process.settle
     try:
-        settings = from_process(argv)
+        settings = parse(argv, os.environ)
         load_kernels()
         from serving.predictor.process import run  # slow to import, and --help does not need it
 

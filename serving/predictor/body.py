@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from serving.predictor.errors import bad_request, body_timeout, media_type, overloaded, shown, too_large
+from serving.predictor.errors import Refusal, bad_request, shown
 from serving.predictor.metrics import Metrics
 from serving.predictor.settings import Settings
 from serving.unit import KEY_HEADER
@@ -87,7 +87,8 @@ def check_media(headers: Headers, raw_allowed: bool) -> None:
         Refusal: 415.
     """
     if headers.encoding and headers.encoding.strip().lower() != b"identity":
-        raise media_type(f"content-encoding: expected none, got {shown(_text(headers.encoding))}; send it uncompressed")
+        seen = shown(_text(headers.encoding))
+        raise Refusal("media_type", f"content-encoding: expected none, got {seen}; send it uncompressed")
     if headers.media in (b"application/json", b""):
         return
     media = headers.media.split(b";", 1)[0].strip().lower()
@@ -97,7 +98,7 @@ def check_media(headers: Headers, raw_allowed: bool) -> None:
         if headers.json_length is None:
             raise bad_request("expected the header inference-header-content-length with application/octet-stream")
         return
-    raise media_type(f"content-type: expected application/json, got {shown(_text(media))}")
+    raise Refusal("media_type", f"content-type: expected application/json, got {shown(_text(media))}")
 
 
 def _text(value: bytes) -> str:
@@ -112,7 +113,7 @@ async def read(receive: Receive, headers: Headers, settings: Settings, metrics: 
         Gone: the client disconnected.
     """
     if headers.length is not None and headers.length > settings.max_body_bytes:
-        raise too_large(f"expected a body of at most {settings.max_body_bytes} bytes, got {headers.length}")
+        raise Refusal("too_large", f"expected a body of at most {settings.max_body_bytes} bytes, got {headers.length}")
     message = await receive()
     budget = _Budget(settings, metrics)
     try:
@@ -124,7 +125,7 @@ async def read(receive: Receive, headers: Headers, settings: Settings, metrics: 
                     parts.append(budget.take(message))
     except TimeoutError:
         budget.give_back()
-        raise body_timeout(settings.body_timeout_s) from None
+        raise Refusal("body_timeout", f"the body did not arrive within {settings.body_timeout_s:g} s") from None
     except BaseException:
         budget.give_back()
         raise
@@ -160,9 +161,9 @@ class _Budget:
     def _reserve(self) -> None:
         limit = self._settings.max_body_bytes
         if self._size > limit:
-            raise too_large(f"expected a body of at most {limit} bytes, got more")
+            raise Refusal("too_large", f"expected a body of at most {limit} bytes, got more")
         more = self._size - self._reserved
         if self._metrics.buffered + more > self._settings.buffered_bytes:
-            raise overloaded("too many large requests at one time; wait and send it again")
+            raise Refusal("overloaded", "too many large requests at one time; wait and send it again")
         self._metrics.buffered += more
         self._reserved = self._size

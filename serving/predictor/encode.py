@@ -106,7 +106,7 @@ def _all_finite(scores: npt.NDArray[np.float64]) -> None:
     if not finite.all():
         row = int(np.argwhere(~finite)[0, 0])
         message = f"row {row}: the prediction is not a finite number; its values are too extreme to score"
-        raise Refusal(400, "bad_request", message, headers=(MODEL_FAULT,))
+        raise Refusal("bad_request", message, (), MODEL_FAULT)
 
 
 def flags_text(flags: Sequence[Flag]) -> str:

@@ -32,6 +32,29 @@ class Words(str):
 
 NOTHING = Words("nothing")
 SHOWN = 5
+Pair = tuple[bytes, bytes]
+
+
+def _later(seconds: int) -> tuple[Pair, ...]:
+    return ((b"retry-after", b"%d" % seconds),)
+
+
+_CLOSE: tuple[Pair, ...] = ((b"connection", b"close"),)
+CODES: dict[str, tuple[int, tuple[Pair, ...]]] = {
+    "bad_request": (400, ()),
+    "not_found": (404, ()),
+    "method_not_allowed": (405, ()),
+    "body_timeout": (408, _CLOSE),
+    "too_large": (413, _CLOSE),
+    "media_type": (415, ()),
+    "overloaded": (429, _later(1)),
+    "internal": (500, ()),
+    "not_implemented": (501, ()),
+    "loading": (503, _later(2)),
+    "load_failed": (503, _later(30)),
+    "draining": (503, _later(1)),
+}
+"""The status of each code, and the headers that always go with it."""
 
 
 class RequestProblem(msgspec.Struct, frozen=True):
@@ -70,20 +93,12 @@ class Refusal(Exception):
         headers: pairs of lower-case name and value that the answer carries.
     """
 
-    def __init__(
-        self,
-        status: int,
-        code: str,
-        message: str,
-        problems: Sequence[RequestProblem] = (),
-        headers: Sequence[tuple[bytes, bytes]] = (),
-    ) -> None:
+    def __init__(self, code: str, message: str, problems: Sequence[RequestProblem] = (), *headers: Pair) -> None:
         super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
+        self.status, own = CODES[code]
+        self.code, self.message = code, message
         self.problems = tuple(problems)
-        self.headers = tuple(headers)
+        self.headers = (*own, *headers)
 
     def body(self, request_id: str) -> bytes:
         problems = [{"row": p.row, "column": p.column, "expected": p.expected, "seen": p.seen} for p in self.problems]
@@ -94,7 +109,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def bad_request(message: str) -> Refusal:
-    return Refusal(400, "bad_request", message)
+    return Refusal("bad_request", message)
 
 
 def bad_cells(problems: Sequence[RequestProblem]) -> Refusal:
@@ -102,50 +117,11 @@ def bad_cells(problems: Sequence[RequestProblem]) -> Refusal:
     text = "; ".join(problem.sentence for problem in problems[:SHOWN])
     if len(problems) > SHOWN:
         text += f"; and {len(problems) - SHOWN} more"
-    return Refusal(400, "bad_request", text, problems)
-
-
-def not_found(message: str) -> Refusal:
-    return Refusal(404, "not_found", message)
-
-
-def method_not_allowed(method: str, path: str, allowed: str) -> Refusal:
-    return Refusal(
-        405,
-        "method_not_allowed",
-        f"{method} is not for {shown(path)}: use {allowed}",
-        headers=((b"allow", allowed.encode()),),
-    )
-
-
-def too_large(message: str) -> Refusal:
-    return Refusal(413, "too_large", message, headers=((b"connection", b"close"),))
-
-
-def body_timeout(seconds: float) -> Refusal:
-    return Refusal(
-        408, "body_timeout", f"the body did not arrive within {seconds:g} s", headers=((b"connection", b"close"),)
-    )
-
-
-def media_type(message: str) -> Refusal:
-    return Refusal(415, "media_type", message)
-
-
-def overloaded(message: str, retry_after_s: int = 1) -> Refusal:
-    return Refusal(429, "overloaded", message, headers=((b"retry-after", str(retry_after_s).encode()),))
-
-
-def not_implemented(message: str) -> Refusal:
-    return Refusal(501, "not_implemented", message)
-
-
-def unavailable(code: str, message: str, retry_after_s: int) -> Refusal:
-    return Refusal(503, code, message, headers=((b"retry-after", str(retry_after_s).encode()),))
+    return Refusal("bad_request", text, problems)
 
 
 def internal() -> Refusal:
-    return Refusal(500, "internal", "the server failed on this request; its log has the reason under this request id")
+    return Refusal("internal", "the server failed on this request; its log has the reason under this request id")
 
 
 def shown(value: Any) -> str:

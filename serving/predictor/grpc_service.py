@@ -1,7 +1,6 @@
 """The gRPC form of the Open Inference Protocol: KServe's messages and service with our tensors, errors and codes."""
 
 import importlib.util
-import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,17 +14,14 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 from serving.predictor import metadata, work
 from serving.predictor.body import request_id_of
 from serving.predictor.encode import Answer, flags_text
-from serving.predictor.errors import Refusal, bad_request, internal, not_implemented, shown
-from serving.predictor.log import AnsweredRequest
+from serving.predictor.errors import Refusal, bad_request, shown
 from serving.predictor.rows.tensors import Tensor, known_datatype, rows_of_tensors, size
-from serving.predictor.rows.v2 import OUTPUTS, Infer, Wanted, raw_values, text
-from serving.predictor.rows.validate import Rows
+from serving.predictor.rows.v2 import OUTPUTS, Wanted, raw_values, text
 from serving.predictor.served import Served
 from serving.predictor.state import PredictorState
 
-LOG = logging.getLogger("slipway.predictor")
 VERB = "grpc"
-CODES = {
+STATUSES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     404: grpc.StatusCode.NOT_FOUND,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -182,10 +178,10 @@ class Servicer:
         return pb.ModelMetadataResponse(**metadata.model(contract, settings.model_name, settings.version))
 
     async def RepositoryModelLoad(self, _request: Any, context: Any) -> Any:  # noqa: N802  # as above
-        await self._abort(context, not_implemented("models are not loaded by callers"), "")
+        await self._abort(context, Refusal("not_implemented", "models are not loaded by callers"), "")
 
     async def RepositoryModelUnload(self, _request: Any, context: Any) -> Any:  # noqa: N802  # as above
-        await self._abort(context, not_implemented("models are not unloaded by callers"), "")
+        await self._abort(context, Refusal("not_implemented", "models are not unloaded by callers"), "")
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802  # as above
         began = time.perf_counter()
@@ -194,53 +190,35 @@ class Servicer:
         metrics.in_flight += 1
         try:
             self._state.check(request.model_name, request.model_version)
-            response, rows = await self._infer(self._state.model(), request, request_id, began)
-        except Refusal as refusal:
-            metrics.answered(VERB, refusal.status, time.perf_counter() - began)
-            if self._state.served:
-                metrics.refused(refusal.problems, self._state.served.columns)
-            await self._abort(context, refusal, request_id)
-        except Exception:
-            LOG.exception("request failed", extra={"request_id": request_id, "path": "ModelInfer"})
-            metrics.answered(VERB, 500, time.perf_counter() - began)
-            await self._abort(context, internal(), request_id)
+            response, done = await self._infer(self._state.model(), request, request_id)
+        except Exception as error:  # noqa: BLE001 - what nobody meant to raise is logged and answered as such
+            await self._abort(context, self._state.refused(error, VERB, request_id, "ModelInfer", began), request_id)
         finally:
             metrics.in_flight -= 1
-        metrics.answered(VERB, 200, time.perf_counter() - began)
-        metrics.rows[VERB] += len(rows.matrix)
-        metrics.let_through(rows.flags)
+        self._state.answered(VERB, request_id, done, began)
         await context.send_initial_metadata(self._marks(request_id))
         return response
 
-    async def _infer(self, served: Served, request: Any, request_id: str, began: float) -> tuple[Any, Rows]:
+    async def _infer(self, served: Served, request: Any, request_id: str) -> tuple[Any, work.Done]:
         settings = self._state.settings
 
-        def all_of_it() -> tuple[Any, Rows, Answer]:
+        def all_of_it() -> tuple[Any, work.Done]:
             wanted = _wanted(served, request)
             tensors = tensors_of(request, settings.max_rows * len(served.columns))
-            infer = Infer(rows_of_tensors(served.checker, tensors, settings.max_rows), wanted)
-            answer = served.answer(infer.rows)
-            work.count(served, work.Done(b"", infer.rows, answer))
+            rows = rows_of_tensors(served.checker, tensors, settings.max_rows)
+            answer = work.said(served, rows)
             raw = bool(request.raw_input_contents)
-            return response_of(served, answer, wanted, request_id, raw), infer.rows, answer
+            return response_of(served, answer, wanted, request_id, raw), work.Done(b"", rows, answer)
 
         if served.quick and request.ByteSize() <= settings.inline_bytes:
-            response, rows, answer = all_of_it()
-        else:
-            response, rows, answer = await self._workers.run(all_of_it)
-        if self._state.log is not None:
-            seconds = time.perf_counter() - began
-            record = AnsweredRequest(
-                request_id, time.time(), rows.matrix, answer.predictions, answer.probabilities, answer.flags, seconds
-            )
-            self._state.log.offer(record)
-        return response, rows
+            return all_of_it()
+        return await self._workers.run(all_of_it)
 
     def _marks(self, request_id: str) -> tuple[tuple[str, str], ...]:
         return (("x-request-id", request_id), *self._state.marks)
 
     async def _abort(self, context: Any, refusal: Refusal, request_id: str) -> None:
-        code = CODES.get(refusal.status, grpc.StatusCode.INTERNAL)
+        code = STATUSES.get(refusal.status, grpc.StatusCode.INTERNAL)
         await context.abort(code, refusal.message, trailing_metadata=self._marks(request_id))
 
 

@@ -7,7 +7,7 @@ cost more per request than a linear model does.
 import threading
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ BOUNDS = (
 """Upper bounds of the latency buckets, in seconds."""
 KSERVE = {"request_predict_seconds": ("predict", "infer", "grpc"), "request_explain_seconds": ("explain",)}
 """The histograms of KServe's own server that dashboards know, and which requests they count."""
+Sample = tuple[Any, ...]  # values of labels, then what a family's ``add_metric`` takes behind them
 
 
 class Latency:
@@ -44,7 +45,7 @@ class Latency:
         self.sum += seconds
 
     def buckets(self) -> list[tuple[str, float]]:
-        return cumulative([*(str(bound) for bound in BOUNDS), "+Inf"], self.counts)
+        return cumulative(BOUNDS, self.counts)
 
 
 def quantile(counts: Sequence[int], share: float) -> float | None:
@@ -61,8 +62,9 @@ def quantile(counts: Sequence[int], share: float) -> float | None:
     return BOUNDS[-1]
 
 
-def cumulative(bounds: Sequence[str], counts: Sequence[int] | Counts) -> list[tuple[str, float]]:
-    return list(zip(bounds, np.cumsum(counts).astype(float).tolist(), strict=True))
+def cumulative(bounds: Sequence[float], counts: Sequence[int] | Counts) -> list[tuple[str, float]]:
+    """Prometheus' buckets: each upper bound with how many observations lie below; the last one is infinite."""
+    return list(zip([*map(repr, bounds), "+Inf"], np.cumsum(counts).astype(float).tolist(), strict=True))
 
 
 class Metrics:
@@ -124,97 +126,68 @@ class Metrics:
     def collect(self) -> Iterator[Metric]:
         yield from self._traffic()
         yield from self._state()
-        yield from self._log()
         if self.tally is not None:
             yield from self._tallied(self.tally)
 
+    def _family(self, kind: Any, name: str, text: str, samples: Iterable[Sample], *labels: str) -> Metric:
+        family: Metric = kind(name, text, labels=[*self.labels, *labels])
+        for values, *told in samples:
+            family.add_metric([*self.labels.values(), *values], *told)  # type: ignore[attr-defined]  # each kind has it
+        return family
+
     def _traffic(self) -> Iterator[Metric]:
-        names, base = [*self.labels], [*self.labels.values()]
-        requests = CounterMetricFamily(
-            "slipway_requests",
-            "Requests for a prediction or explanation, by status code",
-            labels=[*names, "verb", "code"],
-        )
-        for (verb, code), count in list(self.requests.items()):
-            requests.add_metric([*base, verb, str(code)], count)
-        seconds = HistogramMetricFamily(
-            "slipway_request_seconds", "From the first byte of the body to the answer", labels=[*names, "verb"]
-        )
-        for verb, latency in list(self.latency.items()):
-            seconds.add_metric([*base, verb], latency.buckets(), latency.sum)
         for name, verbs in KSERVE.items():
             total = self.total_latency(*verbs)
             theirs = HistogramMetricFamily(name, "As KServe's own server names it", labels=["model_name"])
             theirs.add_metric([self.labels["model"]], total.buckets(), total.sum)
             yield theirs
-        rows = CounterMetricFamily("slipway_rows", "Rows answered", labels=[*names, "verb"])
-        for verb, count in list(self.rows.items()):
-            rows.add_metric([*base, verb], count)
-        cells = CounterMetricFamily(
-            "slipway_cells",
-            "Cells that are not what the contract says, by what was done: refused, clipped, flagged",
-            labels=[*names, "column", "reason", "action"],
-        )
-        for (column, reason, action), count in list(self.cells.items()):
-            cells.add_metric([*base, column, reason, action], count)
-        yield from (requests, seconds, rows, cells)
+        text = "Requests for a prediction or explanation, by status code"
+        requests = [((verb, str(code)), count) for (verb, code), count in list(self.requests.items())]
+        yield self._family(CounterMetricFamily, "slipway_requests", text, requests, "verb", "code")
+        text = "From the first byte of the body to the answer"
+        seconds = [((verb,), latency.buckets(), latency.sum) for verb, latency in list(self.latency.items())]
+        yield self._family(HistogramMetricFamily, "slipway_request_seconds", text, seconds, "verb")
+        rows = [((verb,), count) for verb, count in list(self.rows.items())]
+        yield self._family(CounterMetricFamily, "slipway_rows", "Rows answered", rows, "verb")
+        text = "Cells that are not what the contract says, by what was done: refused, clipped, flagged"
+        cells = list(self.cells.items())
+        yield self._family(CounterMetricFamily, "slipway_cells", text, cells, "column", "reason", "action")
 
     def _state(self) -> Iterator[Metric]:
-        names, base = [*self.labels], [*self.labels.values()]
-        gauges: list[tuple[str, str, float | None]] = [
-            ("slipway_in_flight", "Requests being worked on", self.in_flight),
-            ("slipway_queue", "Requests waiting for a worker thread", self.queued),
-            ("slipway_buffered_bytes", "Bytes of large request bodies held", self.buffered),
-            ("slipway_ready", "1 if the model answers", float(self.ready)),
-            ("slipway_load_seconds", "From the start of loading to ready, warm-up included", self.load_seconds),
+        log, gauge, counter = self.logged, GaugeMetricFamily, CounterMetricFamily
+        lost = "Rows the prediction log had no room or no working store for"
+        values: list[tuple[Any, str, str, float | None]] = [
+            (gauge, "slipway_in_flight", "Requests being worked on", self.in_flight),
+            (gauge, "slipway_queue", "Requests waiting for a worker thread", self.queued),
+            (gauge, "slipway_buffered_bytes", "Bytes of large request bodies held", self.buffered),
+            (gauge, "slipway_ready", "1 if the model answers", float(self.ready)),
+            (gauge, "slipway_load_seconds", "From the start of loading to ready, warm-up included", self.load_seconds),
+            (counter, "slipway_log_rows", "Rows written to the prediction log", log and log.written),
+            (counter, "slipway_log_dropped_rows", lost, log and log.dropped),
         ]
-        for name, text, value in gauges:
+        for kind, name, text, value in values:
             if value is not None:
-                gauge = GaugeMetricFamily(name, text, labels=names)
-                gauge.add_metric(base, value)
-                yield gauge
+                yield self._family(kind, name, text, [((), value)])
         if self.info:
-            info = GaugeMetricFamily(
-                "slipway_model_info", "Always 1; its labels say what is served", labels=[*names, *self.info]
-            )
-            info.add_metric([*base, *self.info.values()], 1)
-            yield info
-
-    def _log(self) -> Iterator[Metric]:
-        if self.logged is None:
-            return
-        names, base = [*self.labels], [*self.labels.values()]
-        for name, text, value in (
-            ("slipway_log_rows", "Rows written to the prediction log", self.logged.written),
-            (
-                "slipway_log_dropped_rows",
-                "Rows the prediction log had no room or no working store for",
-                self.logged.dropped,
-            ),
-        ):
-            counter = CounterMetricFamily(name, text, labels=names)
-            counter.add_metric(base, value)
-            yield counter
+            text = "Always 1; its labels say what is served"
+            yield self._family(gauge, "slipway_model_info", text, [((*self.info.values(),), 1)], *self.info)
 
     def _tallied(self, tally: HistogramTally) -> Iterator[Metric]:
-        names, base = [*self.labels], [*self.labels.values()]
         inputs, predictions, total = tally.counts()
-        values = HistogramMetricFamily(
-            "slipway_input_value", "Input numbers on the profile's bins; no sum is kept", labels=[*names, "column"]
-        )
-        words = CounterMetricFamily("slipway_input_category", "Input categories", labels=[*names, "column", "value"])
-        missing = CounterMetricFamily("slipway_input_missing", "Missing input values", labels=[*names, "column"])
+        values: list[Sample] = []
+        words: list[Sample] = []
         for bins, counts in zip(tally.inputs, inputs, strict=True):
-            missing.add_metric([*base, bins.name], int(counts[-1]))
             if bins.values:
-                for word, count in zip((*bins.values, UNNAMED), counts[:-1].tolist(), strict=True):
-                    words.add_metric([*base, bins.name, word], count)
+                told = zip((*bins.values, UNNAMED), counts[:-1].tolist(), strict=True)
+                words += [((bins.name, word), count) for word, count in told]
             else:
-                bounds = [*(repr(edge) for edge in bins.edges.tolist()), "+Inf"]
-                values.add_metric([*base, bins.name], cumulative(bounds, counts[:-1]), None)
-        prediction = HistogramMetricFamily(
-            "slipway_prediction_value", "Predicted number, or probability of the last class", labels=names
-        )
-        bounds = [*(repr(edge) for edge in tally.prediction.edges.tolist()), "+Inf"]
-        prediction.add_metric(base, cumulative(bounds, predictions[:-1]), total)
-        yield from (values, words, missing, prediction)
+                values.append(((bins.name,), cumulative(bins.edges.tolist(), counts[:-1]), None))
+        missing = [((bins.name,), int(counts[-1])) for bins, counts in zip(tally.inputs, inputs, strict=True)]
+        prediction = [((), cumulative(tally.prediction.edges.tolist(), predictions[:-1]), total)]
+        text = "Input numbers on the profile's bins; no sum is kept"
+        yield self._family(HistogramMetricFamily, "slipway_input_value", text, values, "column")
+        text = "Input categories"
+        yield self._family(CounterMetricFamily, "slipway_input_category", text, words, "column", "value")
+        yield self._family(CounterMetricFamily, "slipway_input_missing", "Missing input values", missing, "column")
+        text = "Predicted number, or probability of the last class"
+        yield self._family(HistogramMetricFamily, "slipway_prediction_value", text, prediction)

@@ -7,23 +7,12 @@ that breaks it is answered 400. Every status and media type that a route can giv
 from typing import Any
 
 from serving.contract import Column, Contract
+from serving.predictor.errors import CODES
 from serving.predictor.metadata import datatype, tensors_out
 from serving.predictor.rows.tensors import DTYPES
 from serving.predictor.settings import Settings
 
 OPENAPI = "3.1.0"
-ERRORS: dict[str, tuple[str, ...]] = {
-    "400": ("bad_request",),
-    "404": ("not_found",),
-    "405": ("method_not_allowed",),
-    "408": ("body_timeout",),
-    "413": ("too_large",),
-    "415": ("media_type",),
-    "429": ("overloaded",),
-    "501": ("not_implemented",),
-    "503": ("loading", "load_failed", "draining"),
-}
-"""What ``code`` says under each error status."""
 _BODY = ("400", "405", "408", "413", "415", "429", "503")
 _NUMBERS = [name for name in DTYPES if name != "BOOL"]
 Schema = dict[str, Any]
@@ -171,7 +160,7 @@ _STATES: dict[str, Schema] = {
 def _errors(*codes: str) -> dict[str, Any]:
     answers: dict[str, Any] = {}
     for code in codes:
-        words = {"properties": {"code": {"enum": list(ERRORS[code])}}}
+        words = {"properties": {"code": {"enum": [name for name, (status, _) in CODES.items() if str(status) == code]}}}
         answers[code] = {
             "description": "see error and problems",
             "content": _json({"allOf": [_ref("Error"), words]}),

@@ -19,7 +19,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import uvicorn
@@ -29,10 +29,12 @@ from prometheus_client import REGISTRY
 from serving.errors import PlaceError
 from serving.predictor.grpc_service import Servicer, handler
 from serving.predictor.route import Front
-from serving.predictor.served import LoadedBundle
 from serving.predictor.settings import Settings
 from serving.predictor.state import PredictorState, load
 from serving.predictor.work import Workers
+
+if TYPE_CHECKING:
+    from serving.bundle.bundle import Bundle
 
 LOG = logging.getLogger("slipway.predictor")
 SWITCH_S = 0.0005  # the interpreter's default of 5 ms would be a small request's wait behind a large one
@@ -48,7 +50,7 @@ class HttpServer(uvicorn.Server):
         yield
 
 
-def run(settings: Settings, opener: Callable[[], LoadedBundle]) -> int:
+def run(settings: Settings, opener: "Callable[[], Bundle]") -> int:
     """Serve until told to end; the exit code.
 
     Raises:
@@ -59,7 +61,7 @@ def run(settings: Settings, opener: Callable[[], LoadedBundle]) -> int:
         return runner.run(_serve(settings, opener))
 
 
-async def _serve(settings: Settings, opener: Callable[[], LoadedBundle]) -> int:
+async def _serve(settings: Settings, opener: "Callable[[], Bundle]") -> int:
     state = PredictorState(settings)
     workers = Workers(settings, state.metrics)
     with contextlib.closing(_bind(settings.host, settings.http_port)) as listening:
@@ -71,7 +73,7 @@ async def _on(
     settings: Settings,
     state: PredictorState,
     workers: Workers,
-    opener: Callable[[], LoadedBundle],
+    opener: "Callable[[], Bundle]",
 ) -> int:
     http = _http(state, workers, settings)
     remote = await _grpc(state, workers, settings) if settings.enable_grpc else None
@@ -121,7 +123,7 @@ def _end_at_the_latest(grace_s: float) -> None:
     timer.start()
 
 
-def _load(state: PredictorState, opener: Callable[[], LoadedBundle]) -> None:
+def _load(state: PredictorState, opener: "Callable[[], Bundle]") -> None:
     """Load the model; without one the process stays, so that a person can ask it why."""
     try:
         served = load(state, opener)

@@ -4,7 +4,6 @@ What KServe's own server has besides (loading and unloading of models, a documen
 """
 
 import asyncio
-import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -17,15 +16,11 @@ from prometheus_client.exposition import choose_encoder
 
 from serving.predictor import metadata, openapi, work
 from serving.predictor.body import Gone, Headers, Receive, check_media, held, read, request_id_of
-from serving.predictor.errors import Refusal, internal, method_not_allowed, not_found, shown
-from serving.predictor.log import AnsweredRequest
-from serving.predictor.rows.v2 import Infer
+from serving.predictor.errors import Refusal, shown
 from serving.predictor.served import Served
 from serving.predictor.state import PredictorState
 from serving.predictor.work import Done, Workers
-from serving.unit import unit
 
-LOG = logging.getLogger("slipway.predictor")
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Pair = tuple[bytes, bytes]
@@ -66,11 +61,10 @@ class Front:
                 await self._infer(verb, headers, receive, send, request_id, began)
         except Gone:
             return
-        except Refusal as refusal:
-            await self._refuse(refusal, send, request_id, verb, began)
-        except Exception:
-            LOG.exception("request failed", extra={"request_id": request_id.decode(), "path": scope["path"]})
-            await self._refuse(internal(), send, request_id, verb, began)
+        except Exception as error:  # noqa: BLE001 - what nobody meant to raise is logged and answered as such
+            refusal = self.state.refused(error, verb, request_id.decode(), scope["path"], began)
+            body = refusal.body(request_id.decode())
+            await self._send(send, refusal.status, body, request_id, None, refusal.headers)
 
     async def _infer(
         self, verb: str, headers: Headers, receive: Receive, send: Send, request_id: bytes, began: float
@@ -84,13 +78,7 @@ class Front:
         finally:
             metrics.in_flight -= 1
             metrics.buffered -= held(body)
-        seconds = time.perf_counter() - began
-        metrics.answered(verb, 200, seconds)
-        metrics.rows[verb] += len(done.rows.matrix)
-        if done.rows.flags:
-            metrics.let_through(done.rows.flags)
-        if self.state.log is not None and done.answer is not None:
-            self._log(done, request_id.decode(), seconds, headers)
+        self.state.answered(verb, request_id.decode(), done, began, headers.epoch, headers.key)
         await self._send(send, 200, done.body, request_id, done.json_length)
 
     async def _done(self, verb: str, served: Served, body: bytes, json_length: int | None, request_id: str) -> Done:
@@ -98,51 +86,14 @@ class Front:
         settings = self.state.settings
         if verb == "explain":
             return await self.workers.run(partial(work.explain_v1, served, body, request_id, settings.max_explain_rows))
-        small = served.quick and len(body) <= settings.inline_bytes
-        answer = work.answer_v1 if verb == "predict" else work.answer_v2
-
-        def decoded(large: bool) -> Infer:
-            return work.read_v1(served, body, large) if verb == "predict" else work.read_v2(served, body, json_length)
-
-        def finished(infer: Infer) -> Done:
-            done = answer(served, infer, request_id)
-            work.count(served, done)
-            return done
-
-        if not small:
-            return await self.workers.run(lambda: finished(decoded(large=True)))
-        infer = decoded(large=False)
-        if len(infer.rows.matrix) > settings.inline_rows:
-            return await self.workers.run(partial(finished, infer))
-        return finished(infer)
-
-    def _log(self, done: Done, request_id: str, seconds: float, headers: Headers) -> None:
-        answer, log = done.answer, self.state.log
-        if answer is None or log is None:
-            return
-        log.offer(
-            AnsweredRequest(
-                request_id,
-                time.time(),
-                done.rows.matrix,
-                answer.predictions,
-                answer.probabilities,
-                answer.flags,
-                seconds,
-                headers.epoch.decode("latin-1"),
-                unit(headers.epoch, headers.key).hex() if headers.key else "",
+        if not served.quick or len(body) > settings.inline_bytes:
+            return await self.workers.run(
+                lambda: work.answer(served, verb, work.read(served, verb, body, json_length, large=True), request_id)
             )
-        )
-
-    async def _refuse(self, refusal: Refusal, send: Send, request_id: bytes, verb: str | None, began: float) -> None:
-        metrics = self.state.metrics
-        if verb is not None:
-            metrics.answered(verb, refusal.status, time.perf_counter() - began)
-            served = self.state.served
-            if refusal.problems and served is not None:
-                metrics.refused(refusal.problems, served.columns)
-        body = refusal.body(request_id.decode())
-        await self._send(send, refusal.status, body, request_id, None, refusal.headers)
+        infer = work.read(served, verb, body, json_length, large=False)
+        if len(infer.rows.matrix) > settings.inline_rows:
+            return await self.workers.run(partial(work.answer, served, verb, infer, request_id))
+        return work.answer(served, verb, infer, request_id)
 
     async def _send(
         self,
@@ -180,7 +131,7 @@ class Front:
         model = _MODEL_PATH.fullmatch(path)
         if model is not None:
             self.state.check(*model.groups())
-        return not_found(f"no such path: {shown(path)}; /openapi.json lists the ones there are")
+        return Refusal("not_found", f"no such path: {shown(path)}; /openapi.json lists the ones there are")
 
 
 def readings(state: PredictorState) -> dict[str, Callable[[], Any]]:
@@ -210,4 +161,5 @@ def readings(state: PredictorState) -> dict[str, Callable[[], Any]]:
 
 def _only(method: str, scope: Scope) -> None:
     if scope["method"] != method:
-        raise method_not_allowed(scope["method"], scope["path"], method)
+        message = f"{scope['method']} is not for {shown(scope['path'])}: use {method}"
+        raise Refusal("method_not_allowed", message, (), (b"allow", method.encode()))

@@ -1,58 +1,27 @@
 """A loaded bundle with everything that answers from it, and the steps every protocol shares."""
 
 import contextlib
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from serving.contract import Contract, Matrix
+from serving.contract import Matrix
 from serving.errors import DataError
 from serving.predictor.encode import MODEL_FAULT, Answer, Encoder
-from serving.predictor.errors import Refusal, not_implemented
+from serving.predictor.errors import Refusal
 from serving.predictor.explain import METHOD, Explanation, explain
 from serving.predictor.rows.v1 import Decoder
 from serving.predictor.rows.validate import Rows
 from serving.predictor.settings import Settings
 from serving.predictor.tally import HistogramTally
-from serving.profile import Profile
+
+if TYPE_CHECKING:
+    from serving.bundle.bundle import Bundle
 
 WARM_ROWS = (1, 64, 512)  # each size has compiled loops of its own
 SEED = 20140101
-
-
-class LoadedScorer(Protocol):
-    @property
-    def form(self) -> str: ...
-
-    @property
-    def reason(self) -> str: ...
-
-    def score(self, matrix: Matrix) -> npt.NDArray[np.float64]: ...
-
-
-class LoadedBundle(Protocol):
-    """What the predictor needs of ``serving.bundle.bundle.Bundle``."""
-
-    @property
-    def digest(self) -> str: ...
-
-    @property
-    def manifest(self) -> Mapping[str, Any]: ...
-
-    @property
-    def contract(self) -> Contract: ...
-
-    @property
-    def profile(self) -> Profile: ...
-
-    @property
-    def golden(self) -> Matrix: ...
-
-    @property
-    def scorer(self) -> LoadedScorer: ...
 
 
 class Served:
@@ -62,7 +31,7 @@ class Served:
         quick: whether single rows may be scored on the event loop: the model has a fast form.
     """
 
-    def __init__(self, bundle: LoadedBundle, settings: Settings) -> None:
+    def __init__(self, bundle: "Bundle", settings: Settings) -> None:
         self.bundle = bundle
         self.contract = bundle.contract
         self.scorer = bundle.scorer
@@ -83,7 +52,7 @@ class Served:
         try:
             return self.scorer.score(matrix)
         except DataError as error:
-            raise Refusal(400, "bad_request", str(error), headers=(MODEL_FAULT,)) from None
+            raise Refusal("bad_request", str(error), (), MODEL_FAULT) from None
 
     def warm(self) -> None:
         """Score a row and batches, and read one body of each kind, so that no request pays for compilation."""
@@ -113,7 +82,9 @@ class Served:
         """
         background = self.bundle.golden
         if not len(background):
-            raise not_implemented("explanations compare with the bundle's golden rows, and this bundle has none")
+            raise Refusal(
+                "not_implemented", "explanations compare with the bundle's golden rows, and this bundle has none"
+            )
         scores = self.score(rows.matrix)
         answer = self.encoder.answer(scores, rows.flags)
         explanations = [self._explanation(row, scores[i], background) for i, row in enumerate(rows.matrix)]

@@ -87,9 +87,8 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Settings:
             values[name] = flag
         elif variable is not None:
             values[name] = variable
-    for name in ("log_without",):
-        if isinstance(values.get(name), str):
-            values[name] = tuple(part.strip() for part in values[name].split(",") if part.strip())
+    if "log_without" in values:
+        values["log_without"] = tuple(part.strip() for part in values["log_without"].split(",") if part.strip())
     values.setdefault("instance", f"{socket.gethostname()}-{os.getpid()}")
     try:
         settings = Settings(**values)
@@ -98,10 +97,6 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Settings:
         field = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"predictor setting {field!r}: {first['msg']}, seen {first.get('input')!r}") from error
     return settings.model_copy(update={"revision": settings.revision or settings.version})
-
-
-def from_process(argv: Sequence[str]) -> Settings:
-    return parse(argv, os.environ)
 
 
 def _parser() -> argparse.ArgumentParser:

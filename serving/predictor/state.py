@@ -1,17 +1,24 @@
 """What a predictor process knows about itself: its phase, its model once there is one, its counts."""
 
+import logging
 import time
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from serving.predictor.errors import Refusal, not_found, shown, unavailable
-from serving.predictor.log import PredictionLog, open_log
+from serving.predictor.errors import Refusal, internal, shown
+from serving.predictor.log import AnsweredRequest, PredictionLog, open_log
 from serving.predictor.metrics import Metrics, quantile
-from serving.predictor.served import LoadedBundle, Served
+from serving.predictor.served import Served
 from serving.predictor.settings import Settings
+from serving.predictor.work import Done
+from serving.unit import unit
+
+if TYPE_CHECKING:
+    from serving.bundle.bundle import Bundle
+
+LOG = logging.getLogger("slipway.predictor")
 
 Phase = Literal["loading", "load_failed", "ready", "draining"]
-RETRY_AFTER_S = {"loading": 2, "load_failed": 30, "draining": 1}
 
 
 class PredictorState:
@@ -58,9 +65,9 @@ class PredictorState:
         """
         settings = self.settings
         if name != settings.model_name:
-            raise not_found(f"no model named {shown(name)}: this server has {settings.model_name!r}")
+            raise Refusal("not_found", f"no model named {shown(name)}: this server has {settings.model_name!r}")
         if version and version != settings.version:
-            raise not_found(f"model {name!r} has version {settings.version!r} only, got {shown(version)}")
+            raise Refusal("not_found", f"model {name!r} has version {settings.version!r} only, got {shown(version)}")
 
     def if_ready(self, answer: dict[str, Any]) -> dict[str, Any]:
         """*answer*, where new traffic should be sent here.
@@ -73,8 +80,7 @@ class PredictorState:
         return answer
 
     def unready(self) -> Refusal:
-        message = f"model {self.settings.model_name!r} does not answer: {self.reason}"
-        return unavailable(self.phase, message, RETRY_AFTER_S.get(self.phase, 1))
+        return Refusal(self.phase, f"model {self.settings.model_name!r} does not answer: {self.reason}")
 
     def loaded(self, served: Served, seconds: float, log: PredictionLog | None = None) -> None:
         """Publish the model; everything a request touches is in place before it is ready."""
@@ -99,6 +105,31 @@ class PredictorState:
         """Readiness says no from now on; requests are still answered."""
         self.phase, self.reason = "draining", "the process was told to end"
         self.metrics.ready = False
+
+    def answered(
+        self, verb: str, request_id: str, done: Done, began: float, epoch: bytes = b"", key: bytes = b""
+    ) -> None:
+        """Count and log an answer to a request that *began* then, by ``time.perf_counter``."""
+        metrics, answer, rows = self.metrics, done.answer, done.rows
+        seconds = time.perf_counter() - began
+        metrics.answered(verb, 200, seconds)
+        metrics.rows[verb] += len(rows.matrix)
+        metrics.let_through(rows.flags)
+        if self.log is None or answer is None:
+            return
+        who = (epoch.decode("latin-1"), unit(epoch, key).hex() if key else "")
+        said = (answer.predictions, answer.probabilities, answer.flags)
+        self.log.offer(AnsweredRequest(request_id, time.time(), rows.matrix, *said, seconds, *who))
+
+    def refused(self, error: Exception, verb: str | None, request_id: str, path: str, began: float) -> Refusal:
+        """The answer to a request that met *error*, counted; what nobody meant to raise is logged."""
+        refusal = error if isinstance(error, Refusal) else internal()
+        if refusal is not error:
+            LOG.error("request failed", exc_info=error, extra={"request_id": request_id, "path": path})
+        if verb is not None:
+            self.metrics.answered(verb, refusal.status, time.perf_counter() - began)
+            self.metrics.refused(refusal.problems, self.served.columns if self.served else frozenset())
+        return refusal
 
     def status(self) -> dict[str, Any]:
         """What ``slipway serve status`` shows."""
@@ -130,7 +161,7 @@ class PredictorState:
 
 
 def load(
-    state: PredictorState, opener: Callable[[], LoadedBundle], clock: Callable[[], float] = time.perf_counter
+    state: PredictorState, opener: "Callable[[], Bundle]", clock: Callable[[], float] = time.perf_counter
 ) -> Served:
     """Open, warm and publish the model and its log; a failure becomes the reason that readiness gives.
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from serving.predictor.encode import Answer
-from serving.predictor.errors import overloaded, too_large
+from serving.predictor.errors import Refusal
 from serving.predictor.metrics import Metrics
 from serving.predictor.rows import v2
 from serving.predictor.rows.v2 import Infer, Wanted
@@ -37,42 +37,39 @@ class Done(msgspec.Struct, frozen=True):
     json_length: int | None = None
 
 
-def read_v1(served: Served, body: bytes, large: bool) -> Infer:
-    rows = served.decoder.decode_large(body) if large else served.decoder.decode(body)
-    return Infer(rows, Wanted())
+def read(served: Served, verb: str, body: bytes, json_length: int | None, large: bool) -> Infer:
+    """Rows and wishes of a body: V1 to ``predict``, V2 to ``infer``."""
+    if verb == "infer":
+        return v2.decode(served.checker, body, json_length, served.decoder.max_rows)
+    return Infer(served.decoder.decode_large(body) if large else served.decoder.decode(body), Wanted())
 
 
-def read_v2(served: Served, body: bytes, json_length: int | None) -> Infer:
-    return v2.decode(served.checker, body, json_length, served.decoder.max_rows)
+def answer(served: Served, verb: str, infer: Infer, request_id: str) -> Done:
+    """The answer to what ``read`` gave, counted on the profile's bins."""
+    found = said(served, infer.rows)
+    if verb == "infer":
+        body, json_length = served.encoder.v2(found, request_id, infer.wanted)
+        return Done(body, infer.rows, found, json_length)
+    return Done(served.encoder.v1(found, request_id), infer.rows, found)
 
 
-def answer_v1(served: Served, infer: Infer, request_id: str) -> Done:
-    answer = served.answer(infer.rows)
-    return Done(served.encoder.v1(answer, request_id), infer.rows, answer)
-
-
-def answer_v2(served: Served, infer: Infer, request_id: str) -> Done:
-    answer = served.answer(infer.rows)
-    body, json_length = served.encoder.v2(answer, request_id, infer.wanted)
-    return Done(body, infer.rows, answer, json_length)
+def said(served: Served, rows: Rows) -> Answer:
+    """What the model says of *rows*; inputs and predictions are counted on the profile's bins."""
+    found = served.answer(rows)
+    if len(rows.matrix) == 1:
+        served.tally.add_row(rows.matrix[0], found.tracked[0])
+    else:
+        served.tally.add(rows.matrix, found.tracked)
+    return found
 
 
 def explain_v1(served: Served, body: bytes, request_id: str, max_rows: int) -> Done:
     rows = served.decoder.decode(body)
     if len(rows.matrix) > max_rows:
-        raise too_large(f"expected at most {max_rows} rows to explain in one request, got {len(rows.matrix)}")
+        raise Refusal(
+            "too_large", f"expected at most {max_rows} rows to explain in one request, got {len(rows.matrix)}"
+        )
     return Done(served.explain(rows, request_id), rows, None)
-
-
-def count(served: Served, done: Done) -> None:
-    """Count inputs and predictions on the profile's bins."""
-    if done.answer is None:
-        return
-    matrix = done.rows.matrix
-    if len(matrix) == 1:
-        served.tally.add_row(matrix[0], done.answer.tracked[0])
-    else:
-        served.tally.add(matrix, done.answer.tracked)
 
 
 def give_way() -> None:
@@ -99,7 +96,7 @@ class Workers:
             Refusal: 429 if the queue is full.
         """
         if self._pending >= self._room:
-            raise overloaded(f"{self._room} large requests are already in hand; wait and send it again")
+            raise Refusal("overloaded", f"{self._room} large requests are already in hand; wait and send it again")
         self._moved(1)
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, call)

@@ -1,7 +1,7 @@
-"""What every form of a model answers to, and scikit-learn as one of the forms."""
+"""What both forms of a model have in common, and scikit-learn as one of them."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,19 +23,19 @@ class Declined:
     reason: str
 
 
-class Scorer(Protocol):
-    """A model as a function.
+@dataclass(frozen=True)
+class SklearnScorer:
+    """The pipeline itself, called the way it was fitted.
 
     Attributes:
         form: which implementation answers.
         reason: why it is that one.
     """
 
-    @property
-    def form(self) -> Form: ...
-
-    @property
-    def reason(self) -> str: ...
+    pipeline: "Pipeline"
+    contract: Contract
+    reason: str
+    form: Form = "sklearn"
 
     def score(self, matrix: Matrix) -> Predictions:
         """Predictions of a coded matrix: (n_rows,) in the target's unit for regression, (n_rows, n_classes)
@@ -44,19 +44,6 @@ class Scorer(Protocol):
         Raises:
             DataError: the model cannot take a row, such as a missing value where it needs a number.
         """
-        ...
-
-
-@dataclass(frozen=True)
-class SklearnScorer:
-    """The pipeline itself, called the way it was fitted."""
-
-    pipeline: "Pipeline"
-    contract: Contract
-    reason: str
-    form: Form = "sklearn"
-
-    def score(self, matrix: Matrix) -> Predictions:
         table = self.contract.frame(matrix)
         with np.errstate(all="ignore"):
             try:

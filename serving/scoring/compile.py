@@ -54,7 +54,7 @@ class CompiledScorer:
         return "exact: the pipeline's own comparisons and additions, compiled"
 
     def score(self, matrix: Matrix) -> Predictions:
-        """See ``api.Scorer``; contiguous float64 arrays are read without a copy."""
+        """See ``api.SklearnScorer``; contiguous float64 arrays are read without a copy."""
         return self._finish(self.sums.raw(self._features(matrix)))
 
     def tolerance(self, matrix: Matrix) -> Predictions:

@@ -39,40 +39,24 @@ def compile_estimator(estimator: Any, sparse: bool) -> Core:
     raise CannotCompile(f"{name} has no fast form")
 
 
-def _linear_regression(estimator: Any, sparse: bool) -> Core:
+def _linear(estimator: Any, sparse: bool) -> Core:
     del sparse  # only the order of a sum
-    return Core(_linear(estimator), "identity", kernels.FINITE, narrow=False)
-
-
-def _logistic_regression(estimator: Any, sparse: bool) -> Core:
-    del sparse
-    link = "logistic" if len(estimator.classes_) == 2 else "softmax"
-    return Core(_linear(estimator), link, kernels.FINITE, narrow=False)
-
-
-def _linear(estimator: Any) -> Linear:
     coefficients = np.atleast_2d(np.asarray(estimator.coef_, np.float64))
     intercepts = np.broadcast_to(np.asarray(estimator.intercept_, np.float64).ravel(), len(coefficients))
-    return Linear(np.ascontiguousarray(coefficients), np.ascontiguousarray(intercepts))
-
-
-def _tree(estimator: Any, sparse: bool) -> Core:
-    return _grown([estimator], _width(estimator), 1.0, sparse)
+    classes = len(getattr(estimator, "classes_", ()))
+    link = "identity" if not classes else "logistic" if classes == 2 else "softmax"
+    sums = Linear(np.ascontiguousarray(coefficients), np.ascontiguousarray(intercepts))
+    return Core(sums, link, kernels.FINITE, narrow=False)
 
 
 def _forest(estimator: Any, sparse: bool) -> Core:
-    return _grown(estimator.estimators_, _width(estimator), float(len(estimator.estimators_)), sparse)
-
-
-def _width(estimator: Any) -> int:
+    """A forest, or a tree as a forest of one."""
     if estimator.n_outputs_ != 1:
         raise CannotCompile("a tree of several targets has no fast form")
-    return int(getattr(estimator, "n_classes_", 0))
-
-
-def _grown(estimators: Any, classes: int, divisor: float, sparse: bool) -> Core:
-    trees = [grown_tree(one.tree_, missing=not sparse) for one in estimators]
-    forest = plant(trees, [0.0] * max(classes, 1), divisor)
+    classes = int(getattr(estimator, "n_classes_", 0))
+    members = getattr(estimator, "estimators_", [estimator])
+    trees = [grown_tree(one.tree_, missing=not sparse) for one in members]
+    forest = plant(trees, [0.0] * max(classes, 1), float(len(trees)))
     return Core(forest, "shares" if classes else "identity", kernels.NOT_INF, narrow=True)
 
 
@@ -107,20 +91,14 @@ def _histogram(estimator: Any, sparse: bool) -> Core:
     return Core(plant(map(grown_predictor, predictors), base.tolist()), link, kernels.ANY, narrow=False)
 
 
+def _both(family: str) -> tuple[str, str]:
+    return f"{family}Regressor", f"{family}Classifier"
+
+
+_GROWN = (*_both("DecisionTree"), *_both("RandomForest"), *_both("ExtraTrees"))
 _COMPILERS: dict[str, Callable[[Any, bool], Core]] = {
-    "LinearRegression": _linear_regression,
-    "Ridge": _linear_regression,
-    "Lasso": _linear_regression,
-    "ElasticNet": _linear_regression,
-    "LogisticRegression": _logistic_regression,
-    "DecisionTreeRegressor": _tree,
-    "DecisionTreeClassifier": _tree,
-    "RandomForestRegressor": _forest,
-    "RandomForestClassifier": _forest,
-    "ExtraTreesRegressor": _forest,
-    "ExtraTreesClassifier": _forest,
-    "GradientBoostingRegressor": _gradient_boosting,
-    "GradientBoostingClassifier": _gradient_boosting,
-    "HistGradientBoostingRegressor": _histogram,
-    "HistGradientBoostingClassifier": _histogram,
+    **dict.fromkeys(("LinearRegression", "Ridge", "Lasso", "ElasticNet", "LogisticRegression"), _linear),
+    **dict.fromkeys(_GROWN, _forest),
+    **dict.fromkeys(_both("GradientBoosting"), _gradient_boosting),
+    **dict.fromkeys(_both("HistGradientBoosting"), _histogram),
 }

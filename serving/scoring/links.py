@@ -12,18 +12,6 @@ import numpy.typing as npt
 Sums = npt.NDArray[np.float64]
 
 
-def _identity(raw: Sums) -> Sums:
-    return raw[:, 0]
-
-
-def _exponential(raw: Sums) -> Sums:
-    return np.asarray(np.exp(raw[:, 0]))
-
-
-def _shares(raw: Sums) -> Sums:
-    return raw
-
-
 def _logistic(raw: Sums) -> Sums:
     from scipy.special import expit  # half a second that only binary classifiers need
 
@@ -31,10 +19,6 @@ def _logistic(raw: Sums) -> Sums:
     answer[:, 1] = expit(raw[:, 0])
     answer[:, 0] = 1 - answer[:, 1]
     return answer
-
-
-def _half_logistic(raw: Sums) -> Sums:
-    return _logistic(2 * raw)
 
 
 def _softmax(raw: Sums) -> Sums:
@@ -60,11 +44,11 @@ def _softmax_by_columns(raw: Sums) -> Sums:
 
 LINKS: Mapping[str, Callable[[Sums], Sums]] = MappingProxyType(
     {
-        "identity": _identity,
-        "exponential": _exponential,
-        "shares": _shares,
+        "identity": lambda raw: raw[:, 0],
+        "exponential": lambda raw: np.asarray(np.exp(raw[:, 0])),
+        "shares": lambda raw: raw,
         "logistic": _logistic,
-        "half_logistic": _half_logistic,
+        "half_logistic": lambda raw: _logistic(2 * raw),
         "softmax": _softmax,
         "softmax_by_columns": _softmax_by_columns,
     }

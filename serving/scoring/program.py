@@ -17,6 +17,10 @@ from serving.contract import Contract, Matrix
 from serving.errors import DataError
 from serving.scoring import kernels
 
+_FIELDS: Mapping[str, Any] = {
+    "columns": np.int32, "codes": np.int32, "operands": np.float64, "table": np.float64, "refused": np.bool_,
+}  # fmt: skip
+"""Arrays of a ``Preparation``."""
 UFUNCS: Mapping[str, np.ufunc] = {"log": np.log, "log1p": np.log1p, "sqrt": np.sqrt}
 
 
@@ -98,9 +102,7 @@ class Program:
                     UFUNCS[name](part[:, first:end], out=part[:, first:end])
             wide = np.concatenate([wide, part], axis=1)
         out = np.empty((len(matrix), self.final.width))
-        bad = self.final.run(wide, self.accepts, self.narrow, out)
-        if bad >= 0:
-            self._told(bad, self.final, contract)
+        self._told(self.final.run(wide, self.accepts, self.narrow, out), self.final, contract)
         return out
 
     def _told(self, bad: int, at: Preparation, contract: Contract) -> None:
@@ -139,7 +141,7 @@ class Program:
         """A JSON-able head, and the arrays by name."""
         arrays: Arrays = {}
         for number, part in enumerate((*(level.arithmetic for level in self.levels), self.final)):
-            for field in ("columns", "codes", "operands", "table", "refused"):
+            for field in _FIELDS:
                 arrays[f"pass{number}_{field}"] = getattr(part, field)
         head = {
             "n_columns": self.n_columns,
@@ -154,13 +156,9 @@ class Program:
         levels = [tuple((str(name), int(first), int(end)) for name, first, end in spans) for spans in head["spans"]]
         passes = [
             Preparation(
-                np.ascontiguousarray(arrays[f"pass{number}_columns"], np.int32),
-                np.ascontiguousarray(arrays[f"pass{number}_codes"], np.int32),
-                np.ascontiguousarray(arrays[f"pass{number}_operands"], np.float64),
-                np.ascontiguousarray(arrays[f"pass{number}_table"], np.float64),
-                np.ascontiguousarray(arrays[f"pass{number}_refused"], np.bool_),
+                **{name: np.ascontiguousarray(arrays[f"pass{n}_{name}"], kind) for name, kind in _FIELDS.items()}
             )
-            for number in range(len(levels) + 1)
+            for n in range(len(levels) + 1)
         ]
         return cls(
             n_columns=int(head["n_columns"]),

@@ -13,7 +13,7 @@ from serving.errors import ConfigError
 from serving.store.directory import DirectoryStore, Store, StoreKeyError
 from serving.store.settings import S3Settings
 
-__all__ = ["DirectoryStore", "S3Settings", "Store", "StoreKeyError", "conditional_put_works", "open_store"]
+__all__ = ["DirectoryStore", "S3Settings", "Store", "StoreKeyError", "open_store"]
 
 
 def open_store(uri: str, s3: S3Settings | None = None) -> Store:
@@ -35,11 +35,3 @@ def open_store(uri: str, s3: S3Settings | None = None) -> Store:
 
         return S3Store(parts.netloc, parts.path.strip("/"), s3)
     raise ConfigError(f"no store for {uri!r}: expected 's3://bucket/prefix', 'file:///directory' or a path")
-
-
-def conditional_put_works(store: Store, key: str = "conditional-put-probe") -> bool:
-    """Whether ``put_if_absent`` on this service really refuses the second writer; some old S3 services accept both."""
-    try:
-        return store.put_if_absent(key, b"first") and not store.put_if_absent(key, b"second")
-    finally:
-        store.delete(key)

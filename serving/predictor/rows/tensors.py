@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serving.contract import Column, Matrix
-from serving.predictor.errors import NOTHING, Words, bad_cells, bad_request, shown, too_large, wrong
-from serving.predictor.rows.validate import Checker, Flag, Gather, Rows
+from serving.contract import Column
+from serving.predictor.errors import NOTHING, Refusal, Words, bad_cells, bad_request, shown, wrong
+from serving.predictor.rows.validate import Checker, Rows
 
 DTYPES: dict[str, str] = {
     "BOOL": "?",
@@ -51,7 +51,6 @@ class Tensor:
 class _Cells:
     """One column of a request: its codes, what the client wrote, and the words that lead to it."""
 
-    position: int
     codes: npt.NDArray[np.float64]
     seen: Callable[[int], Any]
     where: str
@@ -65,7 +64,9 @@ def size(name: str, shape: Sequence[int], limit: int) -> int:
             raise bad_request(f"inputs.{name}: expected a shape of whole numbers from 0, got {list(shape)[:8]}")
         count *= extent
         if count > limit:
-            raise too_large(f"inputs.{name}: expected at most {limit} elements, got a shape of {list(shape)[:8]}")
+            raise Refusal(
+                "too_large", f"inputs.{name}: expected at most {limit} elements, got a shape of {list(shape)[:8]}"
+            )
     return count
 
 
@@ -94,8 +95,14 @@ def rows_of_tensors(checker: Checker, tensors: Sequence[Tensor], max_rows: int) 
     if rows == 0:
         raise bad_request(f"inputs: expected 1 to {max_rows} rows, got none")
     if rows > max_rows:
-        raise too_large(f"inputs: expected at most {max_rows} rows in one request, got {rows}; send them in parts")
-    return _checked(checker, columns, rows)
+        raise Refusal(
+            "too_large", f"inputs: expected at most {max_rows} rows in one request, got {rows}; send them in parts"
+        )
+    return checker.checked(
+        np.column_stack([cells.codes for cells in columns]),
+        lambda row, position: columns[position].seen(row),
+        where=lambda row, position: f"{columns[position].where}[{row}]",
+    )
 
 
 def _matrix(checker: Checker, tensor: Tensor) -> list[_Cells]:
@@ -139,9 +146,7 @@ def _cells(checker: Checker, position: int, tensor: Tensor, where: str, matrix: 
         raise bad_cells([problem])
     if isinstance(values, list):
         words = values
-        codes: dict[str | None, float] = {**checker.codes[position], None: np.nan}
-        unknown = float(len(column.values))
-        return _Cells(position, np.array([codes.get(w, unknown) for w in words]), lambda row: words[row], where)
+        return _Cells(np.array(checker.coded(position, words)), lambda row: words[row], where)
     numbers = values
 
     def seen(row: int) -> Any:
@@ -152,7 +157,7 @@ def _cells(checker: Checker, position: int, tensor: Tensor, where: str, matrix: 
             return bool(value)
         return int(value) if not tensor.datatype.startswith("FP") else value
 
-    return _Cells(position, numbers, seen, where)
+    return _Cells(numbers, seen, where)
 
 
 def _fits(column: Column, datatype: str, matrix: bool) -> bool:
@@ -168,19 +173,3 @@ def _wanted(column: Column, matrix: bool) -> str:
         together = " in a named tensor of its own" if matrix else ""
         return f"datatype BYTES{together}, {column.expected}"
     return "datatype BOOL" if column.type == "bool" else f"datatype FP64 or another of numbers, {column.expected}"
-
-
-def _checked(checker: Checker, columns: Sequence[_Cells], rows: int) -> Rows:
-    matrix: Matrix = np.empty((rows, len(columns)), dtype=np.float64)
-    for cells in columns:
-        matrix[:, cells.position] = cells.codes
-    flags: list[Flag] = []
-    gather = Gather()
-    for row, position in np.argwhere(checker.suspicious(matrix)).tolist():
-        cells = columns[position]
-        matrix[row, position], problem, flag = checker.cell(position, cells.seen(row), row, f"{cells.where}[{row}]")
-        if problem and gather.full(problem):
-            break
-        flags += [flag] if flag else []
-    gather.raise_if_any()
-    return Rows(matrix, tuple(flags))

@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 
 from serving.contract import Column, Contract, Matrix
-from serving.predictor.errors import Refusal, bad_request, jsonable, shown, too_large
+from serving.predictor.errors import Refusal, bad_request, jsonable, shown
 from serving.predictor.rows.large import PlainRows, pieces
-from serving.predictor.rows.validate import Checker, Flag, Gather, Rows, lenient, rows_of
+from serving.predictor.rows.validate import Checker, Gather, Rows, rows_of
 
 PIECE_ROWS = 256
 
@@ -51,14 +51,8 @@ class Decoder:
         )
         self._envelope: msgspec.json.Decoder[Any] = msgspec.json.Decoder(envelope)
         self._categories = [(i, codes) for i, codes in enumerate(self.checker.codes) if codes]
-        self._whole = _positions(columns, lambda column: column.type == "int")
-        loose = [c.numeric and c.range is not None and c.out_of_range != "refuse" for c in columns]
-        self._loose = np.flatnonzero(loose)
-        self._low = np.array([columns[i].range[0] for i in self._loose])  # type: ignore[index]  # loose ones have a range
-        self._high = np.array([columns[i].range[1] for i in self._loose])  # type: ignore[index]  # as above
-        self._whole_list = self._whole.tolist()
-        self._open = [i for i, column in enumerate(columns) if column.type == "category" and column.unknown == "flag"]
-        self._unsure = [*self._loose.tolist(), *self._open]
+        self._whole = [i for i, column in enumerate(columns) if column.type == "int"]
+        self._loose = [(i, *c.range) for i, c in enumerate(columns) if c.range and c.out_of_range != "refuse"]
 
     def decode(self, body: bytes, first: int = 0) -> Rows:
         """The rows of a small V1 body, which are called *first* and so on where a sentence names one.
@@ -119,71 +113,43 @@ class Decoder:
         if rows == 0:
             raise bad_request(f"expected 1 to {self.max_rows} rows, got an empty list")
         if rows > self.max_rows:
-            raise too_large(f"expected at most {self.max_rows} rows in one request, got {rows}; send them in parts")
+            raise Refusal(
+                "too_large", f"expected at most {self.max_rows} rows in one request, got {rows}; send them in parts"
+            )
 
     def _coded(self, rows: list[Any], first: int) -> Rows | None:
-        """Rows of typed *rows*; None where a check that the type cannot express found something."""
+        """Rows of typed *rows*; None where a check that the type cannot express found something to refuse."""
         kind, astuple = self._row, msgspec.structs.astuple
         tuples = [astuple(row) if row.__class__ is kind else row for row in rows]
-        if len(tuples) == 1:
-            return self._one(tuples[0], first)
-        matrix = self._matrix(tuples)
-        if self._whole.size:
-            whole = matrix[:, self._whole]
-            if (np.floor(whole) < whole).any():
-                return None
-        return Rows(matrix, self._lenient(matrix, tuples, first))
+        plain = self._plain(tuples[0]) if len(tuples) == 1 else None
+        if plain is not None:
+            return Rows(plain)
+        matrix = np.empty((len(tuples), len(self.checker.names)), dtype=np.float64)
+        for position, values in enumerate(zip(*tuples, strict=True)):
+            words = bool(self.checker.codes[position])
+            matrix[:, position] = self.checker.coded(position, values) if words else values
+        try:
+            return self.checker.checked(matrix, lambda row, position: tuples[row][position], first)
+        except Refusal:
+            return None
 
-    def _one(self, values: tuple[Any, ...], row: int) -> Rows | None:
-        """As ``_coded`` for one row, without arrays until the last step: a call into numpy costs more than a cell."""
+    def _plain(self, values: tuple[Any, ...]) -> Matrix | None:
+        """One row without arrays until the last step, since a call into numpy costs more than a cell; None where a cell
+        needs a closer look."""
         cells = list(values)
         for position, codes in self._categories:
-            cells[position] = codes.get(cells[position])
-        for position in self._whole_list:
+            code = cells[position] = codes.get(cells[position])
+            if code is None:
+                return None
+        for position in self._whole:
             value = cells[position]
             if value is not None and not value.is_integer():
                 return None
-        for position in self._unsure:
-            if cells[position] is None or not self._plain(position, cells[position]):
-                coded, problems, flags = self.checker.row(list(values), row, "")
-                return None if problems else Rows(np.array([coded]), tuple(flags))
-        return Rows(np.array([cells], dtype=np.float64))
-
-    def _plain(self, position: int, value: float) -> bool:
-        column = self.checker.columns[position]
-        return column.range is None or column.range[0] <= value <= column.range[1]
-
-    def _matrix(self, tuples: list[tuple[Any, ...]]) -> Matrix:
-        matrix = np.empty((len(tuples), len(self.checker.names)), dtype=np.float64)
-        categories = dict(self._categories)
-        for position, values in enumerate(zip(*tuples, strict=True)):
-            if position in categories:
-                codes: dict[str | None, float] = {**categories[position], None: np.nan}
-                unknown = float(len(codes) - 1)
-                matrix[:, position] = [codes.get(value, unknown) for value in values]
-            else:
-                matrix[:, position] = values
-        return matrix
-
-    def _lenient(self, matrix: Matrix, tuples: list[tuple[Any, ...]], first: int) -> tuple[Flag, ...]:
-        """Flags of cells outside of lenient columns' ranges and categories; clips them in *matrix*."""
-        flags: list[Flag] = []
-        names, columns = self.checker.names, self.checker.columns
-        if self._loose.size:
-            cells = matrix[:, self._loose]
-            outside = (cells < self._low) | (cells > self._high)
-            if outside.any():
-                for row, loose in np.argwhere(outside).tolist():
-                    position = int(self._loose[loose])
-                    seen = float(matrix[row, position])
-                    matrix[row, position], word = lenient(columns[position], seen)
-                    flags.append(Flag(first + row, names[position], word, jsonable(tuples[row][position])))
-        for position in self._open:
-            for row in np.flatnonzero(matrix[:, position] == len(columns[position].values)).tolist():
-                seen_word = jsonable(tuples[row][position])
-                flags.append(Flag(first + row, names[position], "unknown_category", seen_word))
-        flags.sort(key=lambda flag: (flag.row, names.index(flag.column)))
-        return tuple(flags)
+        for position, low, high in self._loose:
+            value = cells[position]
+            if value is not None and not low <= value <= high:
+                return None
+        return np.array([cells], dtype=np.float64)
 
 
 def json_value(body: bytes) -> Any:
@@ -207,7 +173,3 @@ def _not_json(body: bytes, reason: str) -> str:
     if any(word in body for word in (b"NaN", b"Infinity")):
         hint = "; NaN and Infinity are not JSON: send null for a missing value"
     return f"the body: expected JSON, got something else ({reason}){hint}"
-
-
-def _positions(columns: tuple[Column, ...], wanted: Any) -> np.ndarray[Any, np.dtype[np.intp]]:
-    return np.flatnonzero([wanted(column) for column in columns])

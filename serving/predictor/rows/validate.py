@@ -48,7 +48,7 @@ class Checker:
     """Turns cells of *contract* into codes, and says what is wrong with those that cannot be.
 
     Attributes:
-        codes: per column, the code of each category; empty for other columns.
+        codes: per column, the code of each category and of None; empty for other columns.
     """
 
     def __init__(self, contract: Contract) -> None:
@@ -56,7 +56,8 @@ class Checker:
         self.names = contract.names
         self.columns = tuple(contract.columns.values())
         self.codes: tuple[dict[str | None, float], ...] = tuple(
-            {value: float(code) for code, value in enumerate(column.values)} for column in self.columns
+            {**{word: float(code) for code, word in enumerate(column.values)}, None: math.nan} if column.values else {}
+            for column in self.columns
         )
         self._low, self._high = np.array([_span(column) for column in self.columns]).T.copy()
         self._whole = np.array([column.type in ("int", "bool") for column in self.columns])
@@ -66,6 +67,39 @@ class Checker:
         """Which cells of a coded matrix need a closer look; everything else is as the contract says."""
         bad = (codes < self._low) | (codes > self._high) | (np.isnan(codes) & self._required)
         return np.asarray(bad | ((np.floor(codes) < codes) & self._whole))
+
+    def coded(self, position: int, words: Iterable[str | None]) -> list[float]:
+        """Codes of *words* of the category at *position*, unknown ones among them."""
+        codes, unknown = self.codes[position], float(len(self.columns[position].values))
+        return [codes.get(word, unknown) for word in words]
+
+    def checked(
+        self,
+        matrix: Matrix,
+        seen: Callable[[int, int], Any],
+        first: int = 0,
+        where: Callable[[int, int], str] = lambda row, position: "",  # noqa: ARG005 - for who only asks whether
+    ) -> Rows:
+        """*matrix* with what is lenient clipped or flagged.
+
+        Args:
+            seen: what the client wrote in a cell, by row and position.
+            first: position in the request of the first row.
+            where: the words that lead to a cell, by row and position.
+
+        Raises:
+            Refusal: 400 with every problem of the first bad rows.
+        """
+        flags: list[Flag] = []
+        gather = Gather()
+        for row, position in np.argwhere(self.suspicious(matrix)).tolist():
+            code, problem, flag = self.cell(position, seen(row, position), first + row, where(row, position))
+            matrix[row, position] = code
+            if problem and gather.full(problem):
+                break
+            flags += [flag] if flag else []
+        gather.raise_if_any()
+        return Rows(matrix, tuple(flags))
 
     def row(self, cells: Any, row: int, where: str) -> tuple[list[float], list[RequestProblem], list[Flag]]:
         """Codes of one row given as an object or an array; codes mean something only if there are no problems."""
@@ -139,7 +173,7 @@ class Checker:
         if not isinstance(value, str):
             return math.nan, "type"
         code = self.codes[position].get(value)
-        return (float(len(self.codes[position])), "category") if code is None else (code, None)
+        return (float(len(self.columns[position].values)), "category") if code is None else (code, None)
 
 
 def _span(column: Column) -> tuple[float, float]:

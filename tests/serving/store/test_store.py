@@ -13,7 +13,7 @@ from moto.server import ThreadedMotoServer
 
 from serving.errors import ConfigError, DataError, InfrastructureError, PlaceError
 from serving.store import directory as store_directory
-from serving.store.store import S3Settings, Store, StoreKeyError, conditional_put_works, open_store
+from serving.store.store import S3Settings, Store, StoreKeyError, open_store
 
 BUCKET = "models"
 
@@ -68,8 +68,6 @@ def test_put_if_absent_writes_once(store: Store, tmp_path: Path) -> None:
     assert store.get("slot") == b"first"
     assert store.put_if_absent("streamed", file) is True
     assert store.get("streamed") == b"late"
-    assert conditional_put_works(store)
-    assert not store.exists("conditional-put-probe")
 
 
 def test_put_if_absent_has_one_winner_among_many(store: Store) -> None:
@@ -251,13 +249,6 @@ def test_an_unreachable_endpoint_is_named(call: str) -> None:
     arguments = ("a", b"x") if call.startswith("put") else ("a",)
     with pytest.raises(InfrastructureError, match=f"{endpoint} does not answer for s3://models/a: .*refused"):
         getattr(store, call)(*arguments)
-
-
-def test_a_service_that_refuses_conditions_is_found_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A service that accepts the second conditional write is not trusted."""
-    store = open_store(str(tmp_path))
-    monkeypatch.setattr(store, "put_if_absent", lambda key, source: True)
-    assert not conditional_put_works(store)
 
 
 def test_an_absent_bucket_is_named(s3: S3Settings) -> None:
