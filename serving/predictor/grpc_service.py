@@ -14,9 +14,9 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 from serving.predictor import metadata, work
 from serving.predictor.body import request_id_of
 from serving.predictor.encode import Answer, flags_text
-from serving.predictor.errors import Refusal, bad_request, shown
-from serving.predictor.rows.tensors import Tensor, known_datatype, rows_of_tensors, size
-from serving.predictor.rows.v2 import OUTPUTS, Wanted, raw_values, text
+from serving.predictor.errors import Refusal, bad_request
+from serving.predictor.rows.tensors import Tensor, announced, rows_of_tensors, tensor
+from serving.predictor.rows.v2 import OUTPUTS, Wanted, named_outputs, raw_values, text
 from serving.predictor.served import Served
 from serving.predictor.state import PredictorState
 
@@ -75,19 +75,14 @@ def tensors_of(request: Any, limit: int) -> list[Tensor]:
     tensors = []
     for i, given in enumerate(request.inputs):
         name = given.name
-        datatype = known_datatype(name, given.datatype)
-        count = size(name, list(given.shape), limit)
+        datatype, count = announced(name, given.datatype, given.shape, limit)
         if raw:
             if given.HasField("contents"):
                 raise bad_request(f"inputs.{name}: expected either contents or raw_input_contents, got both")
             values = raw_values(name, datatype, memoryview(raw[i]), count)
         else:
             values = _contents(name, datatype, given.contents)
-        if len(values) != count:
-            raise bad_request(
-                f"inputs.{name}: expected {count} values for shape {list(given.shape)}, got {len(values)}"
-            )
-        tensors.append(Tensor(name, datatype, tuple(given.shape), values))
+        tensors.append(tensor(name, datatype, given.shape, values))
     return tensors
 
 
@@ -223,11 +218,8 @@ class Servicer:
 
 
 def _wanted(served: Served, request: Any) -> Wanted:
-    known = OUTPUTS if served.encoder.classes else OUTPUTS[:1]
-    for output in request.outputs:
-        if output.name not in known:
-            raise bad_request(f"outputs: expected {' or '.join(known)}, got {shown(output.name)}")
-    return Wanted(request.id[:256], tuple(dict.fromkeys(output.name for output in request.outputs)))
+    outputs = OUTPUTS if served.encoder.classes else OUTPUTS[:1]
+    return Wanted(request.id[:256], named_outputs((output.name for output in request.outputs), outputs))
 
 
 def _request_id(context: Any) -> str:

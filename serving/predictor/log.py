@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 import msgspec
 import numpy as np
@@ -88,16 +88,11 @@ class Lines:
         return b"\n".join(lines) + b"\n"
 
 
-class Sink(Protocol):
-    """Where lines go; called by the writer thread only, and free to hang or fail."""
-
-    def append(self, lines: bytes) -> None: ...
-
-    def close(self) -> None: ...
-
-
 class Parts:
-    """Lines in part files of *directory*, each given to *finished* once it is closed."""
+    """Lines in part files of *directory*, each given to *finished* once it is closed.
+
+    Called by the writer thread only, and free to hang or fail.
+    """
 
     def __init__(
         self,
@@ -165,7 +160,7 @@ class PredictionLog:
         dropped: rows lost to a full queue or a failing sink.
     """
 
-    def __init__(self, lines: Lines, sink: Sink, queue_rows: int, share: float) -> None:
+    def __init__(self, lines: Lines, sink: Parts, queue_rows: int, share: float) -> None:
         self.written = 0
         self.lost = 0
         self.overflowed = 0

@@ -69,23 +69,21 @@ def _predictions(settings: Settings) -> dict[str, Any]:
 def _readings(settings: Settings) -> dict[str, Any]:
     model, version_ = settings.model_name, settings.version
     v2 = f"/v2/models/{model}"
-    plain = {
-        "/": _reading("alive", "The process answers", "Alive"),
-        "/v2/health/live": _reading("live", "The process answers", "Live"),
-        "/v2": _reading("server", "This server and its protocol extensions", "Server"),
-        "/v1/models": _reading("models_v1", "Names of the models here", "Models"),
-        "/v2/models": _reading("models_v2", "Names of the models here", "Models"),
-        "/slipway/status": _reading("slipway_status", "What is served, since when, how fast", "Status"),
+    paths = {
+        "/": ("alive", "The process answers", "Alive"),
+        "/v2/health/live": ("live", "The process answers", "Live"),
+        "/v2": ("server", "This server and its protocol extensions", "Server"),
+        "/v1/models": ("models_v1", "Names of the models here", "Models"),
+        "/v2/models": ("models_v2", "Names of the models here", "Models"),
+        "/slipway/status": ("slipway_status", "What is served, since when, how fast", "Status"),
+        "/v2/health/ready": ("server_ready", "Readiness", "ServerReady", "503"),
+        f"/v1/models/{model}": ("ready_v1", "Readiness", "Ready", "503"),
+        f"{v2}/ready": ("ready_v2", "Readiness", "Ready", "503"),
+        f"{v2}/versions/{version_}/ready": ("ready_version", "Readiness", "Ready", "503"),
+        v2: ("metadata", "Columns as tensors", "Metadata", "503"),
+        f"{v2}/versions/{version_}": ("metadata_version", "Columns as tensors", "Metadata", "503"),
     }
-    unready = {
-        "/v2/health/ready": _reading("server_ready", "Readiness", "ServerReady", "503"),
-        f"/v1/models/{model}": _reading("ready_v1", "Readiness", "Ready", "503"),
-        f"{v2}/ready": _reading("ready_v2", "Readiness", "Ready", "503"),
-        f"{v2}/versions/{version_}/ready": _reading("ready_version", "Readiness", "Ready", "503"),
-        v2: _reading("metadata", "Columns as tensors", "Metadata", "503"),
-        f"{v2}/versions/{version_}": _reading("metadata_version", "Columns as tensors", "Metadata", "503"),
-    }
-    return {path: {"get": operation} for path, operation in {**plain, **unready}.items()}
+    return {path: {"get": _reading(*what)} for path, what in paths.items()}
 
 
 def _ref(name: str) -> dict[str, str]:
@@ -102,8 +100,9 @@ def _object(required: dict[str, Schema], optional: dict[str, Schema] | None = No
     return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
 
 
-def _list(items: Schema, least: int = 0) -> Schema:
-    return {"type": "array", "items": items, "minItems": least}
+def _list(items: Schema, least: int = 0, most: int | None = None) -> Schema:
+    bound = {} if most is None else {"maxItems": most}
+    return {"type": "array", "items": items, "minItems": least, **bound}
 
 
 _TEXT: Schema = {"type": "string"}
@@ -189,7 +188,7 @@ def _reading(name: str, text: str, schema: str, *errors: str) -> dict[str, Any]:
 
 
 def _v1(most: int) -> Schema:
-    rows = {**_list(_ref("AnyRow"), 1), "maxItems": most}
+    rows = _list(_ref("AnyRow"), 1, most)
     return {"anyOf": [_object({"instances": rows}), _object({"inputs": rows})]}
 
 
@@ -197,7 +196,7 @@ def _rows(contract: Contract) -> dict[str, Schema]:
     cells = {name: cell_schema(column) for name, column in contract.columns.items()}
     values = {"type": "array", "prefixItems": list(cells.values()), "items": False, "minItems": len(cells)}
     values["description"] = f"values in the order {', '.join(contract.names)}"
-    wrapped = {**_list(_ref("Row"), 1), "maxItems": 1}
+    wrapped = _list(_ref("Row"), 1, 1)
     return {"Row": _object(cells), "AnyRow": {"anyOf": [_ref("Row"), values, wrapped]}}
 
 
@@ -209,7 +208,7 @@ def _answers(contract: Contract) -> dict[str, Schema]:
     parts = {"score": _NUMBER, "base": _NUMBER, "contributions": _object(dict.fromkeys(contract.names, _NUMBER))}
     if classes:
         parts["class"] = {"enum": list(classes)}
-        named["probabilities"] = _list({**_list(_NUMBER, len(classes)), "maxItems": len(classes)}, 1)
+        named["probabilities"] = _list(_list(_NUMBER, len(classes), len(classes)), 1)
     explanations = {"explanations": _list(_object(parts), 1), "predictions": predictions, "method": _TEXT, **_NAMED}
     return {"Predictions": _object(named, optional), "Explanations": _object(explanations)}
 
@@ -228,7 +227,7 @@ def _v2(contract: Contract) -> dict[str, Schema]:
         },
     ]
     if all(column.type != "category" for column in contract.columns.values()):
-        forms.append({**_list(_matrix(width), 1), "maxItems": 1, "description": "columns in the order of the metadata"})
+        forms.append(_list(_matrix(width), 1, 1) | {"description": "columns in the order of the metadata"})
     names = [tensor["name"] for tensor in tensors_out(contract)]
     asked = _object({"name": {"enum": names}}, {"parameters": {"type": "object"}})
     optional = {"id": _TEXT, "parameters": {"type": "object"}, "outputs": _list(asked)}
@@ -236,14 +235,14 @@ def _v2(contract: Contract) -> dict[str, Schema]:
 
 
 def _one_row(name: str, column: Column) -> Schema:
-    data = {**_list(cell_schema(column), 1), "maxItems": 1}
-    shape = {**_list({"const": 1}, 1), "maxItems": 1}
+    data = _list(cell_schema(column), 1, 1)
+    shape = _list({"const": 1}, 1, 1)
     return _object({"name": {"const": name}, "shape": shape, "datatype": {"const": datatype(column)}, "data": data})
 
 
 def _tensor(name: str, column: Column) -> Schema:
     datatypes = {"category": ["BYTES"], "bool": ["BOOL"]}.get(column.type, _NUMBERS)
-    shape = {**_list({"type": "integer", "minimum": 1}, 1), "maxItems": 2}
+    shape = _list({"type": "integer", "minimum": 1}, 1, 2)
     required: dict[str, Schema] = {"name": {"const": name}, "shape": shape, "datatype": {"enum": datatypes}}
     return _object(required, {"data": {"type": "array"}, "parameters": {"type": "object"}})
 
@@ -258,7 +257,7 @@ def _matrix(width: int) -> Schema:
 def _infer_response(contract: Contract) -> Schema:
     outputs = []
     for told in tensors_out(contract):
-        shape = {**_list({"type": "integer"}, len(told["shape"])), "maxItems": len(told["shape"])}
+        shape = _list({"type": "integer"}, len(told["shape"]), len(told["shape"]))
         required = {"name": {"const": told["name"]}, "shape": shape, "datatype": {"const": told["datatype"]}}
         values = {"type": "string"} if told["datatype"] == "BYTES" else _NUMBER
         size = _object({"binary_data_size": {"type": "integer"}})

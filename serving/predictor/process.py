@@ -65,35 +65,23 @@ async def _serve(settings: Settings, opener: "Callable[[], Bundle]") -> int:
     state = PredictorState(settings)
     workers = Workers(settings, state.metrics)
     with contextlib.closing(_bind(settings.host, settings.http_port)) as listening:
-        return await _on(listening, settings, state, workers, opener)
-
-
-async def _on(
-    listening: socket.socket,
-    settings: Settings,
-    state: PredictorState,
-    workers: Workers,
-    opener: "Callable[[], Bundle]",
-) -> int:
-    http = _http(state, workers, settings)
-    remote = await _grpc(state, workers, settings) if settings.enable_grpc else None
-    REGISTRY.register(state.metrics)
-    told = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
-    loader = threading.Thread(target=_load, args=(state, opener), name="load", daemon=True)
-    loader.start()
-    LOG.info("listening", extra={"http_port": settings.http_port, "grpc_port": settings.grpc_port})
-    serving = asyncio.create_task(http.serve(sockets=[listening]))
-    await asyncio.wait([serving, asyncio.create_task(told.wait())], return_when=asyncio.FIRST_COMPLETED)
-    await _end(state, http, serving, remote, settings)
+        http = _http(state, workers)
+        remote = await _grpc(state, workers) if settings.enable_grpc else None
+        REGISTRY.register(state.metrics)
+        told = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, told.set)
+        threading.Thread(target=_load, args=(state, opener), name="load", daemon=True).start()
+        LOG.info("listening", extra={"http_port": settings.http_port, "grpc_port": settings.grpc_port})
+        serving = asyncio.create_task(http.serve(sockets=[listening]))
+        await asyncio.wait([serving, asyncio.create_task(told.wait())], return_when=asyncio.FIRST_COMPLETED)
+        await _end(state, http, serving, remote)
     workers.close()
     return 0
 
 
-async def _end(
-    state: PredictorState, http: HttpServer, serving: "asyncio.Task[None]", remote: Any, settings: Settings
-) -> None:
+async def _end(state: PredictorState, http: HttpServer, serving: "asyncio.Task[None]", remote: Any) -> None:
+    settings = state.settings
     state.drain()
     _end_at_the_latest(settings.grace_s)
     LOG.info("draining", extra={"in_flight": state.metrics.in_flight, "drain_s": settings.drain_s})
@@ -140,7 +128,7 @@ def settle() -> None:
     gc.enable()
 
 
-def _http(state: PredictorState, workers: Workers, settings: Settings) -> HttpServer:
+def _http(state: PredictorState, workers: Workers) -> HttpServer:
     config = uvicorn.Config(
         Front(state, workers),
         http="httptools",
@@ -151,16 +139,16 @@ def _http(state: PredictorState, workers: Workers, settings: Settings) -> HttpSe
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=max(1, int(settings.grace_s)),
+        timeout_graceful_shutdown=max(1, int(state.settings.grace_s)),
     )
     return HttpServer(config)
 
 
-async def _grpc(state: PredictorState, workers: Workers, settings: Settings) -> Any:
-    limit = settings.max_body_bytes
+async def _grpc(state: PredictorState, workers: Workers) -> Any:
+    settings = state.settings
     remote = grpc.aio.server(
         options=[
-            ("grpc.max_receive_message_length", limit),
+            ("grpc.max_receive_message_length", settings.max_body_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),  # else a second process would share the port in silence
         ]

@@ -34,7 +34,7 @@ def _entry(value, start, stop):  # type: ignore[no-untyped-def]  # compiled
 
 
 @nb.njit(inline="always")
-def _stepped(value, code, operand):  # type: ignore[no-untyped-def]  # compiled
+def stepped(value, code, operand):  # type: ignore[no-untyped-def]  # compiled
     """*value* after one step of arithmetic other than ``NOT_INFINITE``."""
     if code == FILL:
         return operand if value != value else value
@@ -79,7 +79,7 @@ def prepare(raw, columns, codes, operands, table, refused, accepts, narrow, out)
             else:
                 for step in range(start, stop):
                     if codes[step] != NOT_INFINITE:
-                        value = _stepped(value, codes[step], operands[step])
+                        value = stepped(value, codes[step], operands[step])
                     elif np.isinf(value):
                         fine = False
             if narrow:

@@ -67,22 +67,6 @@ def _imputer(transformer: Any, symbols: Sequence[Symbol]) -> list[Symbol]:
     ]
 
 
-def _standard(transformer: Any, symbols: Sequence[Symbol]) -> list[Symbol]:
-    return _scaled(
-        symbols,
-        (kernels.SUBTRACT, transformer.mean_ if transformer.with_mean else None),
-        (kernels.DIVIDE, transformer.scale_ if transformer.with_std else None),
-    )
-
-
-def _robust(transformer: Any, symbols: Sequence[Symbol]) -> list[Symbol]:
-    return _scaled(
-        symbols,
-        (kernels.SUBTRACT, transformer.center_ if transformer.with_centering else None),
-        (kernels.DIVIDE, transformer.scale_ if transformer.with_scaling else None),
-    )
-
-
 def _minmax(transformer: Any, symbols: Sequence[Symbol]) -> list[Symbol]:
     done = _scaled(symbols, (kernels.MULTIPLY, transformer.scale_), (kernels.ADD, transformer.min_))
     if not transformer.clip:
@@ -92,6 +76,7 @@ def _minmax(transformer: Any, symbols: Sequence[Symbol]) -> list[Symbol]:
 
 
 def _scaled(symbols: Sequence[Symbol], *parts: tuple[int, npt.NDArray[np.float64] | None]) -> list[Symbol]:
+    """One step for each of *parts*, with an operand per column; a part without operands is left out."""
     done = []
     for place, symbol in enumerate(symbols):
         if isinstance(symbol, Table) and not symbol.numeric:
@@ -111,14 +96,6 @@ def _function(transformer: Any, symbols: Sequence[Symbol]) -> list[Symbol]:
     if any(isinstance(symbol, Table) and not symbol.numeric for symbol in symbols):
         raise CannotCompile(f"{name} of text has no fast form")
     return [symbol.then((name, 0.0)) for symbol in symbols]
-
-
-def _one_hot(transformer: Any, symbols: Sequence[Symbol]) -> list[Symbol]:
-    return _tabulate(transformer, symbols, [int(count) for count in transformer._n_features_outs])
-
-
-def _ordinal(transformer: Any, symbols: Sequence[Symbol]) -> list[Symbol]:
-    return _tabulate(transformer, symbols, [1] * len(symbols))
 
 
 def _tabulate(transformer: Any, symbols: Sequence[Symbol], outputs: Sequence[int]) -> list[Symbol]:
@@ -182,12 +159,20 @@ _COMPILERS: dict[str, Callable[[Any, Sequence[Symbol]], list[Symbol]]] = {
     "Pipeline": lambda pipeline, symbols: transform_all(pipeline.steps, symbols),
     "ColumnTransformer": _columns,
     "SimpleImputer": _imputer,
-    "StandardScaler": _standard,
+    "StandardScaler": lambda one, symbols: _scaled(
+        symbols,
+        (kernels.SUBTRACT, one.mean_ if one.with_mean else None),
+        (kernels.DIVIDE, one.scale_ if one.with_std else None),
+    ),
     "MinMaxScaler": _minmax,
-    "RobustScaler": _robust,
+    "RobustScaler": lambda one, symbols: _scaled(
+        symbols,
+        (kernels.SUBTRACT, one.center_ if one.with_centering else None),
+        (kernels.DIVIDE, one.scale_ if one.with_scaling else None),
+    ),
     "FunctionTransformer": _function,
-    "OneHotEncoder": _one_hot,
-    "OrdinalEncoder": _ordinal,
+    "OneHotEncoder": lambda one, symbols: _tabulate(one, symbols, [int(count) for count in one._n_features_outs]),
+    "OrdinalEncoder": lambda one, symbols: _tabulate(one, symbols, [1] * len(symbols)),
 }
 
 __all__ = ["Number", "transform", "transform_all"]

@@ -140,25 +140,11 @@ def _pass(symbols: Sequence[Symbol]) -> Preparation:
 def _apply(
     step: Step, values: npt.NDArray[np.float64], refused: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """One step on all values of a table: the arithmetic of ``kernels.prepare``, in numpy."""
+    """One step on all values of a table."""
     code, operand = step
     with np.errstate(all="ignore"):
         if isinstance(code, str):
             return UFUNCS[code](values), refused
         if code == kernels.NOT_INFINITE:
             return values, refused | np.isinf(values)
-        if code == kernels.FILL:
-            return np.where(np.isnan(values), operand, values), refused
-        if code == kernels.AT_LEAST:
-            return np.where(values < operand, operand, values), refused
-        if code == kernels.AT_MOST:
-            return np.where(values > operand, operand, values), refused
-        return _ARITHMETIC[code](values, operand), refused
-
-
-_ARITHMETIC = {
-    kernels.SUBTRACT: np.subtract,
-    kernels.DIVIDE: np.divide,
-    kernels.MULTIPLY: np.multiply,
-    kernels.ADD: np.add,
-}
+        return np.array([kernels.stepped.py_func(value, code, operand) for value in values]), refused

@@ -5,6 +5,7 @@ or the new ones, never a part. Keys that a file system and an object store would
 """
 
 import contextlib
+import shutil
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -157,8 +158,7 @@ class DirectoryStore(Store):
         with self._told(key):
             source = self._path(key).open("rb")
         with source, whole_file(path) as temporary, temporary.open("wb") as target:
-            while chunk := source.read(CHUNK):
-                target.write(chunk)
+            shutil.copyfileobj(source, target, CHUNK)
 
     def exists(self, key: str) -> bool:
         return self._path(key).is_file()
@@ -191,9 +191,7 @@ def _copy(source: Source, path: Path) -> None:
     if isinstance(source, bytes):
         path.write_bytes(source)
         return
-    with source.open("rb") as reading, path.open("wb") as writing:
-        while chunk := reading.read(CHUNK):
-            writing.write(chunk)
+    shutil.copyfile(source, path)
 
 
 def _link_new(source: Source, path: Path) -> bool:

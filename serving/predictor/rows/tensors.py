@@ -5,6 +5,7 @@ Either one tensor per column, named like it, of shape [n] or [n, 1], in any orde
 BOOL, categories as BYTES. null and NaN are missing values. Only the matrix form may give a boolean as 0 or 1.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,24 +57,32 @@ class _Cells:
     where: str
 
 
-def size(name: str, shape: Sequence[int], limit: int) -> int:
-    """Number of elements of *shape*; at most *limit*, so that a shape alone cannot ask for memory."""
+def announced(name: str, datatype: str, shape: Sequence[int], limit: int) -> tuple[str, int]:
+    """*datatype*, and the number of elements of *shape*; at most *limit*, so that a shape cannot ask for memory.
+
+    Raises:
+        Refusal: 400 or 413.
+    """
+    if datatype not in DATATYPES:
+        raise bad_request(f"inputs.{name}: expected a datatype of {', '.join(DATATYPES)}, got {shown(datatype)}")
     count = 1
     for extent in shape:
-        if isinstance(extent, bool) or not isinstance(extent, int) or extent < 0:
+        if extent < 0:
             raise bad_request(f"inputs.{name}: expected a shape of whole numbers from 0, got {list(shape)[:8]}")
         count *= extent
         if count > limit:
-            raise Refusal(
-                "too_large", f"inputs.{name}: expected at most {limit} elements, got a shape of {list(shape)[:8]}"
-            )
-    return count
+            message = f"inputs.{name}: expected at most {limit} elements, got a shape of {list(shape)[:8]}"
+            raise Refusal("too_large", message)
+    return datatype, count
 
 
-def known_datatype(name: str, datatype: str) -> str:
-    if datatype not in DATATYPES:
-        raise bad_request(f"inputs.{name}: expected a datatype of {', '.join(DATATYPES)}, got {shown(datatype)}")
-    return datatype
+def tensor(name: str, datatype: str, shape: Sequence[int], values: Any) -> Tensor:
+    """The tensor of *values*, as many as its shape says."""
+    if len(values) != math.prod(shape):
+        raise bad_request(
+            f"inputs.{name}: expected {math.prod(shape)} values for shape {list(shape)}, got {len(values)}"
+        )
+    return Tensor(name, datatype, tuple(shape), values)
 
 
 def rows_of_tensors(checker: Checker, tensors: Sequence[Tensor], max_rows: int) -> Rows:

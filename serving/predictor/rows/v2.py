@@ -1,12 +1,13 @@
 """The REST form of the Open Inference Protocol (V2): JSON, and JSON followed by raw tensors."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from serving.predictor.errors import bad_request, jsonable, shown
-from serving.predictor.rows.tensors import DTYPES, Tensor, known_datatype, rows_of_tensors, size
+from serving.predictor.rows.tensors import DTYPES, Tensor, announced, rows_of_tensors, tensor
 from serving.predictor.rows.v1 import json_value
 from serving.predictor.rows.validate import Checker, Rows
 
@@ -60,7 +61,6 @@ _body = msgspec.json.Decoder(InferBody)
 _numbers = msgspec.json.Decoder(list[float | None])
 _booleans = msgspec.json.Decoder(list[bool | None])
 _words = msgspec.json.Decoder(list[str | None])
-_any = msgspec.json.Decoder()
 
 
 def decode(checker: Checker, body: bytes, json_length: int | None, max_rows: int) -> Infer:
@@ -83,8 +83,8 @@ def decode(checker: Checker, body: bytes, json_length: int | None, max_rows: int
     limit = max_rows * len(checker.names)
     tensors = []
     for given in request.inputs:
-        tensor, raw = _tensor(given, raw, limit)
-        tensors.append(tensor)
+        one, raw = _tensor(given, raw, limit)
+        tensors.append(one)
     if len(raw):
         raise bad_request(f"the body: expected to end with the last tensor, got {len(raw)} more bytes")
     return Infer(rows_of_tensors(checker, tensors, max_rows), _wanted(request, checker.contract.task))
@@ -104,21 +104,30 @@ def _wanted(request: InferBody, task: str) -> Wanted:
     parameters = request.parameters or {}
     outputs = request.outputs or []
     known = OUTPUTS if task == "classification" else OUTPUTS[:1]
-    for output in outputs:
-        if output.name not in known:
-            raise bad_request(f"outputs: expected {' or '.join(known)}, got {shown(jsonable(output.name))}")
-    names = tuple(dict.fromkeys(output.name for output in outputs))
+    names = named_outputs((output.name for output in outputs), known)
     everything = parameters.get("binary_data_output") is True
     asked = {o.name: (o.parameters or {}).get("binary_data", everything) is True for o in outputs}
     binary = frozenset(n for n in (names or known) if asked.get(n, everything))
     return Wanted((request.id or "")[:MAX_ID], names, binary)
 
 
+def named_outputs(names: Iterable[str], known: Sequence[str]) -> tuple[str, ...]:
+    """*names* once each.
+
+    Raises:
+        Refusal: 400 for one that is not *known*.
+    """
+    asked = tuple(dict.fromkeys(names))
+    for name in asked:
+        if name not in known:
+            raise bad_request(f"outputs: expected {' or '.join(known)}, got {shown(jsonable(name))}")
+    return asked
+
+
 def _tensor(given: InputTensor, raw: memoryview, limit: int) -> tuple[Tensor, memoryview]:
     """*given* with its values, and what is left of *raw*."""
     name = str(jsonable(given.name))
-    datatype = known_datatype(name, given.datatype)
-    count = size(name, given.shape, limit)
+    datatype, count = announced(name, given.datatype, given.shape, limit)
     binary = (given.parameters or {}).get("binary_data_size")
     if binary is None:
         values = _json_values(name, datatype, bytes(given.data))
@@ -129,9 +138,7 @@ def _tensor(given: InputTensor, raw: memoryview, limit: int) -> tuple[Tensor, me
                 f"inputs.{name}: expected binary_data_size of 0 to {len(raw)}, the bytes left, got {shown(binary)}"
             )
         values, rest = raw_values(name, datatype, raw[:binary], count), raw[binary:]
-    if len(values) != count:
-        raise bad_request(f"inputs.{name}: expected {count} values for shape {given.shape}, got {len(values)}")
-    return Tensor(name if name != given.name else given.name, datatype, tuple(given.shape), values), rest
+    return tensor(name, datatype, given.shape, values), rest
 
 
 def _json_values(name: str, datatype: str, data: bytes) -> Any:

@@ -8,7 +8,7 @@ would else pass for a missing value.
 import difflib
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,10 +107,13 @@ class Checker:
             cells = cells[0]  # the shape KServe's stock servers take: one object in an array per row
         if isinstance(cells, dict):
             return self._object(cells, row, where)
-        if isinstance(cells, list):
-            return self._array(cells, row, where)
-        expected = "an object of columns or an array of values"
-        return [], [wrong(row, None, expected, cells, where, "shape")], []
+        if not isinstance(cells, list):
+            expected = "an object of columns or an array of values"
+            return [], [wrong(row, None, expected, cells, where, "shape")], []
+        if len(cells) != len(self.names):
+            expected = f"{len(self.names)} values in the order {', '.join(self.names)}"
+            return [], [wrong(row, None, expected, Words(f"{len(cells)} values"), where, "shape")], []
+        return self._object(dict(zip(self.names, cells, strict=True)), row, where)
 
     def _object(
         self, cells: Mapping[str, Any], row: int, where: str
@@ -127,19 +130,6 @@ class Checker:
             flags += [flag] if flag else []
         problems += [self.unknown(name, row, where) for name in cells if name not in self.contract.columns]
         return codes, problems, flags
-
-    def _array(
-        self, cells: Sequence[Any], row: int, where: str
-    ) -> tuple[list[float], list[RequestProblem], list[Flag]]:
-        if len(cells) != len(self.names):
-            expected = f"{len(self.names)} values in the order {', '.join(self.names)}"
-            return [], [wrong(row, None, expected, Words(f"{len(cells)} values"), where, "shape")], []
-        checked = [self.cell(i, cells[i], row, f"{where}.{name}") for i, name in enumerate(self.names)]
-        return (
-            [code for code, _, _ in checked],
-            [problem for _, problem, _ in checked if problem],
-            [flag for _, _, flag in checked if flag],
-        )
 
     def unknown(self, name: str, row: int | None, where: str) -> RequestProblem:
         """What is wrong with a column or tensor that the contract does not have."""
