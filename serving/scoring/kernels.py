@@ -157,29 +157,20 @@ def blocked_walk(features, nodes, values, roots, base, out):  # type: ignore[no-
             for output in range(n_outputs):
                 out[row, output] = base[output]
         for tree in range(n_trees):
-            root, output = roots[tree], tree % n_outputs
+            root, output = roots[tree], tree * width % n_outputs
             row = first
             while row + 4 <= end:
                 a, b, c, d = _four_leaves(features, row, nodes, root)
-                if width == 1:
-                    out[row, output] += values[a, 0]
-                    out[row + 1, output] += values[b, 0]
-                    out[row + 2, output] += values[c, 0]
-                    out[row + 3, output] += values[d, 0]
-                else:
-                    for k in range(width):
-                        out[row, k] += values[a, k]
-                        out[row + 1, k] += values[b, k]
-                        out[row + 2, k] += values[c, k]
-                        out[row + 3, k] += values[d, k]
+                for k in range(width):
+                    out[row, output + k] += values[a, k]
+                    out[row + 1, output + k] += values[b, k]
+                    out[row + 2, output + k] += values[c, k]
+                    out[row + 3, output + k] += values[d, k]
                 row += 4
             for rest in range(row, end):
                 at = _leaf(features, rest, nodes, root)
-                if width == 1:
-                    out[rest, output] += values[at, 0]
-                else:
-                    for k in range(width):
-                        out[rest, k] += values[at, k]
+                for k in range(width):
+                    out[rest, output + k] += values[at, k]
 
 
 @loop(nb.void(_MATRIX, _MATRIX, read_only(F8), OUT))

@@ -12,14 +12,14 @@ No index is checked against the length: behind the last byte of ``bytes`` stands
 
 import json
 import re
-import sys
 from collections.abc import Iterator
 
 import numba as nb
 import numpy as np
 
-from serving.contract import Column, Contract, Matrix
+from serving.contract import Contract, Matrix
 from serving.predictor.rows.floats import nearest
+from serving.predictor.rows.validate import span
 from serving.scoring.compiled import B1, F8, I8, U1, loop, read_only
 
 _HEAD = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"(?:instances|inputs)"[ \t\r\n]*:[ \t\r\n]*\[')
@@ -204,7 +204,7 @@ class PlainRows:
             np.array([*firsts, len(words)], np.int64),
             np.array([_KINDS[column.type] for column in columns], np.int64),
             np.array([column.nullable for column in columns], np.bool_),
-            *np.array([_bounds(column) for column in columns]).T.copy(),
+            *np.array([span(column) for column in columns]).T.copy(),
         )
 
     def read(self, body: bytes) -> Matrix | None:
@@ -216,10 +216,6 @@ class PlainRows:
         matrix: Matrix = np.empty((most, self._width))
         rows, end = _rows(np.frombuffer(body, np.uint8), head.end(), *self._arrays, matrix)
         return matrix[:rows] if rows != _FAIL and _TAIL.fullmatch(body, end) else None
-
-
-def _bounds(column: Column) -> tuple[float, float]:
-    return column.range or (-sys.float_info.max, sys.float_info.max)
 
 
 @loop(nb.types.UniTuple(I8, 3)(_BYTES, I8, I8, I8[::1]))

@@ -59,7 +59,7 @@ class Checker:
             {**{word: float(code) for code, word in enumerate(column.values)}, None: math.nan} if column.values else {}
             for column in self.columns
         )
-        self._low, self._high = np.array([_span(column) for column in self.columns]).T.copy()
+        self._low, self._high = np.array([span(column) for column in self.columns]).T.copy()
         self._whole = np.array([column.type in ("int", "bool") for column in self.columns])
         self._required = np.array([not column.nullable for column in self.columns])
 
@@ -166,7 +166,7 @@ class Checker:
         return (float(len(self.columns[position].values)), "category") if code is None else (code, None)
 
 
-def _span(column: Column) -> tuple[float, float]:
+def span(column: Column) -> tuple[float, float]:
     """The lowest and the highest code of *column* that is as the contract says."""
     if column.type == "category":
         return 0.0, len(column.values) - 1.0
