@@ -7,7 +7,6 @@ whoever can list the keys can find them in it.
 
 import hashlib
 
-KEY_HEADER = "x-slipway-key"  # from Envoy to the model server: the value of the split's sticky header
 BYTES = 8
 
 

@@ -26,6 +26,7 @@ from serving.local.processes import tail
 from serving.local.servers import predictor_command, probe
 from serving.polling import await_true
 from serving.scoring.api import Predictions
+from serving.wire import predict_path
 
 CANDIDATE = "candidate"
 READY_S = 60.0
@@ -140,7 +141,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 def _ask(connection: Connection, name: str, records: Sequence[dict[str, Any]]) -> list[Any]:
     body, headers = json.dumps({"instances": list(records)}), {"Content-Type": "application/json"}
-    reply = connection.ask("POST", f"/v1/models/{name}:predict", body, headers)
+    reply = connection.ask("POST", predict_path(name), body, headers)
     if not reply.ok:
         raise GateRefusal(f"the model server answers a golden row with {reply.status}: {reply.text[:300]}")
     value = json.loads(reply.body)

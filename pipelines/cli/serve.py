@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from pipelines.cli.console import console_of
 from pipelines.cli.options import chosen_project, json_option, model_option, named_project_option, place_of
 from serving.errors import UsageError
+from serving.wire import predict_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +42,7 @@ def serve(ctx: click.Context, project_path: Path | None, port: int) -> None:
 
     path, place, console = chosen_project(ctx, project_path), place_of(ctx), console_of(ctx)
     project = projects.load(path)
-    console.line("serving", f"http://127.0.0.1:{port or '(free port)'}/v1/models/{project.name}:predict", port=port)
+    console.line("serving", f"http://127.0.0.1:{port or '(free port)'}{predict_path(project.name)}", port=port)
     console.line("next", "slipway predict rows.csv, slipway serve status, slipway rollout status")
     serve_until(project, place, port, threading.Event())
 

@@ -10,6 +10,7 @@ from pipelines.checkout import PIPELINES
 from pipelines.cli.console import console_of
 from pipelines.cli.options import json_option, place_of
 from pipelines.cli.run import Progress
+from serving.wire import predict_path
 
 if TYPE_CHECKING:
     from pipelines.project import Project
@@ -112,7 +113,7 @@ def _what_next(ctx: click.Context, project: "Project", address: str) -> None:
     console.line("report", str(place.root / "report.html"))
     console.line("experiments", f"{own} ui   (MLflow, on http://127.0.0.1:5000)")
     if address:
-        console.line("endpoint", f"{address}/v1/models/{project.name}:predict; {own} serve stop ends it")
+        console.line("endpoint", f"{address}{predict_path(project.name)}; {own} serve stop ends it")
     else:
         console.line("try", "make run KEEP=1                    leave the endpoint running")
     console.line("try" if address else "", f"{own} models history {project.name}   who decided what, and why")

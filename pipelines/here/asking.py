@@ -11,6 +11,7 @@ from serving.contract import Contract
 from serving.errors import DataError, InfrastructureError
 from serving.http_client import NoAnswer
 from serving.store.settings import S3Settings
+from serving.wire import predict_path
 
 BATCH = 1_000
 TIMEOUT_S = 60.0
@@ -57,7 +58,7 @@ def _batches(records: Sequence[dict[str, Any]]) -> Iterator[Sequence[dict[str, A
 def _ask(address: str, model: str, records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     body, headers = json.dumps({"instances": list(records)}), {"Content-Type": "application/json"}
     try:
-        reply = http_client.ask(address, "POST", f"/v1/models/{model}:predict", body, headers, timeout_s=TIMEOUT_S)
+        reply = http_client.ask(address, "POST", predict_path(model), body, headers, timeout_s=TIMEOUT_S)
     except NoAnswer as error:
         raise InfrastructureError(f"{error}; start it with slipway serve") from error
     if reply.status == 400:

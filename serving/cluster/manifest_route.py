@@ -9,7 +9,8 @@ from typing import Any
 from serving.cluster.manifest import FENCE, Installation, Object, check_name, host, labels_of, service_name
 from serving.cluster.two_slots import BackendRef, Route, RouteSlot
 from serving.errors import BackendRefusal, ConfigError
-from serving.rollout.backend import ARM_HEADER, EPOCH_HEADER, REVISION_HEADER, prediction_path
+from serving.rollout.backend import prediction_path
+from serving.wire import ARM_HEADER, EPOCH_HEADER, REVISION_HEADER
 
 ARM_A, ARM_B, SPLIT, OTHER = range(4)  # positions of the route's rules
 PORT = 80  # of the Services that KServe makes

@@ -10,7 +10,8 @@ from serving.files import canonical_json, sha256_bytes
 from serving.http_client import NoAnswer, ask
 from serving.local.envoy_config import ROUTES, SPLIT_ROUTE, STAT_PREFIX
 from serving.local.paths import HOST
-from serving.rollout.backend import MIRROR_HEADER, Split
+from serving.rollout.backend import Split
+from serving.wire import MIRROR_HEADER
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from typing import Any
 from serving.files import canonical_json, sha256_bytes
 from serving.local.paths import HOST
 from serving.local.state import WantedState
-from serving.rollout.backend import ARM_HEADER, EPOCH_HEADER, MIRROR_HEADER, REVISION_HEADER, Split, prediction_path
-from serving.unit import KEY_HEADER
+from serving.rollout.backend import Split, prediction_path
+from serving.wire import ARM_HEADER, EPOCH_HEADER, KEY_HEADER, MIRROR_HEADER, REVISION_HEADER
 
 STAT_PREFIX = "slipway"
 ROUTES = "slipway"

@@ -16,6 +16,7 @@ from serving.local.lifecycle import Limits, Look, Move, step
 from serving.local.paths import HOST, ServicePaths, free_port
 from serving.local.state import AskedRevision, Running, Server
 from serving.rollout.backend import Revision
+from serving.wire import ready_path
 
 Fetch = Callable[[Revision], Path]
 Persist = Callable[[], None]
@@ -203,7 +204,7 @@ class Servers:
 def probe(port: int, model: str) -> Probe:
     """Ask the server at *port* for *model*; not for its own readiness, which a server without any model has too."""
     try:
-        reply = ask(f"http://{HOST}:{port}", "GET", f"/v2/models/{model}/ready", timeout_s=PROBE_TIMEOUT_S)
+        reply = ask(f"http://{HOST}:{port}", "GET", ready_path(model), timeout_s=PROBE_TIMEOUT_S)
     except NoAnswer:
         return Probe(ready=False)
     return Probe(reply.ok, refusal(reply.body))

@@ -10,11 +10,11 @@ from typing import Any
 from serving.predictor.errors import Refusal, bad_request, shown
 from serving.predictor.metrics import Metrics
 from serving.predictor.settings import Settings
-from serving.unit import KEY_HEADER
+from serving.wire import EPOCH_HEADER, KEY_HEADER, REQUEST_ID_HEADER
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 SMALL = 64 << 10
-_KEY_HEADER = KEY_HEADER.encode()
+_ID_HEADER, _EPOCH_HEADER, _KEY_HEADER = (name.encode() for name in (REQUEST_ID_HEADER, EPOCH_HEADER, KEY_HEADER))
 _GIVEN_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _PREFIX = uuid.uuid4().hex[:20].encode()
 _numbers = itertools.count(1)
@@ -49,9 +49,9 @@ class Headers:
                 self.media = value
             elif name == b"content-length":
                 self.length = _whole(value)
-            elif name == b"x-request-id":
+            elif name == _ID_HEADER:
                 self.request_id = value
-            elif name == b"x-epoch":
+            elif name == _EPOCH_HEADER:
                 self.epoch = value
             elif name == _KEY_HEADER:
                 self.key = value

@@ -201,7 +201,7 @@ class Servicer:
             wanted = _wanted(served, request)
             tensors = tensors_of(request, settings.max_rows * len(served.columns))
             rows = rows_of_tensors(served.checker, tensors, settings.max_rows)
-            answer = work.said(served, rows)
+            answer = served.answer(rows)
             raw = bool(request.raw_input_contents)
             return response_of(served, answer, wanted, request_id, raw), work.Done(b"", rows, answer)
 

@@ -20,6 +20,7 @@ from serving.predictor.errors import Refusal, shown
 from serving.predictor.served import Served
 from serving.predictor.state import PredictorState
 from serving.predictor.work import Done, Workers
+from serving.wire import predict_path
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -38,7 +39,7 @@ class Front:
         settings = state.settings
         v1, v2 = f"/v1/models/{settings.model_name}", f"/v2/models/{settings.model_name}"
         self._verbs = {
-            f"{v1}:predict": "predict",
+            predict_path(settings.model_name): "predict",
             f"{v1}:explain": "explain",
             f"{v2}/infer": "infer",
             f"{v2}/versions/{settings.version}/infer": "infer",

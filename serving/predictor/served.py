@@ -72,7 +72,10 @@ class Served:
         return msgspec.json.encode({"instances": [row] * rows})
 
     def answer(self, rows: Rows) -> Answer:
-        return self.encoder.answer(self.score(rows.matrix), rows.flags)
+        """What the model says of *rows*; inputs and predictions are counted on the profile's bins."""
+        answer = self.encoder.answer(self.score(rows.matrix), rows.flags)
+        self.tally.add(rows.matrix, answer.tracked)
+        return answer
 
     def explain(self, rows: Rows, request_id: str) -> bytes:
         """The V1 answer to ``:explain``.

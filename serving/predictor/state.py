@@ -12,6 +12,7 @@ from serving.predictor.served import Served
 from serving.predictor.settings import Settings
 from serving.predictor.work import Done
 from serving.unit import unit
+from serving.wire import REVISION_HEADER
 
 if TYPE_CHECKING:
     from serving.bundle.bundle import Bundle
@@ -55,7 +56,7 @@ class PredictorState:
     @property
     def marks(self) -> tuple[tuple[str, str], ...]:
         """Headers of every answer: who gave it."""
-        return (("x-model-version", self.settings.version), ("x-revision", self.settings.revision))
+        return (("x-model-version", self.settings.version), (REVISION_HEADER, self.settings.revision))
 
     def check(self, name: str, version: str | None) -> None:
         """Whether the model that a caller names is the one here; it need not name a version.

@@ -55,15 +55,14 @@ class HistogramTally:
         self._lock = threading.Lock()
         self._rows: list[tuple[npt.NDArray[np.float64], float]] = []
 
-    def add_row(self, row: npt.NDArray[np.float64], prediction: float) -> None:
-        """Count one row, of shape (n_columns,)."""
-        with self._lock:
-            self._rows.append((row, prediction))
-            if len(self._rows) >= BLOCK:
-                self._settle()
-
     def add(self, matrix: Matrix, predictions: npt.NDArray[np.float64]) -> None:
         """Count *matrix*, of shape (n_rows, n_columns), and its predictions."""
+        if len(matrix) == 1:
+            with self._lock:
+                self._rows.append((matrix[0], predictions[0]))
+                if len(self._rows) >= BLOCK:
+                    self._settle()
+            return
         counted = self._counted(matrix, predictions)
         total = float(predictions.sum())
         with self._lock:

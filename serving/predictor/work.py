@@ -45,22 +45,12 @@ def read(served: Served, verb: str, body: bytes, json_length: int | None, large:
 
 
 def answer(served: Served, verb: str, infer: Infer, request_id: str) -> Done:
-    """The answer to what ``read`` gave, counted on the profile's bins."""
-    found = said(served, infer.rows)
+    """The answer to what ``read`` gave."""
+    found = served.answer(infer.rows)
     if verb == "infer":
         body, json_length = served.encoder.v2(found, request_id, infer.wanted)
         return Done(body, infer.rows, found, json_length)
     return Done(served.encoder.v1(found, request_id), infer.rows, found)
-
-
-def said(served: Served, rows: Rows) -> Answer:
-    """What the model says of *rows*; inputs and predictions are counted on the profile's bins."""
-    found = served.answer(rows)
-    if len(rows.matrix) == 1:
-        served.tally.add_row(rows.matrix[0], found.tracked[0])
-    else:
-        served.tally.add(rows.matrix, found.tracked)
-    return found
 
 
 def explain_v1(served: Served, body: bytes, request_id: str, max_rows: int) -> Done:

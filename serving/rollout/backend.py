@@ -12,16 +12,12 @@ from typing import Literal, Protocol
 
 from serving.additive import Additive
 from serving.errors import BackendRefusal, ConflictError
-from serving.unit import KEY_HEADER
+from serving.wire import ARM_HEADER, EPOCH_HEADER, KEY_HEADER, MIRROR_HEADER
 
 WEIGHT_SUM = 1000  # weights are per mille
 HEADER_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"  # of a sticky header
 REFUSED = "refused"  # the bin of requests that got no prediction because the arm took them for invalid
 
-ARM_HEADER = "x-model-arm"  # of a request: the revision that is to answer, outside of all counts
-EPOCH_HEADER = "x-epoch"  # in the answer for the caller, in the request for the model server's own log
-REVISION_HEADER = "x-revision"  # of an answer: who gave it
-MIRROR_HEADER = "x-mirror-to"  # of a copy on its way
 OWN_HEADERS = frozenset({ARM_HEADER, EPOCH_HEADER, MIRROR_HEADER, KEY_HEADER})  # of requests; no caller's key is there
 
 _TOKEN = re.compile(r"[A-Za-z0-9._:@+/=-]{1,200}")

@@ -11,6 +11,7 @@ from typing import Any
 
 from serving.contract import Contract
 from serving.http_client import Connection, NoAnswer
+from serving.wire import REQUEST_ID_HEADER, REVISION_HEADER, predict_path
 
 TIMEOUT_S = 30.0
 
@@ -146,12 +147,12 @@ def _serve_queue(address: str, model: str, following: Callable[[], Request | Non
 
 def _ask(connection: Connection, model: str, request_id: str, body: bytes) -> Reply:
     begun = time.perf_counter()
-    headers = {"Content-Type": "application/json", "x-request-id": request_id}
+    headers = {"Content-Type": "application/json", REQUEST_ID_HEADER: request_id}
     try:
-        answer = connection.ask("POST", f"/v1/models/{model}:predict", body, headers)
+        answer = connection.ask("POST", predict_path(model), body, headers)
     except NoAnswer:
         return Reply(request_id, 0, "", time.perf_counter() - begun, None)
-    seconds, revision = time.perf_counter() - begun, answer.headers.get("x-revision", "")
+    seconds, revision = time.perf_counter() - begun, answer.headers.get(REVISION_HEADER, "")
     if not answer.ok:
         return Reply(request_id, answer.status, "", seconds, None, revision)
     value = json.loads(answer.body)

@@ -13,6 +13,7 @@ from pipelines.here.training import TrainingResult
 from pipelines.housing.tour.tour import Played, TourLog
 from pipelines.loop.watch import Watched
 from serving.rollout.telling.explain import RolloutStatus
+from serving.wire import predict_path
 
 ALARMS = ("degraded", "drifted")
 METRIC = "rmse"
@@ -117,6 +118,6 @@ def _names(played: Played) -> tuple[str, str]:
 def _addresses(address: str, kept: bool) -> list[tuple[str, str]]:
     state = "" if kept else " (ended with the tour; make run KEEP=1 leaves it)"
     return [
-        ("endpoint", f"{address}/v1/models/housing:predict{state}"),
+        ("endpoint", f"{address}{predict_path('housing')}{state}"),
         ("experiments", "slipway ui, then http://127.0.0.1:5000"),
     ]

@@ -11,7 +11,7 @@ from serving.cluster.manifest import Installation, host
 from serving.cluster.manifest_route import SPLIT, backend_position
 from serving.cluster.two_slots import Route
 from serving.errors import InfrastructureError
-from serving.rollout.backend import EPOCH_HEADER
+from serving.wire import EPOCH_HEADER, ready_path
 
 STATS_PORT = 19001
 LISTENER_PORT = 10080  # of a Gateway's listener on port 80
@@ -49,7 +49,7 @@ class Proxies:
 
     def heard(self) -> str | None:
         """The epoch that every proxy answers with; empty while they differ, None where none can be asked."""
-        path, headers = f"/v2/models/{self.model}/ready", {"Host": host(self.model, self.at)}
+        path, headers = ready_path(self.model), {"Host": host(self.model, self.at)}
         try:
             replies = [
                 self.cluster.answer(self.namespace, pod, LISTENER_PORT, path, headers).headers.get(EPOCH_HEADER)

@@ -14,7 +14,8 @@ import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 
-from serving.unit import KEY_HEADER, unit
+from serving.unit import unit
+from serving.wire import KEY_HEADER
 from tests.serving.local.stub_model import StubModel
 
 
