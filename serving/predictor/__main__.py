@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.abc import MetaPathFinder
@@ -45,7 +44,7 @@ def main(argv: Sequence[str], opener: "Callable[[Settings], Bundle]" = open_trus
     log_to_stderr()
     gc.disable()  # what is imported stays, and to look for garbage in it is a tenth of the start; see process.settle
     try:
-        settings = parse(argv, os.environ)
+        settings = parse(argv)
         load_kernels()
         from serving.predictor.process import run  # slow to import, and --help does not need it
 

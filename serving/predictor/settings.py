@@ -70,7 +70,7 @@ _ALIASES = {
 }
 
 
-def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Settings:
+def parse(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:
     """Settings of *argv* over *environment*; a flag wins over ``SLIPWAY_<FIELD>``.
 
     Raises:
