@@ -7,20 +7,23 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 import yaml
 from cryptography import x509
 
-from pipelines.deploying import dashboards, doctor, upstream, webhook_certificate
+from pipelines.deploying import doctor, upstream, webhook_certificate
 from pipelines.deploying import secrets as deploy_secrets
 from serving.bundle.signing import PublicKey, SigningKey
 from serving.cluster import manifest, manifest_canary, manifest_route, two_slots
 from serving.cluster.client import Kind
 from serving.errors import ConfigError, GateRefusal, InfrastructureError
 from serving.files import sha256_bytes
+from serving.predictor.metrics import Metrics
 from serving.predictor.settings import parse
 from serving.rollout.backend import Revision, Split
 from tests.manifests.support import (
@@ -51,6 +54,8 @@ PATCHED = [
     "controllers/pipelines",
 ]
 ours = pytest.mark.parametrize("directory", OURS)
+RULES = yaml.safe_load((MANIFESTS / "controllers/prometheus/rules.yaml").read_text())
+DASHBOARD = json.loads((MANIFESTS / "controllers/grafana/dashboard.json").read_text())
 
 
 @needs_kubectl
@@ -218,19 +223,42 @@ def test_what_the_kind_overlay_asks_for_fits_beside_the_others():
     assert sum(int(request["memory"].removesuffix("Mi")) for request in requests) <= 1024
 
 
-def test_rules_and_dashboard_are_as_written():
-    """One source for Prometheus, its operator and Grafana: `pipelines.deploying.dashboards` writes the files."""
-    assert {name: (MANIFESTS / name).read_text() for name in dashboards.files()} == dashboards.files()
+def test_prometheus_and_its_operator_have_the_same_rules():
+    """A site has one of them, and should be woken by the same things."""
+    of_operator = yaml.safe_load((MANIFESTS / "components/prometheus-operator/rules.yaml").read_text())
+
+    assert of_operator["spec"] == RULES
 
 
 def test_every_alert_names_the_next_move():
     """An alert without one only wakes somebody up."""
-    rules = dashboards.rule_groups()["groups"][0]["rules"]
+    rules = RULES["groups"][0]["rules"]
 
+    assert rules
     assert all(rule["annotations"]["remedy"] and rule["annotations"]["summary"] for rule in rules)
     assert len({rule["alert"] for rule in rules}) == len(rules)
-    expressions = [target["expr"] for panel in dashboards.dashboard()["panels"] for target in panel["targets"]]
-    assert all(expression.count(a) == expression.count(b) for expression in expressions for a, b in ("{}", "()", "[]"))
+
+
+def test_rules_and_dashboard_ask_for_what_a_model_server_says():
+    """A metric or label that was renamed leaves an alert that never comes, and a panel without a line."""
+    expressions = [rule["expr"] for rule in RULES["groups"][0]["rules"]] + [
+        target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]
+    ]
+    asked = {name for text in expressions for name in re.findall(r"slipway_\w+", text)}
+
+    assert {"slipway_requests_total", "slipway_request_seconds_bucket"} <= asked <= exposed()
+    assert all(text.count(a) == text.count(b) for text in expressions for a, b in ("{}", "()", "[]"))
+
+
+def exposed() -> set[str]:
+    """Names of the samples that a model server can give."""
+    metrics = Metrics("m", "1")
+    metrics.answered("infer", 200, 0.1)
+    metrics.cells["rooms", "type", "refused"] += 1
+    metrics.logged = SimpleNamespace(written=1, dropped=1)
+    prediction, counts = SimpleNamespace(edges=np.array([1.0])), ((), np.array([1, 1, 0]), 3.0)
+    metrics.tally = SimpleNamespace(inputs=(), prediction=prediction, counts=lambda: counts)
+    return {sample.name for family in metrics.collect() for sample in family.samples}
 
 
 def test_the_port_of_kind_is_the_port_of_the_gateway():
