@@ -9,7 +9,7 @@ from pipelines.cli.options import json_option, place_of
 from serving.errors import ConfigError, InfrastructureError
 
 if TYPE_CHECKING:
-    from pipelines.deploying.doctor import ClusterFacts
+    from pipelines.deploying.doctor import Finding
 
 _MARK = {"ok": "ok", "fails": "FAILS", "note": "note"}
 
@@ -24,12 +24,10 @@ def doctor(ctx: click.Context, context: str | None, host: str | None) -> int:
 
     Ends with 30 when something fails; each such line says what to do. Nothing is changed.
     """
-    from pipelines.deploying import doctor as rules
-    from pipelines.deploying import doctor_facts as facts
+    from pipelines.deploying.doctor import machine
 
     console = console_of(ctx)
-    cluster, reason = _cluster(context, host)
-    found = rules.checks(facts.machine(place_of(ctx)), cluster, facts.known_versions(), reason, wanted=bool(context))
+    found = [*machine(place_of(ctx)), *_cluster(context, host)]
     for check in found:
         text = check.text
         if not console.as_json:
@@ -37,16 +35,21 @@ def doctor(ctx: click.Context, context: str | None, host: str | None) -> int:
         console.line(check.subject, text, state=check.state, remedy=check.remedy)
     failing = sum(check.state == "fails" for check in found)
     console.line("doctor", f"{failing} of {len(found)} checks fail" if failing else f"{len(found)} checks, all well")
-    return rules.exit_code(found)
+    return InfrastructureError.exit_code if failing else 0
 
 
-def _cluster(context: str | None, host: str | None) -> "tuple[ClusterFacts | None, str]":
-    from pipelines.deploying.doctor_facts import installation
+def _cluster(context: str | None, host: str | None) -> "list[Finding]":
+    """The checks of the cluster; one that was named has to answer."""
+    from pipelines.deploying.doctor import Finding
+    from pipelines.deploying.doctor_cluster import installation, known_versions
     from pipelines.kubeflow.server import connect
     from serving.cluster.client import open_cluster
 
     try:
         cluster = open_cluster(context)
-        return installation(cluster, context or "the current context", connect(host, cluster).health), ""
+        health = connect(host, cluster).health
+        return installation(cluster, context or "the current context", health, known_versions())
     except (ConfigError, InfrastructureError) as error:
-        return None, str(error)
+        if context:
+            return [Finding("cluster", "fails", str(error), "make kind-up, or another --context")]
+        return [Finding("cluster", "note", f"no cluster: only the laptop was checked ({error})")]

@@ -3,9 +3,12 @@
 What needs third parties' manifests runs where `make upstream` has brought them.
 """
 
+import base64
+import contextlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+import ssl
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +19,7 @@ import pytest
 import yaml
 from cryptography import x509
 
-from pipelines.deploying import doctor, upstream, webhook_certificate
+from pipelines.deploying import doctor_cluster, upstream, webhook_certificate
 from pipelines.deploying import secrets as deploy_secrets
 from serving.bundle.signing import PublicKey, SigningKey
 from serving.cluster import manifest, manifest_canary, manifest_route, two_slots
@@ -122,7 +125,8 @@ def test_the_doctor_misses_only_what_a_deployment_brings():
     found = [*rendered("overlays/kind"), *rendered("controllers/minio"), *made]
     brought = {(one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in found}
 
-    assert doctor.OBJECTS.keys() - brought == {("ServiceAccount", "kubeflow", "pipeline-runner")}  # of Pipelines itself
+    of_pipelines = {("ServiceAccount", "kubeflow", "pipeline-runner")}
+    assert doctor_cluster.OBJECTS.keys() - brought == of_pipelines
 
 
 @needs_kubectl
@@ -330,7 +334,7 @@ SERVICE = ("kserve-webhook-server-service", "kserve")
 
 
 class FakeCluster:
-    """One secret and the configurations of webhooks, with the two calls that change them."""
+    """Webhook configurations and one secret, and who was written to."""
 
     def __init__(self, *hooks: dict[str, Any]) -> None:
         self.items = [
@@ -339,20 +343,29 @@ class FakeCluster:
         self.secret: dict[str, Any] | None = None
         self.calls: list[str] = []
 
-    def get(self, kind: Kind, namespace: str | None, name: str) -> dict[str, Any] | None:
+    def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
         return self.secret
 
-    def list(self, kind: Kind, namespace: str | None, labels: dict[str, str]) -> Sequence[dict[str, Any]]:
-        return self.items if kind == webhook_certificate.KINDS[0] else []
+    def list(self, kind: Kind, namespace: str | None, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+        return self.items if kind == webhook_certificate.WEBHOOKS[0] else []
 
     def apply(self, obj: dict[str, Any]) -> None:
-        self.calls.append(f"apply {obj['kind']}")
+        self.calls.append("secret")
         self.secret = obj
 
-    def patch(self, kind: Kind, namespace: str | None, name: str, body: dict[str, Any]) -> None:
-        self.calls.append(f"patch {kind.plural}")
-        changed = next((item for item in self.items if item["metadata"]["name"] == name), self.secret)
-        changed |= {"webhooks": body["webhooks"]} if "webhooks" in body else body
+    def patch(self, kind: Kind, namespace: str, name: str, body: dict[str, Any]) -> None:
+        self.calls.append(name)
+        found = next(item for item in self.items if item["metadata"]["name"] == name)
+        assert body["metadata"]["resourceVersion"] == found["metadata"]["resourceVersion"]
+        found["webhooks"] = body["webhooks"]
+
+    def bundle(self) -> str:
+        """Whom callers of the first webhook trust."""
+        return base64.b64decode(self.items[0]["webhooks"][0]["clientConfig"]["caBundle"]).decode()
+
+    def shown(self) -> str:
+        """The certificate that the server shows."""
+        return base64.b64decode(self.secret["data"]["tls.crt"]).decode()
 
 
 def hook(service: str = SERVICE[0]) -> dict[str, Any]:
@@ -367,38 +380,59 @@ def test_a_certificate_is_made_trusted_and_then_left_alone():
     first = list(cluster.calls)
     webhook_certificate.ensure(cluster, *SERVICE, "cert", NOW + timedelta(days=200))
 
-    assert first == cluster.calls == ["patch mutatingwebhookconfigurations", "apply Secret"]
-    hooks = [item["webhooks"][0] for item in cluster.items]
-    assert "caBundle" in hooks[0]["clientConfig"]
-    assert hooks[0]["clientConfig"]["service"]["path"] == "/mutate"
-    assert hooks[1] == hook("of-somebody-else")
+    assert first == cluster.calls == ["c0", "secret"]
+    assert cluster.bundle() == cluster.shown()
+    assert cluster.items[0]["webhooks"][0]["clientConfig"]["service"]["path"] == "/mutate"
+    assert cluster.items[1]["webhooks"] == [hook("of-somebody-else")]
 
 
-def test_after_two_thirds_of_its_life_it_is_renewed_and_the_old_authority_stays_trusted():
+def test_after_two_thirds_of_its_life_it_is_renewed_and_the_one_before_stays_trusted():
     """Manager and API server do not change at the same moment."""
     cluster = FakeCluster(hook())
     webhook_certificate.ensure(cluster, *SERVICE, "cert", NOW)
-    before = cluster.items[0]["webhooks"][0]["clientConfig"]["caBundle"]
+    before = cluster.bundle()
 
     webhook_certificate.ensure(cluster, *SERVICE, "cert", NOW + timedelta(days=250))
 
-    bundle = cluster.items[0]["webhooks"][0]["clientConfig"]["caBundle"]
-    old, new = (webhook_certificate.base64.b64decode(text).decode() for text in (before, bundle))
-    assert new.endswith(old)
-    assert new.count("BEGIN CERTIFICATE") == 2
+    assert cluster.bundle() == cluster.shown() + before
+    assert cluster.bundle().count("BEGIN CERTIFICATE") == 2
 
 
-def test_the_certificate_is_of_its_authority_and_for_the_service_alone():
-    """What the API server checks."""
+def test_a_certificate_that_cannot_be_read_is_made_anew():
+    """Whoever wrote it, and whatever type the secret has, which cannot change."""
+    cluster = FakeCluster(hook())
+    cluster.secret = {"type": "Opaque", "data": {"tls.crt": "eA==", "tls.key": "eA=="}}
 
-    pair = webhook_certificate.make(*SERVICE, NOW)
-    authority = x509.load_pem_x509_certificate(pair.authority.encode())
-    certificate = x509.load_pem_x509_certificate(pair.certificate.encode())
+    said = webhook_certificate.ensure(cluster, *SERVICE, "cert", NOW)
 
-    certificate.verify_directly_issued_by(authority)
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    assert "kserve-webhook-server-service.kserve.svc" in names.get_values_for_type(x509.DNSName)
-    assert not [name for name in names.get_values_for_type(x509.DNSName) if "*" in name]
+    assert said == "certificate of kserve-webhook-server-service.kserve made; 1 webhook configurations changed"
+    assert cluster.secret["type"] == "Opaque"
+    assert cluster.bundle() == cluster.shown()
+
+
+def test_the_certificate_is_believed_for_the_service_alone(tmp_path):
+    """What the API server checks: its bundle holds the certificate itself, which can sign no other."""
+    made = webhook_certificate.make(*SERVICE, datetime.now(UTC))
+    for name, text in made.items():
+        (tmp_path / name).write_text(text)
+    certificate = x509.load_pem_x509_certificate(made["tls.crt"].encode())
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
+
+    assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    shake(server, ssl.create_default_context(cadata=made["tls.crt"]), ".".join((*SERVICE, "svc")))
+    with pytest.raises(ssl.SSLCertVerificationError, match="not valid for 'elsewhere"):
+        shake(server, ssl.create_default_context(cadata=made["tls.crt"]), "elsewhere.kserve.svc")
+
+
+def shake(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> None:
+    """A handshake in memory; raises when the client does not believe the server."""
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    sides = [client.wrap_bio(back, there, server_hostname=name), server.wrap_bio(there, back, server_side=True)]
+    for side in sides * 2:
+        with contextlib.suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    assert sides[0].version()
 
 
 # Third parties' manifests
