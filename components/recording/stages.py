@@ -5,7 +5,7 @@ from typing import Any
 
 from components.judging.gates import GateReport
 from components.steps.place import Place, s3_settings
-from components.steps.telling import SHORT, tell
+from components.steps.telling import SHORT, conclude, tell
 from serving.bundle.files import MANIFEST
 from serving.files import read_json, sha256_file
 from serving.ledger.details import Registered
@@ -50,7 +50,7 @@ def release(name: str, place: str, rollout: str, version: int) -> str:
     service = open_service(where.serving, name, where.ledger)
     outcome = release_version(open_ledger(where.ledger), service, version, plan, where.actor)
     tell(outcome.sentence)
-    return outcome.state
+    return conclude(outcome.state)
 
 
 def decline(name: str, digest: str) -> str:

@@ -63,6 +63,7 @@ def submit(
     from pipelines import project as projects
     from pipelines.here.training import train_arguments
     from pipelines.kubeflow import submitting
+    from pipelines.kubeflow.follow import Follower
     from pipelines.kubeflow.server import connect
     from serving.cluster.client import open_cluster
 
@@ -90,23 +91,23 @@ def submit(
         return 0
     name = submitting.run_name(datetime.now(UTC))
     arguments = train_arguments(project, there, name, as_of=day, source=source, window=window) | runs.arguments()
-    run_id = submitting.start(server, prepared, project, name, arguments)
+    run_id = server.create_run(prepared.version, prepared.experiment, f"{project.name} {name}", arguments)
     console.line("run", f"{name} is {run_id} on the server", run_id=name, server_id=run_id)
     if no_wait:
         return 0
     progress = ClusterProgress(console.line)
-    result = submitting.watch(server, cluster, prepared, run_id, name, here.root, progress.show, timeout_s)
-    return _conclude(console, result, server_id=run_id, graph=prepared.graph)
+    directory = here.root / "cluster" / name
+    follower = Follower(server, cluster, run_id, name, prepared.tasks, directory, progress.show)
+    return _conclude(console, follower.follow(timeout_s), server_id=run_id, graph=prepared.graph)
 
 
 def _conclude(console: Console, result: "RunResult", **facts: str) -> int:
     """Say what came of the run; the exit code is its family's."""
-    from pipelines.here.training import RunFailed
-    from pipelines.kubeflow import submitting
+    from pipelines.here.training import RunFailed, judge
 
-    if result.state != "SUCCEEDED":
-        raise RunFailed(result.error or f"run {result.run_id} failed", result.exit_code)
-    outcome = submitting.judge(result)
+    outcome = judge(result)
+    if outcome.outcome == "failed":
+        raise RunFailed(outcome.sentence, outcome.exit_code)
     logs = str(result.directory / "logs")
     told = {"outcome": outcome.outcome, "run_id": result.run_id, "logs": logs, **facts}
     console.line("result", outcome.sentence, seconds=result.seconds, **told)

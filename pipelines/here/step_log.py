@@ -25,7 +25,16 @@ def log_of(logs: Path, task: str) -> Path:
 
 
 def summary(lines: list[str]) -> str | None:
-    said = [line.removeprefix(telling.MARKER).strip() for line in lines if line.startswith(telling.MARKER)]
+    return _last(lines, telling.MARKER)
+
+
+def outcome(lines: list[str]) -> str | None:
+    """What the step came to, in the one word that it returned."""
+    return _last(lines, telling.OUTCOME)
+
+
+def _last(lines: list[str], marker: str) -> str | None:
+    said = [line.removeprefix(marker).strip() for line in lines if line.startswith(marker)]
     return said[-1] if said else None
 
 

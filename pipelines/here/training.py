@@ -154,15 +154,17 @@ def write_report(project: Project, result: RunResult, command: str = "") -> Path
 
 
 def judge(result: RunResult) -> TrainingResult:
-    """What a finished run means, from the verdict and the last step that spoke."""
+    """What a finished run means, from which of its last steps ran, what it returned and what it said."""
     if result.state != "SUCCEEDED":
         return TrainingResult(result, "failed", result.error or "the run failed", result.exit_code or 1)
-    last = next((t.message for t in reversed(result.tasks) if t.message and t.state != "SKIPPED"), "")
-    if result.outputs["verdict"] != "accepted":
-        return TrainingResult(result, "refused", last or "the candidate was refused", 5)
-    release = next((task for task in result.tasks if task.task.endswith("release")), None)
-    waiting = release is not None and release.outputs.get("Output") == "waiting"
-    return TrainingResult(result, "waiting" if waiting else "released", last or "", 20 if waiting else 0)
+    ran = {task.task.rpartition("/")[2]: task for task in result.tasks if task.state != "SKIPPED"}
+    if "release" not in ran:
+        said = (ran[name].message for name in ("decline", "gate") if name in ran)
+        return TrainingResult(result, "refused", next(filter(None, said), "the candidate was refused"), 5)
+    sentence = ran["release"].message or "released"
+    if ran["release"].outputs.get("Output") == "waiting":
+        return TrainingResult(result, "waiting", sentence, 20)
+    return TrainingResult(result, "released", sentence, 0)
 
 
 def next_run_id(runs: Path) -> str:

@@ -9,7 +9,6 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 ACCOUNT = "pipeline-runner"
 PAGE = 100
 TIMEOUT_S = (3.05, 30.0)  # to connect, and between two pieces of an answer
-NEVER_BEFORE = 2000  # a server writes the years 1 and 1970 for a moment that has not come
 
 Phase = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELED"]
 SERVICE_PROXY = "/api/v1/namespaces/kubeflow/services/ml-pipeline:http/proxy"
@@ -49,30 +47,6 @@ class PipelineVersion:
     version_id: str
     name: str
     uploaded: bool
-
-
-@dataclass(frozen=True)
-class Detail:
-    """One node of a run as the server tells it: a task, its driver or executor, or a group.
-
-    Attributes:
-        state: in the server's words (``V2beta1RuntimeState``).
-        children: names of the nodes below; they end in the number that ends the name of their pod.
-    """
-
-    name: str
-    state: str
-    started: datetime | None = None
-    ended: datetime | None = None
-    children: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class RunSeen:
-    """A run at one moment."""
-
-    phase: Phase
-    details: tuple[Detail, ...] = ()
 
 
 class KfpServer:
@@ -134,11 +108,10 @@ class KfpServer:
         )
         return str(_call("run", self._runs.run_service_create_run, body).run_id)
 
-    def run(self, run_id: str) -> RunSeen:
-        """How the run is now."""
+    def run(self, run_id: str) -> tuple[Phase, list[Any]]:
+        """The phase of a run, and its nodes (``V2beta1PipelineTaskDetail``)."""
         found = _call("run", self._runs.run_service_get_run, run_id)
-        details = (found.run_details and found.run_details.task_details) or ()
-        return RunSeen(_PHASES.get(str(found.state), "PENDING"), tuple(_detail(one) for one in details))
+        return _PHASES.get(str(found.state), "PENDING"), (found.run_details and found.run_details.task_details) or []
 
     def schedule(
         self, version: PipelineVersion, experiment: str, name: str, cron: str, arguments: Mapping[str, Any]
@@ -198,19 +171,13 @@ class KfpServer:
                 return found
 
 
-def connect(host: str | None = None, cluster: "KubernetesCluster | None" = None, token: str | None = None) -> KfpServer:
-    """The server at *host* (``http://localhost:8888``), else the one of *cluster*. Nothing is asked of it yet.
-
-    Args:
-        token: bearer token that a proxy before *host* wants.
-    """
+def connect(host: str | None = None, cluster: "KubernetesCluster | None" = None) -> KfpServer:
+    """The server at *host* (``http://localhost:8888``), else the one of *cluster*. Nothing is asked of it yet."""
     import kfp_server_api as sdk
 
     configuration = sdk.Configuration()
     if host:
         configuration.host = host.rstrip("/")
-        if token:
-            configuration.api_key, configuration.api_key_prefix = {"authorization": token}, {"authorization": "Bearer"}
     elif cluster is None:
         raise ConfigError("no server of Kubeflow Pipelines: expected its address or a cluster; use --host or --context")
     else:
@@ -256,21 +223,6 @@ def _of_kubernetes(error: Any) -> bool:
     with contextlib.suppress(TypeError, ValueError, AttributeError):
         return bool(json.loads(error.body).get("kind") == "Status")
     return False
-
-
-def _detail(found: Any) -> Detail:
-    children = tuple(str(one.pod_name or one.task_id) for one in found.child_tasks or ())
-    return Detail(
-        name=found.display_name or "",
-        state=str(found.state or ""),
-        started=_moment(found.start_time),
-        ended=_moment(found.end_time),
-        children=children,
-    )
-
-
-def _moment(value: datetime | None) -> datetime | None:
-    return value if value is not None and value.year >= NEVER_BEFORE else None
 
 
 def _recurring_facts(found: Any) -> tuple[str, str, dict[str, Any]]:

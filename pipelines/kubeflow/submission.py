@@ -59,16 +59,6 @@ def version_name(package: bytes) -> str:
     return f"sha256-{sha256_bytes(package)[:16]}"
 
 
-def task_names(package: bytes) -> tuple[str, ...]:
-    """The tasks of *package* that run something, without groups such as conditions and loops."""
-    graph = read_package(package)[0]
-    return tuple(
-        task["taskInfo"]["name"]
-        for task in _tasks(graph)
-        if "executorLabel" in graph["components"][task["componentRef"]["name"]]
-    )
-
-
 def secrets_of(component: str, parameters: Mapping[str, Any]) -> tuple[str, ...]:
     """The secrets that a step needs, from its name and its input parameters."""
     needed = [secret for parameter, secrets in _NEEDS.items() if parameter in parameters for secret in secrets]

@@ -4,30 +4,28 @@ Nothing of this machine goes with it but the project and the name of who submits
 its ConfigMap, and the image is the one that the rollout controller runs, so that steps and controller are one release.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from components.steps.place import Place
 from pipelines import settings
-from pipelines.here.runner import RunResult, TaskEvent
+from pipelines.compiling.compiling import read_package
+from pipelines.here.interpreter import leaves
 from pipelines.here.training import PACKAGE, train_arguments
 from pipelines.kubeflow import submission
-from pipelines.kubeflow.follow import Followed, follow
+from pipelines.kubeflow.follow import STEPS
 from pipelines.kubeflow.server import KfpServer, PipelineVersion
 from pipelines.loop.cron import six_fields
 from pipelines.project import Project
-from serving.cluster.client import CONFIG_MAP, DEPLOYMENT, POD, Cluster, Object
+from serving.cluster.client import CONFIG_MAP, DEPLOYMENT, Cluster
 from serving.durations import text
 from serving.errors import ConfigError, InfrastructureError, UsageError
 
-STEPS, HOME = "kubeflow", "slipway-system"
+HOME = "slipway-system"
 PLACE, CONTROLLER = "slipway-place", "rollout-controller"
 CODE_NOTE, COMMIT_NOTE = "slipway.dev/code", "slipway.dev/commit"
-RUN_LABEL = "pipeline/runid"
 PIPELINE = "slipway-train"
 # The workflow engine puts its own values here when a scheduled run starts; Pipelines itself would pass these as text.
 SCHEDULED_RUN = "{{workflow.name}}"
@@ -36,35 +34,13 @@ SCHEDULED_DAY = "{{workflow.creationTimestamp.Y}}-{{workflow.creationTimestamp.m
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is submitted: the package with its image, the version it is on the server, and the graph's digest."""
+    """What is submitted: the image of steps, the version on the server, the digest and the tasks of the graph."""
 
-    package: bytes
     image: str
     version: PipelineVersion
     experiment: str
     graph: str
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a finished run means: the word, the sentence, and the exit code of its family (0, 5 or 20)."""
-
-    outcome: str
-    sentence: str
-    exit_code: int
-
-
-class StepPods:
-    """The pods of steps in the namespace of the pipelines."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-
-    def pods(self, run_id: str) -> list[Object]:
-        return self._cluster.list(POD, STEPS, {RUN_LABEL: run_id})
-
-    def log(self, pod: str, lines: int) -> str:
-        return self._cluster.log(STEPS, pod, "main", lines)
+    tasks: tuple[str, ...]
 
 
 def place_there(cluster: Cluster, actor: str) -> Place:
@@ -125,32 +101,13 @@ def prepare(server: KfpServer, project: Project, image: str, *, cache: bool = Tr
     committed = PACKAGE.read_bytes()
     package = submission.prepare(committed, image, cache=cache)
     version = server.ensure_version(PIPELINE, package, submission.version_name(package))
-    return Prepared(package, image, version, server.ensure_experiment(project.name), submission.ir_digest(package))
+    experiment, graph = server.ensure_experiment(project.name), submission.ir_digest(package)
+    return Prepared(image, version, experiment, graph, tuple(leaves(read_package(package)[0])))
 
 
 def run_name(now: datetime) -> str:
     """The number of a run: its moment, since there is nobody on a cluster who counts for all who submit."""
     return now.astimezone(UTC).strftime("%Y%m%dT%H%M%S")
-
-
-def start(server: KfpServer, prepared: Prepared, project: Project, name: str, arguments: Mapping[str, Any]) -> str:
-    """Start the run; returns the server's id."""
-    return server.create_run(prepared.version, prepared.experiment, f"{project.name} {name}", arguments)
-
-
-def watch(
-    server: KfpServer,
-    cluster: Cluster,
-    prepared: Prepared,
-    run_id: str,
-    name: str,
-    home: Path,
-    on_event: Callable[[TaskEvent], None],
-    timeout_s: float,
-) -> RunResult:
-    """Follow the run to its end; its logs are kept in ``cluster/<name>`` below *home*."""
-    followed = Followed(run_id, name, submission.task_names(prepared.package), home / "cluster" / name)
-    return follow(server, StepPods(cluster), followed, on_event, timeout_s=timeout_s)
 
 
 def schedule(
@@ -179,14 +136,3 @@ def schedule(
     arguments |= {**code, "as_of": SCHEDULED_DAY}
     cron = six_fields(project.retrain.schedule)
     return server.schedule(prepared.version, prepared.experiment, project.name, cron, arguments)
-
-
-def judge(result: RunResult) -> Outcome:
-    """What a run that succeeded came to, from which of its steps ran and what they said."""
-    said = {task.task: task for task in result.tasks if task.state != "SKIPPED"}
-    if "release" not in said:
-        gate = said.get("gate")
-        return Outcome("refused", (gate.message if gate else None) or "the candidate was refused", 5)
-    sentence = said["release"].message or "released"
-    waits = any(word in sentence for word in ("models approve", "rollout start"))
-    return Outcome("waiting" if waits else "released", sentence, 20 if waits else 0)

@@ -12,9 +12,9 @@ from typing import Any
 
 from pipelines.here.runner import TaskState
 from pipelines.here.step_log import Cause, cause
-from pipelines.kubeflow.server import Detail
 
 MAIN = "main"  # the container in which a step runs
+NEVER_BEFORE = 2000  # a server writes the years 1 and 1970 for a moment that has not come
 DRIVER, EXECUTOR = "-driver", "-impl"
 _FAILED = ("FAILED", "CANCELED", "CANCELING")
 _STUCK = ("CreateContainerConfigError", "CreateContainerError", "ErrImageNeverPull", "ErrImagePull",
@@ -42,20 +42,25 @@ class TaskSeen:
         return self.state != "RUNNING"
 
 
-def tasks_seen(details: Sequence[Detail], tasks: Sequence[str]) -> dict[str, TaskSeen]:
-    """Those of *tasks* that have begun or were passed over, by name."""
+def tasks_seen(details: Sequence[Any], tasks: Sequence[str]) -> dict[str, TaskSeen]:
+    """Those of *tasks* that have begun or were passed over, by name.
+
+    Args:
+        details: nodes as the server has them (``V2beta1PipelineTaskDetail``).
+    """
     found = {}
     for task in tasks:
-        drivers = [one for one in details if one.name == task + DRIVER]
-        nodes = [one for one in details if one.name == task]
+        drivers = [one for one in details if one.display_name == task + DRIVER]
+        nodes = [one for one in details if one.display_name == task]
         if drivers or nodes:
             found[task] = _seen(task, drivers, nodes)
     return found
 
 
-def _seen(task: str, drivers: Sequence[Detail], nodes: Sequence[Detail]) -> TaskSeen:
-    states = {one.state for one in (*drivers, *nodes)}
-    numbers = tuple(number_of(child) for node in nodes for child in node.children)
+def _seen(task: str, drivers: Sequence[Any], nodes: Sequence[Any]) -> TaskSeen:
+    states = {str(one.state) for one in (*drivers, *nodes)}
+    children = [child for node in nodes for child in node.child_tasks or ()]
+    numbers = tuple(number_of(str(child.pod_name or child.task_id)) for child in children)
     state: TaskState = "RUNNING"
     if states & set(_FAILED):
         state = "FAILED"
@@ -63,13 +68,18 @@ def _seen(task: str, drivers: Sequence[Detail], nodes: Sequence[Detail]) -> Task
         state = "SUCCEEDED"
     elif states == {"SKIPPED"}:
         state = "SKIPPED"
-    begun = [one.started for one in (*drivers, *nodes) if one.started]
-    over = [one.ended for one in (*drivers, *nodes) if one.ended]
-    return TaskSeen(task, state, _between(begun, over) if state in ("FAILED", "SUCCEEDED") else None, numbers)
+    seconds = _seconds([*drivers, *nodes]) if state in ("FAILED", "SUCCEEDED") else None
+    return TaskSeen(task, state, seconds, numbers)
 
 
-def _between(begun: Sequence[datetime], over: Sequence[datetime]) -> float | None:
+def _seconds(details: Sequence[Any]) -> float | None:
+    begun = [one.start_time for one in details if _has_come(one.start_time)]
+    over = [one.end_time for one in details if _has_come(one.end_time)]
     return (max(over) - min(begun)).total_seconds() if begun and over else None
+
+
+def _has_come(moment: datetime | None) -> bool:
+    return moment is not None and moment.year >= NEVER_BEFORE
 
 
 def number_of(name: str) -> str:

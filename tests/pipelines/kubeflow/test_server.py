@@ -1,17 +1,21 @@
 """A run on a cluster as the command line shows it: nothing is made twice, and a failure comes with its reason."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from components.steps import telling
+from pipelines.here import step_log
 from pipelines.here.runner import RunResult, TaskEvent
+from pipelines.here.training import judge
 from pipelines.kubeflow import submitting
 from pipelines.kubeflow import tasks as kfp_tasks
-from pipelines.kubeflow.follow import Followed, follow
+from pipelines.kubeflow.follow import Follower
 from pipelines.kubeflow.server import KfpServer, Phase, connect
+from serving.cluster.client import Kind
 from serving.errors import ConfigError, InfrastructureError, UsageError
 from tests.pipelines.here.support import slipway
 from tests.pipelines.kubeflow.support import Answer, Fake, node, pod, run, serving, task
@@ -40,10 +44,10 @@ class Pods:
     found: list[Answer] = field(default_factory=list)
     logs: dict[str, str] = field(default_factory=dict)
 
-    def pods(self, _run_id: str) -> list[Answer]:
+    def list(self, _kind: Kind, _namespace: str, _labels: Mapping[str, str]) -> "list[Answer]":
         return self.found
 
-    def log(self, pod: str, _lines: int) -> str:
+    def log(self, _namespace: str, pod: str, _container: str, _lines: int) -> str:
         by_name = {kfp_tasks.name_of(one): kfp_tasks.task_of(one) for one in self.found}
         return self.logs.get(by_name[pod], "")
 
@@ -67,16 +71,9 @@ def followed(
     events: list[TaskEvent] = []
     fake.runs = answers
     clock = Clock()
-    result = follow(
-        connect(fake.host),
-        pods,
-        Followed("server-id", "20260131T120000", TASKS, directory),
-        events.append,
-        timeout_s=timeout_s,
-        clock=clock,
-        sleep=clock.sleep,
-    )
-    return result, events
+    name, tell = "20260131T120000", events.append
+    follower = Follower(connect(fake.host), pods, "server-id", name, TASKS, directory, tell, clock, clock.sleep)
+    return follower.follow(timeout_s), events
 
 
 def told(events: list[TaskEvent]) -> list[tuple[str, str, str | None]]:
@@ -261,8 +258,8 @@ def test_a_restarting_server_is_waited_for(fake: Fake, tmp_path: Path) -> None:
         fake.refuse = (503, "starting") if clock.now < silence else None
 
     def go() -> RunResult:
-        given = Followed("id", "name", TASKS, tmp_path)
-        return follow(connect(fake.host), Pods(), given, lambda _: None, timeout_s=900, clock=clock, sleep=sleep)
+        server = connect(fake.host)
+        return Follower(server, Pods(), "id", "name", TASKS, tmp_path, lambda _: None, clock, sleep).follow(900)
 
     silence = 60.0
     assert go().state == "SUCCEEDED"
@@ -285,30 +282,49 @@ def test_an_end_without_a_failed_task_is_still_an_end(
 # what it means
 
 
-def ended(tmp_path: Path, fake: Fake, last: str, message: str) -> RunResult:
-    pods = Pods(
-        [pod("gate"), pod(last)], {"gate": "SLIPWAY-SUMMARY rmse is too high\n", last: f"SLIPWAY-SUMMARY {message}\n"}
-    )
+def ended(tmp_path: Path, fake: Fake, last: str, log: str) -> RunResult:
+    pods = Pods([pod("gate"), pod(last)], {"gate": "SLIPWAY-SUMMARY rmse is too high\n", last: log})
     return followed(
         fake, pods, tmp_path, [run("SUCCEEDED", task("gate", "SUCCEEDED", 1, 4), task(last, "SUCCEEDED", 5, 9))]
     )[0]
 
 
 @pytest.mark.parametrize(
-    ("last", "message", "outcome", "code"),
+    ("last", "log", "outcome", "sentence", "code"),
     [
-        pytest.param("release", "housing 1 takes 100 %", "released", 0, id="released"),
-        pytest.param("release", "housing 2 is pending, not approved: slipway models approve housing 2", "waiting", 20,
-                     id="waits-for-a-person"),
-        pytest.param("decline", "housing stays as it is", "refused", 5, id="refused-by-a-gate"),
+        pytest.param(
+            "release", "SLIPWAY-SUMMARY housing 1 takes 100 %\nSLIPWAY-OUTCOME released\n",
+            "released", "housing 1 takes 100 %", 0, id="released",
+        ),
+        pytest.param(
+            "release", "SLIPWAY-SUMMARY housing 2 is pending\nSLIPWAY-OUTCOME waiting\n",
+            "waiting", "housing 2 is pending", 20, id="waits-for-a-person",
+        ),
+        pytest.param(
+            "release", "SLIPWAY-SUMMARY models approve was said\nSLIPWAY-OUTCOME released\n",
+            "released", "models approve was said", 0, id="words-for-people-decide-nothing",
+        ),
+        pytest.param(
+            "decline", "SLIPWAY-SUMMARY housing stays as it is\n",
+            "refused", "housing stays as it is", 5, id="refused-by-a-gate",
+        ),
+        pytest.param("decline", "", "refused", "rmse is too high", 5, id="refused-in-silence"),
     ],
 )  # fmt: skip
-def test_exit_codes_are_those_of_a_run_here(
-    tmp_path: Path, fake: Fake, last: str, message: str, outcome: str, code: int
+def test_outcomes_are_those_of_a_run_here(
+    tmp_path: Path, fake: Fake, last: str, log: str, outcome: str, sentence: str, code: int
 ) -> None:
-    found = submitting.judge(ended(tmp_path, fake, last, message))
-    assert (found.outcome, found.exit_code) == (outcome, code)
-    assert found.sentence == ("rmse is too high" if outcome == "refused" else message)
+    """What a step returns is in its log, since a server does not tell it."""
+    found = judge(ended(tmp_path, fake, last, log))
+    assert (found.outcome, found.sentence, found.exit_code) == (outcome, sentence, code)
+
+
+def test_what_a_step_returns_is_read_from_its_log(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both sides of it: the step that writes and whoever follows."""
+    assert telling.conclude("waiting") == "waiting"
+    telling.tell("housing 2 is pending")
+    lines = capsys.readouterr().out.splitlines()
+    assert (step_log.outcome(lines), step_log.summary(lines)) == ("waiting", "housing 2 is pending")
 
 
 @pytest.mark.parametrize("source", ["sales.csv", "/data/sales.parquet", "file:///data/sales.csv"])

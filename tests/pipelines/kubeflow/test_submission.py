@@ -126,13 +126,6 @@ def test_without_the_cache_every_task_runs() -> None:
     assert b"enableCache" in COMMITTED
 
 
-def test_tasks_are_those_that_run_something() -> None:
-    """Conditions are no tasks."""
-    names = submission.task_names(COMMITTED)
-    assert {"ingest", "train", "release", "decline"} <= set(names)
-    assert not [name for name in names if "condition" in name or name in ("accepted", "refused")]
-
-
 def test_a_run_is_about_the_code_in_the_image() -> None:
     """What `make deploy` noted of the image goes with the run; an installation without notes keeps the checkout's."""
     notes = {"slipway.dev/code": "c" * 64, "slipway.dev/commit": "abc"}
