@@ -40,23 +40,6 @@ def _nobody(_: Notice) -> None:
     return None
 
 
-@dataclass
-class Shown:
-    """Keeps the newest state of a rollout for whoever asks for figures."""
-
-    tick: Tick | None = None
-
-    def after(self, tick: Tick, now: float) -> None:  # noqa: ARG002 - figures are made when they are asked for
-        self.tick = tick
-
-    def close(self) -> None:
-        self.tick = None
-
-    def status(self, now: float) -> RolloutStatus | None:
-        tick = self.tick
-        return None if tick is None or tick.state is None else status(tick.state, now, tick.seen)
-
-
 @dataclass(frozen=True)
 class Looked:
     """What the last pass came to.
@@ -72,28 +55,31 @@ class Looked:
     trouble: str = "no pass has ended yet"
 
 
-@dataclass(frozen=True)
-class Looking:
-    """One model that is looked after."""
-
-    control: Control
-    shown: Shown
-
-
 @dataclass
 class Notes:
-    """What others are told of one model, and how often a pass over it failed."""
+    """What is kept of one model: what others were told, how often a pass failed, and the rollout at the last one."""
 
     memory: DeskMemory
     failures: int = 0
     trouble: str = ""
     said: dict[str, object] = field(default_factory=dict)
+    tick: Tick | None = None
 
     def say(self, name: str, document: dict[str, object]) -> None:
         """Leave *document* for others, once for each change."""
         if self.said.get(name) != document:
             self.memory.put(name, document)
             self.said[name] = document
+
+    def after(self, tick: Tick, now: float) -> None:  # noqa: ARG002 - figures are made when they are asked for
+        self.tick = tick
+
+    def close(self) -> None:
+        self.tick = None
+
+    def status(self, now: float) -> RolloutStatus | None:
+        tick = self.tick
+        return None if tick is None or tick.state is None else status(tick.state, now, tick.seen)
 
 
 class ClusterControl:
@@ -116,7 +102,7 @@ class ClusterControl:
         self._notify = notify
         self._holder = new_holder()
         self._memory = DeskMemory(database, controller_scope(namespace))
-        self._models: dict[str, Looking] = {}
+        self._models: dict[str, Control] = {}
         self._notes: dict[str, Notes] = {}
         self._beaten = 0.0
         self.last = Looked(time.monotonic())
@@ -144,9 +130,9 @@ class ClusterControl:
         self.last = Looked(ended, ended - began, models, trouble)
 
     def close(self) -> None:
-        for model, looking in self._models.items():
+        for model, control in self._models.items():
             try:
-                looking.control.close()
+                control.close()
             except InfrastructureError as error:
                 log.warning(
                     "a lease was not given back; it ends by itself", extra={"model": model, "reason": str(error)}
@@ -154,8 +140,8 @@ class ClusterControl:
 
     def metrics(self, now: float) -> str:
         """Prometheus text: every rollout's figures, and the controller's own."""
-        looking, notes, last = dict(self._models), dict(self._notes), self.last  # the loop goes on meanwhile
-        statuses = [found for each in looking.values() if (found := each.shown.status(now)) is not None]
+        notes, last = dict(self._notes), self.last  # the loop goes on meanwhile
+        statuses = [found for each in notes.values() if (found := each.status(now)) is not None]
         failures: list[Sample] = [({"service": model}, each.failures) for model, each in notes.items()]
         own = (
             family("slipway_controller_pass_seconds", "How long the last pass took.", [({}, last.seconds)]),
@@ -176,7 +162,7 @@ class ClusterControl:
             return False
         notes = self._notes.setdefault(model, Notes(DeskMemory(self._database, model)))
         try:
-            self._tell(notes, self._looking(model).control.tick(now))
+            self._tell(notes, self._control(model, notes).tick(now))
         except Exception as error:  # one model's trouble, whatever it is, must not hold the traffic of the others
             notes.failures += 1
             reason = str(error) if isinstance(error, SlipwayError) else f"{type(error).__name__}: {error}"
@@ -200,20 +186,18 @@ class ClusterControl:
         document = {"epoch": epoch, "followed": found.followed, "reason": found.reason, "failed": found.failed}
         notes.say(FOLLOWED, document)
 
-    def _looking(self, model: str) -> Looking:
-        known = self._models.get(model)
-        if known is not None:
-            return known
-        desk, shown = Desk(self._database, model), Shown()
-        backend_of = partial(self._backend_of, model, desk.memory)
-        controller = Controller(
-            backend_of(0),
-            desk,
-            self._holder,
-            check=partial(refusal, self._ledger),
-            notify=self._notify,
-            fenced=backend_of,
-            lease_ttl=LEASE_S,
-        )
-        self._models[model] = Looking(Control(model, self._ledger, controller, shown, IDLE_S), shown)
+    def _control(self, model: str, notes: Notes) -> Control:
+        if model not in self._models:
+            desk = Desk(self._database, model)
+            backend_of = partial(self._backend_of, model, desk.memory)
+            engine = Controller(
+                backend_of(0),
+                desk,
+                self._holder,
+                check=partial(refusal, self._ledger),
+                notify=self._notify,
+                fenced=backend_of,
+                lease_ttl=LEASE_S,
+            )
+            self._models[model] = Control(model, self._ledger, engine, notes, IDLE_S)
         return self._models[model]

@@ -72,19 +72,16 @@ def choose(found: CapabilitiesOfInstallation, wanted: str | None = None) -> Way:
         ConfigError: the installation would ignore what *wanted* writes, or does none of the ways.
     """
     ways: tuple[Way, ...] = ("route", "standard", "knative")
-    reasons = {way: reason_against(found, way) for way in ways}
-    if wanted is not None:
-        for way in ways:
-            if way == wanted:
-                if reasons[way]:
-                    raise ConfigError(f"traffic cannot be moved by '{way}': {reasons[way]}")
-                return way
+    reasons = {way: reason_against(found, way) for way in ways if wanted in (None, way)}
+    if not reasons:
         raise ConfigError(f"no way to move traffic is called {wanted!r}: expected one of {', '.join(ways)}")
-    for way in ways:
-        if not reasons[way]:
+    for way, reason in reasons.items():
+        if not reason:
             return way
     told = "; ".join(dict.fromkeys(reasons.values()))
-    raise ConfigError(f"no traffic can be moved in this cluster: {told}")
+    if wanted is None:
+        raise ConfigError(f"no traffic can be moved in this cluster: {told}")
+    raise ConfigError(f"traffic cannot be moved by '{wanted}': {told}")
 
 
 def reason_against(found: CapabilitiesOfInstallation, way: Way) -> str:

@@ -6,7 +6,6 @@ changes of something: applying one twice is applying it once. ``manifest_route``
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,39 +42,43 @@ class Installation:
     service_account: str = "predictor"
 
 
-def inference_service(
-    revision: Revision, at: Installation, *, replicas: int = 1, fence: int = 0, runtime: str | None = None
-) -> Object:
+def inference_service(revision: Revision, at: Installation, *, replicas: int = 1, fence: int = 0) -> Object:
     """One revision as an InferenceService in Standard mode, reached through the route of its model only.
 
     Raises:
         ConfigError: its name cannot be that of a Service and of a host.
     """
-    return _service(
-        check_name(revision.name, at.namespace),
-        revision,
-        at,
-        {"minReplicas": replicas, "maxReplicas": replicas, **predictor(revision, at, runtime=runtime)},
-        {
-            "serving.kserve.io/deploymentMode": "Standard",
-            "serving.kserve.io/autoscalerClass": "none",  # else an autoscaler without a metrics server to ask
-            FENCE: str(fence),
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {
+            "name": check_name(revision.name, at.namespace),
+            "namespace": at.namespace,
+            "labels": {
+                **labels_of(revision.model),
+                MODEL_LABEL: revision.model,
+                REVISION_LABEL: revision.name,
+                VERSION_LABEL: str(revision.version),
+                VISIBILITY: "cluster-local",  # else KServe gives it a public host, past the split and its counts
+            },
+            "annotations": {
+                DIGEST: revision.digest,
+                "serving.kserve.io/deploymentMode": "Standard",
+                "serving.kserve.io/autoscalerClass": "none",  # else an autoscaler without a metrics server to ask
+                FENCE: str(fence),
+            },
         },
-        {
-            REVISION_LABEL: revision.name,
-            VERSION_LABEL: str(revision.version),
-            VISIBILITY: "cluster-local",  # else KServe gives it a public host, past the split and its counts
-        },
-    )
+        "spec": {"predictor": {"minReplicas": replicas, "maxReplicas": replicas, **predictor(revision, at)}},
+    }
 
 
-def predictor(revision: Revision, at: Installation, *, runtime: str | None = None) -> Object:
+def predictor(revision: Revision, at: Installation) -> Object:
     """The part of a predictor that differs between revisions; a change of nothing else starts no new pods."""
     return {
         "serviceAccountName": at.service_account,
         "model": {
             "modelFormat": {"name": "slipway"},
-            "runtime": runtime or at.runtime,
+            "runtime": at.runtime,
             "protocolVersion": "v2",
             "storageUri": storage_uri(revision.bundle_uri),
             # Flags would come from labels, and these a canary of KServe's shares with its stable side.
@@ -118,27 +121,6 @@ def check_name(name: str, namespace: str) -> str:
             "and dashes that begin with a letter; choose a shorter model name"
         )
     return name
-
-
-def _service(
-    name: str,
-    revision: Revision,
-    at: Installation,
-    spec: Mapping[str, Any],
-    annotations: Mapping[str, str],
-    labels: Mapping[str, str],
-) -> Object:
-    return {
-        "apiVersion": "serving.kserve.io/v1beta1",
-        "kind": "InferenceService",
-        "metadata": {
-            "name": name,
-            "namespace": at.namespace,
-            "labels": {**labels_of(revision.model), MODEL_LABEL: revision.model, **labels},
-            "annotations": {DIGEST: revision.digest, **annotations},
-        },
-        "spec": {"predictor": dict(spec)},
-    }
 
 
 def labels_of(model: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ from serving.cluster.two_slots import Route
 from serving.errors import InfrastructureError
 from serving.wire import EPOCH_HEADER, ready_path
 
+NAMESPACE = "envoy-gateway-system"  # where the proxies run
 STATS_PORT = 19001
 LISTENER_PORT = 10080  # of a Gateway's listener on port 80
 _OWNER = "gateway.envoyproxy.io/owning-gateway-"
@@ -20,16 +21,15 @@ _OWNER = "gateway.envoyproxy.io/owning-gateway-"
 
 @dataclass(frozen=True)
 class Proxies:
-    """The proxy pods behind the Gateway of *at*, which live in *namespace*."""
+    """The proxy pods behind the Gateway of *at*."""
 
     cluster: Cluster
     at: Installation
-    namespace: str
     model: str
 
     def pods(self) -> list[str]:
         labels = {f"{_OWNER}name": self.at.gateway, f"{_OWNER}namespace": self.at.gateway_namespace}
-        return ready_pods(self.cluster.list(POD, self.namespace, labels))
+        return ready_pods(self.cluster.list(POD, NAMESPACE, labels))
 
     def readings(self) -> dict[str, dict[str, Reading]]:
         """By pod, then by Envoy cluster.
@@ -52,7 +52,7 @@ class Proxies:
         path, headers = ready_path(self.model), {"Host": host(self.model, self.at)}
         try:
             replies = [
-                self.cluster.answer(self.namespace, pod, LISTENER_PORT, path, headers).headers.get(EPOCH_HEADER)
+                self.cluster.answer(NAMESPACE, pod, LISTENER_PORT, path, headers).headers.get(EPOCH_HEADER)
                 for pod in self.pods()
             ]
         except InfrastructureError:
@@ -77,10 +77,10 @@ class Proxies:
         pods = self.pods()
         if not pods:
             raise InfrastructureError(
-                f"no proxy of Gateway {self.at.gateway} answers in {self.namespace}; is Envoy Gateway running?"
+                f"no proxy of Gateway {self.at.gateway} answers in {NAMESPACE}; is Envoy Gateway running?"
             )
         # All statistics of all routes are megabytes; the expression is matched with the whole name of each.
         own = rf"httproute/{self.at.namespace}/{self.model}/rule/{SPLIT}[/-].*upstream_rq_([1-5]xx|time|active)$"
         wanted = rf"{own}|no_cluster$"
         path = f"/stats/prometheus?filter={quote(wanted, safe='')}"
-        return {pod: pods_text(self.cluster, self.namespace, pod, STATS_PORT, path) for pod in pods}
+        return {pod: pods_text(self.cluster, NAMESPACE, pod, STATS_PORT, path) for pod in pods}

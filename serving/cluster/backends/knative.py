@@ -12,7 +12,7 @@ from typing import Any
 from serving.cluster.backends.one_service import OneService, revision_of
 from serving.cluster.backends.workload import failure
 from serving.cluster.client import POD, Object
-from serving.cluster.manifest_canary import PERCENT, knative_return, knative_service, knative_start, knative_weight
+from serving.cluster.manifest_canary import PERCENT, knative_service, knative_template, knative_weight
 from serving.errors import InfrastructureError
 from serving.rollout.backend import Capabilities, Observed, Readiness, Revision
 
@@ -73,18 +73,17 @@ class KnativeBackend(OneService):
             newest = self.sides(found)[1]
             raise InfrastructureError(f"{newest} is not rolled out yet; {revision.name} is started once it is")
         self.remember(former=_status(found).get("latestCreatedRevision"))
-        self.patch(knative_start(revision, 0, self.at, fence=self.fence))
+        self.patch(knative_template(revision, self.at))
 
     def weighed(self, found: Object, weight: int) -> Object:  # noqa: ARG002 - the share is a number of its own
-        return knative_weight(weight, fence=self.fence)
+        return knative_weight(weight)
 
     def promote(self, found: Object, revision: str) -> None:  # noqa: ARG002 - nothing changes but the name
         self.remember(stable=revision)
 
     def let_go(self, found: Object) -> None:
         self.remember(former=_status(found).get("latestCreatedRevision"))
-        _, clean = knative_return(self.revision(self.sides(found)[0]), self.at, fence=self.fence)
-        self.patch(clean)
+        self.patch(knative_template(self.revision(self.sides(found)[0]), self.at))
 
     def pods(self, revision: str) -> list[Object]:
         pods = self.cluster.list(POD, self.at.namespace, {"serving.kserve.io/inferenceservice": self.model})

@@ -172,13 +172,12 @@ class OneService(ABC):
         found = self.found()
         if found is not None:
             check_fence(self.fence, found)
-        metadata = body.get("metadata", {})
-        annotations = dict(metadata.get("annotations", {}))
-        if self.fence == 0:
-            annotations.pop(FENCE, None)
+        annotations = dict(body.get("metadata", {}).get("annotations", {}))
+        if self.fence:
+            annotations[FENCE] = str(self.fence)
         if epoch is not None:
             annotations[EPOCH] = epoch
-        body = {**body, "metadata": {**metadata, "annotations": annotations}}
+        body = {**body, "metadata": {"annotations": annotations}}
         self.cluster.patch(INFERENCE_SERVICE, self.at.namespace, self.model, body)
 
     # revisions

@@ -49,9 +49,6 @@ class RouteBackend:
 
     Attributes:
         fence: token of the lease under which this controller acts, 0 for a person at the keyboard.
-        gateway_ns: where the proxies run.
-        probe_epoch: the epoch that an answer through the gateway carries, None when there is no answer; by default
-            the proxies are asked one by one.
     """
 
     cluster: Cluster
@@ -59,8 +56,6 @@ class RouteBackend:
     model: str
     memory: Memory
     fence: int = 0
-    gateway_ns: str = "envoy-gateway-system"
-    probe_epoch: Callable[[], str | None] | None = None
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
 
@@ -184,11 +179,11 @@ class RouteBackend:
 
     @property
     def _proxies(self) -> Proxies:
-        return Proxies(self.cluster, self.at, self.gateway_ns, self.model)
+        return Proxies(self.cluster, self.at, self.model)
 
     @property
     def _live(self) -> LiveRoute:
-        heard = self.probe_epoch or self._proxies.heard
+        heard = self._proxies.heard
         return LiveRoute(self.cluster, self.at, self.model, self.memory, self.fence, heard, self.clock, self.sleep)
 
     # what may be asked for

@@ -13,7 +13,6 @@ from serving.cluster.backends.one_service import OneService, revision_of
 from serving.cluster.backends.workload import available
 from serving.cluster.client import DEPLOYMENT, HTTP_ROUTE, Object
 from serving.cluster.manifest_canary import (
-    Canary,
     standard_promotion,
     standard_removal,
     standard_service,
@@ -62,16 +61,17 @@ class StandardBackend(OneService):
         self.cluster.apply(standard_service(self.model, revision, self.at, replicas=replicas))
 
     def add(self, found: Object, revision: Revision, replicas: int) -> None:
-        self.patch(standard_weight(self._canary(found, revision, replicas), 0, self.at, fence=self.fence))
+        self.patch(standard_weight(revision, _allowed(found, replicas), 0, self.at))
 
     def weighed(self, found: Object, weight: int) -> Object:
-        return standard_weight(self._newest(found), weight, self.at, fence=self.fence)
+        return standard_weight(self.revision(self.sides(found)[1]), _replicas(found), weight, self.at)
 
-    def promote(self, found: Object, revision: str) -> None:  # noqa: ARG002 - the newest is the only other
-        self.patch(standard_promotion(self._newest(found), self.at, fence=self.fence)[1])
+    def promote(self, found: Object, revision: str) -> None:
+        stable = self.revision(self.sides(found)[0])
+        self.patch(standard_promotion(stable, self.revision(revision), _replicas(found), self.at))
 
     def let_go(self, found: Object) -> None:  # noqa: ARG002 - there is one canary
-        self.patch(standard_removal(fence=self.fence))
+        self.patch(standard_removal())
 
     def pods(self, revision: str) -> list[Object]:
         return pods_of(self.cluster, self.at.namespace, self._deployment(revision))
@@ -83,14 +83,6 @@ class StandardBackend(OneService):
             deployment = self.cluster.get(DEPLOYMENT, self.at.namespace, self._deployment(revision))
             return Readiness("ready") if available(deployment) else seen
         return seen
-
-    def _newest(self, found: Object) -> Canary:
-        return self._canary(found, self.revision(self.sides(found)[1]), int(_entry(found)["predictor"]["minReplicas"]))
-
-    def _canary(self, found: Object, candidate: Revision, replicas: int) -> Canary:
-        stable = found["spec"]["predictor"]
-        own = int(stable.get("minReplicas", 1))
-        return Canary(self.revision(revision_of(stable)), candidate, own, min(replicas, own))
 
     def _deployment(self, revision: str) -> str:
         return f"{self.model}-v{self.revision(revision).version}-predictor"
@@ -110,3 +102,12 @@ def _entry(found: Object) -> dict[str, Any]:
     """The canary; empty while there is none."""
     entries: list[dict[str, Any]] = found["spec"].get("canary") or [{}]
     return entries[0]
+
+
+def _replicas(found: Object) -> int:
+    return _allowed(found, int(_entry(found)["predictor"]["minReplicas"]))
+
+
+def _allowed(found: Object, replicas: int) -> int:
+    """No more than the stable side has, or KServe refuses the canary."""
+    return min(replicas, int(found["spec"]["predictor"].get("minReplicas", 1)))

@@ -313,17 +313,6 @@ def test_without_a_way_to_the_proxy_a_split_is_in_force_some_time_after_it_was_a
     assert place.backend.observed().epoch == "e1"
 
 
-def test_a_probe_of_the_callers_own_is_believed(place: ClusterPlace) -> None:
-    """Only the token of the newest write confirms it."""
-    heard = ["e0"]
-    place.restarted(probe_epoch=lambda: heard[0])
-    place.backend.apply(Split({"housing-1": 1000}), "e1")
-    place.clock.sleep(30)
-    assert place.backend.observed().epoch == "e0"
-    heard[0] = "e1"
-    assert place.backend.observed().epoch == "e1"
-
-
 def test_somebody_elses_change_is_seen_and_undone(place: ClusterPlace) -> None:
     """Other weights change the digest; a changed shape is told; applying again brings both back."""
     split = {"housing-1": 900, "housing-2": 100}

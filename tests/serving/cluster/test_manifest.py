@@ -235,32 +235,30 @@ def test_the_storage_uri_ends_with_a_slash_however_it_came():
     assert storage_uri("s3://b/m/v1") == storage_uri("s3://b/m/v1//") == "s3://b/m/v1/"
 
 
-def test_a_standard_promotion_empties_a_side_before_it_lets_go_of_it():
-    """Each patch removes only what an earlier one left without weight."""
-    pair = canary.Canary(revision(1), revision(2))
-
-    weight, adopt, let_go = canary.standard_promotion(pair, AT, fence=3)
+def test_a_standard_promotion_takes_over_the_pods_of_the_canary():
+    """What is adopted equals what the canary was; the old side stays, without weight, until it is let go."""
+    weight = canary.standard_weight(revision(2), 1, 1000, AT)
+    adopt = canary.standard_promotion(revision(1), revision(2), 1, AT)
 
     assert [entry["trafficPercent"] for entry in weight["spec"]["canary"]] == [100]
     assert adopt["spec"]["predictor"] == weight["spec"]["canary"][0]["predictor"], "the same pods are taken over"
     assert [(e["trafficPercent"], e["predictor"]["name"]) for e in adopt["spec"]["canary"]] == [(0, "v1")]
-    assert let_go["spec"] == {"canary": []}
-    assert {patch["metadata"]["annotations"]["slipway.dev/fence"] for patch in (weight, adopt, let_go)} == {"3"}
+    assert adopt["metadata"]["annotations"] == {"slipway.dev/digest": f"{2:064d}"}
+    assert canary.standard_removal() == {"spec": {"canary": []}}
 
 
 def test_a_fraction_of_a_percent_is_refused_where_it_would_be_ignored():
     """KServe knows whole percents only."""
     with pytest.raises(BackendRefusal, match="whole percents"):
-        canary.standard_weight(canary.Canary(revision(1), revision(2)), 15, AT)
+        canary.standard_weight(revision(2), 1, 15, AT)
 
 
-def test_knative_returns_to_the_old_model_in_the_template_too():
-    """The bad model is at 0 % until the template is clean, and the clean one starts at 0 %: else the bad one serves."""
-    pinned, cleaned = canary.knative_return(revision(1), AT)
+def test_a_template_of_knative_starts_without_traffic():
+    """On the way there and on the way back: a template without a share serves as soon as it is ready."""
+    made = canary.knative_template(revision(1), AT)["spec"]["predictor"]
 
-    assert pinned["spec"] == {"predictor": {"canaryTrafficPercent": 0}}
-    assert cleaned["spec"]["predictor"]["canaryTrafficPercent"] == 0
-    assert cleaned["spec"]["predictor"]["model"]["storageUri"].endswith("sha256-0001/")
+    assert made["canaryTrafficPercent"] == 0
+    assert made["model"]["storageUri"].endswith("sha256-0001/")
 
 
 def test_the_first_service_of_each_mode_says_its_mode():
