@@ -12,13 +12,12 @@ from typing import Any
 
 from pipelines.here.runner import TaskState
 from pipelines.here.step_log import Cause, cause
+from serving.cluster.backends.workload import HOPELESS
 
 MAIN = "main"  # the container in which a step runs
 NEVER_BEFORE = 2000  # a server writes the years 1 and 1970 for a moment that has not come
 DRIVER, EXECUTOR = "-driver", "-impl"
 _FAILED = ("FAILED", "CANCELED", "CANCELING")
-_STUCK = ("CreateContainerConfigError", "CreateContainerError", "ErrImageNeverPull", "ErrImagePull",
-          "ImagePullBackOff", "InvalidImageName", "RunContainerError")  # fmt: skip
 
 Pod = Mapping[str, Any]
 
@@ -125,7 +124,7 @@ def why_waiting(pod: Pod) -> str | None:
             return f"no node has room: {condition.get('message', 'unschedulable')}"
     for status in (*_containers(pod, "initContainerStatuses"), *_containers(pod, "containerStatuses")):
         waiting = status.get("state", {}).get("waiting", {})
-        if waiting.get("reason") in _STUCK:
+        if waiting.get("reason") in HOPELESS:
             return f"{waiting['reason']}: {waiting.get('message', status.get('image', ''))}"
     return None
 

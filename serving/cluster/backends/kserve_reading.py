@@ -1,16 +1,61 @@
 """What the backends of a cluster have in common: predictors, their pods and their metrics."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
+from serving.cluster.backends.gateway_counts import KeptBook
 from serving.cluster.backends.readings import Reading, in_flight, predictor_reading
 from serving.cluster.backends.workload import crashing, judge, ready_pods
 from serving.cluster.client import DEPLOYMENT, INFERENCE_SERVICE, POD, Cluster, Object, pods_text
+from serving.cluster.manifest import Installation
 from serving.errors import InfrastructureError
-from serving.rollout.backend import Readiness, Split
+from serving.files import canonical_json, sha256_bytes
+from serving.rollout.backend import Observed, Readiness, Split
+from serving.rollout.controller.memory import Memory
 
 PREDICTOR_PORT = 8080
 _LOG_LINES = 20
+
+
+@dataclass(frozen=True)
+class OfModel:
+    """One model in a cluster, and what its backend remembers; every way of moving traffic is one of these.
+
+    Attributes:
+        memory: keeps what the cluster forgets.
+        fence: token of the lease under which this controller acts, 0 for a person at the keyboard.
+    """
+
+    cluster: Cluster
+    at: Installation
+    model: str
+    memory: Memory
+    fence: int = 0
+    clock: Callable[[], float] = time.time
+
+    keeps_as: ClassVar[str]
+
+    @property
+    def book(self) -> KeptBook:
+        return KeptBook(self.memory, f"counts.{self.at.namespace}.{self.model}")
+
+    def known(self) -> Mapping[str, Any]:
+        return self.memory.get(f"{self.keeps_as}.{self.at.namespace}.{self.model}") or {}
+
+    def remember(self, **changes: Any) -> None:
+        known = dict(self.known())
+        if {**known, **changes} != known:
+            self.memory.put(f"{self.keeps_as}.{self.at.namespace}.{self.model}", {**known, **changes})
+
+    def last_confirmed(self, rejected: str = "") -> Observed:
+        """The newest split that traffic is known to have followed."""
+        before = self.known().get("confirmed")
+        if before is None:
+            return Observed(None, None, "", rejected)
+        split = split_of(before["split"])
+        return Observed(split, before["epoch"], meaning(split, before["epoch"]), rejected)
 
 
 def read_readiness(cluster: Cluster, namespace: str, service: str, predictor: str) -> Readiness:
@@ -61,6 +106,14 @@ def split_document(split: Split) -> dict[str, Any]:
 
 def split_of(document: Mapping[str, Any]) -> Split:
     return Split(dict(document["weights"]), document["mirror"], None, tuple(document["header_arms"]))
+
+
+def meaning(split: Split, epoch: str) -> str:
+    return digest_of([split_document(split), epoch])
+
+
+def digest_of(value: Any) -> str:
+    return sha256_bytes(canonical_json(value))
 
 
 def _last_words(cluster: Cluster, namespace: str, pods: list[Object]) -> str:

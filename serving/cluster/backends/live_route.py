@@ -5,16 +5,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from serving.cluster.backends.kserve_reading import split_document
-from serving.cluster.client import HTTP_ROUTE, Cluster, Object
-from serving.cluster.manifest import FENCE, Installation
+from serving.cluster.backends.gateway import Proxies
+from serving.cluster.backends.kserve_reading import OfModel, digest_of, meaning, split_document
+from serving.cluster.client import HTTP_ROUTE, Object
+from serving.cluster.manifest import FENCE
 from serving.cluster.manifest_route import http_route, read_route
 from serving.cluster.two_slots import Route
 from serving.errors import ConfigError, ConflictError, InfrastructureError
-from serving.files import canonical_json, sha256_bytes
 from serving.polling import await_true
 from serving.rollout.backend import Split
-from serving.rollout.controller.memory import Memory
 
 SETTLES_S = 2.0  # after which a write that the gateway has accepted is in force, where nothing proves it
 PATIENCE_S = 8.0  # how long one call waits for the gateway before it leaves the rest to the next call
@@ -23,21 +22,16 @@ _TRIES = 5
 
 
 @dataclass(frozen=True)
-class LiveRoute:
-    """The HTTPRoute of *model*.
+class LiveRoute(OfModel):
+    """The HTTPRoute of *model*."""
 
-    Attributes:
-        heard: the epoch that answers through the gateway carry; None where none can be asked for.
-    """
-
-    cluster: Cluster
-    at: Installation
-    model: str
-    memory: Memory
-    fence: int
-    heard: Callable[[], str | None]
-    clock: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
+
+    keeps_as = "route"
+
+    @property
+    def proxies(self) -> Proxies:
+        return Proxies(self.cluster, self.at, self.model)
 
     def found(self) -> Object | None:
         return self.cluster.get(HTTP_ROUTE, self.at.namespace, self.model)
@@ -111,7 +105,7 @@ class LiveRoute:
         confirmed = self.known().get("confirmed") or {}
         if confirmed.get("epoch") == route.epoch and confirmed.get("split") == split_document(route.split()):
             return True
-        heard = self.heard()
+        heard = self.proxies.heard()
         return self.settled(found) if heard is None else heard == route.epoch
 
     def settled(self, found: Object) -> bool:
@@ -139,14 +133,6 @@ class LiveRoute:
         if found is None:
             raise InfrastructureError(f"the gateway did not {what} within {PATIENCE_S:g} s; it is tried again")
         return found
-
-    def known(self) -> Mapping[str, Any]:
-        return self.memory.get(f"route.{self.at.namespace}.{self.model}") or {}
-
-    def remember(self, **changes: Any) -> None:
-        known = dict(self.known())
-        if {**known, **changes} != known:
-            self.memory.put(f"route.{self.at.namespace}.{self.model}", {**known, **changes})
 
     def _stamp(self, found: Object) -> dict[str, Any]:
         return {"generation": found["metadata"]["generation"], "at": self.clock()}
@@ -195,11 +181,3 @@ def _contains(found: Any, wanted: Any) -> bool:
         same = isinstance(found, list) and len(found) == len(wanted)
         return same and all(_contains(f, w) for f, w in zip(found, wanted, strict=True))
     return bool(found == wanted)
-
-
-def meaning(split: Split, epoch: str) -> str:
-    return digest_of([split_document(split), epoch])
-
-
-def digest_of(value: Any) -> str:
-    return sha256_bytes(canonical_json(value))

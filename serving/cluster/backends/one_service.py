@@ -5,18 +5,17 @@ split counts as in force some time after KServe shows it, and requests are count
 that never reaches a server is in no count, which is why a side whose pods are gone must show in its readiness.
 """
 
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from serving.cluster.backends.gateway_counts import KeptBook, Scrape
-from serving.cluster.backends.kserve_reading import read_predictors, split_document, split_of, working
-from serving.cluster.backends.live_route import SETTLES_S, check_fence, digest_of, meaning
+from serving.cluster.backends.gateway_counts import Scrape
+from serving.cluster.backends.kserve_reading import OfModel, digest_of, read_predictors, split_document, working
+from serving.cluster.backends.live_route import SETTLES_S, check_fence
 from serving.cluster.backends.workload import ready_pods
-from serving.cluster.client import INFERENCE_SERVICE, POD, Cluster, Object
-from serving.cluster.manifest import FENCE, Installation
+from serving.cluster.client import INFERENCE_SERVICE, POD, Object
+from serving.cluster.manifest import FENCE
 from serving.cluster.manifest_canary import PERCENT, whole_percent
 from serving.cluster.manifest_route import EPOCH
 from serving.errors import BackendRefusal
@@ -33,25 +32,16 @@ from serving.rollout.backend import (
     require_ready,
     require_token,
 )
-from serving.rollout.controller.memory import Memory
 
 
 @dataclass(frozen=True)
-class OneService(ABC):
+class OneService(OfModel, ABC):
     """The InferenceService of *model* and what is remembered of its revisions.
 
     Two revisions have a side each: the stable one, and the newest, which is the stable one too while there is no other.
-
-    Attributes:
-        fence: token of the lease under which this controller acts, 0 for a person at the keyboard.
     """
 
-    cluster: Cluster
-    at: Installation
-    model: str
-    memory: Memory
-    fence: int = 0
-    clock: Callable[[], float] = time.time
+    keeps_as = "service"
 
     # what the two ways differ in
 
@@ -111,15 +101,15 @@ class OneService(ABC):
         found = self.there()
         self._require_possible(split, epoch)
         stable, newest = self.sides(found)
-        self._book.look(epoch_of(found) or "before", self._scrapes)
+        self.book.look(epoch_of(found) or "before", self._scrapes)
         self.remember(wanted={"weights": split.arms})
         self.patch({} if newest == stable else self.weighed(found, split.weight(newest)), epoch=epoch)
 
     def counters(self, slow_ms: float | None = None) -> Counters:
         """As the model servers count, whose histogram has the next bound above *slow_ms*."""
         found = self.found()
-        fresh = found is None or self._book.look(epoch_of(found) or "before", self._scrapes)
-        return Counters(self._book.counts(slow_ms), fresh=fresh)
+        fresh = found is None or self.book.look(epoch_of(found) or "before", self._scrapes)
+        return Counters(self.book.counts(slow_ms), fresh=fresh)
 
     def drained(self, revision: str) -> bool:
         found, seen = self.there(), self.observed()
@@ -230,27 +220,10 @@ class OneService(ABC):
                 self.remember(since=since)
             if self.clock() - float(since["at"]) >= SETTLES_S:
                 self.remember(confirmed={"epoch": epoch, "split": split_document(split)})
-        before = self.known().get("confirmed")
-        if before is None:
-            return Observed(None, None, "", rejected)
-        known = split_of(before["split"])
-        if before["epoch"] == epoch and split is not None and split.arms != known.arms:
-            return Observed(split, epoch, digest_of(["changed", split_document(split)]), rejected)
-        return Observed(known, before["epoch"], meaning(known, before["epoch"]), rejected)
-
-    # memory
-
-    def known(self) -> Mapping[str, Any]:
-        return self.memory.get(f"service.{self.at.namespace}.{self.model}") or {}
-
-    def remember(self, **changes: Any) -> None:
-        known = dict(self.known())
-        if {**known, **changes} != known:
-            self.memory.put(f"service.{self.at.namespace}.{self.model}", {**known, **changes})
-
-    @property
-    def _book(self) -> KeptBook:
-        return KeptBook(self.memory, f"counts.{self.at.namespace}.{self.model}")
+        before = self.last_confirmed(rejected)
+        if before.split is None or split is None or before.epoch != epoch or split.arms == before.split.arms:
+            return before
+        return Observed(split, epoch, digest_of(["changed", split_document(split)]), rejected)
 
     def _scrapes(self) -> list[Scrape]:
         labels = {"serving.kserve.io/inferenceservice": self.model}

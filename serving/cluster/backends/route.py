@@ -5,25 +5,22 @@ which changes only where its requests would go, and gets weight when the gateway
 is known from a header that every write of the route sets anew: conditions of the route are set before it is in force.
 """
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from serving.cluster.backends.gateway import Proxies
-from serving.cluster.backends.gateway_counts import KeptBook, Scrape
+from serving.cluster.backends.gateway_counts import Scrape
 from serving.cluster.backends.kserve_reading import (
+    digest_of,
     read_predictors,
     read_readiness,
     ready_pods_of,
     split_document,
-    split_of,
     working,
 )
-from serving.cluster.backends.live_route import LiveRoute, check_fence, digest_of, meaning, refusal
+from serving.cluster.backends.live_route import LiveRoute, check_fence, refusal
 from serving.cluster.backends.readings import LOST
 from serving.cluster.backends.workload import available
-from serving.cluster.client import DEPLOYMENT, INFERENCE_SERVICE, Cluster, Object
-from serving.cluster.manifest import DIGEST, VERSION_LABEL, Installation, inference_service, service_name
+from serving.cluster.client import DEPLOYMENT, INFERENCE_SERVICE, Object
+from serving.cluster.manifest import DIGEST, VERSION_LABEL, inference_service, service_name
 from serving.cluster.manifest_route import read_route
 from serving.cluster.two_slots import PLACING, RESTING, Route, adopted, divided, placing, resting, without
 from serving.errors import ConfigError, InfrastructureError
@@ -40,24 +37,11 @@ from serving.rollout.backend import (
     require_ready,
     require_token,
 )
-from serving.rollout.controller.memory import Memory
 
 
 @dataclass(frozen=True)
-class RouteBackend:
-    """``TrafficBackend`` of one model; every answer comes from the cluster, and *memory* keeps what it forgets.
-
-    Attributes:
-        fence: token of the lease under which this controller acts, 0 for a person at the keyboard.
-    """
-
-    cluster: Cluster
-    at: Installation
-    model: str
-    memory: Memory
-    fence: int = 0
-    clock: Callable[[], float] = time.time
-    sleep: Callable[[float], None] = time.sleep
+class RouteBackend(LiveRoute):
+    """``TrafficBackend`` of one model; every answer comes from the cluster, and *memory* keeps what it forgets."""
 
     def capabilities(self) -> Capabilities:
         return Capabilities(
@@ -85,106 +69,92 @@ class RouteBackend:
         return read_readiness(self.cluster, self.at.namespace, revision, service_name(revision))
 
     def apply(self, split: Split, epoch: str) -> None:
-        found = self._live.found()
-        now = self._live.parsed(found) if found is not None else None
-        if found is not None and now is not None and self._live.says(found, now, split, epoch):
+        found = self.found()
+        now = self.parsed(found) if found is not None else None
+        if found is not None and now is not None and self.says(found, now, split, epoch):
             return
         require_token(epoch)
         require_ready(split, lambda name: self._home_or_ready(name, now))
         if found is None or now is None:
             first = _first(self.model, split, epoch)
             self._count(first)  # what the gateway has counted until here is of nobody's concern
-            self._live.write(first, None)
+            self.write(first, None)
             return
         wanted = self._without_absent(divided(now, split, epoch))
         self._count(now)  # what has come until here belongs to the split before
         before = placing(now, wanted)
         if before is not None:
-            found = self._live.write(before, found)
-        if self._live.parsed(found).epoch == epoch + PLACING:
-            found = self._live.wait(self._live.follows, f"put {sorted(split.weights)} into its slots")
-        self._live.write(wanted, found)
+            found = self.write(before, found)
+        if self.parsed(found).epoch == epoch + PLACING:
+            found = self.wait(self.follows, f"put {sorted(split.weights)} into its slots")
+        self.write(wanted, found)
 
     def observed(self) -> Observed:
-        found = self._live.found()
+        found = self.found()
         if found is None:
             return Observed(None, None, "")
         try:
             route = read_route(found)
         except ConfigError as changed:
             return Observed(None, None, digest_of(found["spec"]), str(changed))
-        if self._live.follows(found):
-            self._live.remember(confirmed={"epoch": route.epoch, "split": split_document(route.split())})
-            return Observed(route.split(), route.epoch, self._live.digest(found, route), refusal(found))
-        before = self._live.known().get("confirmed")
-        if before is None:
-            return Observed(None, None, "", refusal(found))
-        split = split_of(before["split"])
-        return Observed(split, before["epoch"], meaning(split, before["epoch"]), refusal(found))
+        if self.follows(found):
+            self.remember(confirmed={"epoch": route.epoch, "split": split_document(route.split())})
+            return Observed(route.split(), route.epoch, self.digest(found, route), refusal(found))
+        return self.last_confirmed(refusal(found))
 
     def counters(self, slow_ms: float | None = None) -> Counters:
         """Counts of the gateway by slot, and of the model servers by prediction.
 
         Slow is what took longer than the next bound of Envoy's histogram.
         """
-        found = self._live.found()
+        found = self.found()
         try:
-            fresh = found is None or self._count(self._live.parsed(found))
+            fresh = found is None or self._count(self.parsed(found))
         except InfrastructureError:  # the route is unreadable
             fresh = False
-        return Counters(self._book.counts(slow_ms), fresh=fresh)
+        return Counters(self.book.counts(slow_ms), fresh=fresh)
 
     def drained(self, revision: str) -> bool:
-        found = self._live.found()
+        found = self.found()
         if found is not None:
-            route = self._live.parsed(found)
+            route = self.parsed(found)
             split = route.split()
-            if split.weight(revision) or split.mirror == revision or not self._live.follows(found):
+            if split.weight(revision) or split.mirror == revision or not self.follows(found):
                 return False
-            slots = self._proxies.slots(route)
-            waiting = self._proxies.active()
+            slots = self.proxies.slots(route)
+            waiting = self.proxies.active()
             if any(waiting.get(cluster, 0) for cluster, name in slots.items() if name == revision):
                 return False
         return working(self.cluster, self.at.namespace, self._pods(revision)) == 0
 
     def adopt(self, revision: str) -> None:
-        found = self._live.found()
+        found = self.found()
         if found is None or self._service(revision) is None:
             raise not_there(revision)
-        route = self._live.parsed(found)
+        route = self.parsed(found)
         stable, other = route.sides
         if stable.revision == revision and other.weight > RESTING:
             return  # it is the stable one, beside a canary
         if {slot.revision for slot in route.slots} != {revision}:
             self._count(route)
-            self._live.write(adopted(route, revision, route.epoch), found)
+            self.write(adopted(route, revision, route.epoch), found)
 
     def remove(self, revision: str) -> None:
-        found = self._live.found()
-        self._live.guard(found)
+        found = self.found()
+        self.guard(found)
         if found is not None:
-            route = self._live.parsed(found)
-            confirmed = self._live.known().get("confirmed")
-            require_no_weight(revision, route.split(), split_of(confirmed["split"]) if confirmed else None)
+            route = self.parsed(found)
+            require_no_weight(revision, route.split(), self.last_confirmed().split)
             left = without(route, revision)
             if left != route:
                 self._count(route)
-                found = self._live.write(left, found)
+                found = self.write(left, found)
             if self._service(revision) is not None:
-                self._live.wait(self._live.settled, f"take {revision} out of its slot")
+                self.wait(self.settled, f"take {revision} out of its slot")
         self.cluster.delete(INFERENCE_SERVICE, self.at.namespace, revision)
 
     def _pods(self, revision: str) -> list[str]:
         return ready_pods_of(self.cluster, self.at.namespace, service_name(revision))
-
-    @property
-    def _proxies(self) -> Proxies:
-        return Proxies(self.cluster, self.at, self.model)
-
-    @property
-    def _live(self) -> LiveRoute:
-        heard = self._proxies.heard
-        return LiveRoute(self.cluster, self.at, self.model, self.memory, self.fence, heard, self.clock, self.sleep)
 
     # what may be asked for
 
@@ -215,12 +185,12 @@ class RouteBackend:
 
     def _count(self, route: Route) -> bool:
         """Put what has come until now down to the epoch of *route*; False when that is not known."""
-        return self._book.look(route.epoch, lambda: self._samples(route))
+        return self.book.look(route.epoch, lambda: self._samples(route))
 
     def _samples(self, route: Route) -> list[Scrape]:
-        slots, copies = self._proxies.slots(route), self._proxies.mirror(route)
+        slots, copies = self.proxies.slots(route), self.proxies.mirror(route)
         dead, found = self._dead(route), []
-        for pod, clusters in self._proxies.readings().items():
+        for pod, clusters in self.proxies.readings().items():
             for cluster, reading in clusters.items():
                 source = f"{pod} {cluster}"
                 if cluster in slots:
@@ -250,10 +220,6 @@ class RouteBackend:
             for pod, reading in pods.items():
                 found.append(Scrape(source=pod, revision=name, reading=reading, only_bins=True))
         return found
-
-    @property
-    def _book(self) -> KeptBook:
-        return KeptBook(self.memory, f"counts.{self.at.namespace}.{self.model}")
 
 
 def _first(model: str, split: Split, epoch: str) -> Route:

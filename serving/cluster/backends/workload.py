@@ -13,17 +13,11 @@ from serving.rollout.backend import Readiness
 Found = Mapping[str, Any]
 
 PATIENCE = 2  # restarts of a container before a crash is called a failure: a store may be away for a moment
-_HOPELESS = frozenset(
-    {
-        "ErrImagePull",
-        "ImagePullBackOff",
-        "ErrImageNeverPull",
-        "InvalidImageName",
-        "CreateContainerConfigError",
-        "CreateContainerError",
-        "RunContainerError",
-    }
-)
+HOPELESS = frozenset(
+    ("CreateContainerConfigError", "CreateContainerError", "ErrImageNeverPull", "ErrImagePull",
+     "ImagePullBackOff", "InvalidImageName", "RunContainerError")
+)  # fmt: skip
+"""Why a container waits for what will not come by itself."""
 _LONGEST = 300  # characters of a reason that somebody else wrote
 
 
@@ -73,7 +67,7 @@ def failure(pod: Found) -> str:
     """Why *pod* will not answer without a change; empty while it may."""
     for status in _containers(pod):
         waiting, name = status.get("state", {}).get("waiting") or {}, status.get("name", "?")
-        if waiting.get("reason") in _HOPELESS:
+        if waiting.get("reason") in HOPELESS:
             return _short(f"container {name}: {waiting['reason']} {waiting.get('message', '')}")
         if not status.get("ready") and int(status.get("restartCount") or 0) >= PATIENCE:
             ended = _ended(status)
