@@ -420,6 +420,21 @@ def test_a_standard_canary_loses_its_weight_before_its_pods() -> None:
 
 
 @pytest.mark.parametrize("make", [standard_place, knative_place], ids=["standard", "knative"])
+def test_every_change_of_a_canary_is_made_under_the_lease(make: Callable[[], ClusterPlace]) -> None:
+    """The token of a newer lease is in what it wrote, and an older one changes nothing any more."""
+    place = make()
+    place.running(1)
+    place.routed({"housing-1": 1000}, "e0")
+    place.running(2)
+    old, new = place.restarted(fence=4), place.restarted(fence=5)
+    new.apply(Split({"housing-1": 900, "housing-2": 100}), "e1")
+    found = place.cluster.objects[INFERENCE_SERVICE.plural, NAMESPACE, "housing"]
+    assert found["metadata"]["annotations"]["slipway.dev/fence"] == "5"
+    with pytest.raises(ConflictError, match="lost its lease"):
+        old.apply(Split({"housing-1": 1000}), "e2")
+
+
+@pytest.mark.parametrize("make", [standard_place, knative_place], ids=["standard", "knative"])
 @pytest.mark.parametrize(
     ("split", "told"),
     [
