@@ -11,8 +11,6 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cryptography.hazmat.primitives import serialization
-
 from serving.bundle.signing import SigningKey
 
 Object = dict[str, Any]
@@ -32,6 +30,7 @@ def objects(existing: Mapping[str, Mapping[str, str]], token: Callable[[], str],
     ledger = _ledger(existing.get(LEDGER, {}), token)
     signing = dict(existing.get(KEY, {})) or {"signing.key": make_key()}
     public = SigningKey.from_pem(signing["signing.key"].encode()).public
+    trusted = {f"{public.id[:16]}.pem": public.pem.decode()}
     copies = [
         *(_secret(STORE, namespace, store, _initializer(store)) for namespace in (HOME, STEPS, MODELS)),
         _secret(
@@ -39,7 +38,7 @@ def objects(existing: Mapping[str, Mapping[str, str]], token: Callable[[], str],
         ),
         *(_secret(LEDGER, namespace, ledger) for namespace in (HOME, STEPS)),
         *(_secret(KEY, namespace, signing) for namespace in (HOME, STEPS)),
-        *(_trusted(namespace, {f"{public.id[:16]}.pem": public.pem.decode()}) for namespace in (HOME, MODELS)),
+        *(_object("ConfigMap", TRUSTED, namespace, trusted) for namespace in (HOME, MODELS)),
     ]
     return {"apiVersion": "v1", "kind": "List", "items": copies}
 
@@ -55,10 +54,7 @@ def read(answer: Mapping[str, Any]) -> dict[str, dict[str, str]]:
 
 def new_key() -> str:
     """A signing key of this installation, as PEM."""
-    private = SigningKey.generate().key
-    return private.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ).decode()
+    return SigningKey.generate().pem.decode()
 
 
 def _store(found: Mapping[str, str], token: Callable[[], str]) -> dict[str, str]:
@@ -95,16 +91,16 @@ def _ledger(found: Mapping[str, str], token: Callable[[], str]) -> dict[str, str
 
 
 def _secret(name: str, namespace: str, data: Mapping[str, str], annotations: Mapping[str, str] | None = None) -> Object:
-    metadata: Object = {"name": name, "namespace": namespace, "labels": {"app.kubernetes.io/part-of": "slipway"}}
-    if annotations:
-        metadata["annotations"] = dict(annotations)
     encoded = {key: base64.b64encode(text.encode()).decode() for key, text in data.items()}
-    return {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata, "data": encoded}
+    made = _object("Secret", name, namespace, encoded) | {"type": "Opaque"}
+    if annotations:
+        made["metadata"]["annotations"] = dict(annotations)
+    return made
 
 
-def _trusted(namespace: str, data: Mapping[str, str]) -> Object:
-    metadata = {"name": TRUSTED, "namespace": namespace, "labels": {"app.kubernetes.io/part-of": "slipway"}}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(data)}
+def _object(kind: str, name: str, namespace: str, data: Mapping[str, str]) -> Object:
+    metadata = {"name": name, "namespace": namespace, "labels": {"app.kubernetes.io/part-of": "slipway"}}
+    return {"apiVersion": "v1", "kind": kind, "metadata": metadata, "data": dict(data)}
 
 
 if __name__ == "__main__":
