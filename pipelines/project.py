@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
 from components.data.split import SplitPolicy, check_policy
 from components.judging.gates import Gate, check_gates
@@ -67,6 +67,12 @@ class Project(Frozen):
     watch: Watch = Watch()
     retrain: Retrain = Retrain()
     seed: int = 0
+    _file: Path | None = PrivateAttr(default=None)
+
+    @property
+    def file(self) -> Path | None:
+        """Where it was read from; no part of what distinguishes projects, and None for one that no file holds."""
+        return self._file
 
 
 def load(path: Path) -> Project:
@@ -75,7 +81,9 @@ def load(path: Path) -> Project:
     Raises:
         ConfigError: the file is missing, is no YAML, or a key is unknown, missing or wrong; all are named at once.
     """
-    return parse(project_file.read(path), where=str(path), base=path.parent)
+    project = parse(project_file.read(path), where=str(path), base=path.parent)
+    project._file = path
+    return project
 
 
 def parse(value: Any, where: str = "project", base: Path | None = None) -> Project:

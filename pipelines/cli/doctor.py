@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipelines.cli.console import console_of
-from pipelines.cli.options import json_option, place_of
+from pipelines.cli.options import answer
+from pipelines.cli.session import Session
 from serving.errors import ConfigError, InfrastructureError
 
 if TYPE_CHECKING:
@@ -17,24 +17,22 @@ _MARK = {"ok": "ok", "fails": "FAILS", "note": "note"}
 @click.command()
 @click.option("--context", metavar="NAME", envvar="SLIPWAY_CONTEXT", help="The cluster, by its name in the kubeconfig.")
 @click.option("--host", metavar="URL", envvar="SLIPWAY_KFP_HOST", help="Kubeflow Pipelines, when not by the cluster.")
-@json_option
-@click.pass_context
-def doctor(ctx: click.Context, context: str | None, host: str | None) -> int:
+@answer
+def doctor(session: Session, context: str | None, host: str | None) -> int:
     """Check this machine, and the cluster if one answers: versions, types, gateway, secrets, rights, services.
 
     Ends with 30 when something fails; each such line says what to do. Nothing is changed.
     """
     from pipelines.deploying.doctor import machine
 
-    console = console_of(ctx)
-    found = [*machine(place_of(ctx)), *_cluster(context, host)]
+    found = [*machine(session.place), *_cluster(context, host)]
     for check in found:
         text = check.text
-        if not console.as_json:
+        if not session.as_json:
             text = f"{_MARK[check.state]:<6} {text}" + (f"; {check.remedy}" if check.remedy else "")
-        console.line(check.subject, text, state=check.state, remedy=check.remedy)
+        session.line(check.subject, text, state=check.state, remedy=check.remedy)
     failing = sum(check.state == "fails" for check in found)
-    console.line("doctor", f"{failing} of {len(found)} checks fail" if failing else f"{len(found)} checks, all well")
+    session.line("doctor", f"{failing} of {len(found)} checks fail" if failing else f"{len(found)} checks, all well")
     return InfrastructureError.exit_code if failing else 0
 
 

@@ -2,13 +2,12 @@
 
 import math
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines.cli.console import console_of
-from pipelines.cli.options import json_option, place_of, project_option, service_of
+from pipelines.cli.options import answer, project_option
+from pipelines.cli.session import Session
 from serving.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +22,9 @@ metric_option = click.option(
     show_default=True,
     help="What is compared; `value` is what `experiment value` was told.",
 )
+percent_option = click.option(
+    "--percent", type=click.FloatRange(0.1, 99.9), default=50.0, show_default=True, help="Of requests, to variant b."
+)
 alpha_option = click.option("--alpha", type=float, default=0.05, show_default=True, help="Chance of a wrong interval.")
 
 
@@ -33,36 +35,25 @@ def experiment() -> None:
 
 @experiment.command()
 @click.argument("version", type=int)
-@click.option(
-    "--percent", type=click.FloatRange(0.1, 99.9), default=50.0, show_default=True, help="Of requests, to variant b."
-)
+@percent_option
 @click.option("--sticky", "header", help="Request header whose value keeps a caller on one variant; keys are counted.")
 @project_option
-@json_option
-@click.pass_context
-def start(ctx: click.Context, version: int, percent: float, header: str | None, project_path: Path) -> None:
+@answer
+def start(session: Session, version: int, percent: float, header: str | None) -> None:
     """Give VERSION a fixed share beside the one that serves; `rollout set 0` or `rollout promote` ends it."""
-    from pipelines import project as projects
-    from serving.ledger.ledger import open_ledger
     from serving.local.paths import service_directory
     from serving.rollout.backend import callers_header
     from serving.service.release import refuse_during_rollout
 
     if header is not None and not callers_header(header):
         raise UsageError(f"--sticky: expected a header's name such as x-user-id, got {header!r}")
-    project, place = projects.load(project_path), place_of(ctx)
-    service_directory(place.serving, project.name)  # variants are compared beside a service on this machine only
-    service = service_of(ctx, project.name)
+    service_directory(session.place.serving, session.model)  # variants are compared beside a service of this machine
+    model, ledger, service = session.model, session.ledger, session.service()
     refuse_during_rollout(service)
-    ledger = open_ledger(place.ledger)
-    slot = ledger.slot(project.name, "canary")
-    ledger.canary(
-        project.name, version, percent, place.actor, "experiment", expected_revision=slot.revision, sticky_header=header
-    )
-    followed = service.await_traffic(ledger)
+    seen, actor = ledger.slot(model, "canary").revision, session.place.actor
+    ledger.canary(model, version, percent, actor, "experiment", expected_revision=seen, sticky_header=header)
     units = "requests" if header is None else f"callers, told apart by {header}"
-    sentence = f"{project.name} {version} is variant b with {percent:g} % of {units}"
-    console_of(ctx).result({"in_force": followed}, sentence if followed else f"{sentence} when `slipway serve` runs")
+    session.await_traffic(ledger, service, f"{model} {version} is variant b with {percent:g} % of {units}")
 
 
 @experiment.command()
@@ -73,24 +64,19 @@ def start(ctx: click.Context, version: int, percent: float, header: str | None, 
     "--prefer", type=click.Choice(["lower", "higher"]), help="What is good; by default higher for `value`, else lower."
 )
 @project_option
-@json_option
-@click.pass_context
+@answer
 def compare(
-    ctx: click.Context, metric: "MetricKind", alpha: float, margin: float,
-    prefer: "Literal['lower', 'higher'] | None", project_path: Path,
+    session: Session, metric: "MetricKind", alpha: float, margin: float,
+    prefer: "Literal['lower', 'higher'] | None",
 ) -> None:  # fmt: skip
     """Variant b (the canary) minus variant a, with an interval that holds at every look, and the verdict.
 
     With a sticky header an observation is a key: its first request, or for `value` the sum over its requests so far.
     """
-    from pipelines import project as projects
     from serving.local.experiment import observed, variants
-    from serving.local.paths import service_directory
     from serving.rollout.evidence import experiment as statistics
 
-    project = projects.load(project_path)
-    directory = service_directory(place_of(ctx).serving, project.name)
-    running = variants(directory)
+    running = variants(session.directory)
     try:
         chosen = statistics.ExperimentPlan(
             share=running.share,
@@ -102,31 +88,25 @@ def compare(
         )
     except ValueError as error:
         raise UsageError(f"--prefer {prefer} --alpha {alpha:g} --margin {margin:g}: {error}") from error
-    a, b = observed(directory, running, metric, project.rollout.gates)
+    a, b = observed(session.directory, running, metric, session.project.rollout.gates)
     found = statistics.compare(chosen, a, b)
     units = "observations" if running.sticky_header is None else "keys"
     lines = [f"a {running.a}: {a.values.n:,} {units}, b {running.b}: {b.values.n:,}", found.sentence]
-    console_of(ctx).result({"a": running.a, "b": running.b, **asdict(found)}, "\n".join(lines))
+    session.result({"a": running.a, "b": running.b, **asdict(found)}, "\n".join(lines))
 
 
 @experiment.command()
 @click.argument("uri")
 @project_option
-@json_option
-@click.pass_context
-def value(ctx: click.Context, uri: str, project_path: Path) -> None:
+@answer
+def value(session: Session, uri: str) -> None:
     """Tell what requests were worth: the table at URI has columns request_id and value.
 
     One row per request, with 0 for one that earned nothing; a request that was told before keeps its first value.
     """
-    from components.data import sources
-    from components.steps.place import s3_settings
-    from pipelines import project as projects
     from serving.local.experiment import append_values
-    from serving.local.paths import service_directory
 
-    project, place = projects.load(project_path), place_of(ctx)
-    table = sources.read(uri, s3_settings(place))
+    table = session.read_table(uri)
     absent = [name for name in ("request_id", "value") if name not in table.columns]
     if absent:
         raise DataError(
@@ -137,28 +117,24 @@ def value(ctx: click.Context, uri: str, project_path: Path) -> None:
     values = {str(name): _number(worth, uri) for name, worth in known.iter_rows()}
     if len(values) < known.height:
         raise DataError(f"values: expected one row per request_id in {uri}, some have more; add them up")
-    directory = service_directory(place.serving, project.name)
-    directory.mkdir(parents=True, exist_ok=True)
-    append_values(directory, values)
-    console_of(ctx).result({"values": len(values)}, f"{len(values):,} values for {project.name}")
+    session.directory.mkdir(parents=True, exist_ok=True)
+    append_values(session.directory, values)
+    session.result({"values": len(values)}, f"{len(values):,} values for {session.model}")
 
 
 @experiment.command()
 @metric_option
 @alpha_option
-@click.option(
-    "--percent", type=click.FloatRange(0.1, 99.9), default=50.0, show_default=True, help="Of requests, to variant b."
-)
+@percent_option
 @click.option("--base", type=float, required=True, help="Variant a's rate in [0, 1], or mean.")
 @click.option("--effect", type=float, required=True, help="Smallest difference b minus a that should be found.")
 @click.option("--deviation", type=float, help="Standard deviation of one latency or value.")
 @click.option(
     "--rate", "rate_per_s", type=float, default=50.0, show_default=True, help="Requests, or new keys, per second."
 )
-@json_option
-@click.pass_context
+@answer
 def power(
-    ctx: click.Context, metric: "MetricKind", alpha: float, percent: float, base: float, effect: float,
+    session: Session, metric: "MetricKind", alpha: float, percent: float, base: float, effect: float,
     deviation: float | None, rate_per_s: float,
 ) -> None:  # fmt: skip
     """Requests until a difference is found with a chance of 80 %; with a sticky header these are keys."""
@@ -174,7 +150,7 @@ def power(
         f"{found.sequential:,} requests to both, looked at any time (about {spoken(found.seconds or 0)} at "
         f"{rate_per_s:g}/s); {found.fixed:,} with a single look at the end"
     )
-    console_of(ctx).result(asdict(found), text)
+    session.result(asdict(found), text)
 
 
 def _number(worth: Any, uri: str) -> float:

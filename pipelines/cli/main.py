@@ -1,56 +1,22 @@
 """The ``slipway`` command: verbs, their lazy loading, and what becomes of an error."""
 
+import ast
 import errno
 import json
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
 
+from pipelines.cli.session import Session
 from serving.errors import PlaceError, SlipwayError
 
-# verb -> (where its command lives, the first sentence of its help); it is imported only when it is used
-VERBS = {
-    "run": ("pipelines.cli.run:run", "Take the project's table to a judged, registered and released model."),
-    "submit": (
-        "pipelines.cli.submit:submit",
-        "Run the committed training pipeline on Kubeflow Pipelines, and follow it to its end.",
-    ),
-    "compile": ("pipelines.cli.compile:compile_", "Compile every pipeline to the YAML beside it."),
-    "serve": ("pipelines.cli.serve:serve", "Serve the project's model on 127.0.0.1 until interrupted."),
-    "predict": (
-        "pipelines.cli.predict:predict",
-        "Send ROWS (CSV, parquet or JSON lines; - or nothing for JSON lines on standard input) to the endpoint.",
-    ),
-    "score": (
-        "pipelines.cli.score:score",
-        "Score INPUT, a CSV or parquet file or a directory of them, to parquet files in OUTPUT.",
-    ),
-    "models": ("pipelines.cli.models:models", "Versions and their life: development, staging, production, archived."),
-    "rollout": (
-        "pipelines.cli.rollout.group:rollout",
-        "Move traffic to a new version step by step, by evidence; or set the split by hand.",
-    ),
-    "watch": (
-        "pipelines.cli.watch:watch",
-        "Compare the version that serves with its release: errors, inputs, latency.",
-    ),
-    "loop": (
-        "pipelines.cli.loop:loop",
-        "Turn an alarm, a schedule or new data into one training run, or say why not.",
-    ),
-    "data": ("pipelines.cli.data:data", "Look at the project's table before a run does."),
-    "ui": ("pipelines.cli.ui:ui", "Show runs, plots and versions in MLflow on 127.0.0.1 until interrupted."),
-    "doctor": (
-        "pipelines.cli.doctor:doctor",
-        "Check this machine, and the cluster if one answers: versions, types, gateway, secrets, rights, services.",
-    ),
-    "tour": (
-        "pipelines.cli.tour:tour",
-        "Rows to live traffic; then the market turns, the alarm, the retraining, the canary, back and forward again.",
-    ),
-}
+VERBS = (
+    *("run", "submit", "compile", "serve", "predict", "score", "models", "rollout", "watch", "loop"),
+    *("data", "ui", "doctor", "tour"),
+)
 
 EPILOG = """\b
 Exit codes: 0 done, 2 usage, 3 configuration, 4 data, 5 refused by a gate, 6 conflict,
@@ -66,16 +32,26 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         if cmd_name not in VERBS:
             return None
-        module, _, attribute = VERBS[cmd_name][0].partition(":")
-        command = getattr(import_module(module), attribute)
-        assert isinstance(command, click.Command)  # noqa: S101 - the table above is ours
+        command = getattr(import_module(_module(cmd_name)), cmd_name)
+        assert isinstance(command, click.Command)  # noqa: S101 - each module has its verb
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         room = formatter.width - 6 - max(map(len, VERBS))
-        lines = [(name, click.Command(name, help=line).get_short_help_str(room)) for name, (_, line) in VERBS.items()]
+        lines = [(verb, click.Command(verb, help=_help(verb)).get_short_help_str(room)) for verb in VERBS]
         with formatter.section("Commands"):
             formatter.write_dl(lines)
+
+
+def _module(verb: str) -> str:
+    return "pipelines.cli.rollout.group" if verb == "rollout" else f"pipelines.cli.{verb}"
+
+
+def _help(verb: str) -> str | None:
+    """The docstring of *verb*, read from its source, since importing all of them takes as long as a verb."""
+    file = Path(__file__).parents[2] / f"{_module(verb).replace('.', '/')}.py"
+    functions = (node for node in ast.parse(file.read_bytes()).body if isinstance(node, ast.FunctionDef))
+    return ast.get_docstring(next(function for function in functions if function.name == verb))
 
 
 @click.group(
@@ -87,7 +63,7 @@ class Verbs(click.Group):
 @click.pass_context
 def slipway(ctx: click.Context, home: str | None, as_json: bool) -> None:
     """From a table of data to a model in production, and back when it fails."""
-    ctx.obj = {"home": home, "json": as_json}
+    ctx.obj = Session(home, as_json)
 
 
 def main(arguments: list[str] | None = None) -> None:

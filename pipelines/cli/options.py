@@ -1,107 +1,94 @@
-"""What verbs are told and where they work: options that many share, and the place, service or table that they name."""
+"""What many verbs can be told."""
 
-import functools
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from pipelines.cli.session import Session
 from serving.errors import UsageError
 
-if TYPE_CHECKING:
-    import polars as pl
 
-    from components.steps.place import Place
-    from serving.ledger.ledger import Ledger
-    from serving.service.service import Service
+def _note(attribute: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """A callback that leaves the value of an option in the session."""
 
+    def note(ctx: click.Context, _parameter: click.Parameter, value: Any) -> None:
+        if value:
+            setattr(ctx.find_object(Session), attribute, value)
 
-def place_of(ctx: click.Context) -> "Place":
-    from pipelines import settings
-
-    return settings.load(home=ctx.find_root().obj["home"])
+    return note
 
 
-def chosen_project(ctx: click.Context, named: Path | None) -> Path:
-    """The file of the project that is *named*, or else meant."""
-    from pipelines import project_file
-
-    return project_file.find(named, place_of(ctx).root)
-
-
-_project = functools.partial(
+project_option_of = partial(
     click.option,
     "--project",
-    "project_path",
     metavar="FILE",
     type=click.Path(path_type=Path),
     envvar="SLIPWAY_PROJECT",
-    help="The project to work on; by default ./project.yaml, or else that of the last run in this home.",
+    expose_value=False,
+    callback=_note("named"),
 )
-named_project_option = _project()
-project_option = _project(callback=lambda ctx, _parameter, named: chosen_project(ctx, named))
+project_option = project_option_of(
+    help="The project to work on; by default ./project.yaml, or else that of the last run in this home."
+)
+_named_model = click.option(
+    "--model", expose_value=False, callback=_note("named_model"), help="The model, without a project's file."
+)
+_json = click.option(
+    "--json",
+    is_flag=True,
+    expose_value=False,
+    callback=_note("as_json"),
+    help="Print JSON instead of lines for people.",
+)
 
 
 def model_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Whose traffic, as the argument ``model``: that of ``--model``, or else the project's name."""
-
-    @named_project_option
-    @click.option("--model", "named", help="The model, without a project's file.")
-    @functools.wraps(function)
-    def told(*arguments: Any, project_path: Path | None, named: str | None, **others: Any) -> Any:
-        return function(*arguments, model=named or _model_in(project_path), **others)
-
-    return told
+    """Whose traffic: that of ``--model``, or else of the project's model."""
+    return project_option(_named_model(function))
 
 
-def _model_in(project_path: Path | None) -> str:
-    from pipelines import project_file
+def answer(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A verb that is given the session, and whose lines ``--json`` turns into JSON, behind the verb as before it."""
+    return _json(click.pass_obj(function))
 
-    return project_file.name(chosen_project(click.get_current_context(), project_path))
+
+class _Moment(click.ParamType[datetime]):
+    """A moment such as 2026-01-31 or 2026-11-24T10:00, UTC unless it says otherwise."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:  # noqa: ARG002 - click's signature
+        try:
+            stated = datetime.fromisoformat(value)
+        except ValueError as error:
+            named = param.human_readable_name if isinstance(param, click.Argument) else param.opts[0] if param else ""
+            raise UsageError(
+                f"{named}: expected a moment such as 2026-01-31 or 2026-11-24T10:00, got {value!r}"
+            ) from error
+        return stated if stated.tzinfo else stated.replace(tzinfo=UTC)
 
 
-def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--json`` after the verb means the same as before it."""
+MOMENT = _Moment()
 
-    def remember(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
-        if value:
-            ctx.find_root().obj["json"] = True
 
-    option = click.option(
-        "--json", is_flag=True, expose_value=False, callback=remember, help="Print JSON instead of lines for people."
+def timeout_option(seconds: int, meaning: str) -> Callable[..., Any]:
+    """For how long a run is waited for, as the argument ``timeout_s``."""
+    return click.option(
+        "--timeout", "timeout_s", metavar="SECONDS", type=float, default=seconds, show_default=True, help=meaning
     )
-    return option(function)
 
 
-def service_of(ctx: click.Context, model: str) -> "Service":
-    """The service of *model* at the place that the settings name."""
-    from serving.places import open_service
-
-    place = place_of(ctx)
-    return open_service(place.serving, model, place.ledger)
-
-
-def ledger_of(ctx: click.Context) -> "Ledger":
-    from pipelines import settings
-    from serving.ledger.ledger import open_ledger
-
-    return open_ledger(settings.values(ctx.find_root().obj["home"])["ledger"])
-
-
-def read_table(ctx: click.Context, uri: str) -> "pl.DataFrame":
-    """The table at *uri*, ``s3://`` by the secrets of the place."""
-    from components.data import sources
-    from components.steps.place import s3_settings
-
-    return sources.read(uri, s3_settings(place_of(ctx)))
-
-
-def moment_of(option: str, text: str) -> datetime:
-    """The moment that *text* names, UTC unless it says otherwise."""
-    try:
-        stated = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise UsageError(f"{option}: expected a moment such as 2026-01-31 or 2026-11-24T10:00, got {text!r}") from error
-    return stated if stated.tzinfo else stated.replace(tzinfo=UTC)
+def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What a training run can be asked for, wherever it runs: as_of, window and no_cache."""
+    as_of = "Pretend that it is this day, e.g. 2026-01-31 (default today, UTC)."
+    for option in (
+        click.option("--no-cache", is_flag=True, help="Run every step, also those whose result is known."),
+        click.option("--window", metavar="LENGTH", default="", help="Only events of the last LENGTH, e.g. 180d."),
+        click.option("--as-of", type=MOMENT, metavar="DATE", help=as_of),
+    ):
+        function = option(function)
+    return function

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from pipelines.cli.console import console_of
-from pipelines.cli.options import place_of, project_option
+from pipelines.cli.options import project_option
+from pipelines.cli.session import Session
 from serving.errors import DataError
 
 
@@ -17,17 +17,15 @@ from serving.errors import DataError
 @click.option("--out", type=click.Path(path_type=Path), help="Write CSV here instead of printing JSON lines.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first N rows.")
 @project_option
-@click.pass_context
-def predict(ctx: click.Context, rows: str | None, out: Path | None, limit: int | None, project_path: Path) -> None:
+@click.pass_obj
+def predict(session: Session, rows: str | None, out: Path | None, limit: int | None) -> None:
     """Send ROWS (CSV, parquet or JSON lines; - or nothing for JSON lines on standard input) to the endpoint."""
     from components.steps.place import s3_settings
-    from pipelines import project as projects
     from pipelines.here.asking import ask, json_rows, records_of
     from serving.local.client import endpoint
-    from serving.local.paths import service_directory
 
-    project, place = projects.load(project_path), place_of(ctx)
-    address = endpoint(service_directory(place.serving, project.name))
+    project, place = session.project, session.place
+    address = endpoint(session.directory)
     if rows is None or rows == "-":
         records = json_rows(sys.stdin)
     else:
@@ -40,7 +38,7 @@ def predict(ctx: click.Context, rows: str | None, out: Path | None, limit: int |
             click.echo(json.dumps(answer))
         return
     _write(out, [{**record, **answer} for record, answer in zip(records, answers, strict=False)])
-    console_of(ctx).line("predictions", f"{len(answers):,} rows in {out}")
+    session.line("predictions", f"{len(answers):,} rows in {out}")
 
 
 def _write(out: Path, rows: list[dict[str, Any]]) -> None:

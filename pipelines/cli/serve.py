@@ -2,14 +2,13 @@
 
 import threading
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
-from pipelines.cli.console import console_of
-from pipelines.cli.options import chosen_project, json_option, model_option, named_project_option, place_of
+from pipelines.cli.options import answer, model_option, project_option
+from pipelines.cli.session import Session
 from serving.errors import UsageError
 from serving.wire import predict_path
 
@@ -21,42 +20,39 @@ if TYPE_CHECKING:
 
 
 @click.group(invoke_without_command=True)
-@named_project_option
+@project_option
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 picks a free one, kept."
 )
-@click.pass_context
-def serve(ctx: click.Context, project_path: Path | None, port: int) -> None:
+@click.pass_obj
+def serve(session: Session, port: int) -> None:
     """Serve the project's model on 127.0.0.1 until interrupted.
 
     One KServe server per version, Envoy in front with the split that the ledger or a rollout says. Ended and started
     again it takes over what still runs. `slipway serve status` shows it, `slipway serve stop` ends it.
     """
+    ctx = click.get_current_context()
     if ctx.invoked_subcommand is not None:
-        for name in ("project_path", "port"):
+        for name in ("project", "port"):
             if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
                 raise UsageError(f"options of serve {ctx.invoked_subcommand} stand behind it; nothing obeys these")
         return
-    from pipelines import project as projects
     from pipelines.here.serving import serve_until
 
-    path, place, console = chosen_project(ctx, project_path), place_of(ctx), console_of(ctx)
-    project = projects.load(path)
-    console.line("serving", f"http://127.0.0.1:{port or '(free port)'}{predict_path(project.name)}", port=port)
-    console.line("next", "slipway predict rows.csv, slipway serve status, slipway rollout status")
-    serve_until(project, place, port, threading.Event())
+    project = session.project
+    session.line("serving", f"http://127.0.0.1:{port or '(free port)'}{predict_path(project.name)}", port=port)
+    session.line("next", "slipway predict rows.csv, slipway serve status, slipway rollout status")
+    serve_until(project, session.place, port, threading.Event())
 
 
 @serve.command()
 @model_option
-@json_option
-@click.pass_context
-def status(ctx: click.Context, model: str) -> None:
+@answer
+def status(session: Session) -> None:
     """Revisions, their state, the split asked for and in force, and latencies."""
     from serving.local import client
-    from serving.local.paths import service_directory
 
-    directory = service_directory(place_of(ctx).serving, model)
+    directory = session.directory
     seen = client.status(directory)
     tallies = client.traffic(directory)
     lines = [
@@ -67,19 +63,18 @@ def status(ctx: click.Context, model: str) -> None:
     for revision in seen.revisions:
         arms = [arms[revision.name] for arms in tallies.values() if revision.name in arms]
         lines.append(f"{_share(revision)}  {_requests(arms)}" + (f"  {revision.reason}" if revision.reason else ""))
-    console_of(ctx).result({"status": asdict(seen)}, "\n".join(lines))
+    session.result({"status": asdict(seen)}, "\n".join(lines))
 
 
 @serve.command()
 @model_option
-@click.pass_context
-def stop(ctx: click.Context, model: str) -> None:
+@click.pass_obj
+def stop(session: Session) -> None:
     """Let callers finish, then end Envoy, the model servers and the supervisor."""
     from serving.local import client
-    from serving.local.paths import service_directory
 
-    client.stop(service_directory(place_of(ctx).serving, model))
-    console_of(ctx).line("stopped", "nothing serves here any more; the ledger is as it was")
+    client.stop(session.directory)
+    session.line("stopped", "nothing serves here any more; the ledger is as it was")
 
 
 def _share(revision: "RevisionStatus") -> str:

@@ -5,24 +5,23 @@ import sys
 
 import click
 
-from pipelines.cli.console import console_of
-from pipelines.cli.options import place_of
+from pipelines.cli.session import Session
 from serving.errors import InfrastructureError
 
 
 @click.command()
 @click.option("--port", type=int, default=5000, show_default=True, help="Where the browser finds it.")
-@click.pass_context
-def ui(ctx: click.Context, port: int) -> None:
+@click.pass_obj
+def ui(session: Session, port: int) -> None:
     """Show runs, plots and versions in MLflow on 127.0.0.1 until interrupted."""
     from components.recording.tracking import mirror
     from serving.ledger.ledger import open_ledger
 
-    place = place_of(ctx)
+    place = session.place
     mirror(open_ledger(place.ledger), place.tracking)  # so that versions and aliases are as the ledger has them
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", place.tracking, "--port", str(port)]
     command += ["--host", "127.0.0.1", "--workers", "1"]
-    console_of(ctx).line("mlflow", f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
+    session.line("mlflow", f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
     environment = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     arguments = ["env", *(f"{name}={value}" for name, value in environment.items()), *command]
     code = subprocess.call(arguments)  # noqa: S603 - our own arguments, no shell

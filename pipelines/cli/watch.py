@@ -1,13 +1,12 @@
 """``slipway watch``: is the version that serves still as good as when it was released?"""
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from pipelines.cli.console import Console, console_of
-from pipelines.cli.options import json_option, moment_of, place_of, project_option
+from pipelines.cli.options import MOMENT, answer, project_option
+from pipelines.cli.session import Session
 from serving.errors import GateRefusal
 
 if TYPE_CHECKING:
@@ -23,18 +22,14 @@ labels_option = click.option(
 @click.command()
 @project_option
 @labels_option
-@click.option("--as-of", metavar="TIME", help="Use labels known by then, e.g. 2026-03-31 (default now, UTC).")
-@click.option("--since", metavar="TIME", help="Only predictions logged since then.")
+@click.option(
+    "--as-of", type=MOMENT, metavar="TIME", help="Use labels known by then, e.g. 2026-03-31 (default now, UTC)."
+)
+@click.option("--since", type=MOMENT, metavar="TIME", help="Only predictions logged since then.")
 @click.option("--fail-on-alarm", is_flag=True, help="End with 5 on an alarm, for scripts.")
-@json_option
-@click.pass_context
+@answer
 def watch(
-    ctx: click.Context,
-    project_path: Path,
-    labels: str | None,
-    as_of: str | None,
-    since: str | None,
-    fail_on_alarm: bool,
+    session: Session, labels: str | None, as_of: datetime | None, since: datetime | None, fail_on_alarm: bool
 ) -> None:
     """Compare the version that serves with its release: errors, inputs, latency.
 
@@ -42,28 +37,23 @@ def watch(
     new is wrong, an alert to the file beside it and to the project's webhook. Too few labels are an unknown, not a
     good sign.
     """
-    from pipelines import project as projects
     from pipelines.loop.watch import watch_model
 
-    console = console_of(ctx)
-    project = projects.load(project_path)
-    place = place_of(ctx)
-    earliest = None if since is None else moment_of("--since", since)
-    now = moment_of("--as-of", as_of) if as_of else datetime.now(UTC)
-    seen = watch_model(project, place, now, labels=labels, since=earliest)
-    tell(console, seen)
+    now = as_of or datetime.now(UTC)
+    seen = watch_model(session.project, session.place, now, labels=labels, since=since)
+    tell(session, seen)
     if fail_on_alarm and seen.report.alarm:
         raise GateRefusal(seen.report.sentence)
 
 
-def tell(console: Console, seen: "Watched") -> None:
+def tell(session: Session, seen: "Watched") -> None:
     """The look in a few lines."""
     from pipelines.loop.watch import ALERTS, PAGE
 
     report = seen.report
-    console.line("watch", report.sentence, report=report.model_dump(mode="json"))
+    session.line("watch", report.sentence, report=report.model_dump(mode="json"))
     labels = report.labels
-    console.line(
+    session.line(
         "labels",
         f"{labels.labelled:,} of {labels.predictions:,} predictions labelled, {labels.later:,} labels come later, "
         f"{labels.orphans:,} of unknown requests",
@@ -72,7 +62,7 @@ def tell(console: Console, seen: "Watched") -> None:
     if service.latency_p50 is not None:
         errors = "" if service.error_rate is None else f", {service.errors:,} failed"
         quantiles = f"{service.latency_p50:.3g} / {service.latency_p95:.3g} / {service.latency_p99:.3g} ms"
-        console.line("service", f"{service.requests:,} requests{errors}, p50 / p95 / p99 {quantiles}")
+        session.line("service", f"{service.requests:,} requests{errors}, p50 / p95 / p99 {quantiles}")
     if seen.alerted:
-        console.line("alert", f"sent to {seen.directory / ALERTS}" + (f"; {seen.warning}" if seen.warning else ""))
-    console.line("report", str(seen.directory / PAGE))
+        session.line("alert", f"sent to {seen.directory / ALERTS}" + (f"; {seen.warning}" if seen.warning else ""))
+    session.line("report", str(seen.directory / PAGE))

@@ -1,7 +1,7 @@
 """Asking the endpoint for predictions, as any KServe client would."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +47,8 @@ def ask(address: str, model: str, records: Sequence[dict[str, Any]]) -> list[dic
         DataError: the server refuses a row; the sentence is the server's.
         InfrastructureError: nothing answers at *address*.
     """
-    return [answer for batch in _batches(records) for answer in _ask(address, model, batch)]
-
-
-def _batches(records: Sequence[dict[str, Any]]) -> Iterator[Sequence[dict[str, Any]]]:
-    for start in range(0, len(records), BATCH):
-        yield records[start : start + BATCH]
+    starts = range(0, len(records), BATCH)
+    return [answer for start in starts for answer in _ask(address, model, records[start : start + BATCH])]
 
 
 def _ask(address: str, model: str, records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

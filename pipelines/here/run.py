@@ -53,7 +53,7 @@ def run(spec: Spec, emit: Callable[..., None]) -> dict[str, Any]:
     """Run the package to its end; the result's ``error`` is the sentence for people, None when all went well."""
     try:
         ir = read_package(Path(spec.package).read_bytes())[0]  # a second document is only for Kubernetes
-        check_arguments(ir, spec.arguments)
+        check_arguments(spec.arguments)
         check(ir)
         return _follow(ir, spec, emit)
     except SlipwayError as error:

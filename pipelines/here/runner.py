@@ -49,10 +49,6 @@ class TaskResult:
     log: Path
     outputs: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def cached(self) -> bool:
-        return self.state == "CACHED"
-
 
 @dataclass(frozen=True)
 class RunResult:

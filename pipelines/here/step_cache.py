@@ -7,9 +7,11 @@ without an entry, which nobody reads.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from serving.files import canonical_json, sha256_bytes, sha256_file, write_bytes
 
@@ -47,28 +49,17 @@ class StepCache:
 
     def find(self, key: str) -> CachedStep | None:
         """The result kept under *key*; None when there is none, it cannot be read, or a file of it has changed."""
-        path = self._path(key)
         try:
-            entry = _entry(json.loads(path.read_bytes()))
-        except (OSError, ValueError, KeyError, TypeError):
+            entry = msgspec.convert(json.loads(self._path(key).read_bytes()), CachedStep)
+        except (OSError, ValueError, msgspec.ValidationError):
             return None
         return entry if all(unchanged(uri, content) for uri, content in entry.contents.items()) else None
 
     def keep(self, key: str, entry: CachedStep) -> None:
-        contents = {uri: [c.kind, [list(file) for file in c.files]] for uri, c in entry.contents.items()}
-        said = {"run_id": entry.run_id, "seconds": entry.seconds, "summary": entry.summary}
-        write_bytes(self._path(key), json.dumps({**said, "outputs": entry.outputs, "contents": contents}).encode())
+        write_bytes(self._path(key), json.dumps(asdict(entry)).encode())  # by json, which keeps a NaN
 
     def _path(self, key: str) -> Path:
         return self.directory / f"{key}.json"
-
-
-def _entry(value: Mapping[str, Any]) -> CachedStep:
-    contents = {
-        uri: Content(kind, tuple((str(n), int(size), int(mtime), str(sha)) for n, size, mtime, sha in files))
-        for uri, (kind, files) in value["contents"].items()
-    }
-    return CachedStep(value["run_id"], value["seconds"], value["summary"], value["outputs"], contents)
 
 
 def key_of(parts: Mapping[str, Any]) -> str | None:

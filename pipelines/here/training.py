@@ -13,13 +13,14 @@ from components.pages.run_page import run_page
 from components.recording.run_records import StageOutputs, gather
 from components.steps.place import Place
 from components.steps.provenance import code_version
+from pipelines import project_file
 from pipelines.checkout import PIPELINES, ROOT
 from pipelines.here import runner
 from pipelines.here.code_digest import code_digest
 from pipelines.here.runner import RunResult, TaskEvent
 from pipelines.project import Project
 from serving.errors import SlipwayError
-from serving.files import read_json, write_json, write_text
+from serving.files import write_json, write_text
 from serving.locks import only_holder
 
 PACKAGE = PIPELINES / "train.yaml"
@@ -58,9 +59,8 @@ def train(
     on_event: Callable[[TaskEvent], None] = lambda _event: None,
     cache: bool = True,
     timeout_s: float = TIMEOUT_S,
-    project_file: Path | None = None,
 ) -> TrainingResult:
-    """Run the training pipeline to its end; *project_file* is for the report, which tells how to make it again.
+    """Run the training pipeline to its end, and make *project* the one that this home works on.
 
     A run that was killed is taken up under its own number, and what it had finished comes from the cache.
 
@@ -68,6 +68,8 @@ def train(
         ConflictError: another run is under way in this home.
         RunFailed: a step failed.
     """
+    if project.file is not None:
+        project_file.remember(project.file, place.root)
     told = f"another run is under way in {place.home}"
     with only_holder(lock_of(place), lambda who: f"{told}, {who}; wait for it, or use another place with --home"):
         run_id = next_run_id(place.root / "runs")
@@ -83,7 +85,7 @@ def train(
         )
         outcome = judge(result)
         if outcome.outcome != "failed":
-            outcome = replace(outcome, report=write_report(project, result, _command(project_file, arguments)))
+            outcome = replace(outcome, report=write_report(project, result, _command(project.file, arguments)))
         write_json(result.directory / FINISHED, {"outcome": outcome.outcome, "sentence": outcome.sentence})
     if outcome.outcome == "failed":
         raise RunFailed(outcome.sentence, outcome.exit_code)
@@ -175,22 +177,16 @@ def next_run_id(runs: Path) -> str:
     return f"{(numbers[-1] if numbers else 0) + 1:02d}"
 
 
-def finished(directory: Path) -> dict[str, Any]:
-    """What the run in *directory* came to; empty while it has not."""
-    path = directory / FINISHED
-    return dict(read_json(path)) if path.exists() else {}
-
-
 def lock_of(place: Place) -> Path:
     """Held by the run that is under way in *place*."""
     return place.root / "run.lock"
 
 
-def _command(project_file: Path | None, arguments: Mapping[str, Any]) -> str:
+def _command(file: Path | None, arguments: Mapping[str, Any]) -> str:
     """What makes the run again, as one types it in the checkout; empty when the project's file is not known."""
-    if project_file is None:
+    if file is None:
         return ""
-    path = project_file.resolve()
+    path = file.resolve()
     given = {"project": path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}
     given |= {name: arguments[name] for name in ("source", "as_of", "window")}
     words = [f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in given.items() if value]

@@ -37,6 +37,10 @@ class LoopDecision(Frozen):
     why: str
     trigger: Trigger | None = None
 
+    @property
+    def sentence(self) -> str:
+        return f"{'retrain' if self.run else 'no run'}, {self.why}"
+
 
 def decide(
     policy: Retrain,

@@ -16,7 +16,7 @@ from pipelines.here import training as training_run
 from pipelines.here.runner import TaskEvent
 from pipelines.here.training import TrainingResult, lock_of
 from pipelines.loop.decide import LoopDecision, LoopState, decide
-from pipelines.loop.watch import Watched, watch_champion
+from pipelines.loop.watch import Watched, watch_model
 from pipelines.project import Project
 from serving.durations import text
 from serving.files import read_json, write_json
@@ -44,7 +44,6 @@ def turn(
     source: str | None = None,
     on_decision: Callable[[LoopDecision, Watched | None], None] = lambda _decision, _watched: None,
     on_event: Callable[[TaskEvent], None] = lambda _event: None,
-    project_file: Path | None = None,
 ) -> Turn:
     """Watch the version that serves and train when ``project.retrain`` says so, on the rows of *source* until *now*.
 
@@ -55,7 +54,7 @@ def turn(
         ConflictError: somebody else started a run in the same moment.
     """
     champion = champions.find(project.name, place)
-    watched = None if champion is None else watch_champion(project, place, champion, now, labels=labels)
+    watched = None if champion is None else watch_model(project, place, now, labels=labels, champion=champion)
     state = read_state(project.name, place)
     fresh = watched.labelled.fresh(state.last_training_event) if watched else 0
     report = watched.report if watched else None
@@ -65,9 +64,7 @@ def turn(
         return Turn(decision, watched, None)
     _remember(project.name, place, state.model_copy(update={"last_run": now}))
     window = "" if project.retrain.window is None else text(project.retrain.window)
-    result = training_run.train(
-        project, place, as_of=now, source=source, window=window, on_event=on_event, project_file=project_file
-    )
+    result = training_run.train(project, place, as_of=now, source=source, window=window, on_event=on_event)
     learned = _learned(task.outputs for task in result.run.tasks) or now
     _remember(project.name, place, LoopState(last_run=now, last_training_event=learned))
     return Turn(decision, watched, result)

@@ -45,29 +45,25 @@ class Watched:
 
 
 def watch_model(
-    project: Project, place: Place, as_of: datetime, *, labels: str | None = None, since: datetime | None = None
-) -> Watched:
-    """Judge the version that serves by the log of this machine and the table of labels at the URI *labels*.
-
-    Raises:
-        UsageError: no version serves yet.
-    """
-    champion = champions.find(project.name, place)
-    if champion is None:
-        raise UsageError(f"no version of {project.name} serves yet; `slipway run` makes one and releases it")
-    return watch_champion(project, place, champion, as_of, labels=labels, since=since)
-
-
-def watch_champion(
     project: Project,
     place: Place,
-    champion: Champion,
     as_of: datetime,
     *,
     labels: str | None = None,
     since: datetime | None = None,
+    champion: Champion | None = None,
 ) -> Watched:
-    """Like ``watch_model``, of a version that is open already."""
+    """Judge the version that serves by the log of this machine and the table of labels at the URI *labels*.
+
+    Args:
+        champion: that version, where it is open already.
+
+    Raises:
+        UsageError: no version serves yet.
+    """
+    champion = champion or champions.find(project.name, place)
+    if champion is None:
+        raise UsageError(f"no version of {project.name} serves yet; `slipway run` makes one and releases it")
     contract, version = champion.bundle.contract, str(champion.version)
     where = service_place(service_directory(place.serving, project.name))
     log = prediction_log.read(where.predictions, contract, since)

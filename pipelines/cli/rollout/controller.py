@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import click
 
-from pipelines.cli.options import place_of
+from pipelines.cli.session import Session
 from serving.errors import InfrastructureError
 
 T = TypeVar("T")
@@ -24,8 +24,8 @@ AGAIN_S = 2.0
     "--interval", type=click.FloatRange(0.1, 10), default=1.0, show_default=True, help="Seconds between looks."
 )
 @click.option("--context", help="Of the kubeconfig, when it runs outside of the cluster.")
-@click.pass_context
-def controller(ctx: click.Context, namespace: str | None, health: str, interval: float, context: str | None) -> None:
+@click.pass_obj
+def controller(session: Session, namespace: str | None, health: str, interval: float, context: str | None) -> None:
     """Look after all models of a namespace until it is ended: slots and rollouts of the ledger become traffic.
 
     SIGTERM gives the leases back, so that the next one goes on at once; traffic stays as it is.
@@ -39,7 +39,7 @@ def controller(ctx: click.Context, namespace: str | None, health: str, interval:
     from serving.rollout.controller.notices import Notices
     from serving.rollout.controller.tables import open_rollouts
 
-    place = place_of(ctx)
+    place = session.place
     where = cluster_address(place.serving)
     where = replace(where, namespace=namespace or where.namespace)
     _log_to_stdout()

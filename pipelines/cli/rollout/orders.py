@@ -4,30 +4,38 @@ from typing import Any
 
 import click
 
-from pipelines.cli.console import console_of
-from pipelines.cli.options import json_option, model_option, place_of, service_of
+from pipelines.cli.options import answer, model_option
+from pipelines.cli.session import Session
 
 reason_option = click.option("--reason", default="", help="Why; it is kept in the journal.")
 
 
-def order(ctx: click.Context, model: str, name: Any, reason: str, *, force: bool = False, option: str = "") -> None:
-    """Have the controller of *model*'s rollout obey, and print its answer."""
+def order(session: Session, name: Any, reason: str, *, force: bool = False, option: str = "") -> None:
+    """Have the controller of the model's rollout obey, and print its answer."""
     from serving.rollout.controller.persistence import Command
     from serving.service import by_hand
 
-    command = Command(name, place_of(ctx).actor, reason, force=force, option=option)
-    answer = by_hand.order(service_of(ctx, model), command)
-    console_of(ctx).result({"command": name, "answer": answer}, answer)
+    command = Command(name, session.place.actor, reason, force=force, option=option)
+    said = by_hand.order(session.service(), command)
+    session.result({"command": name, "answer": said}, said)
 
 
-@click.command()
-@reason_option
-@model_option
-@json_option
-@click.pass_context
-def pause(ctx: click.Context, model: str, reason: str) -> None:
-    """Hold the split where it is."""
-    order(ctx, model, "pause", reason)
+def _verb(name: str, line: str) -> click.Command:
+    """An order of which nothing but the reason can be said."""
+
+    @click.command(name, help=line)
+    @reason_option
+    @model_option
+    @answer
+    def verb(session: Session, reason: str) -> None:
+        order(session, name, reason)
+
+    return verb
+
+
+pause = _verb("pause", "Hold the split where it is.")
+approve = _verb("approve", "Let the step begin that waits for a person.")
+abort = _verb("abort", "Send the candidate home.")
 
 
 @click.command()
@@ -35,39 +43,18 @@ def pause(ctx: click.Context, model: str, reason: str) -> None:
 @click.option("--reassert", "option", flag_value="reassert", help="Restore ours.")
 @reason_option
 @model_option
-@json_option
-@click.pass_context
-def resume(ctx: click.Context, model: str, option: str | None, reason: str) -> None:
+@answer
+def resume(session: Session, option: str | None, reason: str) -> None:
     """Go on after a pause."""
-    order(ctx, model, "resume", reason, option=option or "")
-
-
-@click.command()
-@reason_option
-@model_option
-@json_option
-@click.pass_context
-def approve(ctx: click.Context, model: str, reason: str) -> None:
-    """Let the step begin that waits for a person."""
-    order(ctx, model, "approve", reason)
-
-
-@click.command()
-@reason_option
-@model_option
-@json_option
-@click.pass_context
-def abort(ctx: click.Context, model: str, reason: str) -> None:
-    """Send the candidate home."""
-    order(ctx, model, "abort", reason)
+    order(session, "resume", reason, option=option or "")
 
 
 @click.command()
 @click.option("--force", is_flag=True, required=True, help="Say that no controller is alive.")
 @model_option
-@click.pass_context
-def unlock(ctx: click.Context, force: bool, model: str) -> None:  # noqa: ARG001 - asked for to be deliberate
+@click.pass_obj
+def unlock(session: Session, force: bool) -> None:  # noqa: ARG001 - asked for to be deliberate
     """Take the lease from a controller that is gone."""
-    with service_of(ctx, model).desk() as desk:
+    with session.service().desk() as desk:
         desk.unlock()
-    console_of(ctx).line("unlocked", "the next controller goes on from the journal")
+    session.line("unlocked", "the next controller goes on from the journal")

@@ -1,11 +1,11 @@
 """Simulated buyers: rows of a table sent to the endpoint one by one, as KServe v1 requests over kept connections."""
 
+import itertools
 import json
-import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from serving.http_client import Connection, NoAnswer
 from serving.wire import REQUEST_ID_HEADER, REVISION_HEADER, predict_path
 
 TIMEOUT_S = 30.0
+Request = tuple[str, bytes]
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,9 @@ class Reply:
 
 @dataclass
 class Replies:
-    """Replies so far; safe to add to from several threads."""
+    """Replies so far, in the order in which they came."""
 
     replies: list[Reply] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def add(self, reply: Reply) -> None:
-        with self._lock:
-            self.replies.append(reply)
 
     def __len__(self) -> int:
         return len(self.replies)
@@ -61,64 +57,42 @@ class Replies:
         return 1_000 * seconds[min(len(seconds) - 1, int(0.99 * len(seconds)))] if seconds else 0.0
 
 
-Request = tuple[str, bytes]
-
-
 def requests_of(rows: Sequence[dict[str, Any]], contract: Contract, prefix: str = "") -> list[Request]:
-    """Request id and body per row; the id is *prefix* and the row's ``sale_id`` or number."""
-    made = []
-    for number, row in enumerate(rows):
-        body = json.dumps({"instances": [{name: _plain(row[name], name, contract) for name in contract.names}]})
-        made.append((f"{prefix}{row.get('sale_id', number)}", body.encode()))
-    return made
+    """Request id and body per row; the id is *prefix* and the row's ``sale_id``."""
+    bodies = [{"instances": [{name: row[name] for name in contract.names}]} for row in rows]
+    return [(f"{prefix}{row['sale_id']}", json.dumps(body).encode()) for row, body in zip(rows, bodies, strict=True)]
 
 
-def _plain(value: Any, name: str, contract: Contract) -> Any:
-    whole = contract.columns[name].type == "int" and value is not None
-    return int(value) if whole else value
-
-
-def send(address: str, model: str, requests: Iterable[Request], *, clients: int = 4) -> Replies:
-    """Send every request once, without a retry, from *clients* connections; returns when all are answered."""
-    waiting: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
-    for request in requests:
-        waiting.put(request)
-    for _ in range(clients):
-        waiting.put(None)
-    replies = Replies()
-    _work([lambda: _serve_queue(address, model, waiting.get, replies) for _ in range(clients)])
-    return replies
+def send(address: str, model: str, requests: Sequence[Request], *, clients: int = 4) -> Replies:
+    """Send every request once from *clients* connections; returns when all are answered."""
+    with Crowd(address, model, requests, clients=clients, turns=1) as crowd:
+        return crowd.replies
 
 
 class Crowd:
-    """Buyers who go on asking, the same requests again and again, until told to stop; a context manager.
+    """Buyers who send requests without a retry, each over a connection of its own; a context manager."""
 
-    Attributes:
-        pace_s: pause of each buyer between two requests, so that other processes get their share of two cores.
-    """
+    def __init__(
+        self,
+        address: str,
+        model: str,
+        requests: Sequence[Request],
+        *,
+        clients: int = 2,
+        pace_s: float = 0.0,
+        turns: int | None = None,
+    ) -> None:
+        """Ask *model* at *address*.
 
-    def __init__(self, address: str, model: str, requests: Sequence[Request], *, clients: int = 2, pace_s: float = 0.0):
+        Args:
+            pace_s: pause of each buyer between two requests, so that other processes get their share of two cores.
+            turns: how often all requests are sent, before the block ends; None: until it ends.
+        """
         self.replies = Replies()
-        self._stop = threading.Event()
-        self._requests, self._pace = requests, pace_s
-        self._threads = [
-            threading.Thread(target=_serve_queue, args=(address, model, self._source(number, clients), self.replies))
-            for number in range(clients)
-        ]
-
-    def _source(self, first: int, step: int) -> Callable[[], Request | None]:
-        position = first
-
-        def following() -> Request | None:
-            nonlocal position
-            if self._stop.wait(self._pace) if self._pace else self._stop.is_set():
-                return None
-            request_id, body = self._requests[position % len(self._requests)]
-            turn = position // len(self._requests)
-            position += step
-            return (f"{request_id}-{turn}" if turn else request_id, body)
-
-        return following
+        self._address, self._path = address, f"/v1/models/{model}:predict"
+        self._pace_s, self._turns = pace_s, turns
+        self._requests, self._lock, self._stop = _again(requests, turns), threading.Lock(), threading.Event()
+        self._threads = [threading.Thread(target=self._buy) for _ in range(clients)]
 
     def __enter__(self) -> "Crowd":
         for thread in self._threads:
@@ -126,34 +100,35 @@ class Crowd:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
+        if self._turns is None:
+            self._stop.set()
         for thread in self._threads:
             thread.join()
 
+    def _buy(self) -> None:
+        with Connection(self._address, TIMEOUT_S) as connection:
+            while not self._stop.wait(self._pace_s) and (request := self._next()) is not None:
+                self.replies.replies.append(self._ask(connection, *request))
 
-def _work(tasks: Sequence[Callable[[], None]]) -> None:
-    threads = [threading.Thread(target=task) for task in tasks]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    def _next(self) -> Request | None:
+        with self._lock:
+            return next(self._requests, None)
+
+    def _ask(self, connection: Connection, request_id: str, body: bytes) -> Reply:
+        begun = time.perf_counter()
+        headers = {"Content-Type": "application/json", REQUEST_ID_HEADER: request_id}
+        try:
+            answer = connection.ask("POST", self._path, body, headers)
+        except NoAnswer:
+            return Reply(request_id, 0, "", time.perf_counter() - begun, None)
+        seconds, revision = time.perf_counter() - begun, answer.headers.get(REVISION_HEADER, "")
+        if not answer.ok:
+            return Reply(request_id, answer.status, "", seconds, None, revision)
+        value = json.loads(answer.body)
+        return Reply(request_id, 200, str(value["model_version"]), seconds, value["predictions"][0], revision)
 
 
-def _serve_queue(address: str, model: str, following: Callable[[], Request | None], replies: Replies) -> None:
-    with Connection(address, TIMEOUT_S) as connection:
-        while (request := following()) is not None:
-            replies.add(_ask(connection, model, *request))
-
-
-def _ask(connection: Connection, model: str, request_id: str, body: bytes) -> Reply:
-    begun = time.perf_counter()
-    headers = {"Content-Type": "application/json", REQUEST_ID_HEADER: request_id}
-    try:
-        answer = connection.ask("POST", predict_path(model), body, headers)
-    except NoAnswer:
-        return Reply(request_id, 0, "", time.perf_counter() - begun, None)
-    seconds, revision = time.perf_counter() - begun, answer.headers.get(REVISION_HEADER, "")
-    if not answer.ok:
-        return Reply(request_id, answer.status, "", seconds, None, revision)
-    value = json.loads(answer.body)
-    return Reply(request_id, 200, str(value["model_version"]), seconds, value["predictions"][0], revision)
+def _again(requests: Sequence[Request], turns: int | None) -> Iterator[Request]:
+    """*requests* over and over; those of later turns have ids of their own."""
+    for turn in itertools.count() if turns is None else range(turns):
+        yield from ((f"{request_id}-{turn}" if turn else request_id, body) for request_id, body in requests)

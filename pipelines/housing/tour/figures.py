@@ -2,17 +2,17 @@
 
 import os
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 
 from components.pages.story_page import ErrorOverTime, RunLine, Story, StoryLine
 from components.steps.place import Place
+from components.watching.values import Figure, WatchReport
 from pipelines.here.training import TrainingResult
 from pipelines.housing.tour.tour import Played, TourLog
 from pipelines.loop.watch import Watched
-from serving.rollout.telling.explain import RolloutStatus
 from serving.wire import predict_path
 
 ALARMS = ("degraded", "drifted")
@@ -24,24 +24,29 @@ def page_of(place: Place, story: TourLog, played: Played, *, address: str, kept:
     replies = [reply for part in played.buyers.values() for reply in part.replies]
     seconds = np.array([reply.seconds for reply in replies])
     lost = sum(part.lost for part in played.buyers.values())
+    steps = played.canary.steps if played.canary else ()
+    state = "" if kept else " (ended with the tour; make run KEEP=1 leaves it)"
     return Story(
         title="From rows to live traffic, and through a market that turned",
         started=story.began,
         ended=story.began + timedelta(seconds=story.happenings[-1].at),
         summary=_summary(played, lost),
         good=lost == 0,
-        events=[StoryLine(h.at, h.subject, h.text, _kind(h.subject, h.text)) for h in story.happenings],  # type: ignore[arg-type]  # three words
+        events=[StoryLine(h.at, h.subject, h.text, _kind(h.subject, h.text)) for h in story.happenings if not h.aside],  # type: ignore[arg-type]  # three words
         runs=[_run(run, place.root) for run in played.runs],
         error=_error(played),
-        canary=_canary(played, story.began),
-        candidate=_names(played)[0],
-        stable=_names(played)[1],
+        canary=[(at - story.began.timestamp(), status) for at, status in steps],
+        candidate=steps[-1][1].candidate if steps else "candidate",
+        stable=steps[-1][1].stable if steps else "stable",
         requests=dict(sorted(Counter(f"version {r.version}" for r in replies if r.status == 200).items())),
         lost=lost,
         latency_ms={
             name: float(np.quantile(seconds, q) * 1_000) for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
         },
-        addresses=_addresses(address, kept),
+        addresses=[
+            ("endpoint", f"{address}/v1/models/housing:predict{state}"),
+            ("experiments", "slipway ui, then http://127.0.0.1:5000"),
+        ],
         next_commands=[
             ("make run KEEP=1", "leaves the endpoint running"),
             ("slipway models history", "who decided what, when and why"),
@@ -62,9 +67,13 @@ def _summary(played: Played, lost: int) -> str:
     )
 
 
-def _rmse(report: object) -> str:
-    figures = {figure.name: figure for figure in getattr(report, "figures", ())}
-    return figures[METRIC].show(figures[METRIC].value) if METRIC in figures else "unknown"
+def _rmse(report: WatchReport) -> str:
+    figure = _figure(report)
+    return figure.show(figure.value) if figure else "unknown"
+
+
+def _figure(report: WatchReport) -> Figure | None:
+    return next((figure for figure in report.figures if figure.name == METRIC), None)
 
 
 def _kind(subject: str, text: str) -> str:
@@ -92,32 +101,9 @@ def _error(played: Played) -> ErrorOverTime | None:
     if not labels:
         return None
     series = {name: [values.get(label) for label in labels] for name, values in found.items()}
-    figure = next((f for f in played.quiet.report.figures if f.name == METRIC), None)
+    figure = _figure(played.quiet.report)
     return ErrorOverTime("RMSE", labels, series, played.quiet.report.unit, figure.level if figure else None)
 
 
 def _by_start(seen: Watched) -> dict[str, float]:
     return {bucket.start: bucket.metrics[METRIC] for bucket in seen.report.buckets if METRIC in bucket.metrics}
-
-
-def _canary(played: Played, began: datetime) -> list[tuple[float, RolloutStatus]]:
-    if played.canary is None:
-        return []
-    start = began.replace(tzinfo=UTC).timestamp()
-    return [(at - start, status) for at, status in played.canary.steps]
-
-
-def _names(played: Played) -> tuple[str, str]:
-    """What the candidate and the version before are called."""
-    if played.canary is None or not played.canary.steps:
-        return "candidate", "stable"
-    status = played.canary.steps[-1][1]
-    return status.candidate, status.stable
-
-
-def _addresses(address: str, kept: bool) -> list[tuple[str, str]]:
-    state = "" if kept else " (ended with the tour; make run KEEP=1 leaves it)"
-    return [
-        ("endpoint", f"{address}{predict_path('housing')}{state}"),
-        ("experiments", "slipway ui, then http://127.0.0.1:5000"),
-    ]

@@ -3,36 +3,24 @@
 A tour that came to its end is a result like that of a step: as long as neither code nor project has changed, it stands.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from components.pages.story_page import story_page
 from components.steps.place import Place, local_path
 from pipelines.here.code_digest import code_digest
 from pipelines.housing.tour.figures import page_of
-from pipelines.housing.tour.tour import Played, TourLog
+from pipelines.housing.tour.tour import Happening, Played, TourLog
 from pipelines.project import Project
 from serving.errors import ConflictError
 from serving.files import canonical_json, read_json, sha256_bytes, write_json, write_text
 from serving.ledger.ledger import open_ledger
 from serving.local import client
 from serving.local.paths import service_directory
-from serving.local.service import serves
 
 MARK = "tour.json"
 OF_ONE_TOUR = ("ledger.db", "ledger.db-wal", "ledger.db-shm", "serving", "runs", "watch", "loop", "tour", "report.html")
-
-
-@dataclass(frozen=True)
-class Said:
-    """One line as it was printed."""
-
-    subject: str
-    text: str
-    seconds: float | None = None
 
 
 def key_of(project: Project, world: str) -> str:
@@ -40,7 +28,7 @@ def key_of(project: Project, world: str) -> str:
     return sha256_bytes(canonical_json([code_digest(), project.model_dump_json(), world]))
 
 
-def recorded(place: Place, key: str) -> tuple[datetime, list[Said]] | None:
+def recorded(place: Place, key: str) -> tuple[datetime, list[Happening]] | None:
     """When the finished tour of *key* ended, and its lines; None when there is none, or what it left is not whole."""
     mark, page = place.root / MARK, place.root / "report.html"
     if not mark.exists() or not page.exists():
@@ -48,7 +36,7 @@ def recorded(place: Place, key: str) -> tuple[datetime, list[Said]] | None:
     found: dict[str, Any] = read_json(mark)
     if found.get("key") != key or not open_ledger(place.ledger).verify().intact:
         return None
-    return datetime.fromisoformat(found["ended"]), [Said(**line) for line in found["lines"]]
+    return datetime.fromisoformat(found["ended"]), [Happening(**line) for line in found["lines"]]
 
 
 def prepare(place: Place, model: str) -> None:
@@ -72,9 +60,7 @@ def prepare(place: Place, model: str) -> None:
 
 
 def _put_aside(place: Place, model: str) -> None:
-    directory = service_directory(place.serving, model)
-    if serves(directory):
-        client.stop(directory)
+    client.stop(service_directory(place.serving, model))
     aside = place.root / "earlier" / datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     for name in OF_ONE_TOUR:
         if (place.root / name).exists():
@@ -82,12 +68,9 @@ def _put_aside(place: Place, model: str) -> None:
             (place.root / name).rename(aside / name)
 
 
-def finish(
-    place: Place, story: TourLog, played: Played, *, key: str, lines: Sequence[Said], address: str, kept: bool
-) -> Path:
-    """Write the page and mark the tour of *key* as played, with the *lines* it printed."""
-    page = place.root / "report.html"
-    write_text(page, story_page(page_of(place, story, played, address=address, kept=kept)))
+def finish(place: Place, story: TourLog, played: Played, *, key: str, address: str, kept: bool) -> None:
+    """Write the page and mark the tour of *key* as played, with the lines it printed."""
+    write_text(place.root / "report.html", story_page(page_of(place, story, played, address=address, kept=kept)))
     ended = datetime.now(UTC).isoformat(timespec="seconds")
-    write_json(place.root / MARK, {"finished": True, "key": key, "ended": ended, "lines": [asdict(x) for x in lines]})
-    return page
+    lines = [asdict(line) for line in story.happenings]
+    write_json(place.root / MARK, {"finished": True, "key": key, "ended": ended, "lines": lines})

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -19,9 +18,9 @@ from pipelines.here import serving as serving_here
 from pipelines.here.runner import TaskEvent
 from pipelines.here.training import TrainingResult, train
 from pipelines.housing import market
-from pipelines.housing.tour.buyers import Crowd, Replies, Request, requests_of, send
+from pipelines.housing.tour.buyers import Crowd, Replies, requests_of, send
 from pipelines.loop.decide import LoopDecision
-from pipelines.loop.turn import turn
+from pipelines.loop.turn import Turn, turn
 from pipelines.loop.watch import Watched, watch_model
 from pipelines.project import Project
 from serving.errors import Inconclusive
@@ -47,11 +46,19 @@ Line = Callable[..., None]
 
 @dataclass(frozen=True)
 class Happening:
-    """One line of the story; ``at`` in seconds since the tour began."""
+    """One line as it was printed.
+
+    Attributes:
+        at: seconds since the tour began.
+        seconds: how long it took, where that is known.
+        aside: a step of a run, which the page leaves out.
+    """
 
     at: float
     subject: str
     text: str
+    seconds: float | None = None
+    aside: bool = False
 
 
 @dataclass
@@ -63,8 +70,8 @@ class TourLog:
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
     happenings: list[Happening] = field(default_factory=list)
 
-    def tell(self, subject: str, text: str, *, seconds: float | None = None, **facts: Any) -> None:
-        self.happenings.append(Happening(time.monotonic() - self.started, subject, text))
+    def tell(self, subject: str, text: str, *, seconds: float | None = None, aside: bool = False, **facts: Any) -> None:
+        self.happenings.append(Happening(time.monotonic() - self.started, subject, text, seconds, aside))
         self.line(subject, text, seconds=seconds, **facts)
 
 
@@ -82,7 +89,6 @@ class Played:
     runs: tuple[TrainingResult, ...]
     quiet: Watched
     turned: Watched
-    decision: LoopDecision
     after: Watched | None
     canary: End | None
     buyers: dict[str, Replies]
@@ -93,12 +99,11 @@ class Tour:
     """One playing of the story in *world*, in a place of its own."""
 
     project: Project
-    project_path: Path
     place: Place
     world: str
     story: TourLog
+    address: str
     on_event: Callable[[TaskEvent], None]
-    cache: bool = True
 
     def __post_init__(self) -> None:
         plan = self.project.rollout
@@ -107,7 +112,6 @@ class Tour:
         self.ledger: Ledger = open_ledger(self.place.ledger)
         self.service = open_service(self.place.serving, self.model, self.place.ledger)
         self.buyers: dict[str, Replies] = {}
-        self.address = ""
 
     @property
     def model(self) -> str:
@@ -116,21 +120,19 @@ class Tour:
     def play(self) -> Played:
         """The whole story; the endpoint serves when it returns."""
         self._market()
-        first = train(
-            self.project, self.place, as_of=FIRST_DAY, source=self._source(CALM), on_event=self.on_event,
-            project_file=self.project_path,
-        )  # fmt: skip
+        first = train(self.project, self.place, as_of=FIRST_DAY, source=self._source(CALM), on_event=self.on_event)
         quiet = self._ask_and_watch("before", QUIET, FIRST_DAY.replace(month=3))
         self._turn_market()
         self._ask("turned", TURNED)
-        decision, turned, second = self._loop()
-        if second is None:
-            return Played((first,), quiet, turned, decision, None, None, self.buyers)
+        done = self._loop()
+        assert done.watched is not None  # noqa: S101 - the first version serves
+        if done.result is None:
+            return Played((first,), quiet, done.watched, None, None, self.buyers)
         canary = self._canary()
         after = self._ask_and_watch("after", AFTER, LAST_DAY)
         self._back_and_forth()
         self._batch()
-        return Played((first, second), quiet, turned, decision, after, canary, self.buyers)
+        return Played((first, done.result), quiet, done.watched, after, canary, self.buyers)
 
     def _market(self) -> None:
         began = time.monotonic()
@@ -141,17 +143,14 @@ class Tour:
     def _source(self, months: range) -> str:
         return f"market://{self.world}?from={months.start}&until={months.stop}&seed={SEED}&turn={TURNED.start}"
 
-    def _ask(self, part: str, months: range) -> Replies:
+    def _ask(self, part: str, months: range) -> None:
         """Send what the buyers of *months* want to know; their sales become the registry's labels."""
-        rows = self._sales(months)
-        requests = requests_of(rows.to_dicts(), self.project.contract)
-        replies = send(self.address, self.model, requests)
-        self.buyers[part] = replies
+        requests = requests_of(self._sales(months).to_dicts(), self.project.contract)
+        replies = self.buyers[part] = send(self.address, self.model, requests)
         answered = "all answered" if not replies.lost else f"{replies.lost} lost"
         versions = ", ".join(f"version {name}: {count:,}" for name, count in replies.by_version.items())
         text = f"{len(replies):,} requests, {answered}, p99 {replies.p99_ms():.1f} ms ({versions})"
         self.story.tell("traffic", text, lost=replies.lost)
-        return replies
 
     def _sales(self, months: range) -> pl.DataFrame:
         return market.sales(self.world, months, SEED, turn=TURNED.start, dirty=0.0)
@@ -168,8 +167,11 @@ class Tour:
     def _ask_and_watch(self, part: str, months: range, day: datetime) -> Watched:
         self._ask(part, months)
         seen = watch_model(self.project, self.place, day, labels=self._labels())
-        self.story.tell("watch", seen.report.sentence, verdict=seen.report.verdict)
+        self._tell_watch(seen)
         return seen
+
+    def _tell_watch(self, seen: Watched) -> None:
+        self.story.tell("watch", seen.report.sentence, verdict=seen.report.verdict)
 
     def _turn_market(self) -> None:
         words = {
@@ -179,25 +181,17 @@ class Tour:
         }
         self.story.tell("market turns", words.get(self.world, f"{self.world}: {len(TURNED)} months"))
 
-    def _loop(self) -> tuple[LoopDecision, Watched, TrainingResult | None]:
+    def _loop(self) -> Turn:
         def decided(decision: LoopDecision, watched: Watched | None) -> None:
             if watched is not None:
-                self.story.tell("watch", watched.report.sentence, verdict=watched.report.verdict)
-            verb = "retrain" if decision.run else "no run"
-            self.story.tell("loop", f"{verb}, {decision.why}", run=decision.run)
+                self._tell_watch(watched)
+            self.story.tell("loop", decision.sentence, run=decision.run)
 
-        done = turn(
-            self.project,
-            self.place,
-            SECOND_DAY,
-            labels=self._labels(),
-            source=self._source(range(TURNED.stop)),
-            on_decision=decided,
+        source = self._source(range(TURNED.stop))
+        return turn(
+            self.project, self.place, SECOND_DAY, labels=self._labels(), source=source, on_decision=decided,
             on_event=self.on_event,
-            project_file=self.project_path,
-        )
-        assert done.watched is not None  # noqa: S101 - the first version serves
-        return done.decision, done.watched, done.result
+        )  # fmt: skip
 
     def _canary(self) -> End:
         """Buyers ask on while the rollout decides."""
@@ -215,10 +209,8 @@ class Tour:
         return end
 
     def _crowd(self) -> Crowd:
-        return Crowd(self.address, self.model, self._canary_requests(), clients=3)
-
-    def _canary_requests(self) -> list[Request]:
-        return requests_of(self._sales(AFTER).to_dicts(), self.project.contract, prefix="canary-")
+        requests = requests_of(self._sales(AFTER).to_dicts(), self.project.contract, prefix="canary-")
+        return Crowd(self.address, self.model, requests, clients=3)
 
     def _back_and_forth(self) -> None:
         """One rollback and forward again, under load."""
@@ -257,11 +249,12 @@ class Tour:
 
 
 @contextlib.contextmanager
-def serving(project_path: Path, place: Place, model: str, port: int, *, keep: bool) -> Iterator[str]:
+def serving(project: Project, place: Place, port: int, *, keep: bool) -> Iterator[str]:
     """The endpoint in the background; ended with the block unless it is to be kept."""
-    address = serving_here.launch(project_path, place, port)
+    assert project.file is not None  # noqa: S101 - a tour is of a project that was loaded
+    address = serving_here.launch(project.file, place, port)
     try:
         yield address
     finally:
         if not keep:
-            client.stop(service_directory(place.serving, model))
+            client.stop(service_directory(place.serving, project.name))

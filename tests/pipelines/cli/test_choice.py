@@ -82,7 +82,8 @@ def test_the_only_model_need_not_be_named(elsewhere: Path) -> None:
     scene.register(1, 2)
     shown = slipway("models", "show", 2, "--json", home=home).value
     assert (shown["version"]["model"], shown["version"]["version"]) == (MODEL, 2)
-    assert slipway("models", "at", "2001-01-01", home=home).out == f"nothing served {MODEL} at 2001-01-01\n"
+    told = slipway("models", "at", "2001-01-01", home=home).out
+    assert told == f"nothing served {MODEL} at 2001-01-01 00:00:00+00:00\n"
     assert slipway("models", "reject", 2, "--reason", "r", home=home).out == f"{MODEL} 2 is rejected\n"
     scene.ledger.register(
         "another",

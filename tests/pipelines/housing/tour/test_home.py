@@ -7,7 +7,8 @@ import pytest
 
 from pipelines import project as projects
 from pipelines import settings
-from pipelines.housing.tour.home import MARK, Said, key_of, prepare, recorded
+from pipelines.housing.tour.home import MARK, key_of, prepare, recorded
+from pipelines.housing.tour.tour import Happening
 from serving.errors import ConflictError
 from serving.files import write_json, write_text
 from serving.ledger.ledger import open_ledger
@@ -20,7 +21,7 @@ ENDED = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """What a finished tour of key ``k`` leaves."""
-    line = {"subject": "traffic", "text": "all answered", "seconds": 1.5}
+    line = {"at": 3.0, "subject": "traffic", "text": "all answered", "seconds": 1.5}
     write_json(tmp_path / MARK, {"finished": True, "key": "k", "ended": ENDED.isoformat(), "lines": [line]})
     write_text(tmp_path / "report.html", "<p>")
     open_ledger(f"sqlite:///{tmp_path}/ledger.db").register("homes", facts("d" * 64), "ada")
@@ -29,7 +30,7 @@ def home(tmp_path: Path) -> Path:
 
 def test_a_finished_tour_is_told_again(home: Path) -> None:
     """With its lines and when it ended."""
-    assert recorded(settings.load(str(home)), "k") == (ENDED, [Said("traffic", "all answered", 1.5)])
+    assert recorded(settings.load(str(home)), "k") == (ENDED, [Happening(3.0, "traffic", "all answered", 1.5)])
 
 
 @pytest.mark.parametrize("gone", [MARK, "report.html", "ledger"])
