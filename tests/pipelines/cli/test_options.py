@@ -152,6 +152,18 @@ def test_an_order_reaches_the_controller_as_it_was_given(
     scene.control.desk.close()
 
 
+def test_force_means_nothing_without_a_rollout(tmp_path: Path) -> None:
+    """It is for evidence that a live rollout lacks; without one it is a usage error, and the canary stays as it is."""
+    scene = Scene(tmp_path)
+    scene.register(1, 2)
+    scene.ledger.promote(MODEL, 1, "ada", "first")
+    scene.ledger.canary(MODEL, 2, 20, "ada", "by hand")
+    said = slipway("rollout", "promote", "--force", "--reason", "sure", "--model", MODEL, home=tmp_path)
+    one_sentence(said, 2, "--force", "none is live")
+    assert scene.ledger.slot(MODEL).version == 1
+    scene.control.desk.close()
+
+
 def test_a_version_can_be_rejected(tmp_path: Path) -> None:
     """It takes no traffic from then on; who said so and why is kept, and approval brings it back."""
     scene = Scene(tmp_path)
