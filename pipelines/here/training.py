@@ -26,6 +26,9 @@ from serving.locks import only_holder
 PACKAGE = PIPELINES / "train.yaml"
 TIMEOUT_S = 3_600.0
 FINISHED = "result.json"
+# step -> what the report is made of
+REPORTED = {"ingest": "snapshot", "validate": "quarantine", "tune": "trials", "train": "bundle"}
+REPORTED |= {"evaluate": "evaluation", "gate": "decision"}
 
 Outcome = Literal["released", "waiting", "refused", "failed"]
 
@@ -132,18 +135,7 @@ def train_arguments(
 def write_report(project: Project, result: RunResult, command: str = "") -> Path:
     """The run's report beside its logs, with what happened after the verdict; MLflow has it as of the verdict."""
     made = {task.task.rsplit("/", 1)[-1]: task for task in result.tasks}
-
-    def path(task: str, output: str) -> Path:
-        return Path(made[task].outputs[output]["uri"])
-
-    paths = StageOutputs(
-        snapshot=path("ingest", "snapshot"),
-        quarantine=path("validate", "quarantine"),
-        trials=path("tune", "trials"),
-        bundle=path("train", "bundle"),
-        evaluation=path("evaluate", "evaluation"),
-        decision=path("gate", "decision"),
-    )
+    paths = StageOutputs(**{output: Path(made[step].outputs[output]["uri"]) for step, output in REPORTED.items()})
     facts = gather(project.name, result.run_id, project.model_dump(mode="json"), paths, command)
     aftermath = [
         (name, made[name].message or "")
