@@ -13,6 +13,8 @@ from serving.errors import DataError, UsageError
 if TYPE_CHECKING:
     from typing import Literal
 
+    import polars as pl
+
     from serving.rollout.evidence.experiment import MetricKind
 
 metric_option = click.option(
@@ -106,17 +108,7 @@ def value(session: Session, uri: str) -> None:
     """
     from serving.local.experiment import append_values
 
-    table = session.read_table(uri)
-    absent = [name for name in ("request_id", "value") if name not in table.columns]
-    if absent:
-        raise DataError(
-            f"values: expected the columns request_id and value, no {' and no '.join(absent)} in {uri}; "
-            "export what each request was worth together with the id its answer carried"
-        )
-    known = table.select("request_id", "value").drop_nulls()
-    values = {str(name): _number(worth, uri) for name, worth in known.iter_rows()}
-    if len(values) < known.height:
-        raise DataError(f"values: expected one row per request_id in {uri}, some have more; add them up")
+    values = _values(session.read_table(uri), uri)
     session.directory.mkdir(parents=True, exist_ok=True)
     append_values(session.directory, values)
     session.result({"values": len(values)}, f"{len(values):,} values for {session.model}")
@@ -151,6 +143,21 @@ def power(
         f"{rate_per_s:g}/s); {found.fixed:,} with a single look at the end"
     )
     session.result(asdict(found), text)
+
+
+def _values(table: "pl.DataFrame", uri: str) -> dict[str, float]:
+    """What each request of *table*, which was read from *uri*, was worth."""
+    absent = [name for name in ("request_id", "value") if name not in table.columns]
+    if absent:
+        raise DataError(
+            f"values: expected the columns request_id and value, no {' and no '.join(absent)} in {uri}; "
+            "export what each request was worth together with the id its answer carried"
+        )
+    known = table.select("request_id", "value").drop_nulls()
+    values = {str(name): _number(worth, uri) for name, worth in known.iter_rows()}
+    if len(values) < known.height:
+        raise DataError(f"values: expected one row per request_id in {uri}, some have more; add them up")
+    return values
 
 
 def _number(worth: Any, uri: str) -> float:

@@ -58,13 +58,11 @@ def _turn(session: Session, now: datetime, labels: str | None, source: str | Non
         session.line("loop", decision.sentence, run=decision.run, trigger=decision.trigger)
 
     told = partial(show, session.line)
-    result = turn(
-        session.project, session.place, now, labels=labels, source=source, on_decision=decided, on_event=told
-    ).result
-    if result is None:
+    done = turn(session.project, session.place, now, labels=labels, source=source, on_decision=decided, on_event=told)
+    if done.result is None:
         return 0
-    conclude(session, result)
-    return result.exit_code
+    conclude(session, done.result)
+    return done.result.exit_code
 
 
 def _length(text: str) -> timedelta:

@@ -2,11 +2,17 @@
 
 import os
 import time
+from typing import TYPE_CHECKING
 
 import click
 
 from pipelines.cli.options import answer, model_option
 from pipelines.cli.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from components.scoring.manifest import PartitionManifest
 
 MOST_WORKERS = 8
 
@@ -24,35 +30,28 @@ def score(session: Session, source: str, output: str, version: int | None, keep:
     Both may be s3:// addresses. Every row gets what the endpoint would answer; rows that break the contract have no
     prediction and stand with their reasons in OUTPUT/_refused. The same command again goes on where it was stopped.
     """
-    from components.scoring.manifest import PartitionManifest
     from components.scoring.stages import SERVING, make_plan, score_all
 
-    place = session.place
-    started = last = time.monotonic()
+    place, started = session.place, time.monotonic()
     columns = None if keep is None else tuple(word.strip() for word in keep.split(",") if word.strip())
     plan = make_plan(session.model, version or SERVING, source, output, columns, place)
+    whole = score_all(plan, place, min(os.cpu_count() or 1, MOST_WORKERS), _progress(session))
+    facts = {name: getattr(whole, name) for name in ("model", "version", "bundle", "rows", "scored", "refused")}
+    seconds = time.monotonic() - started
+    session.line("predictions", f"{whole.sentence}: {output}", seconds=seconds, output=output, **facts)
 
-    def show(part: PartitionManifest, fresh: bool) -> None:
+
+def _progress(session: Session) -> "Callable[[PartitionManifest, bool], None]":
+    """What tells of each partition as it is done, and how long after the one before."""
+    last = time.monotonic()
+
+    def show(part: "PartitionManifest", fresh: bool) -> None:
         nonlocal last
-        now = time.monotonic()
+        now, name = time.monotonic(), part.asked.input.name
         refused = f", {part.refused:,} refused" if part.refused else ""
-        text = f"{part.asked.input.name}  {part.rows:,} rows{refused}" + ("" if fresh else " (done before)")
-        session.line(
-            "scored", text, seconds=now - last, partition=part.asked.input.name, rows=part.rows, refused=part.refused,
-            fresh=fresh,
-        )  # fmt: skip
+        text = f"{name}  {part.rows:,} rows{refused}" + ("" if fresh else " (done before)")
+        facts = {"partition": name, "rows": part.rows, "refused": part.refused, "fresh": fresh}
+        session.line("scored", text, seconds=now - last, **facts)
         last = now
 
-    whole = score_all(plan, place, min(os.cpu_count() or 1, MOST_WORKERS), show)
-    session.line(
-        "predictions",
-        f"{whole.sentence}: {output}",
-        seconds=time.monotonic() - started,
-        output=output,
-        model=whole.model,
-        version=whole.version,
-        bundle=whole.bundle,
-        rows=whole.rows,
-        scored=whole.scored,
-        refused=whole.refused,
-    )
+    return show
