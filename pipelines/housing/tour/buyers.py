@@ -89,7 +89,7 @@ class Crowd:
             turns: how often all requests are sent, before the block ends; None: until it ends.
         """
         self.replies = Replies()
-        self._address, self._path = address, f"/v1/models/{model}:predict"
+        self._address, self._path = address, predict_path(model)
         self._pace_s, self._turns = pace_s, turns
         self._requests, self._lock, self._stop = _again(requests, turns), threading.Lock(), threading.Event()
         self._threads = [threading.Thread(target=self._buy) for _ in range(clients)]

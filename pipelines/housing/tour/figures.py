@@ -44,7 +44,7 @@ def page_of(place: Place, story: TourLog, played: Played, *, address: str, kept:
             name: float(np.quantile(seconds, q) * 1_000) for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
         },
         addresses=[
-            ("endpoint", f"{address}/v1/models/housing:predict{state}"),
+            ("endpoint", f"{address}{predict_path('housing')}{state}"),
             ("experiments", "slipway ui, then http://127.0.0.1:5000"),
         ],
         next_commands=[
