@@ -6,6 +6,7 @@ both places asking means writing down: the ledger says what should serve, the de
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -45,7 +46,8 @@ class Service(ABC):
 
     def __init__(self, model: str) -> None:
         self.model = model
-        self.monotonic, self.sleep = time.monotonic, time.sleep
+        self.monotonic = time.monotonic
+        self.sleep: Callable[[float], object] = time.sleep
 
     @property
     @abstractmethod

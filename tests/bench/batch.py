@@ -57,6 +57,7 @@ def _prepare(folder: Path, rows: int) -> None:
             writer = writer or pq.ParquetWriter(path.with_suffix(".part"), table.schema, compression="zstd")
             writer.write_table(table)
             left, month = left - table.num_rows, month + 1
+        assert writer is not None, "no rows were asked for"
         writer.close()
         path.with_suffix(".part").rename(path)
     (folder / "table").unlink(missing_ok=True)

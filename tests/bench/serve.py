@@ -25,6 +25,7 @@ from tests.bench import model, peers, servers
 from tests.bench.client import Load, ask, drive, paced
 from tests.bench.model import CONTRACT, Shape
 from tests.bench.servers import Server
+from tests.root import ROOT
 
 OURS, STOCK = "Slipway", "stock KServe"
 CONNECTIONS = 8
@@ -176,7 +177,7 @@ def beside(
         file.flush()
         arguments = [str(server.port), file.name, large.split(b" ", 2)[1].decode(), "1", str(seconds)]
         command = [sys.executable, "-m", "tests.bench.client", *arguments]
-        with subprocess.Popen(command, cwd=servers.ROOT, stdout=subprocess.PIPE) as second:
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as second:
             assert second.stdout is not None
             second.stdout.readline()  # its first request is on its way
             load = small(server.port)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]  # ships no annotations
 import numpy as np
 import pytest
 import yaml
@@ -31,7 +31,6 @@ from serving.predictor.settings import parse
 from serving.rollout.backend import Revision, Split
 from tests.manifests.support import (
     MANIFESTS,
-    ROOT,
     builtin_faults,
     containers,
     is_builtin,
@@ -41,6 +40,7 @@ from tests.manifests.support import (
     pod_specs,
     rendered,
 )
+from tests.root import ROOT
 
 OURS = [
     "base",

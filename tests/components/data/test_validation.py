@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from components.data import validation
 from components.data.quarantine_report import Report, quarantine_page
+from components.data.rules import rules
 from components.data.validation import pandera_schema, require, validate
 from serving.contract import Column, Contract, Target
 from serving.errors import DataError
@@ -110,7 +111,7 @@ def test_a_table_of_text_means_the_same_as_a_typed_one() -> None:
 )
 def test_a_bad_value_is_quarantined_with_its_reason(column: str, values: list[Any], reason: str, said: str) -> None:
     """One bad value sets aside one row, counted by column and reason and described in words."""
-    result = validate(homes(**{column: values}), HOMES, NOW)
+    result = validate(homes(4, **{column: values}), HOMES, NOW)
     assert result.quarantined["reasons"].to_list() == [said]
     assert [(r.column, r.reason, r.rows, r.examples) for r in result.report.reasons] == [(column, reason, 1, (said,))]
     assert result.accepted.height == 3
@@ -132,7 +133,7 @@ def test_a_bad_value_is_quarantined_with_its_reason(column: str, values: list[An
 )
 def test_what_the_contract_allows_is_accepted(column: str, values: list[Any]) -> None:
     """Edges of ranges, gaps where they may be, and the usual spellings."""
-    result = validate(homes(**{column: values}), HOMES, NOW)
+    result = validate(homes(4, **{column: values}), HOMES, NOW)
     assert result.quarantined["reasons"].to_list() == []
 
 
@@ -321,7 +322,7 @@ def test_pandera_agrees_about_what_is_bad(name: str, values: list[Any]) -> None:
 
 def test_a_rule_that_fails_to_fire_is_caught_by_pandera(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that a broken rule lets through do not reach a model."""
-    whole = validation.rules
+    whole = rules
     monkeypatch.setattr(validation, "rules", lambda *a: [rule for rule in whole(*a) if rule.reason != "out of range"])
     with pytest.raises(DataError, match="pandera refuses rows"):
         validate(homes(area_m2=[5.0]), HOMES, NOW)

@@ -34,7 +34,7 @@ def rows(n: int, seed: int = 0) -> np.ndarray:
     )
 
 
-def probabilities(n: int, k: int, seed: int, ties: bool) -> np.ndarray:
+def probabilities(n: int, k: int, seed: int, ties: bool) -> np.ndarray[Any, np.dtype[np.float64]]:
     raw = np.random.default_rng(seed).uniform(0.01, 1, (n, k))
     raw = np.round(raw, 1) + 0.05 if ties else raw
     return raw / raw.sum(axis=1, keepdims=True)
@@ -104,7 +104,7 @@ def test_an_evaluation_survives_json(k: int) -> None:
     if k == 1:
         result = evaluate(matrix[:, 0] + 1, matrix[:, 0], matrix, PRICE, ["area", "new"])
     else:
-        result = evaluate(probabilities(50, k, 3, False), np.arange(50) % k * 1.0, matrix, classes(k))
+        result = evaluate(probabilities(50, k, 3, False), (np.arange(50) % k).astype(float), matrix, classes(k))
     text = canonical_json(result.model_dump(mode="json"))
     assert Evaluation.model_validate_json(text) == result
     assert Evaluation.model_validate(json.loads(text)) == result

@@ -10,7 +10,8 @@ import pytest
 
 from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec
-from components.modelling.tuning import Search, Tuning, choose_folds, tune
+from components.modelling.tuning import Search, choose_folds, tune
+from components.modelling.tuning_values import Tuning
 from serving.contract import Contract
 from serving.errors import ConfigError
 

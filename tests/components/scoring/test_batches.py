@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import minio
 import msgspec
@@ -84,7 +85,7 @@ def tree(directory: Path) -> dict[str, str]:
 def online(bundle, rows: list[dict]) -> list:
     """What the predictor's own decoder, scorer and encoder give for each row sent alone; None for a refusal."""
     decoder, encoder = Decoder(bundle.contract, 10), Encoder(bundle.contract, "housing", "2")
-    answers = []
+    answers: list[Any] = []
     for row in rows:
         try:
             decoded = decoder.decode(msgspec.json.encode({"instances": [row]}))
@@ -97,7 +98,7 @@ def online(bundle, rows: list[dict]) -> list:
 def spoiled(rows: list[dict], seed: int) -> list[dict]:
     """*rows* with cells outside of the contract: refused, clipped and flagged ones."""
     random = np.random.default_rng(seed)
-    bad = {
+    bad: dict[str, list[Any]] = {
         "area_m2": [9.0, 2000.0, None],
         "age": [-5.0, 301.0, None],
         "condition": ["ruined", None],

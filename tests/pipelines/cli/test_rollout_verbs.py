@@ -1,7 +1,7 @@
 """The verbs that show a rollout, tell it late truths, and compare two versions on a fixed split."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,7 @@ def test_an_experiment_compares_the_two_arms(
     assert (seen["a"], seen["b"], seen["verdict"]) == ("housing-1", "housing-2", verdict)
 
 
-def told(slipway: Slipway, directory: Path, *, keyed: bool, worth: dict[str, tuple[float, ...]]) -> None:
+def told(slipway: Slipway, directory: Path, *, keyed: bool, worth: Mapping[str, tuple[float, ...]]) -> None:
     """Answers in the prediction log, three to a key, and the value of each, in turn from *worth* by revision."""
     rows = ["request_id,value"]
     for name, values in worth.items():

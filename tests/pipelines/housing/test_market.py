@@ -2,6 +2,7 @@
 
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -23,7 +24,7 @@ LATER = datetime(2030, 1, 1)
 TURNED = range(TURN, TURN + 2)
 
 
-def sales(world: str = "calm", months: range = range(4), **kwargs: object) -> pl.DataFrame:
+def sales(world: str = "calm", months: range = range(4), **kwargs: Any) -> pl.DataFrame:
     return market.sales(world, months, **{"rows_per_month": ROWS, "turn": TURN, **kwargs})
 
 

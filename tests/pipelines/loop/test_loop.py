@@ -99,7 +99,7 @@ ALL = Retrain.model_validate(
 def test_the_decision_and_its_reason(changes: dict[str, Any], run: bool, trigger: str | None, said: str) -> None:
     """Alarm, schedule and data start a run; cooldown, another run and too few labels hold it back, and say so."""
     asked: dict[str, Any] = {"watch": seen(), "state": BEFORE, "fresh": 600, "newest": None} | changes
-    update = {key: asked[key] for key in ("on", "schedule") if key in asked}
+    update: dict[str, Any] = {key: asked[key] for key in ("on", "schedule") if key in asked}
     policy = ALL.model_copy(update={**update, "on": tuple(asked.get("on", ALL.on))})
     decision = decide(policy, asked["watch"], asked["state"], asked["fresh"], asked["newest"], NOW)
     assert (decision.run, decision.trigger) == (run, trigger)

@@ -9,7 +9,7 @@ import copy
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -22,7 +22,8 @@ from tests.serving.rollout.fake import Clock
 
 GATEWAY_NS = "envoy-gateway-system"
 NAMESPACE = "models"
-Names, Objects = list[str], list[Object]  # aliases: inside the class "list" is the call of the API
+Names: TypeAlias = list[str]  # aliases: inside the class "list" is the call of the API
+Objects: TypeAlias = list[Object]
 BOUNDS_MS = (5, 25, 100, 250, 1000)  # of the histograms that both the gateway and the model servers keep
 _GATEWAY = {
     "gateway.envoyproxy.io/owning-gateway-name": "kserve-ingress-gateway",
@@ -94,7 +95,8 @@ class Side:
     knative: str = ""
 
 
-Sides, Services = list[Side], list[tuple[str, Object]]
+Sides: TypeAlias = list[Side]
+Services: TypeAlias = list[tuple[str, Object]]
 
 
 class FakeCluster:

@@ -75,8 +75,7 @@ class ClusterPlace:
     def running(self, *numbers: int) -> None:
         for number in numbers:
             self.backend.ensure(revision(number), 1)
-        for number in numbers:
-            self.until(lambda name=f"housing-{number}": self.backend.readiness(name).state == "ready")
+        self.until(lambda: all(self.backend.readiness(f"housing-{number}").state == "ready" for number in numbers))
 
     def routed(self, weights: dict[str, int], epoch: str, **more: Any) -> Observed:
         self.backend.apply(Split(weights, **more), epoch)

@@ -209,7 +209,7 @@ _ROUTES = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/httproutes.ga
 
 
 def services_crd(**fields: Any) -> Object:
-    predictor = {"properties": {"canaryTrafficPercent": {}}}
+    predictor: Object = {"properties": {"canaryTrafficPercent": {}}}
     spec = {"properties": {"spec": {"properties": {"predictor": predictor, **fields}}}}
     versions = [{"name": "v1beta1", "served": True, "schema": {"openAPIV3Schema": spec}}]
     return {"metadata": {"name": "x"}, "spec": {"versions": versions}}

@@ -256,7 +256,12 @@ def test_an_order_reaches_the_controller(place: Namespace) -> None:
     place.release("housing", 2)
     place.passes(2)
     stopping = threading.Event()
-    loop = threading.Thread(target=lambda: [place.tick(0.01) for _ in iter(lambda: stopping.wait(0.05), True)])
+
+    def ticking() -> None:
+        while not stopping.wait(0.05):
+            place.tick(0.01)
+
+    loop = threading.Thread(target=ticking)
     loop.start()
     try:
         with environment(SLIPWAY_SERVING="kserve://models", SLIPWAY_LEDGER=place.url):

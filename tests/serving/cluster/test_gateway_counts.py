@@ -134,7 +134,8 @@ def test_a_book_of_an_earlier_version_goes_on_from_its_next_look() -> None:
 @settings(max_examples=60, deadline=None)
 def test_every_request_is_counted_once_under_the_epoch_of_its_look(steps: list[tuple[int, int, int, bool]]) -> None:
     """For any sequence of epochs, requests, failures and restarts; the book survives being put away each time."""
-    kept, total, errors, expected = book(sample("a")), 0, 0, {}
+    kept, total, errors = book(sample("a")), 0, 0
+    expected: dict[str, list[int]] = {}
     for epoch, good, bad, restarts in itertools.chain(steps):
         if restarts and total and good + bad < total:
             total, errors = 0, 0  # one that has more again before the next look cannot be told from one that went on

@@ -14,6 +14,7 @@ from serving.errors import BackendRefusal, ConflictError, InfrastructureError, P
 from serving.files import write_json
 from serving.local import client, processes
 from serving.local.backend import EnvoyBackend
+from serving.local.envoy_admin import Admin
 from serving.local.envoy_config import SPLIT_ROUTE
 from serving.local.paths import service_paths
 from serving.local.state import AskedRevision, ObservedState, Server, read_desired
@@ -238,7 +239,7 @@ def test_drained_means_that_the_last_caller_has_its_answer(shared: Service) -> N
     load = Load(shared.port, "/v1/models/housing:predict")
     thread = threading.Thread(target=lambda: asyncio.run(load.run(1, 1)))
     thread.start()
-    admin = client.Admin(int(client.status(shared.directory).admin_address.rpartition(":")[2]))
+    admin = Admin(int(client.status(shared.directory).admin_address.rpartition(":")[2]))
     client.wait_for(lambda: admin.in_flight("housing-2") or None, 10, lambda: "not in flight")
     assert not shared.backend.drained("housing-2")
     shared.split("home", Split({"housing-1": 1000, "housing-2": 0}))

@@ -264,7 +264,12 @@ def test_a_model_fault_is_the_arms_error_and_a_refusal_is_a_bin_of_its_own(tmp_p
     assert (told.value.status, dict(told.value.headers)) == (400, {b"x-model-fault": b"prediction"})
     where = service_paths(tmp_path)
     where.prepare()
-    lines = [{"s": 400, "m": "prediction"}, {"s": 400, "m": None}, {"s": 429}, {"s": 200, "m": None}]
+    lines: list[dict[str, Any]] = [
+        {"s": 400, "m": "prediction"},
+        {"s": 400, "m": None},
+        {"s": 429},
+        {"s": 200, "m": None},
+    ]
     text = "".join(json.dumps({"r": "split|e", "c": "h-2", "f": "-", "d": 3, **line}) + "\n" for line in lines)
     where.access_log.write_text(text)
     assert EnvoyBackend(tmp_path).counters().epochs["e"]["h-2"] == ArmCounts(requests=4, errors=1, bins={"refused": 2})

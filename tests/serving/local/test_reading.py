@@ -148,7 +148,7 @@ def test_the_end_of_an_adopted_process_is_noticed() -> None:
 
 
 def _started(pid: int) -> float:
-    import psutil
+    import psutil  # type: ignore[import-untyped]  # ships no annotations
 
     return float(psutil.Process(pid).create_time())
 

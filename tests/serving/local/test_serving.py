@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from serving.errors import BackendRefusal, ConfigError, ConflictError, InfrastructureError, PlaceError
 from serving.local import client, counting, envoy_config, processes
 from serving.local.counting import AccessLine
-from serving.local.envoy_admin import in_force
+from serving.local.envoy_admin import Admin, in_force
 from serving.local.lifecycle import Limits, Look, Move, step
 from serving.local.paths import service_paths, sole_supervisor
 from serving.local.servers import local_bundle, predictor_command
@@ -474,7 +474,7 @@ def test_a_user_stays_on_the_canary_as_it_grows(live: Service) -> None:
     for weight in (100, 300, 600):
         split = Split({"housing-1": 1000 - weight, "housing-2": weight}, sticky_header="x-user")
         live.split(f"sticky-{weight}", split)
-        users = {}
+        users: dict[int, str] = {}
         for _ in range(2):
             load = Load(live.port, "/v1/models/housing:predict", headers=lambda n: f"x-user: u{n}\r\n")
             asyncio.run(load.run(1, 150))
@@ -591,13 +591,12 @@ def test_routes_changed_by_somebody_else_are_put_right(live: Service) -> None:
     text = path.read_bytes()
     other = path.with_suffix(".other")
     other.write_text("{}")
-    load = under_load(
-        live.port,
-        lambda: (other.replace(path), client.wait_for(lambda: path.read_bytes() == text or None, 10, lambda: "stays"))[
-            0
-        ],
-    )
-    assert not load.lost
+
+    def meddle() -> None:
+        other.replace(path)
+        client.wait_for(lambda: path.read_bytes() == text or None, 10, lambda: "stays")
+
+    assert not under_load(live.port, meddle).lost
 
 
 def test_a_killed_model_server_is_started_again(live: Service) -> None:
@@ -728,7 +727,7 @@ def test_sigterm_lets_callers_finish_and_leaves_no_process(tmp_path: Path) -> No
         load = Load(running.port, "/v1/models/housing:predict")
         thread = threading.Thread(target=lambda: asyncio.run(load.run(1, 1)))
         thread.start()
-        admin = client.Admin(read_observed(service_paths(tmp_path)).proxy.admin_port)
+        admin = Admin(read_observed(service_paths(tmp_path)).proxy.admin_port)
         client.wait_for(lambda: admin.in_flight("housing-1") or None, 10, lambda: "not in flight")
         pids = [entry.pid for entry in client.status(tmp_path).revisions] + [client.status(tmp_path).envoy_pid]
         assert running.stop() == 0

@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import atheris
+import atheris  # type: ignore[import-untyped]  # ships no annotations
 import numpy as np
 
 with atheris.instrument_imports(include=["serving.predictor"]):
@@ -59,7 +59,7 @@ def write_corpus(which: str, directory: Path) -> None:
 
 
 def main(which: str, place: str, *options: str) -> None:
-    large._rows = with_closing_zero
+    large._rows = with_closing_zero  # type: ignore[assignment]  # in place of the compiled loop
     warnings.simplefilter("ignore", RuntimeWarning)  # wrapping of uint64 is silent in compiled code only
     corpus = Path(place) / which
     corpus.mkdir(exist_ok=True)

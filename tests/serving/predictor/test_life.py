@@ -24,10 +24,10 @@ from serving.predictor.metrics import Metrics
 from serving.predictor.process import run, settle
 from serving.predictor.settings import parse
 from serving.predictor.work import Workers
+from tests.root import ROOT
 from tests.serving.predictor.support import (
     DEADLINE_S,
     HOUSE,
-    ROOT,
     ROW,
     Predictor,
     free_port,

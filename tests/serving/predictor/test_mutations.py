@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf ships no types
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 
 from serving.contract import Contract
@@ -21,6 +21,7 @@ from serving.predictor.rows import v2
 from serving.predictor.rows.tensors import rows_of_tensors
 from serving.predictor.rows.v1 import Decoder
 from serving.predictor.rows.validate import Checker, Rows
+from tests.root import ROOT
 from tests.serving.predictor.corpus import (
     Call,
     NoJson,
@@ -33,7 +34,7 @@ from tests.serving.predictor.corpus import (
     spoilt,
     spoilt_call,
 )
-from tests.serving.predictor.support import HOUSE, ROOT, ROW, TUMOUR, Predictor, document, serving, write_model
+from tests.serving.predictor.support import HOUSE, ROW, TUMOUR, Predictor, document, serving, write_model
 
 MAX_ROWS = 5000
 SEED = 31

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]  # ships no annotations
 import numpy as np
 import pytest
 

@@ -24,7 +24,8 @@ SLOW_MS = 100.0
 class Place(Protocol):
     """A backend with nothing running, and the means to use it as callers do."""
 
-    backend: TrafficBackend
+    @property
+    def backend(self) -> TrafficBackend: ...
 
     def revision(self, number: int) -> Revision:
         """A revision that loads and answers; distinct numbers have distinct names."""
@@ -60,9 +61,9 @@ class BackendContract:
         revisions = [place.revision(number) for number in numbers]
         for revision in revisions:
             place.backend.ensure(revision, 1)
-        for revision in revisions:
-            place.until(lambda name=revision.name: place.backend.readiness(name).state == "ready")
-        return [revision.name for revision in revisions]
+        names = [revision.name for revision in revisions]
+        place.until(lambda: all(place.backend.readiness(name).state == "ready" for name in names))
+        return names
 
     def routed(self, place: Place, split: Split, epoch: str) -> Observed:
         place.backend.apply(split, epoch)

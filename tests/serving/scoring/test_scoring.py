@@ -173,7 +173,9 @@ FAMILIES: dict[str, tuple[int, Callable[[], Any]]] = {
 _fitted: dict[tuple[str, ...], tuple[SklearnScorer, CompiledScorer]] = {}
 
 
-def pair(family: str, numbers: str = "median-standard", categories: str = "one-hot", sparse: bool = False) -> Any:
+def pair(
+    family: str, numbers: str = "median-standard", categories: str = "one-hot", sparse: bool = False
+) -> tuple[SklearnScorer, CompiledScorer]:
     """scikit-learn's scorer and the compiled one of the same fitted pipeline."""
     key = (family, numbers, categories, str(sparse))
     if key not in _fitted:
@@ -475,4 +477,4 @@ def test_symbols_follow_the_contract() -> None:
 def test_scorers_are_values() -> None:
     """A compiled scorer cannot be changed under a running server."""
     with pytest.raises(dataclasses.FrozenInstanceError):
-        pair("ridge")[1].link = "other"
+        pair("ridge")[1].link = "other"  # type: ignore[misc]  # what is checked

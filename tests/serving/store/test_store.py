@@ -166,7 +166,12 @@ def test_directories_travel_whole(store: Store, tmp_path: Path) -> None:
     (source / "deep" / "er" / "x").write_bytes(b"x")
     order: list[str] = []
     put = store.put
-    store.put = lambda key, value: (order.append(key), put(key, value))[1]  # type: ignore[method-assign]  # spying
+
+    def noted(key: str, source: bytes | Path) -> None:
+        order.append(key)
+        put(key, source)
+
+    store.put = noted  # type: ignore[method-assign]  # spying
     assert store.upload_directory(source, "models/1") == 3
     assert order[-1] == "models/1/manifest.json"
     target.mkdir()

@@ -12,10 +12,11 @@ step = functools.partial(
 
 
 @step
-def measure(word: str) -> NamedTuple("Out", [("verdict", str), ("names", list), ("none", list)]):
+def measure(word: str) -> NamedTuple("Out", [("verdict", str), ("names", list), ("none", list)]):  # type: ignore[valid-type]  # kfp's way to name outputs
     from collections import namedtuple
 
-    return namedtuple("Out", ["verdict", "names", "none"])(word, ["a", "b", "c"], [])
+    Out = namedtuple("Out", ["verdict", "names", "none"])
+    return Out(word, ["a", "b", "c"], [])
 
 
 @step

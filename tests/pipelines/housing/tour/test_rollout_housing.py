@@ -74,7 +74,7 @@ def test_a_bad_model_goes_home_by_itself(house: HousingService, case: Case) -> N
 
 def test_shifted_output_waits_for_a_person(house: HousingService) -> None:
     """By the default plan: a new model may differ, so somebody is asked, and here says no."""
-    version, before = house.version(homes.inflated), house.stable
+    version, before = house.trained(homes.inflated), house.stable
     state, replies = house.rolled_out(version, house.plan(), labels=False)
     assert state.pause is not None
     assert state.pause.reason is Reason.OUTPUT
@@ -94,7 +94,7 @@ def test_a_good_model_is_promoted(house: HousingService, case: Case) -> None:
 
 
 def _rolled_out(house: HousingService, case: Case) -> RolloutState:
-    version = house.version(case.make)
+    version = house.trained(case.make)
     state, replies = house.rolled_out(version, house.plan(gates=case.gates), labels=case.labels)
     assert state.pause is None, state.pause
     _nothing_is_lost(house, replies, f"{MODEL}-{version}" if case.loses else "")

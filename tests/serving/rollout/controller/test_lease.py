@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -98,7 +98,7 @@ STEPS = st.tuples(st.sampled_from(["one", "two", "three"]), st.floats(0, 40), st
 def test_only_the_present_holder_ever_writes(tmp_path_factory, opener: Opener, actions) -> None:
     """Random acquisitions and late writes: accepted writes have tokens that never fall, one holder to each."""
     with opener(tmp_path_factory.mktemp("lease"), "housing") as desk:
-        now, grants = NOW, {}
+        now, grants = NOW, dict[str, Grant]()
         for holder, after, write in actions:
             now += after
             if write and holder in grants:
@@ -138,7 +138,7 @@ def two_controllers(directory: Path, seed: int, opener: Opener = open_desk) -> W
     rng = np.random.default_rng(seed)
     world = World(directory, rate=2000, seed=seed, opener=opener)
     desks = [Pausing(world.desk), Pausing(world.desk)]
-    both = [Controller(world.backend, desk, name) for desk, name in zip(desks, ("one", "two"), strict=True)]
+    both = [Controller(world.backend, cast(Desk, desk), name) for desk, name in zip(desks, ("one", "two"), strict=True)]
     nested = False
 
     def interrupt(other: int) -> None:

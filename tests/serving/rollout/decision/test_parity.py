@@ -74,7 +74,7 @@ def trace(source: Any, rates: dict[str, float], seed: int) -> list[tuple[str, st
     """Verdict, sentence and evidence of each look at one rollout whose counts are drawn with *seed*."""
     rng = np.random.default_rng(seed)
     state: RolloutState = begin(request(), FakeBackend(Clock()).capabilities(), NOW)
-    now, found = NOW, []
+    now, found = NOW, list[tuple[str, str, str]]()
     for _ in range(120):
         now += 2.0
         epoch = state.epoch
