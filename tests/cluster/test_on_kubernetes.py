@@ -161,6 +161,7 @@ def test_each_task_makes_the_same_bytes_here_and_there(own: House, first: list[d
         keys = [key for key in artifacts.list("") if run in key]
         made_there = {_handed_on(key.partition(f"{run}/")[2].split("/")): artifacts.get(key) for key in keys}
     names = {name for name in [*made_here, *made_there] if name and not name.startswith("track/")}
+    assert names, "nothing was handed on"
     for task in sorted({name.partition("/")[0] for name in names}):
         mine = sorted(name for name in names if name.startswith(f"{task}/"))
         equal = [name for name in mine if made_here.get(name) == made_there.get(name)]

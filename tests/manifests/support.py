@@ -55,6 +55,14 @@ def containers(spec: dict[str, Any]) -> list[dict[str, Any]]:
     return [*spec.get("initContainers", ()), *spec["containers"]]
 
 
+def containers_of(directory: str) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Place, pod and container of every container that a kustomization brings; at least one."""
+    pods = [found for one in rendered(directory) for found in pod_specs(one)]
+    listed = [(place, spec, container) for place, spec in pods for container in containers(spec)]
+    assert listed, f"{directory} has no container"
+    return listed
+
+
 def builtin_faults(found: dict[str, Any]) -> list[str]:
     """Fields that Kubernetes' own kinds do not have, or that have another type, by the client's models."""
     group, _, version = found["apiVersion"].rpartition("/")

@@ -33,6 +33,7 @@ from tests.manifests.support import (
     MANIFESTS,
     builtin_faults,
     containers,
+    containers_of,
     is_builtin,
     name_of,
     needs_kubectl,
@@ -91,31 +92,30 @@ def test_the_check_of_fields_sees_a_misspelt_one():
 @ours
 def test_no_container_of_ours_is_root_or_writes_outside_of_its_volumes(directory):
     """Numeric user, no privileges to gain, read-only root, every one of them with bounds."""
-    for found in rendered(directory):
-        for place, spec in pod_specs(found):
-            of_pod = spec.get("securityContext", {})
-            for container in containers(spec):
-                context = {**of_pod, **container["securityContext"]}
-                assert context["runAsNonRoot"] is True, place
-                assert context["runAsUser"] >= 400, place
-                assert context["readOnlyRootFilesystem"] is True, place
-                assert context["allowPrivilegeEscalation"] is False, place
-                assert context["capabilities"] == {"drop": ["ALL"]}, place
-                assert context["seccompProfile"] == {"type": "RuntimeDefault"}, place
-                assert {"cpu", "memory"} <= container["resources"]["requests"].keys(), place
-                assert "memory" in container["resources"]["limits"], place
-                assert not container["image"].endswith(":latest"), place
+    for place, spec, container in containers_of(directory):
+        context = {**spec.get("securityContext", {}), **container["securityContext"]}
+        assert context["runAsNonRoot"] is True, place
+        assert context["runAsUser"] >= 400, place
+        assert context["readOnlyRootFilesystem"] is True, place
+        assert context["allowPrivilegeEscalation"] is False, place
+        assert context["capabilities"] == {"drop": ["ALL"]}, place
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}, place
+        assert {"cpu", "memory"} <= container["resources"]["requests"].keys(), place
+        assert "memory" in container["resources"]["limits"], place
+        assert not container["image"].endswith(":latest"), place
 
 
 @needs_kubectl
 @ours
 def test_every_server_of_ours_has_its_three_probes(directory):
     """Started, ready and alive are three questions with three answers."""
-    for found in rendered(directory):
-        if found["kind"] in ("Deployment", "StatefulSet", "ServingRuntime"):
-            for place, spec in pod_specs(found):
-                for container in spec["containers"]:
-                    assert {"startupProbe", "readinessProbe", "livenessProbe"} <= container.keys(), place
+    servers = [
+        found for found in rendered(directory) if found["kind"] in ("Deployment", "StatefulSet", "ServingRuntime")
+    ]
+    asked = [(place, one) for found in servers for place, spec in pod_specs(found) for one in spec["containers"]]
+    assert asked
+    for place, container in asked:
+        assert {"startupProbe", "readinessProbe", "livenessProbe"} <= container.keys(), place
 
 
 @needs_kubectl
@@ -167,11 +167,12 @@ def test_the_pipeline_may_touch_services_and_routes_of_one_namespace_and_nothing
 @pytest.mark.parametrize("directory", ["overlays/kind", "overlays/production", "controllers/prometheus"])
 def test_no_right_of_ours_is_a_wildcard_or_reads_secrets_it_cannot_name(directory):
     """What a role does not say it needs, it does not get."""
-    for found in rendered(directory):
-        for rule in found.get("rules", ()) if found["kind"] in ("Role", "ClusterRole") else ():
-            said = [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
-            assert "*" not in said, name_of(found)
-            assert "secrets" not in rule["resources"] or rule.get("resourceNames"), name_of(found)
+    roles = [found for found in rendered(directory) if found["kind"] in ("Role", "ClusterRole")]
+    rules = [(name_of(found), rule) for found in roles for rule in found["rules"]]
+    assert rules
+    for name, rule in rules:
+        assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]], name
+        assert "secrets" not in rule["resources"] or rule.get("resourceNames"), name
 
 
 @needs_kubectl
@@ -481,7 +482,9 @@ def test_a_place_that_does_not_answer_is_named_with_the_way_around():
 
 def test_every_release_has_one_place_to_come_from_a_digest_and_a_tested_version():
     """And each place is git-ignored."""
-    for name, release in upstream.releases().items():
+    releases = upstream.releases()
+    assert releases
+    for name, release in releases.items():
         assert bool(release.url) != bool(release.kustomize), name
         assert release.digests, name
         assert release.version in release.tested, name
@@ -511,11 +514,9 @@ def test_every_object_validates_against_the_types_of_the_pinned_versions():
 @pytest.mark.parametrize("directory", PATCHED)
 def test_no_container_of_third_parties_is_root(directory):
     """After our patches, and without an exception."""
-    for found in rendered(directory):
-        for place, spec in pod_specs(found):
-            for container in containers(spec):
-                context = {**spec.get("securityContext", {}), **container.get("securityContext", {})}
-                assert context.get("runAsNonRoot") is True, (place, container["name"])
+    for place, spec, container in containers_of(directory):
+        context = {**spec.get("securityContext", {}), **container.get("securityContext", {})}
+        assert context.get("runAsNonRoot") is True, (place, container["name"])
 
 
 @needs_kubectl

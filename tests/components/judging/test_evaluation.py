@@ -136,6 +136,7 @@ def test_a_slice_of_one_class_has_no_auc_but_a_log_loss() -> None:
     matrix = rows(40)
     target = matrix[:, 2].copy()
     result = evaluate(probabilities(40, 2, 0, False), target, matrix, classes(2))
+    assert result.slices
     for part in result.slices:
         assert "roc_auc" in part.undefined
         assert "log_loss" in part.metrics

@@ -527,6 +527,7 @@ def test_threads_run_ahead_by_a_few_chunks_only():
     for done, result in enumerate(in_order(lambda i: i * i, items(), workers=3)):
         assert result == done * done
         assert len(taken) <= done + 3 + batches.AHEAD
+    assert (done, len(taken)) == (49, 50)
 
 
 def test_large_files_are_cut_between_row_groups(tmp_path):

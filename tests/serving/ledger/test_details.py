@@ -49,7 +49,9 @@ def test_every_kind_of_event_is_told_with_words(ledger: Ledger) -> None:
 
 def test_what_is_read_is_what_was_written(ledger: Ledger) -> None:
     """Each event's detail has the same fields as JSON and with names."""
-    for event in ledger.history():
+    events = ledger.history()
+    assert events
+    for event in events:
         assert detail_of(event).to_json() == event.detail
 
 

@@ -560,7 +560,9 @@ def test_a_locked_ledger_is_an_infrastructure_error(
 @pytest.mark.parametrize("dialect", [mysql.dialect(), postgresql.dialect()], ids=["mysql", "postgres"])
 def test_the_tables_are_portable(dialect: sa.Dialect) -> None:
     """Every table can be stated in the dialects of the cluster's databases."""
-    for table in ledger_schema.metadata.sorted_tables:
+    tables = ledger_schema.metadata.sorted_tables
+    assert tables
+    for table in tables:
         assert "CREATE TABLE" in str(sa.schema.CreateTable(table).compile(dialect=dialect))
 
 

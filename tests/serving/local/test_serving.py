@@ -166,7 +166,7 @@ def test_what_becomes_of_a_server(before: Server, seen: Look, now: float, state:
 
 
 @settings(max_examples=25)
-@given(st.lists(st.tuples(st.sampled_from(["dies", "silent", "answers"]), st.floats(0, 30)), max_size=40))
+@given(st.lists(st.tuples(st.sampled_from(["dies", "silent", "answers"]), st.floats(0, 30)), min_size=1, max_size=40))
 def test_a_server_is_given_up_only_before_it_has_ever_served(looks: list[tuple[str, float]]) -> None:
     """Whatever happens, one that was ready once is brought back for ever, and one that never was gets three chances."""
     record, now, starts = Server(wanted=WANTED), 100.0, 0

@@ -336,9 +336,10 @@ def test_what_is_refused_is_outside_of_the_schema(changes: dict[str, Any]) -> No
 def test_classes_and_matrices_are_documented_where_there_are_any() -> None:
     """A classifier's answers have probabilities, and a contract of numbers takes a matrix."""
     whole = openapi.document(TUMOUR, SETTINGS)
-    for body, length in calls(TUMOUR):
-        if length is None:
-            conforms(json.loads(body), openapi._ref("InferRequest"), whole)
+    plain = [json.loads(body) for body, length in calls(TUMOUR) if length is None]
+    assert plain
+    for call in plain:
+        conforms(call, openapi._ref("InferRequest"), whole)
 
     class Classifier(Linear):
         def score(self, matrix: Any) -> Any:

@@ -54,6 +54,7 @@ def test_each_action_has_an_intent_before_and_a_done_after(finished: World) -> N
 def test_one_edited_record_is_found(finished: World) -> None:
     """Whichever record is edited, and whatever in it."""
     records = finished.desk.records()
+    assert records
     for number, record in enumerate(records):
         for edited in (
             replace(record, at=record.at + 1),

@@ -368,7 +368,7 @@ ODD = st.fixed_dictionaries(
 )
 
 
-@given(st.lists(st.tuples(st.floats(0.1, 400), ODD), max_size=20))
+@given(st.lists(st.tuples(st.floats(0.1, 400), ODD), min_size=1, max_size=20))
 @settings(max_examples=40, deadline=None)
 def test_without_user_requests_nothing_is_ever_promoted(looks) -> None:
     """Whatever the schedule of looks and failures, no weight above the declared first step is reached."""
