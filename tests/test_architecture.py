@@ -5,7 +5,8 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -19,7 +20,27 @@ from pipelines.compiling.graphs import graphs
 from tests.root import ROOT
 
 PACKAGES = ("components", "pipelines", "serving")
-LONGEST = 350  # lines
+LONGEST_FILE, LONGEST_BODY, FULLEST_FOLDER = 300, 40, 20  # lines, lines, modules
+
+# What is larger than a limit, as large as it may be.
+LARGER = {
+    "components/recording/tracking.py": 349,  # aim: 300
+    "serving/local": 24,  # aim: 20
+}
+
+# Names of two public classes, and why both may keep theirs.
+NAMED_TWICE = {
+    "Alert": "a rule on a dashboard, and a sentence in the journal",
+    "Detail": "of a run on Pipelines, and of an event in the ledger",
+    "Gate": "what a candidate must pass, and what a look at a rollout is tested by",
+    "Look": "at a rollout, and at a model server",
+    "Parts": "of a log that is written, and of one that is read on",
+    "Reading": "of Envoy on this machine, and of the gateway on a cluster",
+    "StageOutputs": "paths as a doorway gets them, and as the record of a run uses them",
+    "Step": "of a pipeline's graph, and of a rollout's plan",
+    "Turn": "of the loop, and of the controller",
+    "Watched": "a model by its labels, and a rollout by its figures",
+}
 
 # What nobody imports, and why it is declared all the same.
 NOT_IMPORTED = {
@@ -147,28 +168,56 @@ def test_packages_hold_a_docstring_only() -> None:
 
 
 def test_modules_say_what_they_are() -> None:
-    """Each module begins with a docstring, and none is longer than one sits down to read."""
+    """Each module begins with a docstring."""
     silent = [name_of(path) for path in sources() if not ast.get_docstring(tree(path))]
     assert silent == []
-    long = {name_of(path): lines for path in sources() if (lines := path.read_text().count("\n")) > LONGEST}
-    assert long == {}
+
+
+def too_large(sizes: Mapping[str, int], limit: int, unit: str) -> list[str]:
+    """A sentence for each of *sizes* above *limit*, or above what ``LARGER`` allows it."""
+    return [
+        f"{place} has {size} {unit}, at most {allowed} are wanted"
+        for place, size in sizes.items()
+        if size > (allowed := LARGER.get(place, limit))
+    ]
+
+
+def test_a_file_is_read_in_one_sitting() -> None:
+    """No file of the product has more than 300 lines."""
+    lines = {name_of(path): path.read_text(encoding="utf-8").count("\n") for path in sources()}
+    assert too_large(lines, LONGEST_FILE, "lines") == []
+
+
+def test_a_folder_is_seen_at_a_glance() -> None:
+    """No folder of the product has more than 20 modules."""
+    modules = Counter(name_of(path.parent) for path in sources() if path.name != "__init__.py")
+    assert too_large(modules, FULLEST_FOLDER, "modules") == []
+
+
+def bodies(path: Path) -> Iterator[tuple[str, int]]:
+    """Place and lines of each function's body, without docstring and signature; a graph is a table of contents."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            if body and not any(ast.unparse(one).startswith("dsl.pipeline") for one in node.decorator_list):
+                yield f"{name_of(path)}:{node.lineno} {node.name}", (body[-1].end_lineno or 0) - body[0].lineno + 1
 
 
 def test_functions_fit_a_screen() -> None:
-    """None has more than 45 lines of code, without its docstring and signature.
+    """None but the graph of a pipeline has more than 40 lines of code."""
+    lines = dict(body for path in sources() for body in bodies(path))
+    assert too_large(lines, LONGEST_BODY, "lines of code") == []
 
-    Pipelines are tables of contents.
-    """
-    long = {}
+
+def test_a_name_means_one_thing() -> None:
+    """No two public classes share a name, but for those that have a reason above."""
+    places: dict[str, list[str]] = {}
     for path in sources():
-        for node in ast.walk(tree(path)):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                body = node.body[1:] if ast.get_docstring(node) else node.body
-                lines = (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
-                is_pipeline = any(ast.unparse(one).startswith("dsl.pipeline") for one in node.decorator_list)
-                if lines > 45 and not is_pipeline:
-                    long[f"{name_of(path)}:{node.name}"] = lines
-    assert long == {}
+        for node in tree(path).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(f"{name_of(path)}:{node.lineno}")
+    twice = [f"{name}: {', '.join(where)}" for name, where in places.items() if len(where) > 1 + (name in NAMED_TWICE)]
+    assert twice == [], "a class that is another thing has another name"
 
 
 def test_waivers_have_a_reason() -> None:
@@ -186,7 +235,9 @@ def test_waivers_have_a_reason() -> None:
 
 def test_compiled_pipelines_are_current() -> None:
     """What a cluster is given is what the source says: `slipway compile` would change nothing."""
-    for pipeline, path in graphs().items():
+    found = graphs()
+    assert found
+    for pipeline, path in found.items():
         assert is_current(pipeline, path), f"{path.name} is not what its pipeline compiles to: make compile"
 
 
