@@ -18,7 +18,7 @@ from components.modelling.profiles import profile
 from serving.bundle.bundle import write_bundle
 from serving.bundle.signing import SigningKey
 from serving.contract import Contract, Matrix
-from tests.bench.client import request
+from tests.load import request
 
 TRAINING_ROWS = 20_000
 CONTRACT = Contract.model_validate(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from serving.contract import Matrix
 from tests.bench import servers
-from tests.bench.client import request
 from tests.bench.model import NAMES, shapes, words
+from tests.load import request
 
 HELP = (
     "servers to compare with besides stock KServe, each as mlflow|mlserver|bentoml=/path/to/python; skipped if absent"

@@ -8,7 +8,6 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -21,8 +20,9 @@ from serving.rollout.controller import controller
 from serving.rollout.decision import engine
 from serving.rollout.decision.rules import Decision, Seen
 from serving.rollout.state import RolloutState
+from tests.load import Answer, Load
 from tests.serving.local.rollout_live import LiveService, live, plan
-from tests.serving.local.support import Answer, Load, Service, send, service, under_load
+from tests.serving.local.support import Service, predictions, send, service, under_load
 from tests.serving.rollout.support import Bench, World
 
 CHANCE = 1e-6
@@ -72,9 +72,7 @@ def changes(running: Service, times: int) -> tuple[list[float], Load]:
 def promotions(running: LiveService, requests: int) -> tuple[int, Load]:
     """Whole promotions of equal candidates, every other one aborted half way, until *requests* were answered."""
     ended: list[RolloutState] = []
-    load = Load(running.port, "/v1/models/housing:predict")
-
-    def act() -> None:
+    with predictions(running.port) as load:
         while len(load.answers) < requests:
             version = running.version()
             running.release(
@@ -86,24 +84,7 @@ def promotions(running: LiveService, requests: int) -> tuple[int, Load]:
                 ),
             )
             ended.append(running.ended(version))
-
-    _beside(load, act)
     return len(ended), load
-
-
-def _beside(load: Load, act: Callable[[], None]) -> Load:
-    import asyncio
-
-    async def run() -> None:
-        sending = asyncio.create_task(load.run(4))
-        try:
-            await asyncio.to_thread(act)
-        finally:
-            load.stop()
-            await sending
-
-    asyncio.run(run())
-    return load
 
 
 def looks(directory: Path, rollouts: int) -> tuple[list[float], list[float]]:

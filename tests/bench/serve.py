@@ -22,9 +22,10 @@ import joblib
 import numpy as np
 
 from tests.bench import model, peers, servers
-from tests.bench.client import Load, ask, drive, paced
+from tests.bench.client import Measured, drive, paced
 from tests.bench.model import CONTRACT, Shape
 from tests.bench.servers import Server
+from tests.load import ask
 from tests.root import ROOT
 
 OURS, STOCK = "Slipway", "stock KServe"
@@ -88,8 +89,8 @@ class Bench:
         expected = joblib.load(self.folder / "stock" / "columns.joblib").predict(CONTRACT.frame(rows))
         for shape in model.shapes(rows):
             mine, theirs = model.requests(shape)
-            same(expected, ask(ours.port, mine), f"{OURS}, {shape.name}")
-            same(expected, ask((matrix if shape.matrix else stock).port, theirs), f"{STOCK}, {shape.name}")
+            same(expected, ask(ours.port, mine).body, f"{OURS}, {shape.name}")
+            same(expected, ask((matrix if shape.matrix else stock).port, theirs).body, f"{STOCK}, {shape.name}")
 
     def pairs(self, shapes: Sequence[Shape], ours: Server, stock: Server, matrix: Server) -> Iterator[tuple[Any, ...]]:
         for shape in shapes:
@@ -125,10 +126,10 @@ class Bench:
                 continue
             one, seconds = small[shape.name, name], 2 * self.seconds
 
-            def all_at_once(port: int, one: bytes = one, seconds: float = seconds) -> Load:
+            def all_at_once(port: int, one: bytes = one, seconds: float = seconds) -> Measured:
                 return drive(port, [one], CONNECTIONS, seconds)
 
-            def evenly(port: int, one: bytes = one, seconds: float = seconds) -> Load:
+            def evenly(port: int, one: bytes = one, seconds: float = seconds) -> Measured:
                 return paced(port, one, RATE, seconds)
 
             if name == OURS or shape.matrix:  # stock's lists of records take seconds, in which all others wait
@@ -156,7 +157,7 @@ class Bench:
             for guest in guests:
                 rows = model.rows(CHECKED_ROWS, 21)
                 expected = joblib.load(self.folder / "stock" / "columns.joblib").predict(CONTRACT.frame(rows))
-                same(expected, ask(guest.server.port, guest.request(rows)), guest.name)
+                same(expected, ask(guest.server.port, guest.request(rows)).body, guest.name)
             for _ in range(self.rounds):
                 self.singles(*three)
                 for guest in guests:
@@ -169,8 +170,8 @@ class Bench:
 
 
 def beside(
-    server: Server, small: Callable[[int], Load], large: bytes, folder: Path, seconds: float
-) -> tuple[Load, Load]:
+    server: Server, small: Callable[[int], Measured], large: bytes, folder: Path, seconds: float
+) -> tuple[Measured, Measured]:
     """Single rows as *small* sends them to a port, while a second client sends one large request after the other."""
     with tempfile.NamedTemporaryFile(dir=folder) as file:
         file.write(large.split(b"\r\n\r\n", 1)[1])
@@ -182,7 +183,7 @@ def beside(
             second.stdout.readline()  # its first request is on its way
             load = small(server.port)
             told = json.loads(second.stdout.read())
-    return load, Load(told["seconds"], tuple(told["latencies"]))
+    return load, Measured(told["seconds"], tuple(told["latencies"]))
 
 
 def same(expected: "np.ndarray[Any, Any]", body: bytes, who: str) -> None:

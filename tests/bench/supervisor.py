@@ -19,7 +19,8 @@ from serving.local import client
 from serving.local.servers import predictor_command
 from serving.rollout.state import Phase
 from tests.bench import model
-from tests.bench.client import paced, request
+from tests.bench.client import paced
+from tests.load import request
 from tests.serving.local.rollout_live import LiveService, plan, running, serve_live
 
 SETTLE_S = 5.0  # what a start or a new split causes is not counted

@@ -1,24 +1,21 @@
 """A real cluster for tests: kubectl, a project of its own, verbs in the controller, load through the gateway."""
 
 import contextlib
-import http.client
-import itertools
 import json
 import os
 import re
 import subprocess
 import sys
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.load import Answer, Load, request
 from tests.root import ROOT
 
 CONTEXT = os.environ.get("SLIPWAY_CONTEXT", "kind-slipway")
@@ -118,86 +115,21 @@ def house(name: str, directory: Path) -> House:
 # --- load ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Answer:
-    at: float
-    status: int
-    revision: str
-    body: str = ""
+def through_gateway(name: str, bodies: Sequence[bytes], *, path: str = ":predict", to: str = "", **how: Any) -> Load:
+    """Requests of the model *name*, *bodies* in turn, by the host *to* where it is not its own.
 
-
-@dataclass
-class Load:
-    """Requests at an even rate through the gateway on connections that stay open; nothing is sent twice."""
-
-    name: str
-    bodies: Sequence[bytes]
-    rate: float = 100.0
-    path: str = ":predict"
-    headers: Mapping[str, str] = field(default_factory=dict)
-    answers: list[Answer] = field(default_factory=list)
-    _stop: threading.Event = field(default_factory=threading.Event)
-
-    def __enter__(self) -> "Load":
-        self._turns, self._lock = itertools.count(), threading.Lock()
-        self._threads = [threading.Thread(target=self._work, args=(n,)) for n in range(WORKERS)]
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    @property
-    def lost(self) -> list[Answer]:
-        return [answer for answer in self.answers if answer.status != 200]
-
-    def by_revision(self) -> Counter[str]:
-        return Counter(answer.revision for answer in self.answers)
-
-    def await_answers(self, count: int) -> None:
-        wanted = len(self.answers) + count
-        until(lambda: len(self.answers) >= wanted, f"{count} answers", 60 + count / self.rate * 5)
-
-    def _work(self, number: int) -> None:
-        period = WORKERS / self.rate
-        due = time.monotonic() + period * number / WORKERS
-        connection = http.client.HTTPConnection(GATEWAY, timeout=30)
-        while not self._stop.wait(max(0.0, due - time.monotonic())):
-            due += period
-            self.answers.append(
-                ask(self.name, self.bodies[next(self._turns) % len(self.bodies)], self.path, self.headers, connection)
-            )
-        connection.close()
-
-
-WORKERS = 4
-
-
-def ask(
-    name: str,
-    body: bytes,
-    path: str = ":predict",
-    headers: Mapping[str, str] | None = None,
-    connection: http.client.HTTPConnection | None = None,
-) -> Answer:
-    """One request; *path* ``:predict`` is KServe's v1, ``/infer`` its v2."""
+    *path* ``:predict`` is KServe's v1, ``/infer`` its v2.
+    """
     version = "v1" if path.startswith(":") else "v2"
-    own = connection or http.client.HTTPConnection(GATEWAY, timeout=30)
-    sent = {"Host": f"{name}.{DOMAIN}", "Content-Type": "application/json", **(headers or {})}
-    try:
-        own.request("POST", f"/{version}/models/{name}{path}", body=body, headers=sent)
-        found = own.getresponse()
-        text = found.read().decode()
-        return Answer(time.monotonic(), found.status, found.headers.get("x-revision", ""), text)
-    except (OSError, http.client.HTTPException) as error:
-        own.close()
-        return Answer(time.monotonic(), 0, "", str(error))
-    finally:
-        if connection is None:
-            own.close()
+    where = f"/{version}/models/{name}{path}"
+    sent = [request(where, body, host=to or f"{name}.{DOMAIN}") for body in bodies]
+    host, _, port = GATEWAY.partition(":")
+    return Load(int(port), lambda number: sent[number % len(sent)], host=host, **how)
+
+
+def ask(name: str, body: bytes, path: str = ":predict", *, to: str = "") -> Answer:
+    """One request."""
+    return through_gateway(name, [body], path=path, to=to, keep_bodies=True).run(1).answers[0]
 
 
 @contextlib.contextmanager

@@ -22,7 +22,6 @@ from tests.cluster.support import (
     CONTEXT,
     DOMAIN,
     House,
-    Load,
     ask,
     forwarded,
     house,
@@ -30,6 +29,7 @@ from tests.cluster.support import (
     kubectl,
     read,
     require_cluster,
+    through_gateway,
     until,
 )
 
@@ -194,7 +194,7 @@ def stores(tmp_path: Path) -> Iterator[tuple[Any, Any]]:
 def test_the_split_is_as_set(own: House, second: list[dict[str, Any]], bodies: list[bytes]) -> None:
     """2,000 requests at 20 %: the canary's share lies in the binomial 99.9 % interval."""
     own.rollout("set", "20", "--version", "2")
-    with Load(own.name, bodies, rate=150) as load:
+    with through_gateway(own.name, bodies, rate=150) as load:
         load.await_answers(2_000)
     share = load.by_revision()[own.revision(2)]
     low, high = binom.interval(0.999, len(load.answers), 0.2)
@@ -205,7 +205,7 @@ def test_the_split_is_as_set(own: House, second: list[dict[str, Any]], bodies: l
 
 def test_no_request_is_lost_through_promote_and_rollback(own: House, second: object, bodies: list[bytes]) -> None:
     """Three times a canary, all traffic and back, under continuous load through the gateway."""
-    with Load(own.name, bodies, rate=200) as load:
+    with through_gateway(own.name, bodies, rate=200) as load:
         for _ in range(3):
             own.rollout("set", "20", "--version", "2")
             own.rollout("promote", "--reason", "seen enough")
@@ -277,7 +277,7 @@ def test_a_killed_controller_and_a_killed_pod_change_nothing(own: House, second:
     phase of both ways."""
     home: set[str] = set()
     forward: set[str] = set()
-    with unhurried_controller(), Load(own.name, bodies, rate=150) as load:
+    with unhurried_controller(), through_gateway(own.name, bodies, rate=150) as load:
         start(own, 2)
         until(lambda: own.phase()["phase"] == "step", "the first step", 300)
         own.rollout("abort", "--reason", "to be killed on the way home")
@@ -297,7 +297,7 @@ def test_a_killed_controller_and_a_killed_pod_change_nothing(own: House, second:
 
 def test_a_canary_whose_pods_die_goes_home(own: House, second: object, bodies: list[bytes]) -> None:
     """Version 1 comes back as a canary and its pods are taken away: home to version 2, and only its share is lost."""
-    with Load(own.name, bodies, rate=100) as load:
+    with through_gateway(own.name, bodies, rate=100) as load:
         start(own, 1)
         until(lambda: own.phase()["phase"] == "step" and ask(own.name, bodies[0]).status, "the first step", 300)
         load.await_answers(200)
@@ -333,7 +333,7 @@ def test_a_canary_whose_pods_die_goes_home(own: House, second: object, bodies: l
 
 def test_the_object_store_may_be_away(own: House, second: object, bodies: list[bytes]) -> None:
     """MinIO away and back: what serves goes on, and loses nothing."""
-    with Load(own.name, bodies, rate=50) as load:
+    with through_gateway(own.name, bodies, rate=50) as load:
         kubectl("-n", "slipway-system", "scale", "statefulset/minio", "--replicas=0")
         load.await_answers(500)
         kubectl("-n", "slipway-system", "scale", "statefulset/minio", "--replicas=1")
@@ -345,7 +345,7 @@ def test_the_object_store_may_be_away(own: House, second: object, bodies: list[b
 
 def test_a_restarted_manager_changes_nothing(own: House, second: object, bodies: list[bytes]) -> None:
     """KServe's manager and Envoy Gateway start again under load: nothing is lost."""
-    with Load(own.name, bodies, rate=50) as load:
+    with through_gateway(own.name, bodies, rate=50) as load:
         for namespace, name in (("kserve", "kserve-controller-manager"), ("envoy-gateway-system", "envoy-gateway")):
             kubectl("-n", namespace, "rollout", "restart", f"deployment/{name}")
             kubectl("-n", namespace, "rollout", "status", f"deployment/{name}", "--timeout=180s")
@@ -390,9 +390,9 @@ def test_one_write_that_moves_and_removes_loses_requests(own: House, second: obj
     """References that come, go and rest at 0 under load: answers are lost. The same cycles in our order lose none."""
     host = f"naive-{own.name}.{DOMAIN}"
     kubectl("apply", "-f", "-", given=two_refs(own.name, 100, 0))
-    until(lambda: ask(own.name, bodies[0], headers={"Host": host}).status == 200, "the route answers")
+    until(lambda: ask(own.name, bodies[0], to=host).status == 200, "the route answers")
     try:
-        with Load(own.name, bodies, rate=200, headers={"Host": host}) as naive:
+        with through_gateway(own.name, bodies, rate=200, to=host) as naive:
             for _ in range(8):
                 for weights in ((50, 50), (0, 100), (-1, 100), (50, 50), (100, 0), (100, -1)):
                     kubectl("apply", "-f", "-", given=two_refs(own.name, *weights))
@@ -502,9 +502,7 @@ def test_an_inference_service_by_hand_serves(own: House, second: object, bodies:
         kubectl("apply", "-f", "-", given=manifest)
         kubectl("-n", "models", "wait", "--for=condition=Ready", f"inferenceservice/{name}", "--timeout=240s")
         host = read("-n", "models", "get", "inferenceservice", name)["status"]["url"].split("://")[1]
-        answer = until(
-            lambda: (a := ask(own.name, bodies[0], headers={"Host": host})).status == 200 and a, "it answers"
-        )
+        answer = until(lambda: (a := ask(own.name, bodies[0], to=host)).status == 200 and a, "it answers")
         assert json.loads(answer.body)["predictions"]
     finally:
         kubectl("-n", "models", "delete", "inferenceservice", name, "--wait=false", code=None)

@@ -24,8 +24,9 @@ from serving.rollout.controller.persistence import Command
 from serving.rollout.plan import RolloutPlan
 from serving.rollout.state import Phase, RolloutState
 from serving.service.release import release_version
+from tests.load import Load
 from tests.serving.ledger.facts import facts
-from tests.serving.local.support import Load, Service
+from tests.serving.local.support import Service, under_load
 
 MODEL = "housing"
 STUB = (sys.executable, "-m", "tests.serving.local.logging_stub", "{model}", "{bundle}", "{http_port}", "{log_dir}")
@@ -127,8 +128,6 @@ class LiveService(Service):
         self, version: int, wanted: RolloutPlan, *, rate: float | None = None, connections: int = 4
     ) -> tuple[RolloutState, Load]:
         """Release *version* under load; its end, and every answer that callers got from release to end."""
-        from tests.serving.local.support import under_load
-
         found: list[RolloutState] = []
 
         def act() -> None:

@@ -1,17 +1,15 @@
-"""A load client that loses nothing silently, and a service with stub models to use it on."""
+"""A service with stub models, and the load that is put on it."""
 
 import argparse
-import asyncio
 import contextlib
 import json
 import math
 import subprocess
 import sys
-import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from serving.errors import InfrastructureError
 from serving.local import client
@@ -22,6 +20,7 @@ from serving.local.paths import service_paths
 from serving.local.state import read_desired, read_observed
 from serving.local.supervisor import ServeOptions, serve
 from serving.rollout.backend import Revision, Split
+from tests.load import Load, request
 
 HERE = Path(__file__).resolve()
 STUB = (sys.executable, str(HERE.with_name("stub_model.py")), "{model}", "{bundle}", "{http_port}")
@@ -29,108 +28,22 @@ START_S = 120.0  # of a supervisor on a busy machine
 BODY = b'{"instances":[[1.0]]}'
 
 
-# --- the load client ------------------------------------------------------------------------------------------------
+def predictions(port: int, headers: str | Callable[[int], str] = "", *, model: str = "housing", **how: Any) -> Load:
+    """Requests for predictions of *model*, each with *headers*, those of its number from 0 where it is a function."""
+    path = f"/v1/models/{model}:predict"
+    told = headers if callable(headers) else lambda _: headers
+    return Load(port, lambda number: request(path, BODY, told(number)), **how)
 
 
-@dataclass(frozen=True)
-class Answer:
-    """One request, answered *at* that monotonic time; *status* 0: its connection ended without an answer."""
-
-    at: float
-    status: int
-    revision: str
-    epoch: str
-
-
-@dataclass
-class Load:
-    """Continuous requests on a few connections that stay open; nothing is ever sent a second time."""
-
-    port: int
-    path: str
-    answers: list[Answer] = field(default_factory=list)
-    rate: float | None = None
-    headers: Callable[[int], str] = lambda _: ""
-    _stop: bool = False
-
-    async def run(self, connections: int, total: int | None = None) -> None:
-        """Send until *total* requests are answered, or until ``stop``."""
-        self._left = math.inf if total is None else total
-        self._sent = 0
-        await asyncio.gather(*(self._connection(connections) for _ in range(connections)))
-
-    def stop(self) -> None:
-        self._stop = True
-
-    async def _connection(self, connections: int) -> None:
-        reader: asyncio.StreamReader | None = None
-        writer: asyncio.StreamWriter | None = None
-        while not self._stop and self._left > 0:
-            self._left -= 1
-            self._sent += 1
-            if reader is None or writer is None:
-                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-            extra = self.headers(self._sent)
-            head = f"POST {self.path} HTTP/1.1\r\nhost: x\r\n{extra}content-length: {len(BODY)}\r\n\r\n"
-            start = time.monotonic()
-            closing = True
-            try:
-                writer.write(head.encode() + BODY)
-                status, found, closing = await _read_answer(reader)
-                answer = Answer(time.monotonic(), status, found.get("x-revision", ""), found.get("x-epoch", ""))
-            except (OSError, asyncio.IncompleteReadError):
-                answer = Answer(time.monotonic(), 0, "", "")
-            self.answers.append(answer)
-            if closing:
-                writer.close()
-                reader = writer = None
-            if self.rate:
-                await asyncio.sleep(max(0.0, connections / self.rate - (time.monotonic() - start)))
-        if writer is not None:
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
-
-    @property
-    def lost(self) -> list[Answer]:
-        return [answer for answer in self.answers if answer.status != 200]
-
-    def by_revision(self) -> Counter[str]:
-        return Counter(answer.revision for answer in self.answers)
-
-
-async def _read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bool]:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode()
-    first, *lines = head.split("\r\n")
-    headers = dict(line.lower().split(": ", 1) for line in lines if ": " in line)
-    await reader.readexactly(int(headers.get("content-length", 0)))
-    return int(first.split(" ")[1]), headers, headers.get("connection") == "close"
-
-
-def send(port: int, total: int, *, model: str = "housing", connections: int = 8, headers: object = None) -> Load:
+def send(port: int, total: int, *, connections: int = 8, **how: Any) -> Load:
     """*total* requests, answered or lost."""
-    load = Load(port, f"/v1/models/{model}:predict")
-    if callable(headers):
-        load.headers = headers
-    elif isinstance(headers, str):
-        load.headers = lambda _: headers
-    asyncio.run(load.run(connections, total))
-    return load
+    return predictions(port, connections=connections, **how).run(total)
 
 
 def under_load(port: int, act: Callable[[], None], *, connections: int = 4, rate: float | None = None) -> Load:
-    """Requests without a pause while *act* runs in a thread beside them."""
-    load = Load(port, "/v1/models/housing:predict", rate=rate)
-
-    async def run() -> None:
-        sending = asyncio.create_task(load.run(connections))
-        try:
-            await asyncio.to_thread(act)
-        finally:
-            load.stop()
-            await sending
-
-    asyncio.run(run())
+    """Requests without a pause, or at *rate*, until *act* is done."""
+    with predictions(port, connections=connections, rate=rate) as load:
+        act()
     return load
 
 
@@ -155,7 +68,7 @@ class Service:
 
     def command(self, port: int = 0) -> list[str]:
         limits = json.dumps({"backoff_s": 0.1, "backoff_max_s": 0.5, **self.limits})
-        return [sys.executable, str(HERE), str(self.directory), str(port), limits]
+        return [sys.executable, "-m", "tests.serving.local.support", str(self.directory), str(port), limits]
 
     def start(self, port: int = 0) -> "Service":
         self.process = subprocess.Popen(self.command(port), start_new_session=True)

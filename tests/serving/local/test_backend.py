@@ -19,7 +19,7 @@ from serving.local.envoy_config import SPLIT_ROUTE
 from serving.local.paths import service_paths
 from serving.local.state import AskedRevision, ObservedState, Server, read_desired
 from serving.rollout.backend import ArmCounts, Counters, Observed, Revision, Split
-from tests.serving.local.support import Load, Service, send, service
+from tests.serving.local.support import Service, predictions, send, service
 from tests.serving.rollout.backend_contract import BackendContract
 
 HALF = {"housing-1": 500, "housing-2": 500}
@@ -236,8 +236,8 @@ def test_drained_means_that_the_last_caller_has_its_answer(shared: Service) -> N
     """Weight 0 is not enough: a request in flight keeps the revision until it is answered."""
     shared.split("busy", Split({"housing-2": 1000}))
     shared.revision(2, hold=True)
-    load = Load(shared.port, "/v1/models/housing:predict")
-    thread = threading.Thread(target=lambda: asyncio.run(load.run(1, 1)))
+    load = predictions(shared.port)
+    thread = threading.Thread(target=load.run, args=(1,))
     thread.start()
     admin = Admin(int(client.status(shared.directory).admin_address.rpartition(":")[2]))
     client.wait_for(lambda: admin.in_flight("housing-2") or None, 10, lambda: "not in flight")

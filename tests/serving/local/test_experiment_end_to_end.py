@@ -1,6 +1,5 @@
 """A/B tests on real Envoy as a person runs them: started, told, looked at and believed over the command line."""
 
-import asyncio
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ import pytest
 
 from tests.pipelines.here.support import environment, slipway, write_project
 from tests.serving.local.rollout_live import MODEL, LiveService, live
-from tests.serving.local.support import Load
+from tests.serving.local.support import send
 
 LOOKS, USERS, REQUESTS = 12, 60, 4  # new users per look, requests of each
 
@@ -42,10 +41,9 @@ class Experiment:
 
     def visit(self, users: list[str], look: str) -> dict[str, str]:
         """One request of each user; the revision that answered, by request id."""
-        load = Load(self.house.port, f"/v1/models/{MODEL}:predict")
         ids = [f"{look}-{user}" for user in users]
-        load.headers = lambda n: f"x-user: {users[n - 1]}\r\nx-request-id: {ids[n - 1]}\r\n"
-        asyncio.run(load.run(1, len(users)))
+        heads = [f"x-user: {user}\r\nx-request-id: {name}\r\n" for user, name in zip(users, ids, strict=True)]
+        load = send(self.house.port, len(users), connections=1, headers=heads.__getitem__, model=MODEL)
         assert load.lost == []
         for user, answer in zip(users, load.answers, strict=True):
             self.seen[user].add(answer.revision)

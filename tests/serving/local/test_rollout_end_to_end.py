@@ -24,8 +24,9 @@ from serving.rollout.controller.replay import replay
 from serving.rollout.controller.tables import open_rollout_file
 from serving.rollout.state import Phase, Reason, RolloutState
 from tests.bench.rollout import quantile, total_failure
+from tests.load import Load
 from tests.serving.local.rollout_live import MODEL, LiveService, again_and_again, live, plan
-from tests.serving.local.support import Load, under_load
+from tests.serving.local.support import under_load
 
 SHORT = {"steps": [10, 50]}
 

@@ -1,6 +1,5 @@
 """Serving on this machine: model servers, real Envoy, and a supervisor that may die at any time."""
 
-import asyncio
 import itertools
 import json
 import os
@@ -35,9 +34,9 @@ from serving.rollout.backend import Revision, Split
 from serving.unit import unit
 from tests.serving.local.support import (
     STUB,
-    Load,
     Service,
     binomial_interval,
+    predictions,
     send,
     service,
     under_load,
@@ -476,8 +475,7 @@ def test_a_user_stays_on_the_canary_as_it_grows(live: Service) -> None:
         live.split(f"sticky-{weight}", split)
         users: dict[int, str] = {}
         for _ in range(2):
-            load = Load(live.port, "/v1/models/housing:predict", headers=lambda n: f"x-user: u{n}\r\n")
-            asyncio.run(load.run(1, 150))
+            load = send(live.port, 150, connections=1, headers=lambda n: f"x-user: u{n}\r\n")
             arms = {n: answer.revision for n, answer in enumerate(load.answers)}
             assert users in ({}, arms)
             users = arms
@@ -724,8 +722,8 @@ def test_sigterm_lets_callers_finish_and_leaves_no_process(tmp_path: Path) -> No
         running.ready(1)
         running.split("only", v1=1000)
         running.revision(1, delay_s=1.0)
-        load = Load(running.port, "/v1/models/housing:predict")
-        thread = threading.Thread(target=lambda: asyncio.run(load.run(1, 1)))
+        load = predictions(running.port)
+        thread = threading.Thread(target=load.run, args=(1,))
         thread.start()
         admin = Admin(read_observed(service_paths(tmp_path)).proxy.admin_port)
         client.wait_for(lambda: admin.in_flight("housing-1") or None, 10, lambda: "not in flight")

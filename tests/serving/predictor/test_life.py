@@ -1,9 +1,7 @@
 """A predictor process from start to end, and beside a store that never answers."""
 
 import asyncio
-import contextlib
 import gc
-import http.client
 import json
 import os
 import signal
@@ -24,12 +22,12 @@ from serving.predictor.metrics import Metrics
 from serving.predictor.process import run, settle
 from serving.predictor.settings import parse
 from serving.predictor.work import Workers
+from tests.load import Load, request
 from tests.root import ROOT
 from tests.serving.predictor.support import (
     DEADLINE_S,
     HOUSE,
     ROW,
-    Predictor,
     free_port,
     serving,
     stand_in,
@@ -38,7 +36,6 @@ from tests.serving.predictor.support import (
 
 STAND_IN = "tests.serving.predictor.support"
 BODY = json.dumps({"instances": [ROW]}).encode()
-HEADERS = {"content-type": "application/json"}
 
 
 def test_probes_live_while_the_model_loads(tmp_path: Path) -> None:
@@ -79,44 +76,6 @@ def test_a_bundle_that_is_not_to_be_loaded_leaves_a_process_that_says_why(tmp_pa
         assert predictor.end() == 0
 
 
-class Load:
-    """Clients that ask without pause until the server is gone, and count what they heard."""
-
-    def __init__(self, predictor: Predictor, clients: int) -> None:
-        self.port = predictor.http_port
-        self.answers: list[int] = []
-        self.broken: list[str] = []
-        self.enough = threading.Event()
-        self.threads = [threading.Thread(target=self._ask) for _ in range(clients)]
-        for thread in self.threads:
-            thread.start()
-
-    def _ask(self) -> None:
-        while True:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-            try:
-                connection.connect()
-            except OSError:
-                return  # it no longer accepts: the end of this client
-            with contextlib.closing(connection):
-                first = True
-                closing = False
-                while not closing:
-                    try:
-                        connection.request("POST", "/v1/models/housing:predict", BODY, HEADERS)
-                        answer = connection.getresponse()
-                        answer.read()
-                    except OSError as error:
-                        if not first:
-                            self.broken.append(repr(error))
-                        return  # a connection never accepted; a gateway would try elsewhere
-                    first = False
-                    self.answers.append(answer.status)
-                    closing = answer.getheader("connection") == "close"
-                    if len(self.answers) > 200:
-                        self.enough.set()
-
-
 def test_a_model_without_a_fast_form_is_served(tmp_path: Path) -> None:
     """By scikit-learn itself, its encoders of categories among it, in a process that says pyarrow is not there."""
     bundle, key = write_model(tmp_path, HOUSE, fast=False)
@@ -128,19 +87,21 @@ def test_a_model_without_a_fast_form_is_served(tmp_path: Path) -> None:
 def test_sigterm_under_load_loses_no_request(tmp_path: Path) -> None:
     """While draining, readiness says no and every request is answered; the end is 0, and all of it is in the log."""
     log = tmp_path / "log"
-    with serving(tmp_path, "--drain_s", "1", "--log_dir", str(log), program=STAND_IN) as predictor:
-        load = Load(predictor, clients=4)
-        assert load.enough.wait(DEADLINE_S)
+    data = request("/v1/models/housing:predict", BODY)
+    with (
+        serving(tmp_path, "--drain_s", "1", "--log_dir", str(log), program=STAND_IN) as predictor,
+        Load(predictor.http_port, lambda _: data) as load,
+    ):
+        load.await_answers(200, DEADLINE_S)
         predictor.process.send_signal(signal.SIGTERM)
         draining = predictor.wait(status=503)
         assert draining.json()["code"] == "draining"
         assert predictor.process.wait(DEADLINE_S) == 0
-        for thread in load.threads:
-            thread.join(DEADLINE_S)
-    assert load.broken == []
-    assert set(load.answers) == {200}
+    assert [answer for answer in load.lost if not answer.first] == []  # where none was taken a gateway tries elsewhere
+    answered = [answer for answer in load.answers if answer.status]
+    assert {answer.status for answer in answered} == {200}
     lines = [json.loads(line) for part in log.glob("*.jsonl") for line in part.read_text().splitlines()]
-    assert len({line["request_id"] for line in lines}) == len(lines) == len(load.answers)
+    assert len({line["request_id"] for line in lines}) == len(lines) == len(answered)
     assert lines[0]["features"] == ROW
 
 
