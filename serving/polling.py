@@ -13,7 +13,7 @@ def await_true(
     every_s: float,
     *,
     clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> T:
     """The first result of *look* that counts as true, or, when *limit_s* are over, the last one."""
     until = clock() + limit_s

@@ -36,6 +36,7 @@ NAMED_TWICE = {
     "Look": "at a rollout, and at a model server",
     "Parts": "of a log that is written, and of one that is read on",
     "Reading": "of Envoy on this machine, and of the gateway on a cluster",
+    "Reply": "of the endpoint to a buyer, and of any server to a GET",
     "StageOutputs": "paths as a doorway gets them, and as the record of a run uses them",
     "Step": "of a pipeline's graph, and of a rollout's plan",
     "Turn": "of the loop, and of the controller",

@@ -11,6 +11,8 @@ import pytest
 
 from tests.root import ROOT
 
+HOME = "what is heavy, or belongs to one place, is imported in its home only, so that images and stages stay small"
+
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -56,8 +58,8 @@ def test_every_arrow_points_down(copy: Path) -> None:
         ("rooms of serving", "serving/cluster/client.py", "serving.local.client"),
         ("rooms of a rollout", "serving/rollout/plan.py", "serving.rollout.decision.rules"),
         ("the core of components knows no doorway and no kfp", "components/data/rules.py", "kfp"),
-        ("kserve only in the predictor", "serving/local/client.py", "kserve"),
-        ("the serving image carries none of the heavy pipeline libraries", "serving/predictor/work.py", "polars"),
+        (HOME, "serving/local/client.py", "kserve"),
+        ("the serving image carries no tables of the pipeline", "serving/predictor/work.py", "polars"),
     ],
     ids=lambda value: value.split(":")[0].replace(" ", "-"),
 )

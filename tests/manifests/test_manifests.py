@@ -338,7 +338,7 @@ class FakeCluster:
     """Webhook configurations and one secret, and who was written to."""
 
     def __init__(self, *hooks: dict[str, Any]) -> None:
-        self.items = [
+        self.items: list[dict[str, Any]] = [
             {"metadata": {"name": f"c{i}", "resourceVersion": "1"}, "webhooks": [hook]} for i, hook in enumerate(hooks)
         ]
         self.secret: dict[str, Any] | None = None
@@ -375,7 +375,7 @@ def hook(service: str = SERVICE[0]) -> dict[str, Any]:
 
 def test_a_certificate_is_made_trusted_and_then_left_alone():
     """Trust before the certificate, the service's name in it, and nothing at all at the second call."""
-    cluster = FakeCluster(hook(), hook("of-somebody-else"))
+    cluster: Any = FakeCluster(hook(), hook("of-somebody-else"))
 
     webhook_certificate.ensure(cluster, *SERVICE, "cert", NOW)
     first = list(cluster.calls)
@@ -389,7 +389,7 @@ def test_a_certificate_is_made_trusted_and_then_left_alone():
 
 def test_after_two_thirds_of_its_life_it_is_renewed_and_the_one_before_stays_trusted():
     """Manager and API server do not change at the same moment."""
-    cluster = FakeCluster(hook())
+    cluster: Any = FakeCluster(hook())
     webhook_certificate.ensure(cluster, *SERVICE, "cert", NOW)
     before = cluster.bundle()
 

@@ -133,9 +133,9 @@ class FakeCluster:
         self.fault("apply")
         return self._store(kind_of(obj), copy.deepcopy(obj))
 
-    def patch(self, kind: Kind, namespace: str, name: str, body: Object) -> Object:
+    def patch(self, kind: Kind, namespace: str | None, name: str, body: Object) -> Object:
         self.fault("patch")
-        before = self.objects[kind.plural, namespace, name]
+        before = self.objects[kind.plural, namespace or "", name]
         merged = merge(before, body)
         merged["metadata"].pop("resourceVersion")
         return self._store(kind, merged, call="patch")

@@ -1,6 +1,5 @@
 """The traffic backend of this machine: what it writes down, what it refuses, and what it reads from real Envoy."""
 
-import asyncio
 import json
 import os
 import threading
