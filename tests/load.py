@@ -63,7 +63,7 @@ class Connection:
         self.socket = socket.create_connection((host, port), TIMEOUT_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sent = 0
-        self.due = 0.0
+        self.due, self.closing = 0.0, False
         self._parts: list[bytes] = []
         self._end, self._missing = -1, 0
 
@@ -90,6 +90,7 @@ class Connection:
             if self._end < 0:
                 return False
             head = got[: self._end].lower()
+            self.closing = b"\r\nconnection: close" in head
             at = head.index(b"content-length:") + 15
             self._missing = int(head[at:].split(b"\r\n", 1)[0]) + self._end + 4 - len(got)
         return self._missing == 0
@@ -236,7 +237,7 @@ class Load:
         answer = connection.answer(time.monotonic(), body=self._bodies)
         self.answers.append(answer)
         del self._busy[number]
-        if b"\r\nconnection: close" in answer.head.lower():
+        if connection.closing:
             connection.socket.close()
         else:
             self._free.append(connection)
