@@ -262,7 +262,8 @@ def exposed() -> set[str]:
     metrics.cells["rooms", "type", "refused"] += 1
     metrics.logged = SimpleNamespace(written=1, dropped=1)
     prediction, counts = SimpleNamespace(edges=np.array([1.0])), ((), np.array([1, 1, 0]), 3.0)
-    metrics.tally = SimpleNamespace(inputs=(), prediction=prediction, counts=lambda: counts)
+    tally: Any = SimpleNamespace(inputs=(), prediction=prediction, counts=lambda: counts)
+    metrics.tally = tally
     return {sample.name for family in metrics.collect() for sample in family.samples}
 
 
@@ -366,6 +367,7 @@ class FakeCluster:
 
     def shown(self) -> str:
         """The certificate that the server shows."""
+        assert self.secret is not None
         return base64.b64decode(self.secret["data"]["tls.crt"]).decode()
 
 
@@ -401,7 +403,7 @@ def test_after_two_thirds_of_its_life_it_is_renewed_and_the_one_before_stays_tru
 
 def test_a_certificate_that_cannot_be_read_is_made_anew():
     """Whoever wrote it, and whatever type the secret has, which cannot change."""
-    cluster = FakeCluster(hook())
+    cluster: Any = FakeCluster(hook())
     cluster.secret = {"type": "Opaque", "data": {"tls.crt": "eA==", "tls.key": "eA=="}}
 
     said = webhook_certificate.ensure(cluster, *SERVICE, "cert", NOW)

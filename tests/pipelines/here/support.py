@@ -19,7 +19,7 @@ import yaml
 from components.steps.provenance import CodeVersion
 from pipelines.cli.main import main
 from pipelines.housing import market
-from serving.cluster.control import ClusterControl
+from serving.cluster.control import ClusterControl, Notes
 from serving.cluster.service import ClusterService
 from serving.ledger.ledger import Ledger, open_ledger
 from serving.local.control import local_control
@@ -206,7 +206,10 @@ class Scene:
 
     @property
     def control(self) -> Control:
-        return self.cluster._looking(MODEL).control if self.cluster is not None else self._local
+        if self.cluster is None:
+            return self._local
+        notes = self.cluster._notes.setdefault(MODEL, Notes(self.service.desk().memory))
+        return self.cluster._control(MODEL, notes)
 
     def tick(self, seconds: float = 1.0) -> RolloutState | None:
         if self.cluster is not None:

@@ -66,7 +66,7 @@ class Clock:
 
 
 def followed(
-    fake: Fake, pods: Pods, directory: Path, answers: list[Answer], timeout_s: float = 600
+    fake: Fake, pods: Any, directory: Path, answers: list[Answer], timeout_s: float = 600
 ) -> tuple[RunResult, list[TaskEvent]]:
     events: list[TaskEvent] = []
     fake.runs = answers
@@ -259,7 +259,8 @@ def test_a_restarting_server_is_waited_for(fake: Fake, tmp_path: Path) -> None:
 
     def go() -> RunResult:
         server = connect(fake.host)
-        return Follower(server, Pods(), "id", "name", TASKS, tmp_path, lambda _: None, clock, sleep).follow(900)
+        nobody: Any = Pods()
+        return Follower(server, nobody, "id", "name", TASKS, tmp_path, lambda _: None, clock, sleep).follow(900)
 
     silence = 60.0
     assert go().state == "SUCCEEDED"

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -68,7 +67,7 @@ class Looking(Tail):
         super().__init__()
         self.asked: list[str] = []
 
-    def read(self, path: Path) -> Iterator[bytes]:
+    def read(self, path: Path) -> list[bytes]:
         self.asked.append(path.name)
         return super().read(path)
 

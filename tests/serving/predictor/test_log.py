@@ -113,7 +113,7 @@ def test_probabilities_are_logged_for_classes() -> None:
 
 def test_closing_writes_what_is_queued() -> None:
     """Nothing that was taken is lost at the end."""
-    sink = Memory()
+    sink: Any = Memory()
     log = PredictionLog(lines(), sink, queue_rows=1000, share=1.0)
     for i in range(50):
         log.offer(record(3, str(i)))
@@ -125,7 +125,7 @@ def test_closing_writes_what_is_queued() -> None:
 
 def test_a_hanging_sink_costs_rows_and_nothing_else() -> None:
     """The queue fills to its bound, everything beyond is counted, and closing gives up in time."""
-    sink = Hanging()
+    sink: Any = Hanging()
     log = PredictionLog(lines(), sink, queue_rows=10, share=1.0)
     log.offer(record())
     assert sink.entered.wait(30)
@@ -139,7 +139,8 @@ def test_a_hanging_sink_costs_rows_and_nothing_else() -> None:
 
 def test_a_failing_sink_is_counted_and_tried_again() -> None:
     """A full disk loses the rows of the moment and says how many."""
-    log = PredictionLog(lines(), Failing(), queue_rows=100, share=1.0)
+    failing: Any = Failing()
+    log = PredictionLog(lines(), failing, queue_rows=100, share=1.0)
     log.offer(record(4))
     log.close(timeout_s=30)
     assert (log.written, log.dropped, log.waiting) == (0, 4, 0)
@@ -147,7 +148,7 @@ def test_a_failing_sink_is_counted_and_tried_again() -> None:
 
 def test_a_share_of_requests_is_logged_whole() -> None:
     """Sampling keeps or leaves a request with all of its rows."""
-    sink = Memory()
+    sink: Any = Memory()
     log = PredictionLog(lines(), sink, queue_rows=10_000, share=0.5)
     for i in range(400):
         log.offer(record(2, str(i)))
