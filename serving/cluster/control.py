@@ -19,7 +19,7 @@ from serving.ledger.ledger import Ledger
 from serving.rollout.backend import TrafficBackend
 from serving.rollout.controller.controller import Controller
 from serving.rollout.controller.desk import Desk
-from serving.rollout.controller.memory import DeskMemory, Memory
+from serving.rollout.controller.memory import Memory
 from serving.rollout.decision.events import Notice, Tick
 from serving.rollout.telling.explain import RolloutStatus, status
 from serving.rollout.telling.gauges import Sample, family, gauges, text
@@ -59,7 +59,7 @@ class Looked:
 class Notes:
     """What is kept of one model: what others were told, how often a pass failed, and the rollout at the last one."""
 
-    memory: DeskMemory
+    memory: Memory
     failures: int = 0
     trouble: str = ""
     said: dict[str, object] = field(default_factory=dict)
@@ -101,7 +101,7 @@ class ClusterControl:
         self._ledger, self._database, self._backend_of, self._ping = ledger, database, backend_of, ping
         self._notify = notify
         self._holder = new_holder()
-        self._memory = DeskMemory(database, controller_scope(namespace))
+        self._memory = Memory(database, controller_scope(namespace))
         self._models: dict[str, Control] = {}
         self._notes: dict[str, Notes] = {}
         self._beaten = 0.0
@@ -160,7 +160,7 @@ class ClusterControl:
         """Whether *model* is looked after, and one pass over it."""
         if model not in self._models and self._ledger.slot(model).version is None:
             return False
-        notes = self._notes.setdefault(model, Notes(DeskMemory(self._database, model)))
+        notes = self._notes.setdefault(model, Notes(Memory(self._database, model)))
         try:
             self._tell(notes, self._control(model, notes).tick(now))
         except Exception as error:  # one model's trouble, whatever it is, must not hold the traffic of the others

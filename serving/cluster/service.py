@@ -13,7 +13,7 @@ from serving.errors import ConfigError
 from serving.ledger.database import Database
 from serving.ledger.values import Slot, SlotName
 from serving.rollout.backend import Split
-from serving.rollout.controller.memory import DeskMemory
+from serving.rollout.controller.memory import Memory
 from serving.rollout.controller.tables import open_rollouts
 from serving.service.service import Service
 from serving.service.slots import Following, wanted_epoch
@@ -81,7 +81,7 @@ class ClusterService(Service):
         now, lease = self.clock(), self.desk().current()
         if lease is not None and lease.expires > now:
             return True
-        beat = DeskMemory(self.database, controller_scope(self.place.namespace)).get(HEARTBEAT)
+        beat = Memory(self.database, controller_scope(self.place.namespace)).get(HEARTBEAT)
         return beat is not None and now - float(beat["at"]) < HEARTBEAT_S
 
     def following(self, slots: dict[SlotName, Slot], split: Split) -> Following:  # noqa: ARG002 - the controller knows it

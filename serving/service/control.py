@@ -116,7 +116,7 @@ class Control:
     def _begin_waiting(self, now: float) -> None:
         for request in self.desk.waiting:
             try:
-                self.controller.start(request, now, supersede_live=True)
+                self.controller.start(request, now)
             except ConflictError as error:
                 log.info("a rollout waits: %s", error)
                 return

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, ClassVar
 from serving.errors import InfrastructureError
 from serving.ledger.values import Slot, SlotName
 from serving.rollout.backend import Split
-from serving.rollout.controller.desk import Desk
-from serving.rollout.controller.memory import DeskMemory
-from serving.rollout.controller.waiting import Waiting
+from serving.rollout.controller.desk import Desk, Waiting
+from serving.rollout.controller.memory import Memory
 from serving.rollout.plan import RolloutPlan
 from serving.rollout.state import Request, RolloutState
 from serving.service.slots import Following, wanted_split
@@ -103,8 +102,8 @@ class Service(ABC):
         return None if found is None else RolloutPlan.model_validate(found)
 
     @property
-    def _memory(self) -> DeskMemory:
-        return DeskMemory(self.database, self.model)
+    def _memory(self) -> Memory:
+        return Memory(self.database, self.model)
 
     def ask(self, request: Request) -> None:
         """Leave *request* for whoever looks after the service; asking again changes nothing."""

@@ -4,9 +4,7 @@ import contextlib
 import functools
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar
-
-from pydantic import TypeAdapter
+from typing import TypeVar
 
 from serving.errors import BackendRefusal, InfrastructureError
 from serving.rollout.backend import Counters, Revision, TrafficBackend
@@ -19,7 +17,6 @@ from serving.rollout.state import GOING_HOME, RolloutState
 T = TypeVar("T")
 _LONGEST_WAIT = 60.0
 _LONGEST_WAIT_HOME = 8.0  # users are exposed while it waits
-_seen: TypeAdapter[Seen] = TypeAdapter(Seen)
 
 
 def look(backend: TrafficBackend, state: RolloutState, check: Callable[[Revision], str]) -> Seen:
@@ -47,14 +44,6 @@ def _own(counters: Counters, state: RolloutState) -> Counters:
     """The epochs of this rollout: a service that has seen many rollouts has many others."""
     tokens = [epoch.token for epoch in state.epochs if epoch.token in counters.epochs]
     return replace(counters, epochs={token: counters.epochs[token] for token in tokens})
-
-
-def seen_to_json(seen: Seen) -> Any:
-    return _seen.dump_python(seen, mode="json")
-
-
-def seen_from_json(value: Any) -> Seen:
-    return _seen.validate_python(value)
 
 
 class Hands:
@@ -142,10 +131,3 @@ def _ask(call: Callable[[], T]) -> T | None:
     with contextlib.suppress(InfrastructureError, BackendRefusal):
         return call()
     return None
-
-
-def without_stale(seen: Seen) -> Seen:
-    """*seen* for the journal: counts that are not fresh are known already and left out."""
-    if seen.counters is not None and not seen.counters.fresh:
-        return replace(seen, counters=replace(seen.counters, epochs={}))
-    return seen

@@ -26,6 +26,7 @@ from serving.rollout.state import GOING_HOME, Phase, Request, RolloutState, begi
 
 log = logging.getLogger(__name__)
 
+_RECORD_EVERY_S = 10.0  # least time between two records that only say "hold"
 _ALERT_AFTER = 4  # failed tries of an action before somebody is called
 
 
@@ -46,7 +47,6 @@ class Controller:
         notify: told of each transition and alert; its failures are logged and change nothing.
         fenced: the backend that acts under a given fencing token, where a backend can refuse an old one itself.
         lease_ttl: seconds after which another controller may take over.
-        journal_every: least seconds between two records that only say "hold".
     """
 
     def __init__(
@@ -59,19 +59,17 @@ class Controller:
         notify: Callable[[Notice], None] = _nobody,
         fenced: Callable[[int], TrafficBackend] | None = None,
         lease_ttl: float = 30.0,
-        journal_every: float = 10.0,
     ) -> None:
         self._backend, self.desk, self.holder = backend, desk, holder
         self._check, self._notify = check, notify
         self._fenced = fenced or (lambda _token: backend)
-        self._ttl, self._every = lease_ttl, journal_every
-        self._recorded = -math.inf
+        self._ttl, self._recorded = lease_ttl, -math.inf
 
-    def start(self, request: Request, now: float, *, supersede_live: bool = False) -> RolloutState:
-        """Begin *request*, or join it when it runs or has ended already.
+    def start(self, request: Request, now: float) -> RolloutState:
+        """Begin *request*, or join it when it runs or has ended already; another that is live goes home first.
 
         Raises:
-            ConflictError: another rollout is live, or another controller holds the lease.
+            ConflictError: another rollout is being adopted, or another controller holds the lease.
             GateRefusal: the candidate may not serve.
             ConfigError: the plan cannot run on this backend.
         """
@@ -86,50 +84,11 @@ class Controller:
         turn = self._turn(now)
         if stored is None or stored.state.terminal:
             return self._begin(request, stored, turn)
-        if not supersede_live:
-            raise ConflictError(
-                f"rollout {stored.state.id} of {stored.state.candidate.name} is live ({stored.state.phase}); "
-                "wait for it, abort it, or start with --supersede"
-            )
         begin(request, self._backend.capabilities(), now)  # refused now rather than after the other has gone home
         after = supersede(stored.state, request, now)
         turn.note("command", after.id, Ordered(command="supersede", by=request.candidate.name))
         turn.save(after, stored.revision)
         return after
-
-    def command(self, command: Command, now: float) -> str:
-        """Do *command* at once when this process holds or gets the lease, else leave it for the one that does.
-
-        Returns:
-            One sentence. Raises what ``obey`` raises when it is done at once.
-        """
-        stored = self._started()
-        before = self.desk.current()
-        grant = self.desk.acquire(self.holder, now, self._ttl)
-        if grant is None:
-            number, holder = self.desk.ask(command), before.holder if before else "the next controller"
-            return f"asked as number {number}: {holder} does it at its next look"
-        try:
-            self._obey(stored, command, Turn(self.desk, grant, now))
-        finally:
-            if before is None or before.holder != self.holder:
-                self.desk.release(grant)
-        return f"done: {command.name}"
-
-    def rollback(self, who: str, reason: str, now: float, *, to: Revision | None = None) -> RolloutState:
-        """Go back: a live rollout is aborted; after success one in reverse starts, fast when *to* served lately.
-
-        Raises:
-            ConflictError: there is nothing to go back to.
-        """
-        stored = self._started()
-        state = stored.state
-        if not state.terminal:
-            return self._obey(stored, Command("abort", who, reason), self._turn(now))
-        target = to or state.stable
-        if state.phase is not Phase.SUCCEEDED or target is None:
-            raise ConflictError(f"rollout {state.id} ended as '{state.phase}': there is no newer version to leave")
-        return self._begin(reverse(state, target, self.desk.past()), stored, self._turn(now))
 
     def tick(self, now: float) -> Tick:
         """One look and what follows from it; safe to call at any time and from any number of processes.
@@ -143,27 +102,6 @@ class Controller:
             return self._tick(Turn(self.desk, grant, now))
         except ConflictError as lost:
             return replace(self._bystander(), trouble=str(lost))
-
-    def run(
-        self,
-        clock: Callable[[], float],
-        sleep: Callable[[float], None],
-        *,
-        interval: float = 1.0,
-        until: Callable[[Tick], bool] | None = None,
-        watch: bool = False,
-    ) -> Tick:
-        """Tick every *interval* seconds until the rollout and its successors are over, or *until* says so.
-
-        With *watch* a success is looked after until its watch window has closed.
-        """
-        while True:
-            tick = self.tick(clock())
-            state = tick.state
-            over = state is None or (state.terminal and state.successor is None and not (watch and watched(state)))
-            if over or (until is not None and until(tick)):
-                return tick
-            sleep(interval)
 
     def acting(self) -> TrafficBackend:
         """The backend under the lease that this process holds, so that one that lost it is refused.
@@ -267,7 +205,7 @@ class Controller:
 
     def _record(self, state: RolloutState, seen: Seen, decision: Decision, turn: Turn) -> None:
         turn.note_settled(state, decision.state)
-        if decision.verdict == "hold" and turn.now - self._recorded < self._every:
+        if decision.verdict == "hold" and turn.now - self._recorded < _RECORD_EVERY_S:
             return
         turn.note("decide", state.id, decision_record(state, seen, decision))
         self._recorded = turn.now

@@ -13,16 +13,16 @@ from types import TracebackType
 from typing import Any, Self
 
 import sqlalchemy as sa
+from pydantic import ValidationError
 
 from serving.errors import ConflictError
 from serving.ledger.chain import GENESIS
 from serving.ledger.database import Database
 from serving.rollout.controller import tables
-from serving.rollout.controller.memory import DeskMemory
+from serving.rollout.controller.memory import Memory
 from serving.rollout.controller.persistence import Command, Grant, Record, RecordKind, Stored, sealed
 from serving.rollout.controller.tables import own
-from serving.rollout.controller.waiting import Waiting
-from serving.rollout.state import RolloutState
+from serving.rollout.state import Request, RolloutState
 
 _FRESH = 0.75  # of a lease: while so much is left it is not renewed
 _FREE: dict[str, Any] = {"holder": "", "expires": 0.0}
@@ -44,6 +44,32 @@ _ASKED = _ASKED.order_by(tables.inbox.c.number)
 _NUMBERED = tables.inbox.c.number == sa.bindparam("of_number")
 _ANSWERED = sa.select(tables.inbox.c.answer).where(own(tables.inbox), _NUMBERED)
 _ANSWER = tables.inbox.update().where(own(tables.inbox), _NUMBERED)
+_WAITING = sa.select(tables.waiting).where(own(tables.waiting)).order_by(tables.waiting.c.number)
+_BEGUN = tables.waiting.delete().where(own(tables.waiting), tables.waiting.c.rollout == sa.bindparam("of_rollout"))
+
+
+class Waiting:
+    """Rollouts of *service* that were asked for and not begun, oldest first."""
+
+    def __init__(self, database: Database, service: str) -> None:
+        self._database, self._service = database, service
+
+    def put(self, request: Request) -> None:
+        """Ask for *request*; asking again changes nothing."""
+        values = {"service": self._service, "rollout": request.id, "document": request.model_dump_json()}
+        self._database.insert_once(tables.waiting.insert(), values)
+
+    def __iter__(self) -> Iterator[Request]:
+        for row in self._database.rows(_WAITING, {"of_service": self._service}):
+            try:
+                yield Request.model_validate_json(row.document)
+            except ValidationError:
+                continue  # of another version
+
+    def done(self, request: Request) -> None:
+        """It has begun, or never will."""
+        with self._database.writing() as connection:
+            connection.execute(_BEGUN, {"of_service": self._service, "of_rollout": request.id})
 
 
 class Desk:
@@ -58,7 +84,7 @@ class Desk:
         self._database = database
         self._new, self._mine = {"service": service}, {"of_service": service}
         self.waiting = Waiting(database, service)
-        self.memory = DeskMemory(database, service)
+        self.memory = Memory(database, service)
         self._make_lease()
 
     def close(self) -> None:

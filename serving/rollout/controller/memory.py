@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -14,20 +14,14 @@ _GET = sa.select(memory.c.document).where(_THIS)
 _SET = memory.update().where(_THIS)
 
 
-class Memory(Protocol):
-    def get(self, name: str) -> Mapping[str, Any] | None:
-        """The document last put under *name*, None before the first."""
-
-    def put(self, name: str, document: Mapping[str, Any]) -> None: ...
-
-
-class DeskMemory:
-    """The ``Memory`` of *scope*, a service or what else keeps documents, in *database*."""
+class Memory:
+    """The documents of *scope*, a service or what else keeps some, in *database*."""
 
     def __init__(self, database: Database, scope: str) -> None:
         self._database, self._scope = database, scope
 
     def get(self, name: str) -> Mapping[str, Any] | None:
+        """The document last put under *name*, None before the first."""
         rows = self._database.rows(_GET, {"of_scope": self._scope, "of_name": name})
         return dict(json.loads(rows[0].document)) if rows else None
 

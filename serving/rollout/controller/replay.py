@@ -1,14 +1,17 @@
 """Taking a journal's decisions again, to see that each follows from what it says was seen."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from pydantic import TypeAdapter
 
 from serving.files import canonical_json, sha256_bytes
-from serving.rollout.controller.acting import seen_from_json, seen_to_json, without_stale
 from serving.rollout.controller.persistence import Decide, Record, verify
 from serving.rollout.decision.engine import decide
 from serving.rollout.decision.rules import Decision, Seen
 from serving.rollout.state import RolloutState
+
+_seen: TypeAdapter[Seen] = TypeAdapter(Seen)
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,15 @@ def replay(records: Iterable[Record], head: str | None = None) -> Replay:
 
 
 def decision_record(state: RolloutState, seen: Seen, decision: Decision) -> Decide:
-    """Inputs and outputs of one decision: enough to take it again."""
+    """Inputs and outputs of one decision: enough to take it again.
+
+    Counts that are not fresh are in the state already and left out.
+    """
+    if seen.counters is not None and not seen.counters.fresh:
+        seen = replace(seen, counters=replace(seen.counters, epochs={}))
     return {
         "state": state.to_json(),
-        "seen": seen_to_json(without_stale(seen)),
+        "seen": _seen.dump_python(seen, mode="json"),
         "verdict": decision.verdict,
         "sentence": decision.sentence,
         "evidence": decision.evidence.model_dump(mode="json"),
@@ -49,5 +57,5 @@ def decision_record(state: RolloutState, seen: Seen, decision: Decision) -> Deci
 
 def _same(record: Record) -> bool:
     state = RolloutState.from_json(record.body["state"])
-    seen = seen_from_json(record.body["seen"])
+    seen = _seen.validate_python(record.body["seen"])
     return decision_record(state, seen, decide(state, seen, record.at)) == dict(record.body)

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from serving.rollout.backend import Revision
 from serving.rollout.state import Phase, Request, RolloutState
 
-_LATELY = 5  # rollouts in which a version must have served to come back without steps
-
 
 def following(request: Request, before: RolloutState | None) -> Request:
     """*request* as it begins after *before*, whose previous version may still run and then has to go."""
@@ -17,13 +15,9 @@ def following(request: Request, before: RolloutState | None) -> Request:
 
 
 def reverse(state: RolloutState, target: Revision, past: Sequence[RolloutState]) -> Request:
-    """From *state*'s candidate back to *target*; fast when it has served lately, by the *past* rollouts."""
-    known = [*past, state]
-    served = {s.candidate.digest for s in known[-_LATELY:] if s.phase is Phase.SUCCEEDED}
-    served |= {s.stable.digest for s in known[-_LATELY:] if s.stable is not None}
-    attempt = 1 + sum(s.candidate.digest == target.digest for s in known)
-    fast = target.digest in served
-    return Request(plan=state.plan, candidate=target, stable=state.candidate, attempt=attempt, fast=fast)
+    """From *state*'s candidate straight back to *target*, its stable version, which needs no steps."""
+    attempt = 1 + sum(before.candidate.digest == target.digest for before in [*past, state])
+    return Request(plan=state.plan, candidate=target, stable=state.candidate, attempt=attempt, fast=True)
 
 
 def watched(state: RolloutState) -> bool:

@@ -22,7 +22,7 @@ from serving.rollout.state import Phase, Request
 from tests.serving.cluster.fake_cluster import NAMESPACE, FakeCluster, Notes, merge
 from tests.serving.rollout.backend_contract import BackendContract, Place
 from tests.serving.rollout.fake import Clock
-from tests.serving.rollout.support import open_desk, plan
+from tests.serving.rollout.support import open_desk, plan, run
 
 AT = Installation()
 
@@ -506,7 +506,7 @@ def test_the_controller_takes_a_rollout_to_its_end_in_a_cluster(
         controller = Controller(place.backend, desk, "test")
         asked = Request(plan=plan(), candidate=revision(2), stable=revision(1), attempt=1)
         controller.start(asked, place.clock.now)
-        tick = controller.run(place.clock, place.clock.sleep)
+        tick = run(controller, place.clock)
     assert tick.state is not None
     assert tick.state.phase is phase
     assert {slot for slot, _ in slots(place.routes()[-1])} == {left}

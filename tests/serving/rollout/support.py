@@ -11,6 +11,7 @@ from serving.files import sha256_bytes
 from serving.rollout.backend import ArmCounts, Counters, Observed, Readiness, Revision, Split
 from serving.rollout.controller.controller import Controller
 from serving.rollout.controller.desk import Desk
+from serving.rollout.controller.persistence import Command
 from serving.rollout.controller.tables import open_rollout_file, open_rollouts
 from serving.rollout.decision.engine import decide
 from serving.rollout.decision.events import Notice, Tick
@@ -68,6 +69,20 @@ def open_sql_desk(directory: Path, service: str) -> Desk:
 OPENERS = [pytest.param(open_desk, id="file"), pytest.param(open_sql_desk, id="database")]
 
 
+def run(
+    controller: Controller, clock: Any, *, until: Callable[[Tick], bool] | None = None, limit: float = 7200.0
+) -> Tick:
+    """Tick once a second until the rollout and its successors are over, *until* says so, or after *limit* seconds."""
+    last = clock() + limit
+    while True:
+        tick = controller.tick(clock())
+        state = tick.state
+        over = state is None or (state.terminal and state.successor is None)
+        if over or clock() >= last or (until is not None and until(tick)):
+            return tick
+        clock.sleep(1.0)
+
+
 class World:
     """A fake place with version 1 serving, a desk on disk, and a controller."""
 
@@ -98,12 +113,13 @@ class World:
 
     def run(self, until: Callable[[Tick], bool] | None = None, limit: float = 7200.0) -> Tick:
         """Tick once a second until the end or *until*, at most *limit* virtual seconds."""
-        last = self.clock() + limit
+        return run(self.controller, self.clock, until=until, limit=limit)
 
-        def enough(tick: Tick) -> bool:
-            return self.clock() >= last or (until is not None and until(tick))
-
-        return self.controller.run(self.clock, self.clock.sleep, until=enough)
+    def order(self, name: str, **options: Any) -> str:
+        """Leave a command as the command line does; the answer after the next look."""
+        number = self.desk.ask(Command(name, "ada", **options))  # type: ignore[arg-type]  # the tests' own literals
+        self.controller.tick(self.clock())
+        return self.desk.answered(number) or ""
 
     def until_phase(self, phase: str, limit: float = 7200.0) -> RolloutState:
         state = self.run(lambda tick: tick.state is not None and tick.state.phase.value == phase, limit).state

@@ -14,7 +14,7 @@ from serving.rollout.controller.desk import Desk
 from serving.rollout.controller.replay import replay
 from serving.rollout.state import RolloutState
 from tests.serving.rollout.fake import Behaviour
-from tests.serving.rollout.support import OPENERS, Opener, World, open_desk, open_sql_desk, request
+from tests.serving.rollout.support import OPENERS, Opener, World, open_desk, open_sql_desk, request, run
 
 SHORT: dict[str, Any] = {"steps": [10], "time": {"dwell": "1s", "bake": "2s", "drain": "3s"}}
 
@@ -72,14 +72,14 @@ def roll(
     first = Controller(world.backend, desk, "first")
     try:
         first.start(request(**SHORT), world.clock())
-        first.run(world.clock, world.clock.sleep)
+        run(first, world.clock)
     except Killed:
         world.backend.fault = lambda call, moment: None
         world.clock.sleep(31)
         world.reopen()
         second = Controller(world.backend, world.desk, "second")
         second.start(request(**SHORT), world.clock())
-        second.run(world.clock, world.clock.sleep)
+        run(second, world.clock)
     return world, trap
 
 
