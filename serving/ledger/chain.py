@@ -14,16 +14,6 @@ GENESIS = "0" * 64  # what the first line names as the hash before it
 
 
 @dataclass(frozen=True)
-class Link:
-    """One line: its number from 1 on, the hash of the line before, its own hash, and what that covers."""
-
-    seq: int
-    previous: str
-    hash: str
-    content: Sequence[Any]
-
-
-@dataclass(frozen=True)
 class Fault:
     """What is wrong with the line in *place*, counted from 1."""
 
@@ -36,15 +26,18 @@ def seal(content: Sequence[Any]) -> str:
     return sha256_bytes(canonical_json(content))
 
 
-def first_fault(links: Iterable[Link]) -> Fault | None:
-    """The first line that is not as it was written; None for a whole chain."""
+def first_fault(lines: Iterable[Iterable[Any]]) -> Fault | None:
+    """The first of *lines* that is not as it was written; None for a whole chain.
+
+    A line is its number from 1 on, what it says, the hash of the line before, and the hash of all that.
+    """
     previous = GENESIS
-    for place, link in enumerate(links, start=1):
-        if link.seq != place:
+    for place, (*content, own) in enumerate(lines, start=1):
+        if content[0] != place:
             return Fault(place, "missing")
-        if link.previous != previous:
+        if content[-1] != previous:
             return Fault(place, "exchanged")
-        if link.hash != seal(link.content):
+        if own != seal(content):
             return Fault(place, "changed")
-        previous = link.hash
+        previous = own
     return None

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from serving.ledger.chain import GENESIS, Link, first_fault, seal
+from serving.ledger.chain import GENESIS, first_fault, seal
 from serving.ledger.details import Judged, Moved, Registered, SlotChanged, detail_of
 from serving.ledger.schema import time_text
 from serving.ledger.values import Deployment, Event, Slot, Version
@@ -19,21 +19,19 @@ SlotFacts = tuple[int | None, float, int, str | None]  # version, percent, revis
 COLUMNS = (*(fact.name for fact in fields(Registered)), "stage", "approval", "created", "created_by")
 
 
-def link_of(event: Event) -> Link:
+def line_of(event: Event) -> list[Any]:
     """*event* as a line of the chain."""
-    content = [event.seq, time_text(event.at), event.model, event.kind, event.version, event.slot, event.revision]
-    content += [event.actor, event.reason, event.detail, event.previous_hash]
-    return Link(event.seq, event.previous_hash, event.hash, content)
+    return [*(vars(event) | {"at": time_text(event.at)}).values()]
 
 
 def event_hash(event: Event) -> str:
     """The hash of everything in *event* but its own."""
-    return seal(link_of(event).content)
+    return seal(line_of(event)[:-1])
 
 
 def chain_fault(events: Sequence[Event], head_seq: int, head_hash: str) -> str:
     """What is wrong with the chain as one sentence, or "" when it is whole."""
-    fault = first_fault(map(link_of, events))
+    fault = first_fault(map(line_of, events))
     if fault is None:
         if (len(events), events[-1].hash if events else GENESIS) == (head_seq, head_hash):
             return ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Required, TypedDict, cast
 
 from serving.errors import DataError
-from serving.ledger.chain import GENESIS, Link, first_fault, seal
+from serving.ledger.chain import GENESIS, first_fault, seal
 from serving.rollout.state import RolloutState
 
 RecordKind = Literal["start", "decide", "intent", "done", "command", "alert"]
@@ -139,7 +139,8 @@ class Command:
 
 def sealed(seq: int, at: float, kind: str, rollout: str, token: int, body: Mapping[str, Any], previous: str) -> Record:
     """The record with its hash."""
-    return Record(seq, at, kind, rollout, token, body, previous, seal([seq, at, kind, rollout, token, body, previous]))
+    content = seq, at, kind, rollout, token, body, previous
+    return Record(*content, hash=seal(content))
 
 
 def verify(records: Iterable[Record], head: str | None = None) -> int:
@@ -152,15 +153,10 @@ def verify(records: Iterable[Record], head: str | None = None) -> int:
         DataError: names the first record that was edited, or says that records are missing.
     """
     kept = list(records)
-    fault = first_fault(map(_link, kept))
+    fault = first_fault(vars(record).values() for record in kept)
     if fault is not None:
         seq = kept[fault.place - 1].seq
         raise DataError(f"journal record {seq} was changed after it was written; trust none that follows")
     if head is not None and head not in {GENESIS, *(record.hash for record in kept)}:
         raise DataError(f"the journal ends after record {len(kept)}, but later ones were written; they are missing")
     return len(kept)
-
-
-def _link(record: Record) -> Link:
-    content = [record.seq, record.at, record.kind, record.rollout, record.token, record.body, record.previous]
-    return Link(record.seq, record.previous, record.hash, content)
