@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from serving.ledger.values import Event, Policy, Stage
+from serving.ledger.values import Event, Facts, Policy, Stage, Version
 
 _KEYS = {"source": "from", "target": "to"}  # these are in the JSON also when they are None
 _NAMES = {key: name for name, key in _KEYS.items()}
@@ -29,22 +29,16 @@ class Detail:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Registered(Detail):
-    """What registration fixes.
-
-    Attributes:
-        digest: sha256 of the bundle's manifest; a model has one version per digest.
-        run_id: the run that made it; ``snapshot`` the id of the data it was made from.
-        metrics: holdout metrics by name; ``provenance`` whatever else was recorded of its making.
-    """
+class Registered(Detail, Facts):
+    """What registration fixes."""
 
     kinds: ClassVar[tuple[str, ...]] = ("registered",)
-    digest: str
-    bundle_uri: str
-    run_id: str
-    snapshot: str
-    metrics: Mapping[str, Any]
-    provenance: Mapping[str, Any]
+
+    def version(self, event: Event) -> Version:
+        """The version as *event* registered it."""
+        at = {"created": event.at, "created_by": event.actor}
+        row: dict[str, Any] = {"model": event.model, "version": event.version, **vars(self), **at}
+        return Version(stage="development", approval="pending", **row)
 
     @property
     def told(self) -> str:

@@ -5,18 +5,13 @@ edit of a table is seen as well as one of the history.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from serving.ledger.chain import GENESIS, first_fault, seal
 from serving.ledger.details import Judged, Moved, Registered, SlotChanged, detail_of
 from serving.ledger.schema import time_text
 from serving.ledger.values import Deployment, Event, Slot, Version
-
-SlotKey = tuple[str, str]
-VersionKey = tuple[str, int]
-SlotFacts = tuple[int | None, float, int, str | None]  # version, percent, revision, sticky header
-COLUMNS = (*(fact.name for fact in fields(Registered)), "stage", "approval", "created", "created_by")
 
 
 def line_of(event: Event) -> list[Any]:
@@ -48,8 +43,8 @@ def chain_fault(events: Sequence[Event], head_seq: int, head_hash: str) -> str:
 class Replayed:
     """What a stretch of history amounts to."""
 
-    versions: dict[VersionKey, dict[str, Any]] = field(default_factory=dict)
-    slots: dict[SlotKey, SlotFacts] = field(default_factory=dict)
+    versions: dict[tuple[str, int], Version] = field(default_factory=dict)
+    slots: dict[tuple[str, str], Slot] = field(default_factory=dict)
     deployments: list[Deployment] = field(default_factory=list)
 
 
@@ -63,15 +58,15 @@ def replay(events: Iterable[Event]) -> Replayed:
 def _apply(state: Replayed, event: Event) -> None:
     detail, key = detail_of(event), (event.model, event.version)
     if isinstance(detail, Registered):
-        facts = {"created": event.at, "created_by": event.actor, "stage": "development", "approval": "pending"}
-        state.versions[key] = {**vars(detail), **facts}
-    elif isinstance(detail, Moved):
-        state.versions[key]["stage"] = detail.target
-    elif isinstance(detail, Judged):
-        state.versions[key]["approval"] = event.kind
+        state.versions[key] = detail.version(event)
+    elif isinstance(detail, Moved | Judged):
+        change: dict[str, Any] = {"stage": detail.target} if isinstance(detail, Moved) else {"approval": event.kind}
+        state.versions[key] = replace(state.versions[key], **change)
     elif isinstance(detail, SlotChanged) and event.slot is not None:
-        header = detail.sticky_header
-        state.slots[event.model, event.slot] = (detail.target, detail.percent, event.revision or 0, header)
+        changed = Slot(
+            event.model, event.slot, detail.target, detail.percent, event.revision or 0, detail.sticky_header
+        )
+        state.slots[event.model, event.slot] = changed
         if detail.traffic is not None:
             _redeploy(state, event, detail.traffic, detail.place or "")
 
@@ -90,17 +85,15 @@ def state_fault(
     state: Replayed, versions: Iterable[Version], slots: Iterable[Slot], deployments: Iterable[Deployment]
 ) -> str:
     """The first difference between the tables and what the history amounts to as one sentence, or ""."""
-    seen = {(row.model, row.version): {key: getattr(row, key) for key in COLUMNS} for row in versions}
+    seen = {(row.model, row.version): row for row in versions}
     for key in sorted(state.versions.keys() | seen.keys()):
         if (was := state.versions.get(key)) != (now := seen.get(key)):
-            facts = [fact for fact in COLUMNS if was is None or now is None or was[fact] != now[fact]]
+            facts = [fact for fact in vars(was or now) if getattr(was, fact, None) != getattr(now, fact, None)]
             return f"version {key[1]} of {key[0]} is not what the history says: {', '.join(facts)}"
-    held: dict[SlotKey, SlotFacts] = {
-        (row.model, row.name): (row.version, row.percent, row.revision, row.sticky_header) for row in slots
-    }
-    if held != state.slots:
-        differing = sorted(key for key in held.keys() | state.slots.keys() if held.get(key) != state.slots.get(key))
-        return f"slot {differing[0][1]} of {differing[0][0]} is not what the history says"
+    held = {(row.model, str(row.name)): row for row in slots}
+    for model, name in sorted(held.keys() | state.slots.keys()):
+        if held.get((model, name)) != state.slots.get((model, name)):
+            return f"slot {name} of {model} is not what the history says"
     if set(deployments) != set(state.deployments):
         return "the deployments are not what the history says"
     return ""

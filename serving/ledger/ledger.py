@@ -28,7 +28,7 @@ from serving.ledger.values import (
     Stage,
     Version,
 )
-from serving.ledger.writing import Writing, document
+from serving.ledger.writing import Writing
 
 
 def utc_now() -> datetime:
@@ -79,12 +79,9 @@ class Ledger:
                 if version.digest == facts.digest:
                     return version
             number = max((version.version for version in known), default=0) + 1
-            texts = {"metrics": document(facts.metrics), "provenance": document(facts.provenance)}
-            row = {"model": model, "version": number, "stage": "development", "approval": "pending"}
-            row |= {"created": time_text(writing.at), "created_by": actor}
-            writing.connection.execute(schema.version.insert().values(vars(facts) | texts | row))
-            writing.append(model, "registered", number, facts)
-            writing.move(rows.version(writing.connection, model, number), stage)
+            new = facts.version(writing.append(model, "registered", number, facts))
+            writing.connection.execute(schema.version.insert().values(vars(new)))
+            writing.move(new, stage)
             return rows.version(writing.connection, model, number)
 
     def models(self) -> tuple[str, ...]:
@@ -260,10 +257,10 @@ class Ledger:
         """What served at *time*, largest share first; a change at *time* itself has happened."""
         table = schema.deployment.c
         try:
-            moment = time_text(time)
+            time_text(time)
         except ValueError as error:
             raise UsageError(str(error)) from error
-        running = (table.started <= moment, sa.or_(table.ended.is_(None), table.ended > moment))
+        running = (table.started <= time, sa.or_(table.ended.is_(None), table.ended > time))
         with self._database.reading() as connection:
             found = rows.deployments(connection, table.model == model, *running)
         return tuple(sorted(found, key=lambda row: (-row.traffic_percent, row.version)))

@@ -7,24 +7,74 @@ A change of a table is a revision in ``migrations``, with the next number, and `
 as the tables stand here; a test holds the two ways equal.
 """
 
+import json
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
+from types import NoneType
+from typing import Any, get_args
 
 import sqlalchemy as sa
 
 from serving.errors import ConfigError
+from serving.files import canonical_json
 from serving.ledger.chain import GENESIS
 from serving.ledger.database import Database, connect
+from serving.ledger.values import Deployment, Event, Slot, Version
 
 REVISION = 2
 _BEFORE_REVISIONS = 1  # of a ledger that was made when there were none
 
 metadata = sa.MetaData()
-_name = sa.String(100)
 _hash = sa.String(64)
-_time = sa.String(27)
-# MySQL takes the smallest text type that holds so many characters: MEDIUMTEXT, 16 MB, also at four bytes a character
-_document = sa.Text().with_variant(sa.Text(4_194_303), "mysql", "mariadb")
+
+
+class Time(sa.TypeDecorator[datetime]):
+    impl = sa.String(27)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: object) -> str | None:  # noqa: ARG002 - all alike
+        return None if value is None else time_text(value)
+
+    def process_result_value(self, value: str | None, dialect: object) -> datetime | None:  # noqa: ARG002 - all alike
+        return None if value is None else datetime.fromisoformat(value)
+
+
+class Document(sa.TypeDecorator[Any]):
+    # MySQL takes the smallest text type that holds so many characters: MEDIUMTEXT, 16 MB, also at four bytes each
+    impl = sa.Text().with_variant(sa.Text(4_194_303), "mysql", "mariadb")
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: object) -> str:  # noqa: ARG002 - all alike
+        return canonical_json(value).decode()
+
+    def process_result_value(self, value: str | None, dialect: object) -> Any:  # noqa: ARG002 - all alike
+        return json.loads(value or "")
+
+
+_TYPES: dict[str, Any] = {  # of the fields of values: a column of one name has one type in all tables
+    **dict.fromkeys(("version", "revision", "seq"), sa.Integer),
+    **dict.fromkeys(("percent", "traffic_percent"), sa.Double),
+    **dict.fromkeys(("stage", "approval", "name", "slot"), sa.String(20)),
+    **dict.fromkeys(("digest", "previous_hash", "hash"), _hash),
+    **dict.fromkeys(("run_id", "snapshot", "created_by", "sticky_header", "actor", "place"), sa.String(200)),
+    **dict.fromkeys(("created", "at", "started", "ended"), Time),
+    **dict.fromkeys(("metrics", "provenance", "detail"), Document),
+    **{"model": sa.String(100), "bundle_uri": sa.String(1000), "kind": sa.String(30), "reason": sa.Text},
+}
+
+
+def _table(value: type[Any], keys: str, *more: Any, index: str = "") -> sa.Table:
+    """Rows of *value*: a column for each of its fields, empty only where the field may be None."""
+    columns = [
+        sa.Column(
+            each.name, _TYPES[each.name], primary_key=each.name in keys.split(), autoincrement=False,
+            index=each.name == index or None, nullable=NoneType in get_args(each.type),
+        )
+        for each in fields(value)
+    ]  # fmt: skip
+    return sa.Table(value.__name__.lower(), metadata, *columns, *more)
+
 
 # Which revision of ``migrations`` the tables are of. Made first: where it is missing, the tables are of before it.
 revision = sa.Table("alembic_version", metadata, sa.Column("version_num", sa.String(32), primary_key=True))
@@ -36,63 +86,12 @@ head = sa.Table(
     sa.Column("schema_version", sa.Integer, nullable=False),
     sa.Column("seq", sa.Integer, nullable=False),
     sa.Column("hash", _hash, nullable=False),
-    sa.Column("at", _time, nullable=False),
+    sa.Column("at", sa.String(27), nullable=False),
 )
-version = sa.Table(
-    "version",
-    metadata,
-    sa.Column("model", _name, primary_key=True),
-    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("digest", _hash, nullable=False),
-    sa.Column("bundle_uri", sa.String(1000), nullable=False),
-    sa.Column("run_id", sa.String(200), nullable=False),
-    sa.Column("snapshot", sa.String(200), nullable=False),
-    sa.Column("metrics", _document, nullable=False),
-    sa.Column("provenance", _document, nullable=False),
-    sa.Column("stage", sa.String(20), nullable=False),
-    sa.Column("approval", sa.String(20), nullable=False),
-    sa.Column("created", _time, nullable=False),
-    sa.Column("created_by", sa.String(200), nullable=False),
-    sa.UniqueConstraint("model", "digest", name="version_digest"),
-)
-slot = sa.Table(
-    "slot",
-    metadata,
-    sa.Column("model", _name, primary_key=True),
-    sa.Column("name", sa.String(20), primary_key=True),
-    sa.Column("version", sa.Integer),
-    sa.Column("percent", sa.Double, nullable=False),
-    sa.Column("revision", sa.Integer, nullable=False),
-    sa.Column("sticky_header", sa.String(200)),
-)
-event = sa.Table(
-    "event",
-    metadata,
-    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("at", _time, nullable=False),
-    sa.Column("model", _name, nullable=False, index=True),
-    sa.Column("kind", sa.String(30), nullable=False),
-    sa.Column("version", sa.Integer, nullable=False),
-    sa.Column("slot", sa.String(20)),
-    sa.Column("revision", sa.Integer),
-    sa.Column("actor", sa.String(200), nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("detail", _document, nullable=False),
-    sa.Column("previous_hash", _hash, nullable=False),
-    sa.Column("hash", _hash, nullable=False),
-    sa.UniqueConstraint("model", "slot", "revision", name="event_revision"),
-)
-deployment = sa.Table(
-    "deployment",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("model", _name, nullable=False, index=True),
-    sa.Column("version", sa.Integer, nullable=False),
-    sa.Column("place", sa.String(200), nullable=False),
-    sa.Column("traffic_percent", sa.Double, nullable=False),
-    sa.Column("started", _time, nullable=False),
-    sa.Column("ended", _time),
-)
+version = _table(Version, "model version", sa.UniqueConstraint("model", "digest", name="version_digest"))
+slot = _table(Slot, "model name")
+event = _table(Event, "seq", sa.UniqueConstraint("model", "slot", "revision", name="event_revision"), index="model")
+deployment = _table(Deployment, "", sa.Column("id", sa.Integer, primary_key=True), index="model")
 
 
 def time_text(moment: datetime) -> str:
@@ -100,10 +99,6 @@ def time_text(moment: datetime) -> str:
     if moment.tzinfo is None:
         raise ValueError(f"{moment.isoformat()} has no time zone; say which, e.g. {moment.isoformat()}Z")
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def time_of(text: str) -> datetime:
-    return datetime.fromisoformat(text)
 
 
 def open_database(address: str, *, keep: bool = False) -> Database:

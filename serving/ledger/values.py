@@ -30,9 +30,9 @@ def route(source: Stage, target: Stage) -> tuple[Stage, ...]:
     raise ValueError(f"no way from stage {source} to {target}")
 
 
-@dataclass(frozen=True)
-class Version:
-    """One registered model; everything but ``stage`` and ``approval`` stays as registered.
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What registration fixes.
 
     Attributes:
         digest: sha256 of the bundle's manifest; a model has one version per digest.
@@ -40,14 +40,20 @@ class Version:
         metrics: holdout metrics by name; ``provenance`` whatever else was recorded of its making.
     """
 
-    model: str
-    version: int
     digest: str
     bundle_uri: str
     run_id: str
     snapshot: str
     metrics: Mapping[str, Any]
     provenance: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version(Facts):
+    """One registered model; everything but ``stage`` and ``approval`` stays as registered."""
+
+    model: str
+    version: int
     stage: Stage
     approval: Verdict
     created: datetime

@@ -17,8 +17,8 @@ from serving.files import canonical_json
 from serving.ledger import rows, schema
 from serving.ledger.details import Detail, Moved, SlotChanged
 from serving.ledger.events import event_hash
-from serving.ledger.schema import time_of, time_text
-from serving.ledger.values import Event, Slot, SlotName, Stage, Version, route
+from serving.ledger.schema import time_text
+from serving.ledger.values import Deployment, Event, Slot, SlotName, Stage, Version, route
 
 
 class Writing:
@@ -37,7 +37,7 @@ class Writing:
         self._before = self._seq = head.seq
         self._hash = head.hash
         # A clock that was set back must not put an event before the one it follows.
-        self.at = max(now(), time_of(head.at)) if head.at else now()
+        self.at = max(now(), datetime.fromisoformat(head.at)) if head.at else now()
 
     def append(
         self,
@@ -47,10 +47,9 @@ class Writing:
         detail: Detail,
         slot: SlotName | None = None,
         revision: int | None = None,
-    ) -> None:
+    ) -> Event:
         if kind not in detail.kinds:
             raise ValueError(f"an event {kind!r} has no detail {type(detail).__name__}")
-        text = document(detail.to_json())
         event = Event(
             seq=self._seq + 1,
             at=self.at,
@@ -61,14 +60,14 @@ class Writing:
             revision=revision,
             actor=self.actor,
             reason=self.reason,
-            detail=json.loads(text),  # as it will be read, so that it hashes the same
+            detail=document(detail.to_json()),
             previous_hash=self._hash,
             hash="",
         )
         event = replace(event, hash=event_hash(event))
-        values = vars(event) | {"at": time_text(event.at), "detail": text}
-        self.connection.execute(schema.event.insert().values(values))
+        self.connection.execute(schema.event.insert().values(vars(event)))
         self._seq, self._hash = event.seq, event.hash
+        return event
 
     def finish(self) -> None:
         """Move the head to the newest event, if there is a new one; the last statement of the transaction."""
@@ -97,11 +96,11 @@ class Writing:
         *more* is what else ``SlotChanged`` says.
         """
         detail = SlotChanged(source=slot.version, target=version, percent=percent, **more)
-        values: dict[str, Any] = {"version": version, "percent": percent, "revision": slot.revision + 1}
-        values["sticky_header"] = detail.sticky_header
+        after = replace(slot, version=version, percent=percent, revision=slot.revision + 1)
+        values = vars(replace(after, sticky_header=detail.sticky_header))
         table = schema.slot.c
         if slot.revision == 0:
-            self.connection.execute(schema.slot.insert().values(model=slot.model, name=slot.name, **values))
+            self.connection.execute(schema.slot.insert().values(values))
         else:
             same = sa.and_(table.model == slot.model, table.name == slot.name, table.revision == slot.revision)
             if self.connection.execute(schema.slot.update().where(same).values(values)).rowcount != 1:
@@ -114,12 +113,11 @@ class Writing:
     def set_traffic(self, model: str, traffic: Mapping[int, float]) -> None:
         """Close the open deployments of *model* and open those of *traffic*, version to percent."""
         table = schema.deployment.c
-        moment = time_text(self.at)
         open_rows = sa.and_(table.model == model, table.ended.is_(None))
-        self.connection.execute(schema.deployment.update().where(open_rows).values(ended=moment))
+        self.connection.execute(schema.deployment.update().where(open_rows).values(ended=self.at))
         for version, percent in traffic.items():
-            values = {"version": version, "traffic_percent": percent, "started": moment}
-            self.connection.execute(schema.deployment.insert().values(model=model, place=self.place, **values))
+            row = Deployment(model, version, self.place, percent, self.at, None)
+            self.connection.execute(schema.deployment.insert().values(vars(row)))
 
     def expect(self, slot: Slot, revision: int | None) -> None:
         """``ConflictError`` naming who was first, unless *slot* is still at *revision* (None: at any)."""
@@ -142,8 +140,9 @@ class Writing:
         return f"{event.actor} was first at {when} ({event.kind} version {event.version}: {event.reason})"
 
 
-def document(value: Any) -> str:
+def document(value: Any) -> Any:
+    """*value* as it will be read, so that it hashes the same."""
     try:
-        return canonical_json(value).decode()
+        return json.loads(canonical_json(value))
     except (ValueError, TypeError) as error:
         raise DataError(f"the ledger keeps JSON, and {error}; expected finite numbers, text, lists and maps") from error
