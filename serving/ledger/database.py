@@ -20,12 +20,10 @@ class Database:
 
     Attributes:
         what: what is in it as errors call it, such as ``ledger``.
-        kept: connections stay open until ``close``.
     """
 
     engine: sa.Engine
     what: str
-    kept: bool = False
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -105,8 +103,7 @@ class Database:
 
     def close(self) -> None:
         """Let go of the connections that are kept; the next transaction opens another."""
-        if self.kept:
-            self.engine.dispose()
+        self.engine.dispose()
 
     def _begin(self, connection: sa.Connection, statement: str) -> None:
         if self.engine.dialect.name == "sqlite":  # its driver would begin too late, others begin by themselves
@@ -144,7 +141,7 @@ def connect(address: str, what: str, *, keep: bool = False) -> Database:
     try:
         url = sa.make_url(address) if "://" in address else sa.URL.create("sqlite", database=address)
         if url.get_backend_name() == "sqlite":
-            return Database(_sqlite_engine(url, what, keep), what, keep)
+            return Database(_sqlite_engine(url, what, keep), what)
         return Database(sa.create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True), what)
     except sa.exc.ArgumentError as error:
         raise ConfigError(

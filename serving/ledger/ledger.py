@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from serving.errors import GateRefusal, UsageError
 from serving.ledger import rows, schema, traffic
 from serving.ledger.database import Database
-from serving.ledger.details import Judged, Registered, detail_of
+from serving.ledger.details import Judged, Registered
 from serving.ledger.events import chain_fault, replay, state_fault
 from serving.ledger.schema import open_database, time_text
 from serving.ledger.values import (
@@ -129,10 +129,8 @@ class Ledger:
             event = rows.last_event(connection, *said)
         if event is None:
             return Approval("pending")
-        verdict: Literal["approved", "rejected"] = "approved" if event.kind == "approved" else "rejected"
-        detail = detail_of(event)
-        policy = detail.policy if isinstance(detail, Judged) else None
-        return Approval(verdict, policy, event.actor, event.reason, event.at)
+        verdict: Any = event.kind
+        return Approval(verdict, event.detail["policy"], event.actor, event.reason, event.at)
 
     def _judge(
         self,

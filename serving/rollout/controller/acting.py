@@ -24,13 +24,13 @@ def look(backend: TrafficBackend, state: RolloutState, check: Callable[[Revision
 
     The split is read before the counts, so that counts which settle an epoch are never too small.
     """
-    candidate = _ask(lambda: backend.readiness(state.candidate.name))
-    stable = _ask(functools.partial(backend.readiness, state.stable.name)) if state.stable else None
-    observed = _ask(backend.observed)
-    counters = _ask(lambda: _own(backend.counters(_slow_ms(state)), state))
+    candidate = ask(lambda: backend.readiness(state.candidate.name))
+    stable = ask(functools.partial(backend.readiness, state.stable.name)) if state.stable else None
+    observed = ask(backend.observed)
+    counters = ask(lambda: _own(backend.counters(_slow_ms(state)), state))
     name = leaving(state)
-    drained = bool(_ask(lambda: backend.drained(name))) if name is not None else False
-    refused = _ask(functools.partial(check, state.candidate))
+    drained = bool(ask(lambda: backend.drained(name))) if name is not None else False
+    refused = ask(functools.partial(check, state.candidate))
     return Seen(candidate, stable, observed, counters, drained, refused)
 
 
@@ -127,7 +127,8 @@ def _later(state: RolloutState, now: float) -> RolloutState:
     return state.model_copy(update={"applies": state.applies + 1, "next_apply": now + wait})
 
 
-def _ask(call: Callable[[], T]) -> T | None:
+def ask(call: Callable[[], T]) -> T | None:
+    """What *call* answers; None when it does not, or refuses."""
     with contextlib.suppress(InfrastructureError, BackendRefusal):
         return call()
     return None

@@ -7,7 +7,7 @@ from serving.rollout.backend import Observed
 from serving.rollout.controller.persistence import Command
 from serving.rollout.decision import moves
 from serving.rollout.evidence.evidence import weigh
-from serving.rollout.state import Phase, Reason, Request, RolloutState, of_step
+from serving.rollout.state import Phase, Reason, Request, RolloutState, arm_names, of_step
 
 _HELD = frozenset({Phase.PENDING, Phase.PREPARE, Phase.SHADOW, Phase.STEP, Phase.BAKE})
 _POINT_OF_NO_RETURN = frozenset({Phase.ADOPT, Phase.CLEANUP})
@@ -63,11 +63,10 @@ def _resume(state: RolloutState, command: Command, observed: Observed | None, no
 def _adopt_split(state: RolloutState, observed: Observed | None, now: float) -> RolloutState:
     if observed is None or observed.split is None:
         raise ConflictError("the split that is there cannot be read, so it cannot be adopted; resume with --reassert")
-    known = {state.candidate.name} | ({state.stable.name} if state.stable else set())
-    strange = sorted(set(observed.split.weights) - known)
+    strange = sorted(set(observed.split.weights) - set(arm_names(state)))
     if strange:
         raise ConflictError(f"the split that is there names {strange[0]}, no part of this rollout; use --reassert")
-    return moves.split(state, observed.split.weights.get(state.candidate.name, 0), now)
+    return moves.split(state, observed.split.weight(state.candidate.name), now)
 
 
 def _approve(state: RolloutState, _: Command, __: Observed | None, now: float) -> RolloutState:

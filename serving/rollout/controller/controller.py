@@ -8,14 +8,14 @@ with its evidence, the state that follows, an intent before each call to the bac
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 
-from serving.errors import ConflictError, GateRefusal, InfrastructureError, SlipwayError
-from serving.rollout.backend import Observed, Revision, TrafficBackend
-from serving.rollout.controller.acting import Hands, look
+from serving.errors import ConflictError, GateRefusal, SlipwayError
+from serving.rollout.backend import Revision, TrafficBackend
+from serving.rollout.controller.acting import Hands, ask, look
 from serving.rollout.controller.commands import obey, supersede
 from serving.rollout.controller.desk import Desk
-from serving.rollout.controller.persistence import Alert, Command, Ordered, Start, Stored
+from serving.rollout.controller.persistence import Command, Ordered, Stored
 from serving.rollout.controller.replay import decision_record
 from serving.rollout.controller.succession import following, reverse, watched
 from serving.rollout.controller.turn import Turn
@@ -28,14 +28,6 @@ log = logging.getLogger(__name__)
 
 _RECORD_EVERY_S = 10.0  # least time between two records that only say "hold"
 _ALERT_AFTER = 4  # failed tries of an action before somebody is called
-
-
-def _no_objection(_: Revision) -> str:
-    return ""
-
-
-def _nobody(_: Notice) -> None:
-    return None
 
 
 class Controller:
@@ -55,8 +47,8 @@ class Controller:
         desk: Desk,
         holder: str,
         *,
-        check: Callable[[Revision], str] = _no_objection,
-        notify: Callable[[Notice], None] = _nobody,
+        check: Callable[[Revision], str] = lambda _: "",
+        notify: Callable[[Notice], None] = lambda _: None,
         fenced: Callable[[int], TrafficBackend] | None = None,
         lease_ttl: float = 30.0,
     ) -> None:
@@ -152,7 +144,7 @@ class Controller:
     def _alert(self, state: RolloutState, trouble: str, turn: Turn) -> None:
         sentence = f"{state.phase} tried {state.applies} times: {trouble}; it is tried again"
         critical = state.phase in GOING_HOME or state.phase is Phase.ADOPT
-        turn.note("alert", state.id, Alert(sentence=sentence, critical=critical))
+        turn.note("alert", state.id, {"sentence": sentence, "critical": critical})
         self._send(
             Notice(turn.now, state.plan.service, state.id, state.phase, state.phase, "alert", sentence, critical)
         )
@@ -165,7 +157,7 @@ class Controller:
 
     def _begin(self, request: Request, stored: Stored | None, turn: Turn) -> RolloutState:
         state = begin(following(request, stored.state if stored else None), self._backend.capabilities(), turn.now)
-        turn.note("start", state.id, Start(state=state.to_json()))
+        turn.note("start", state.id, {"state": state.to_json()})
         turn.save(state, stored.revision if stored else 0)
         return state
 
@@ -187,21 +179,15 @@ class Controller:
         return stored
 
     def _obey(self, stored: Stored, command: Command, turn: Turn) -> RolloutState:
-        after = obey(stored.state, command, self._observed(command), turn.now)
-        turn.note("command", after.id, command.ordered(after.phase.value))
+        observed = ask(self._backend.observed) if command.option == "adopt" else None
+        after = obey(stored.state, command, observed, turn.now)
+        said = asdict(command)
+        turn.note("command", after.id, {"command": said.pop("name"), **said, "phase": after.phase.value})
         turn.save(after, stored.revision)
         sentence = f"{command.name} by {command.who}: {command.reason or 'no reason given'}"
         service = after.plan.service
         self._send(Notice(turn.now, service, after.id, stored.state.phase, after.phase, command.name, sentence))
         return after
-
-    def _observed(self, command: Command) -> Observed | None:
-        if command.option != "adopt":
-            return None
-        try:
-            return self._backend.observed()
-        except InfrastructureError:
-            return None
 
     def _record(self, state: RolloutState, seen: Seen, decision: Decision, turn: Turn) -> None:
         turn.note_settled(state, decision.state)

@@ -13,12 +13,6 @@ from serving.rollout.state import RolloutState
 RecordKind = Literal["start", "decide", "intent", "done", "command", "alert"]
 
 
-class Start(TypedDict):
-    """A rollout that has not done anything yet."""
-
-    state: dict[str, Any]
-
-
 class Decide(TypedDict):
     """Inputs and outputs of one decision, enough to take it again; *next* is the hash of the state that follows."""
 
@@ -58,16 +52,6 @@ class Ordered(TypedDict, total=False):
     option: str
     phase: str
     by: str
-
-
-class Alert(TypedDict):
-    """Somebody is called; *critical* while users are exposed."""
-
-    sentence: str
-    critical: bool
-
-
-Body = Start | Decide | Action | Ordered | Alert
 
 
 @dataclass(frozen=True)
@@ -130,11 +114,6 @@ class Command:
     reason: str = ""
     option: str = ""
     force: bool = False
-
-    def ordered(self, phase: str) -> Ordered:
-        """The record of it; *phase* is the one after it."""
-        said = Ordered(command=self.name, who=self.who, reason=self.reason)
-        return Ordered(**said, force=self.force, option=self.option, phase=phase)
 
 
 def sealed(seq: int, at: float, kind: str, rollout: str, token: int, body: Mapping[str, Any], previous: str) -> Record:

@@ -1,10 +1,12 @@
 """One hold of the lease at one moment: all that a controller writes goes through it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from serving.errors import ConflictError
 from serving.rollout.controller.desk import Desk
-from serving.rollout.controller.persistence import Action, Body, Grant, RecordKind
+from serving.rollout.controller.persistence import Action, Grant, RecordKind
 from serving.rollout.state import RolloutState
 
 
@@ -16,7 +18,7 @@ class Turn:
     grant: Grant
     now: float
 
-    def note(self, kind: RecordKind, rollout: str, body: Body) -> None:
+    def note(self, kind: RecordKind, rollout: str, body: Mapping[str, Any]) -> None:
         """Add a record of *rollout* to the journal."""
         self.desk.append(kind, rollout, body, self.now, self.grant.token)
 

@@ -1,7 +1,6 @@
 """How often rollouts decide wrongly: the rule of this package beside two that are in common use, on equal traffic."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,8 @@ from serving.rollout.decision.simulate import (
 )
 from serving.rollout.plan import RolloutPlan
 
-FailedChecks = Callable[["Windows"], Any]
+Pair = tuple[Any, Any]
+FailedChecks = Callable[[Pair, Pair], Any]
 
 TRUTHS = (
     Truth("no errors, equal", (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)),
@@ -63,10 +63,8 @@ def operating_characteristics(
     rows = []
     for number, truth in enumerate(truths):
         rows.append(row("e-values", truth, simulate(chosen, truth, runs, seed + number)))
-        rows.append(
-            row("threshold 1 %, 5 failed windows", truth, windows(chosen, truth, runs, seed + number, over_limit))
-        )
-        rows.append(row("z-test 5 % at each window", truth, windows(chosen, truth, runs, seed + number, z_test)))
+        for name, rule in (("threshold 1 %, 5 failed windows", over_limit), ("z-test 5 % at each window", z_test)):
+            rows.append(row(name, truth, windows(chosen, truth, runs, seed + number, rule)))
     return tuple(rows)
 
 
@@ -111,25 +109,17 @@ def table(rows: tuple[Row, ...]) -> str:
     return "\n".join(lines) + "\n"
 
 
-@dataclass(frozen=True)
-class Windows:
-    """Errors and requests of both arms per window, shape (runs, windows), all of one step."""
-
-    n_canary: Any
-    n_stable: Any
-    canary: Any
-    stable: Any
+# What a rule says of the windows of one step: requests and errors of (canary, stable), each of shape (runs, windows).
 
 
-def over_limit(step: Windows) -> Any:
+def over_limit(requests: Pair, errors: Pair) -> Any:
     """Failed checks per window: the canary's error rate in the window is above 1 %; five of them roll back."""
-    return step.canary > 0.01 * step.n_canary
+    return errors[0] > 0.01 * requests[0]
 
 
-def z_test(step: Windows) -> Any:
+def z_test(requests: Pair, errors: Pair) -> Any:
     """A one-sided test at 5 % of the step so far, looked at after each window; the first rejection rolls back."""
-    kc, ks = np.cumsum(step.canary, axis=1), np.cumsum(step.stable, axis=1)
-    nc, ns = np.cumsum(step.n_canary, axis=1), np.cumsum(step.n_stable, axis=1)
+    (nc, ns), (kc, ks) = np.cumsum(requests, axis=2), np.cumsum(errors, axis=2)
     pooled = (kc + ks) / (nc + ns)
     deviation = np.sqrt(pooled * (1 - pooled) * (1 / np.maximum(nc, 1) + 1 / np.maximum(ns, 1)))
     difference = kc / np.maximum(nc, 1) - ks / np.maximum(ns, 1)
@@ -146,8 +136,8 @@ def windows(plan: RolloutPlan, truth: Truth, runs: int, seed: int, failed_checks
     kc = rng.binomial(nc, np.minimum(1.0, factor * truth.canary[0]))
     ks = rng.binomial(size - nc, np.minimum(1.0, factor * truth.stable[0]))
     checks = [
-        failed_checks(Windows(*(values[:, i : i + per_step] for values in (nc, size - nc, kc, ks))))
-        for i in range(0, len(weights), per_step)
+        failed_checks((nc[:, step], size - nc[:, step]), (kc[:, step], ks[:, step]))
+        for step in (slice(first, first + per_step) for first in range(0, len(weights), per_step))
     ]
     seen = np.cumsum(np.concatenate(checks, axis=1), axis=1)
     bad = seen >= allowed

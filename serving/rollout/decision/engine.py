@@ -98,7 +98,7 @@ def _expose(look: Look) -> Decision | None:
         return look.move(promote(state, look.now), f"the candidate takes all requests: {why}")
     if state.plan.shadow is not None:
         return look.move(shadow(state, look.now), "the candidate receives copies of all requests")
-    return rules.first_step(look)
+    return rules.climb(look, 0)
 
 
 def _shadow_lost(look: Look) -> Decision | None:
@@ -112,7 +112,7 @@ def _shadow_enough(look: Look) -> Decision | None:
     first = look.state.plan.steps[0]
     dwell = look.state.plan.time.dwell if first.dwell is None else first.dwell
     if look.evidence.shadow[0] >= first.until and look.now - look.state.since >= dwell:
-        return rules.first_step(look)
+        return rules.climb(look, 0)
     return None
 
 
@@ -128,10 +128,20 @@ def baked(look: Look) -> Decision | None:
     return rules.unchecked(look) or look.move(promote(state, look.now), "the candidate takes all requests")
 
 
-def _all_follow(look: Look) -> Decision | None:
-    if look.state.settled:
-        return look.move(enter(look.state, Phase.ADOPT, look.now), "the candidate becomes the stable version")
-    return None
+def _then(phase: Phase, sentence: str, done: Callable[[Look], bool]) -> Rule:
+    """A rule that enters *phase* with *sentence* once the present one is *done*."""
+    return lambda look: look.move(enter(look.state, phase, look.now), sentence) if done(look) else None
+
+
+def _quiet(look: Look) -> bool:
+    """Whether who leaves has no request in flight, or has had the time for it."""
+    return look.seen.drained or look.now - look.state.since >= look.state.plan.time.drain
+
+
+_all_follow = _then(Phase.ADOPT, "the candidate becomes the stable version", lambda look: look.state.settled)
+_adopted = _then(Phase.CLEANUP, "the previous version is leaving", lambda look: "adopt" in look.state.done)
+_went_home = _then(Phase.DRAIN, "no request goes to the candidate any more", lambda look: look.state.settled)
+_drained = _then(Phase.REMOVE, "the candidate has no request in flight", _quiet)
 
 
 def _first_deployment(look: Look) -> Decision | None:
@@ -139,12 +149,6 @@ def _first_deployment(look: Look) -> Decision | None:
     if look.state.stable is not None:
         return None
     return _all_follow(look) or rules.unsettled(look) or look.hold("no version to go back to")
-
-
-def _adopted(look: Look) -> Decision | None:
-    if "adopt" in look.state.done:
-        return look.move(enter(look.state, Phase.CLEANUP, look.now), "the previous version is leaving")
-    return None
 
 
 def _clean(look: Look) -> Decision | None:
@@ -156,23 +160,9 @@ def _clean(look: Look) -> Decision | None:
         sentence = f"{name} serves all requests"
         after = enter(state, Phase.SUCCEEDED, look.now, outcome=sentence, warm=keep)
         return Decision("finish", sentence, after, look.evidence)
-    late = look.now - state.since >= state.plan.time.drain
-    if "drained" not in state.done and (look.seen.drained or late):
+    if "drained" not in state.done and _quiet(look):
         after = state.model_copy(update={"done": (*state.done, "drained")})
         return look.move(after, "the previous version has no request in flight")
-    return None
-
-
-def _went_home(look: Look) -> Decision | None:
-    if look.state.settled:
-        return look.move(enter(look.state, Phase.DRAIN, look.now), "no request goes to the candidate any more")
-    return None
-
-
-def _drained(look: Look) -> Decision | None:
-    late = look.now - look.state.since >= look.state.plan.time.drain
-    if look.seen.drained or late:
-        return look.move(enter(look.state, Phase.REMOVE, look.now), "the candidate has no request in flight")
     return None
 
 

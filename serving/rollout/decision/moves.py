@@ -79,10 +79,6 @@ def resume(state: RolloutState, now: float) -> RolloutState:
     if state.silent_since is not None:
         changes["silent_since"] = now
     if not state.settled:
-        changes |= {"applies": 0, "next_apply": now, "epochs": _restarted(state, now)}
+        restarted = [epoch.model_copy(update={"since": now}) for epoch in state.epochs[-1:]]  # to converge
+        changes |= {"applies": 0, "next_apply": now, "epochs": (*state.epochs[:-1], *restarted)}
     return state.model_copy(update=changes)
-
-
-def _restarted(state: RolloutState, now: float) -> tuple[Epoch, ...]:
-    """The last epoch gets a new converge timeout."""
-    return (*state.epochs[:-1], *(epoch.model_copy(update={"since": now}) for epoch in state.epochs[-1:]))

@@ -30,7 +30,7 @@ class Desired:
 def render(state: RolloutState) -> Desired:
     """The desired state; equal states give equal answers, however often and by whomever they are asked for."""
     hands_off = state.pause is not None and state.pause.reason in _HANDS_OFF
-    split = None if hands_off or state.terminal else _split(state)
+    split = None if hands_off or state.terminal else wanted_split(state)
     return Desired(
         running=_running(state),
         replicas=state.plan.replicas,
@@ -51,10 +51,6 @@ def same_split(wanted: Split | None, seen: Split | None) -> bool:
 
 def wanted_split(state: RolloutState) -> Split | None:
     """The split of the newest epoch, whether or not it is being applied."""
-    return _split(state)
-
-
-def _split(state: RolloutState) -> Split | None:
     epoch = state.epoch
     if epoch is None:
         return None
@@ -75,12 +71,10 @@ def _split(state: RolloutState) -> Split | None:
 
 def _running(state: RolloutState) -> tuple[Revision, ...]:
     stable = () if state.stable is None else (state.stable,)
-    if state.phase in (Phase.PENDING, Phase.REMOVE, Phase.ROLLED_BACK):
+    if state.phase in (Phase.PENDING, Phase.DRAIN, Phase.REMOVE, Phase.ROLLED_BACK):
         return stable
     if state.phase in (Phase.CLEANUP, Phase.SUCCEEDED):
         return (state.candidate,)
-    if state.phase is Phase.DRAIN:
-        return stable
     return (*stable, state.candidate)
 
 
@@ -91,17 +85,9 @@ def _remove(state: RolloutState) -> tuple[str, ...]:
         return (state.candidate.name,)
     if state.phase is Phase.PREPARE:
         return state.request.leftovers
-    if state.phase is Phase.CLEANUP and "drained" in state.done and state.stable:
-        return (state.stable.name,)
-    if (
-        state.phase is Phase.SUCCEEDED
-        and state.warm
-        and not state.plan.keep_previous
-        and "watched" in state.done
-        and state.stable
-    ):
-        return (state.stable.name,)
-    return ()
+    cleaned = state.phase is Phase.CLEANUP and "drained" in state.done
+    watched = state.phase is Phase.SUCCEEDED and "watched" in state.done and state.warm and not state.plan.keep_previous
+    return (state.stable.name,) if state.stable and (cleaned or watched) else ()
 
 
 def leaving(state: RolloutState) -> str | None:

@@ -228,11 +228,7 @@ def advance(look: Look) -> Decision | None:
         return None
     if look.now - state.since < dwell:
         return look.hold("certified; waiting for the dwell to pass")
-    return _climb(look, following)
-
-
-def first_step(look: Look) -> Decision | None:
-    return _climb(look, 0)
+    return climb(look, following)
 
 
 def inconclusive(look: Look) -> Decision | None:
@@ -252,10 +248,11 @@ def unchecked(look: Look) -> Decision | None:
     return None
 
 
-def _climb(look: Look, following: int) -> Decision | None:
+def climb(look: Look, following: int) -> Decision | None:
+    """Enter stage *following*, unless somebody or something has to agree first."""
     state, stages = look.state, look.state.plan.stages
-    if look.seen.refused is None:
-        return unchecked(look)
+    if held := unchecked(look):
+        return held
     if state.plan.frozen_at(look.now):
         return look.hold("certified; a freeze window holds the weights")
     needs = following < len(stages) and stages[following].approve == "required"

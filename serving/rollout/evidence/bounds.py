@@ -62,24 +62,21 @@ def requests_needed(
     next_weight: float,
     rho: float,
     beta: float,
-    rates: tuple[float, float] | None = None,
 ) -> int | None:
-    """Requests to both arms together until ``next_weight * (upper - lower) <= rho``, at constant rates.
+    """Requests to both arms together until ``next_weight * (upper - lower) <= rho``, at the rates seen so far.
 
     Args:
         canary, stable: (requests, events) so far in this step.
         weight: canary's share of requests in (0, 1) while waiting.
-        rates: event rates of (canary, stable) to come; by default what was seen so far.
 
     Returns:
         None when these rates will not be certified within ten million requests.
     """
     more = np.unique(np.concatenate([[0.0], np.geomspace(20, 1e7, 240)]).round())
-    assumed = rates or (_rate(canary), _rate(stable))
     (n_c, k_c), (n_s, k_s) = canary, stable
     to_canary, to_stable = weight * more, (1 - weight) * more
-    high = upper(n_c + to_canary, k_c + to_canary * assumed[0], beta / 2)
-    low = lower(n_s + to_stable, k_s + to_stable * assumed[1], beta / 2)
+    high = upper(n_c + to_canary, k_c + to_canary * _rate(canary), beta / 2)
+    low = lower(n_s + to_stable, k_s + to_stable * _rate(stable), beta / 2)
     enough = np.flatnonzero(next_weight * np.maximum(0.0, high - low) <= rho)
     return int(more[enough[0]]) if len(enough) else None
 

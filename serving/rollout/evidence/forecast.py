@@ -35,8 +35,8 @@ class Forecast:
         return tuple(step.warning for step in self.steps if step.warning)
 
 
-def forecast(plan: RolloutPlan, rate_per_s: float, event_rate: float = 0.0) -> Forecast:
-    """Requests and time per step when both arms fail, or are slow, at *event_rate* in [0, 1).
+def forecast(plan: RolloutPlan, rate_per_s: float) -> Forecast:
+    """Requests and time per step when no request fails or is slow.
 
     Args:
         rate_per_s: requests per second of the service lately; 0 when there is no traffic.
@@ -48,9 +48,7 @@ def forecast(plan: RolloutPlan, rate_per_s: float, event_rate: float = 0.0) -> F
     for number, stage in enumerate(stages):
         weight = stage.permille / WEIGHT_SUM
         following = stages[number + 1].permille / WEIGHT_SUM if number + 1 < len(stages) else 1.0
-        needed = requests_needed(
-            (0, 0), (0, 0), weight, following, plan.risk.rho, plan.risk.beta, (event_rate, event_rate)
-        )
+        needed = requests_needed((0, 0), (0, 0), weight, following, plan.risk.rho, plan.risk.beta)
         found.append(_judged(plan, f"step {number + 1}", weight, needed, rate_per_s, stage.dwell))
     baking = plan.time.bake
     found.append(StepForecast("bake", BAKE_WEIGHT / WEIGHT_SUM, round(rate_per_s * baking), baking))
