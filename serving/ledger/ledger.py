@@ -26,6 +26,7 @@ from serving.ledger.values import (
     Slot,
     SlotName,
     Stage,
+    Verdict,
     Version,
 )
 from serving.ledger.writing import Writing
@@ -132,15 +133,7 @@ class Ledger:
         verdict: Any = event.kind
         return Approval(verdict, event.detail["policy"], event.actor, event.reason, event.at)
 
-    def _judge(
-        self,
-        model: str,
-        version: int,
-        actor: str,
-        reason: str,
-        verdict: Literal["approved", "rejected"],
-        policy: Policy,
-    ) -> Version:
+    def _judge(self, model: str, version: int, actor: str, reason: str, verdict: Verdict, policy: Policy) -> Version:
         with self._writing(actor, reason) as writing:
             row = rows.version(writing.connection, model, version)
             if row.approval != verdict:

@@ -5,7 +5,6 @@ It holds no history; the journal does. Times are seconds since 1970. Counts are 
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
 
 from serving.contract import Frozen
 from serving.errors import ConfigError
@@ -178,13 +177,6 @@ class RolloutState(Frozen):
         """The phase that a pause interrupts, else the phase itself."""
         return self.pause.resumes if self.phase is Phase.PAUSED and self.pause else self.phase
 
-    def to_json(self) -> dict[str, Any]:
-        return self.model_dump(mode="json")
-
-    @classmethod
-    def from_json(cls, value: Any) -> "RolloutState":
-        return cls.model_validate(value)
-
 
 def begin(request: Request, capabilities: Capabilities, now: float) -> RolloutState:
     """A rollout that has not done anything yet.
@@ -211,8 +203,16 @@ def merged(known: Counts, seen: Counts) -> dict[str, dict[str, ArmCounts]]:
 
 def of_step(state: RolloutState, step: int) -> tuple[ArmCounts, ArmCounts]:
     """Settled counts of (candidate, stable) in stage *step*."""
-    candidate, stable = arm_names(state)
-    return _of_step(state, step, candidate), _of_step(state, step, stable)
+    epochs = [
+        (state.counts.get(epoch.token, {}), epoch.settling)
+        for epoch in state.epochs
+        if epoch.step == step and epoch.settling is not None and not epoch.mirror
+    ]
+    candidate, stable = (
+        sum((now.get(name, _NONE) - early.get(name, _NONE) for now, early in epochs), _NONE)
+        for name in arm_names(state)
+    )
+    return candidate, stable
 
 
 def arm_names(state: RolloutState) -> tuple[str, str]:
@@ -222,12 +222,3 @@ def arm_names(state: RolloutState) -> tuple[str, str]:
 
 def _larger(known: Mapping[str, ArmCounts], seen: Mapping[str, ArmCounts]) -> dict[str, ArmCounts]:
     return {name: known.get(name, _NONE) | seen.get(name, _NONE) for name in {**known, **seen}}
-
-
-def _of_step(state: RolloutState, step: int, name: str) -> ArmCounts:
-    parts = (
-        state.counts.get(epoch.token, {}).get(name, _NONE) - epoch.settling.get(name, _NONE)
-        for epoch in state.epochs
-        if epoch.step == step and epoch.settling is not None and not epoch.mirror
-    )
-    return sum(parts, _NONE)

@@ -145,9 +145,7 @@ class Controller:
         sentence = f"{state.phase} tried {state.applies} times: {trouble}; it is tried again"
         critical = state.phase in GOING_HOME or state.phase is Phase.ADOPT
         turn.note("alert", state.id, {"sentence": sentence, "critical": critical})
-        self._send(
-            Notice(turn.now, state.plan.service, state.id, state.phase, state.phase, "alert", sentence, critical)
-        )
+        self._send(turn.now, state, state, "alert", sentence, critical=critical)
 
     def _after_success(self, decision: Decision, seen: Seen, revision: int, turn: Turn) -> Tick:
         state = decision.state
@@ -157,7 +155,7 @@ class Controller:
 
     def _begin(self, request: Request, stored: Stored | None, turn: Turn) -> RolloutState:
         state = begin(following(request, stored.state if stored else None), self._backend.capabilities(), turn.now)
-        turn.note("start", state.id, {"state": state.to_json()})
+        turn.note("start", state.id, {"state": state.model_dump(mode="json")})
         turn.save(state, stored.revision if stored else 0)
         return state
 
@@ -185,8 +183,7 @@ class Controller:
         turn.note("command", after.id, {"command": said.pop("name"), **said, "phase": after.phase.value})
         turn.save(after, stored.revision)
         sentence = f"{command.name} by {command.who}: {command.reason or 'no reason given'}"
-        service = after.plan.service
-        self._send(Notice(turn.now, service, after.id, stored.state.phase, after.phase, command.name, sentence))
+        self._send(turn.now, stored.state, after, command.name, sentence)
         return after
 
     def _record(self, state: RolloutState, seen: Seen, decision: Decision, turn: Turn) -> None:
@@ -200,10 +197,12 @@ class Controller:
         after = decision.state
         if decision.verdict == "hold" and before.phase is after.phase:
             return
-        said = (after.plan.service, after.id, before.phase, after.phase, decision.verdict, decision.sentence)
-        self._send(Notice(now, *said, critical=bool(decision.alert)))
+        self._send(now, before, after, decision.verdict, decision.sentence, critical=bool(decision.alert))
 
-    def _send(self, event: Notice) -> None:
+    def _send(
+        self, now: float, before: RolloutState, after: RolloutState, what: str, sentence: str, *, critical: bool = False
+    ) -> None:
+        event = Notice(now, after.plan.service, after.id, before.phase, after.phase, what, sentence, critical)
         log.info("rollout moved", extra={"rollout": event.rollout, "phase": event.after, "sentence": event.sentence})
         try:
             self._notify(event)

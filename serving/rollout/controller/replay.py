@@ -46,16 +46,16 @@ def decision_record(state: RolloutState, seen: Seen, decision: Decision) -> Deci
     if seen.counters is not None and not seen.counters.fresh:
         seen = replace(seen, counters=replace(seen.counters, epochs={}))
     return {
-        "state": state.to_json(),
+        "state": state.model_dump(mode="json"),
         "seen": _seen.dump_python(seen, mode="json"),
         "verdict": decision.verdict,
         "sentence": decision.sentence,
         "evidence": decision.evidence.model_dump(mode="json"),
-        "next": sha256_bytes(canonical_json(decision.state.to_json())),
+        "next": sha256_bytes(canonical_json(decision.state.model_dump(mode="json"))),
     }
 
 
 def _same(record: Record) -> bool:
-    state = RolloutState.from_json(record.body["state"])
+    state = RolloutState.model_validate(record.body["state"])
     seen = _seen.validate_python(record.body["seen"])
     return decision_record(state, seen, decide(state, seen, record.at)) == dict(record.body)

@@ -29,15 +29,23 @@ state = sa.Table(
     sa.Column("token", sa.Integer, nullable=False),
     sa.Column("head", _hash, nullable=False),
 )
-past = sa.Table(
-    "rollout_past",
-    metadata,
-    sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("service", _service, nullable=False),
-    sa.Column("rollout", _rollout, nullable=False),
-    sa.Column("document", _document, nullable=False),
-    sa.UniqueConstraint("service", "rollout", name="rollout_past_once"),
-)
+
+
+def _of_rollouts(name: str) -> sa.Table:
+    """One document for each of some rollouts of a service, in order."""
+    return sa.Table(
+        name,
+        metadata,
+        sa.Column("number", sa.Integer, primary_key=True),
+        sa.Column("service", _service, nullable=False),
+        sa.Column("rollout", _rollout, nullable=False),
+        sa.Column("document", _document, nullable=False),
+        sa.UniqueConstraint("service", "rollout", name=f"{name}_once"),
+    )
+
+
+past = _of_rollouts("rollout_past")
+waiting = _of_rollouts("rollout_waiting")
 journal = sa.Table(
     "rollout_journal",
     metadata,
@@ -67,15 +75,6 @@ inbox = sa.Table(
     sa.Column("service", _service, nullable=False, index=True),
     sa.Column("command", _document, nullable=False),
     sa.Column("answer", _document),
-)
-waiting = sa.Table(
-    "rollout_waiting",
-    metadata,
-    sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("service", _service, nullable=False),
-    sa.Column("rollout", _rollout, nullable=False),
-    sa.Column("document", _document, nullable=False),
-    sa.UniqueConstraint("service", "rollout", name="rollout_waiting_once"),
 )
 memory = sa.Table(
     "rollout_memory",

@@ -70,35 +70,27 @@ class Evidence(Frozen, Verdicts):
         return all(gate.holds for gate in self.gates if gate.required)
 
 
+_OF_FIGURES = Evidence.model_fields.keys() - {"gates", "log_threshold", "stability", "shadow", "shadow_bound"}
+
+
 def weigh(state: RolloutState) -> Evidence:
     """The evidence in *state*'s counts."""
     step = np.array([state.step])
-    candidate, stable = (
-        _watched(candidate_totals(state), state.guards),
-        _watched(stable_totals(state), state.stable_guards),
-    )
+    candidate = _watched(candidate_totals(state), state.guards)
+    stable = _watched(stable_totals(state), state.stable_guards)
     return evidence_of(Figures(state.plan, stretches_of(state), step, candidate, stable), 0, _shadow(state))
 
 
 def evidence_of(figures: Figures, run: int, shadow: tuple[int, int] = (0, 0)) -> Evidence:
     """The figures of one run; *shadow* is its (mirrored, differences)."""
+    of_run = {name: getattr(figures, name)[run].item() for name in _OF_FIGURES}
     return Evidence(
-        next_weight=float(figures.next_weight[run]),
         gates=_gates(figures, run),
-        log_e=float(figures.log_e[run]),
         log_threshold=figures.log_threshold,
-        canary_errors=int(figures.canary_errors[run]),
-        newly_failed=float(figures.newly_failed[run]),
-        over_budget=bool(figures.over_budget[run]),
-        certain_excess=float(figures.certain_excess[run]),
-        srm=float(figures.srm[run]),
-        label_srm=float(figures.label_srm[run]),
-        shift=float(figures.shift[run]),
         stability=float(rounded(population_stability(*figures.seen.bins[run].sum(axis=2)))),
-        guard=bool(figures.guard[run]),
-        stable_guard=bool(figures.stable_guard[run]),
         shadow=shadow,
         shadow_bound=float(rounded(upper(*shadow, figures.plan.risk.beta))),
+        **of_run,
     )
 
 

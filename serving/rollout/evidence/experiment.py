@@ -24,6 +24,7 @@ from serving.rollout.evidence.continuous import Moments, asymptotic_radius, diff
 from serving.rollout.evidence.harm import SRM_THRESHOLD, log_srm
 
 _NORMAL = NormalDist()
+CHANCE = 0.8  # of finding a difference, for which observations are counted
 MetricKind = Literal["error", "slow", "loss", "latency", "value"]
 RATES: frozenset[MetricKind] = frozenset({"error", "slow", "loss"})
 Verdict = Literal["better", "worse", "equivalent", "undecided", "invalid"]
@@ -120,10 +121,9 @@ def power(
     *,
     base: float,
     deviation: float | None = None,
-    chance: float = 0.8,
     rate_per_s: float | None = None,
 ) -> Power:
-    """Observations until a true difference of *effect* is found with probability *chance*.
+    """Observations until a true difference of *effect* is found with a chance of 80 %.
 
     Args:
         effect: difference b minus a, not 0.
@@ -136,7 +136,7 @@ def power(
     if effect == 0:
         raise ValueError("the effect to be found is 0: expected the smallest difference that matters")
     spread = _spread(plan, effect, base, deviation)
-    z_alpha, z_power = _NORMAL.inv_cdf(1 - plan.alpha / 2), _NORMAL.inv_cdf(chance)
+    z_alpha, z_power = _NORMAL.inv_cdf(1 - plan.alpha / 2), _NORMAL.inv_cdf(CHANCE)
     fixed = math.ceil((spread * (z_alpha + z_power) / abs(effect)) ** 2)
     grid = np.unique(np.geomspace(100, 1e9, 400).round())
     found = next((int(n) for n in grid if _reach(plan, n, effect, base, spread, z_power)), int(grid[-1]))

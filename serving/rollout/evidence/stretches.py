@@ -88,14 +88,9 @@ class _Cut(NamedTuple):
 
 def _cuts(state: RolloutState, epoch: Epoch) -> list[_Cut]:
     now = _pair(state, state.counts.get(epoch.token, {}))
-    larger = max(epoch.weight, epoch.previous)
-    if epoch.settling is None:
-        return [_Cut(larger, epoch.step, False, now, _NOTHING)]
-    early = _pair(state, epoch.settling)
-    return [
-        _Cut(larger, epoch.step, False, early, _NOTHING),
-        _Cut(epoch.weight, epoch.step, True, now, early),
-    ]
+    early = now if epoch.settling is None else _pair(state, epoch.settling)
+    first = _Cut(max(epoch.weight, epoch.previous), epoch.step, False, early, _NOTHING)
+    return [first] if epoch.settling is None else [first, _Cut(epoch.weight, epoch.step, True, now, early)]
 
 
 def _pair(state: RolloutState, arms: Mapping[str, ArmCounts]) -> tuple[ArmCounts, ArmCounts]:

@@ -40,10 +40,12 @@ def older(world: World, path: Path) -> None:
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("PRAGMA journal_mode=WAL")
     db.executescript(OLD)
-    document = json.dumps(stored.state.to_json())
+    document = json.dumps(stored.state.model_dump(mode="json"))
     db.execute("INSERT INTO state VALUES (1, ?, ?, ?, 1, ?)", (stored.state.id, document, stored.revision, head))
     for past in world.desk.past():
-        db.execute("INSERT INTO past (rollout, document) VALUES (?, ?)", (past.id, json.dumps(past.to_json())))
+        db.execute(
+            "INSERT INTO past (rollout, document) VALUES (?, ?)", (past.id, json.dumps(past.model_dump(mode="json")))
+        )
     for record in world.desk.records():
         db.execute("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [*_row(asdict(record))])
     db.execute("INSERT INTO lease VALUES (1, ?, ?, ?)", (lease.holder, lease.token, lease.expires))
