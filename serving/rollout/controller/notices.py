@@ -25,17 +25,8 @@ WAITING = 100  # events that wait for the webhook; further ones are in the file 
 def document(event: Notice) -> dict[str, Any]:
     """What a notice says; ``at`` is ISO 8601 in UTC, and ``text`` is what chat services show."""
     moved = event.after.value if event.before is event.after else f"{event.before.value} -> {event.after.value}"
-    return {
-        "at": datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds"),
-        "service": event.service,
-        "rollout": event.rollout,
-        "before": event.before.value,
-        "after": event.after.value,
-        "verdict": event.verdict,
-        "sentence": event.sentence,
-        "critical": event.critical,
-        "text": f"{event.service}: {moved}: {event.sentence}",
-    }
+    at = datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds")
+    return {**vars(event), "at": at, "text": f"{event.service}: {moved}: {event.sentence}"}
 
 
 class Notices:

@@ -88,7 +88,8 @@ class Figures(Verdicts):
     @cached_property
     def next_weight(self) -> Floats:
         """Share of users that the next increase exposes; the step after the last one is promotion to all."""
-        return next_weights(self.plan)[self.step]
+        exposed = [stage.permille for stage in self.plan.stages[1:]] + [WEIGHT_SUM] * 3  # ..., the bake, all requests
+        return np.array(exposed)[self.step] / WEIGHT_SUM
 
     @cached_property
     def gate_log_e(self) -> Floats:
@@ -212,11 +213,6 @@ def certificate(plan: RolloutPlan, trials: Ints, events: Ints, next_weight: Floa
 def certified(gates: tuple[Gate, ...], found: Certificate) -> Bools:
     """Runs in which every required gate holds."""
     return np.asarray(found.holds[:, [gate.required for gate in gates]].all(axis=1))
-
-
-def next_weights(plan: RolloutPlan) -> Floats:
-    """Share of users that the increase after each step exposes: the stages, the bake, all requests."""
-    return np.array([stage.permille for stage in plan.stages[1:]] + [WEIGHT_SUM] * 3) / WEIGHT_SUM
 
 
 def in_order(terms: Floats) -> Floats:
