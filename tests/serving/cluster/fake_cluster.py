@@ -18,6 +18,7 @@ from serving.cluster.manifest_route import read_route
 from serving.cluster.two_slots import Route
 from serving.errors import ConfigError, ConflictError, InfrastructureError
 from serving.http_client import Reply
+from serving.rollout.controller.memory import Memory
 from tests.serving.rollout.fake import Clock
 
 GATEWAY_NS = "envoy-gateway-system"
@@ -31,17 +32,17 @@ _GATEWAY = {
 }
 
 
-class Notes:
+class Notes(Memory):
     """A memory that outlives the backend that uses it."""
 
     def __init__(self) -> None:
         self.documents: dict[str, Mapping[str, Any]] = {}
 
-    def get(self, key: str) -> Mapping[str, Any] | None:
-        return copy.deepcopy(self.documents.get(key))
+    def get(self, name: str) -> Mapping[str, Any] | None:
+        return copy.deepcopy(self.documents.get(name))
 
-    def put(self, key: str, document: Mapping[str, Any]) -> None:
-        self.documents[key] = copy.deepcopy(document)
+    def put(self, name: str, document: Mapping[str, Any]) -> None:
+        self.documents[name] = copy.deepcopy(document)
 
 
 @dataclass

@@ -83,7 +83,7 @@ def test_the_announced_number_is_enough(metric: str) -> None:
     prefer = "lower" if metric == "error" else "higher"
     plan = ExperimentPlan(metric=metric, prefer=prefer)
     base, effect = (0.05, -0.02) if metric == "error" else (3.0, 0.2)
-    n = power(plan, effect, base=base, deviation=1.0, chance=0.8).sequential
+    n = power(plan, effect, base=base, deviation=1.0).sequential
     found = 0
     for _ in range(200):
         nb = rng.binomial(n, 0.5)
