@@ -17,8 +17,7 @@ def compile(session: Session, check: bool) -> None:
 
     The bytes are the same on every machine; what a run on this machine would not follow is refused by name.
     """
-    from pipelines.compiling.compiling import compile_package, is_current
-    from pipelines.compiling.graphs import graphs
+    from pipelines.compiling.compiling import compile_package, graphs, is_current
 
     for pipeline, path in graphs().items():
         if check:

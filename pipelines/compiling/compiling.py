@@ -8,11 +8,20 @@ from typing import Any
 
 import yaml
 
+from pipelines.checkout import PIPELINES
 from pipelines.compiling.ir import check
 from serving.files import write_bytes
 
 IMAGE = "slipway-python:dev"  # what steps are compiled with; a submission names the real one by digest
 SDK_VERSION = "kfp-2.17.0"  # servers read the field; a patch release of the SDK must not change our bytes
+
+
+def graphs() -> dict[Any, Path]:
+    """Every pipeline function of the project, and its committed package."""
+    from pipelines.score import score
+    from pipelines.train import train
+
+    return {train: PIPELINES / "train.yaml", score: PIPELINES / "score.yaml"}
 
 
 def compile_bytes(pipeline: Callable[..., Any]) -> bytes:

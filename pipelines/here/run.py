@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from pipelines.compiling.arguments import check_arguments
 from pipelines.compiling.compiling import read_package
 from pipelines.compiling.ir import Ir, check
 from pipelines.here.interpreter import Interpreter, Values, leaves
 from pipelines.here.step_cache import StepCache
 from pipelines.here.steps import StepFailed, Steps
-from serving.errors import SlipwayError
+from serving.errors import SlipwayError, UsageError
 from serving.files import read_json, write_text
 
+LARGEST = 100_000  # characters; a parameter travels inside one command line argument, which ends at about 128 KiB
 _TURN = re.compile(r"-iteration-\d+")
 
 
@@ -101,6 +101,23 @@ def _sender(pipe: TextIO) -> Callable[..., None]:
 def _end_with_parent() -> None:
     os.read(sys.stdin.fileno(), 1)  # nothing more is ever written: returns when the parent's end is closed
     os.killpg(0, signal.SIGKILL)
+
+
+def check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Refuse what would not arrive as it is.
+
+    Raises:
+        UsageError: a text that KFP would take for a placeholder, or a larger one than a command line carries.
+    """
+    for name, value in arguments.items():
+        text = str(value)
+        if "{{$" in text:
+            raise UsageError(f"argument {name!r} contains '{{{{$', which KFP replaces; encode it")
+        if len(text) > LARGEST:
+            raise UsageError(
+                f"argument {name!r} has {len(text):,} characters, at most {LARGEST:,} travel; "
+                "write it to a file and pass its address"
+            )
 
 
 if __name__ == "__main__":

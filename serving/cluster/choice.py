@@ -6,7 +6,7 @@ from serving.cluster.installation import Way, choose, probe
 from serving.cluster.manifest import Installation
 from serving.cluster.service import ClusterAddress
 from serving.rollout.backend import TrafficBackend
-from serving.rollout.controller.memory import Memory
+from serving.rollout.controller.desk import Memory
 
 
 def backends_of(cluster: Cluster, place: ClusterAddress) -> tuple[Way, BackendOf]:

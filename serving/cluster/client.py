@@ -34,10 +34,6 @@ class Kind:
     def root(self) -> str:
         return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
 
-    @property
-    def api_version(self) -> str:
-        return f"{self.group}/{self.version}" if self.group else self.version
-
 
 INFERENCE_SERVICE = Kind("serving.kserve.io", "v1beta1", "inferenceservices")
 HTTP_ROUTE = Kind("gateway.networking.k8s.io", "v1", "httproutes")

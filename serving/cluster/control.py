@@ -18,8 +18,7 @@ from serving.ledger.database import Database
 from serving.ledger.ledger import Ledger
 from serving.rollout.backend import TrafficBackend
 from serving.rollout.controller.controller import Controller
-from serving.rollout.controller.desk import Desk
-from serving.rollout.controller.memory import Memory
+from serving.rollout.controller.desk import Desk, Memory
 from serving.rollout.decision.events import Notice, Tick
 from serving.rollout.telling.explain import RolloutStatus, status
 from serving.rollout.telling.gauges import Sample, family, gauges, text
@@ -34,10 +33,6 @@ BEAT_S = 5.0
 
 # The backend of a model: its memory, and the fencing token under which it acts.
 BackendOf = Callable[[str, Memory, int], TrafficBackend]
-
-
-def _nobody(_: Notice) -> None:
-    return None
 
 
 @dataclass(frozen=True)
@@ -96,7 +91,7 @@ class ClusterControl:
         database: Database,
         backend_of: BackendOf,
         ping: Callable[[], object],
-        notify: Callable[[Notice], None] = _nobody,
+        notify: Callable[[Notice], None] = lambda _: None,
     ) -> None:
         self._ledger, self._database, self._backend_of, self._ping = ledger, database, backend_of, ping
         self._notify = notify

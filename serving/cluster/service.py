@@ -13,7 +13,7 @@ from serving.errors import ConfigError
 from serving.ledger.database import Database
 from serving.ledger.values import Slot, SlotName
 from serving.rollout.backend import Split
-from serving.rollout.controller.memory import Memory
+from serving.rollout.controller.desk import Memory
 from serving.rollout.controller.tables import open_rollouts
 from serving.service.service import Service
 from serving.service.slots import Following, wanted_epoch

@@ -40,7 +40,7 @@ class Time(sa.TypeDecorator[datetime]):
         return None if value is None else datetime.fromisoformat(value)
 
 
-class Document(sa.TypeDecorator[Any]):
+class JsonText(sa.TypeDecorator[Any]):
     # MySQL takes the smallest text type that holds so many characters: MEDIUMTEXT, 16 MB, also at four bytes each
     impl = sa.Text().with_variant(sa.Text(4_194_303), "mysql", "mariadb")
     cache_ok = True
@@ -59,7 +59,7 @@ _TYPES: dict[str, Any] = {  # of the fields of values: a column of one name has 
     **dict.fromkeys(("digest", "previous_hash", "hash"), _hash),
     **dict.fromkeys(("run_id", "snapshot", "created_by", "sticky_header", "actor", "place"), sa.String(200)),
     **dict.fromkeys(("created", "at", "started", "ended"), Time),
-    **dict.fromkeys(("metrics", "provenance", "detail"), Document),
+    **dict.fromkeys(("metrics", "provenance", "detail"), JsonText),
     **{"model": sa.String(100), "bundle_uri": sa.String(1000), "kind": sa.String(30), "reason": sa.Text},
 }
 

@@ -34,13 +34,15 @@ LEASE_S = 5.0  # the one controller of a machine that died is followed by the ne
 
 _WAITING = frozenset({Phase.PENDING, Phase.SHADOW, Phase.STEP, Phase.BAKE, Phase.PAUSED})  # for evidence or a person
 
-
-def _nobody(_: Notice) -> None:
-    return None
+Listener = Callable[[Notice], None]
 
 
 def local_control(
-    directory: Path, model: str, ledger: Ledger, backend: EnvoyBackend, notify: Callable[[Notice], None] = _nobody
+    directory: Path,
+    model: str,
+    ledger: Ledger,
+    backend: EnvoyBackend,
+    notify: Callable[[Notice], None] = lambda _: None,
 ) -> Control:
     """The control of the service in *directory*, which holds all that it writes down."""
     desk = Desk(open_rollout_file(rollout_file(directory), model, keep=True), model)

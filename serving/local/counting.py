@@ -25,7 +25,7 @@ from serving.local.envoy_config import MIRROR_ROUTE, SPLIT_ROUTE
 from serving.local.paths import ServicePaths
 from serving.local.reading import Document, read_on
 from serving.locks import file_lock
-from serving.unit import BYTES, unit
+from serving.wire import UNIT_BYTES, unit
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +179,7 @@ class Units:
 
 def _keys(text: str) -> dict[bytes, None]:
     data = b64decode(text)
-    return dict.fromkeys(data[at : at + BYTES] for at in range(0, len(data), BYTES))
+    return dict.fromkeys(data[at : at + UNIT_BYTES] for at in range(0, len(data), UNIT_BYTES))
 
 
 class AccessLine(NamedTuple):

@@ -11,8 +11,7 @@ from serving.predictor.metrics import Metrics, quantile
 from serving.predictor.served import Served
 from serving.predictor.settings import Settings
 from serving.predictor.work import Done
-from serving.unit import unit
-from serving.wire import REVISION_HEADER
+from serving.wire import REVISION_HEADER, unit
 
 if TYPE_CHECKING:
     from serving.bundle.bundle import Bundle

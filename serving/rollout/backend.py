@@ -102,6 +102,12 @@ class Split:
     def weight(self, revision: str) -> int:
         return self.weights.get(revision, 0)
 
+    def routes_like(self, other: "Split | None") -> bool:
+        """Whether both route users alike; arms without weight do not matter."""
+        return other is not None and (self.arms, self.mirror, self.sticky_header) == (
+            other.arms, other.mirror, other.sticky_header
+        )  # fmt: skip
+
     def without(self, revision: str) -> "Split":
         """This split, naming *revision* nowhere; its weight must be 0."""
         return replace(

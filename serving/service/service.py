@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from serving.errors import InfrastructureError
 from serving.ledger.values import Slot, SlotName
 from serving.rollout.backend import Split
-from serving.rollout.controller.desk import Desk, Waiting
-from serving.rollout.controller.memory import Memory
+from serving.rollout.controller.desk import Desk, Memory, Waiting
 from serving.rollout.plan import RolloutPlan
 from serving.rollout.state import Request, RolloutState
 from serving.service.slots import Following, wanted_split

@@ -50,7 +50,7 @@ def following(backend: TrafficBackend, wanted: Split) -> Following:
     reason = ""
     try:
         seen = backend.observed()
-        if seen.split is not None and _same(seen.split, wanted):
+        if seen.split is not None and wanted.routes_like(seen.split):
             return Following(True, seen.split)
         for name in wanted.weights:
             found = backend.readiness(name)
@@ -61,7 +61,3 @@ def following(backend: TrafficBackend, wanted: Split) -> Following:
     except InfrastructureError as error:
         return Following(False, reason=str(error))
     return Following(False, seen.split, f"the split was refused: {seen.rejected}" if seen.rejected else reason)
-
-
-def _same(seen: Split, wanted: Split) -> bool:
-    return dict(seen.weights) == dict(wanted.weights) and seen.sticky_header == wanted.sticky_header

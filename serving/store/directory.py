@@ -6,7 +6,6 @@ or the new ones, never a part. Keys that a file system and an object store would
 
 import contextlib
 import shutil
-import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,7 +54,7 @@ def checked_source(source: Source) -> Source:
 
 
 class Store(ABC):
-    """Five methods over whole values, and what follows from them.
+    """A few methods over whole values, and what follows from them.
 
     All raise ``StoreKeyError`` for a key that cannot be one, ``InfrastructureError`` when an endpoint does not answer
     and ``PlaceError`` when the disk is full; every call may be repeated.
@@ -64,13 +63,6 @@ class Store(ABC):
     @abstractmethod
     def put(self, key: str, source: Source) -> None:
         """Write *source* under *key*, replacing what was there."""
-
-    @abstractmethod
-    def put_if_absent(self, key: str, source: Source) -> bool:
-        """Write *source* unless *key* exists; True for the one caller that wrote it.
-
-        Over a network an ``InfrastructureError`` leaves open whether the value arrived; read the key to know.
-        """
 
     @abstractmethod
     def get(self, key: str) -> bytes:
@@ -132,15 +124,6 @@ class DirectoryStore(Store):
         with self._told(key), whole_file(path) as temporary:
             _copy(source, temporary)
 
-    def put_if_absent(self, key: str, source: Source) -> bool:
-        path = self._path(key)
-        checked_source(source)
-        with self._told(key):
-            if path.is_file():
-                return False
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return _link_new(source, path)
-
     def get(self, key: str) -> bytes:
         with self._told(key):
             return self._path(key).read_bytes()
@@ -192,19 +175,3 @@ def _copy(source: Source, path: Path) -> None:
         path.write_bytes(source)
         return
     shutil.copyfile(source, path)
-
-
-def _link_new(source: Source, path: Path) -> bool:
-    """Give the finished file the name *path* unless the name is taken; a hard link cannot replace one."""
-    finished = path.parent / f".{uuid.uuid4().hex}"
-    try:
-        with whole_file(finished) as temporary:
-            _copy(source, temporary)
-        path.hardlink_to(finished)
-    except FileExistsError:
-        if path.is_dir():
-            raise
-        return False
-    finally:
-        finished.unlink(missing_ok=True)
-    return True

@@ -3,7 +3,6 @@
 import contextlib
 import io
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from serving.store.settings import S3Settings
 CONNECT_TIMEOUT_S = 2.0
 READ_TIMEOUT_S = 30.0
 RETRIES = 2  # an endpoint that is down is reported after about six seconds
-CONFLICTS = 5  # conditional writes that meet another one in flight are told to come again
 MISSING = {"NoSuchKey", "NoSuchObject", "NotFound"}
 DENIED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 
@@ -52,22 +50,6 @@ class S3Store(Store):
                 self._client.put_object(self.bucket, name, io.BytesIO(source), len(source))
             else:
                 self._client.fput_object(self.bucket, name, str(source))
-
-    def put_if_absent(self, key: str, source: Source) -> bool:
-        name = self._object(key)
-        checked_source(source)
-        with self._told(key):
-            # The client has no parameter for the condition; a presigned address takes any header.
-            url = self._client.get_presigned_url("PUT", self.bucket, name, expires=timedelta(minutes=15))
-            for _ in range(CONFLICTS):
-                status, code = self._put_new(url, source)
-                if status in (200, 412):
-                    return status == 200
-                if status != 409:
-                    raise self._failure(key, code, f"answered {status}")
-        raise InfrastructureError(
-            f"{self.uri(key)}: {self.endpoint} keeps answering that another write is in flight; try again"
-        )
 
     def get(self, key: str) -> bytes:
         name = self._object(key)
@@ -113,17 +95,6 @@ class S3Store(Store):
 
     def _object(self, key: str) -> str:
         return f"{self.prefix}/{checked_key(key)}" if self.prefix else checked_key(key)
-
-    def _put_new(self, url: str, source: Source) -> tuple[int, str]:
-        """Status and error code of one conditional write; never repeated once sent, since a repeat would be refused."""
-        size = len(source) if isinstance(source, bytes) else source.stat().st_size
-        headers = {"If-None-Match": "*", "Content-Length": str(size)}
-        once = urllib3.Retry(connect=RETRIES, read=0, status=0, other=0, redirect=0, total=None)
-        with contextlib.ExitStack() as stack:
-            body = source if isinstance(source, bytes) else stack.enter_context(source.open("rb"))
-            response = self._http.request("PUT", url, body=body, headers=headers, retries=once)
-        code = response.data.decode(errors="replace").partition("<Code>")[2].partition("</Code>")[0]
-        return response.status, code
 
     @contextlib.contextmanager
     def _reading(self, name: str) -> Iterator[Any]:

@@ -11,7 +11,7 @@ import yaml
 from components.data import sources
 from components.steps.place import Place
 from pipelines import project as projects
-from pipelines.compiling.graphs import graphs
+from pipelines.compiling.compiling import graphs
 from pipelines.here.training import train_arguments
 from serving.errors import ConfigError
 from serving.ledger.ledger import open_ledger

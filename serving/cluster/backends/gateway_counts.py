@@ -16,7 +16,7 @@ from serving.cluster.backends.readings import Reading
 from serving.errors import InfrastructureError
 from serving.frozen import Frozen
 from serving.rollout.backend import ArmCounts
-from serving.rollout.controller.memory import Memory
+from serving.rollout.controller.desk import Memory
 
 KEEP_EPOCHS = 100
 KEEP_SOURCES = 500  # the last that were read; one that is forgotten too early would be counted twice

@@ -13,7 +13,7 @@ from serving.cluster.manifest import Installation
 from serving.errors import InfrastructureError
 from serving.files import canonical_json, sha256_bytes
 from serving.rollout.backend import Observed, Readiness, Split
-from serving.rollout.controller.memory import Memory
+from serving.rollout.controller.desk import Memory
 
 PREDICTOR_PORT = 8080
 _LOG_LINES = 20

@@ -10,7 +10,7 @@ from serving.errors import BackendRefusal, InfrastructureError
 from serving.rollout.backend import Counters, Revision, TrafficBackend
 from serving.rollout.controller.persistence import Action
 from serving.rollout.controller.turn import Turn
-from serving.rollout.decision.render import Desired, leaving, render, same_split
+from serving.rollout.decision.render import Desired, leaving, render
 from serving.rollout.decision.rules import Seen
 from serving.rollout.state import GOING_HOME, RolloutState
 
@@ -117,7 +117,7 @@ def _differs(desired: Desired, seen: Seen) -> bool:
         there is None
         or there.epoch != desired.epoch
         or bool(there.rejected)
-        or not same_split(desired.split, there.split)
+        or (desired.split is not None and not desired.split.routes_like(there.split))
     )
 
 

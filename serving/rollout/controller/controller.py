@@ -7,7 +7,7 @@ with its evidence, the state that follows, an intent before each call to the bac
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 
 from serving.errors import ConflictError, GateRefusal, SlipwayError
@@ -17,7 +17,6 @@ from serving.rollout.controller.commands import obey, supersede
 from serving.rollout.controller.desk import Desk
 from serving.rollout.controller.persistence import Command, Ordered, Stored
 from serving.rollout.controller.replay import decision_record
-from serving.rollout.controller.succession import following, reverse, watched
 from serving.rollout.controller.turn import Turn
 from serving.rollout.decision.engine import decide
 from serving.rollout.decision.events import Notice, Tick
@@ -119,7 +118,7 @@ class Controller:
         state = stored.state
         if state.terminal and state.successor is not None:
             return Tick(self._begin(state.successor, stored, turn))
-        if state.terminal and not watched(state):
+        if state.terminal and not _watched(state):
             return Tick(state)
         seen = look(self._backend, state, self._check)
         decision = decide(state, seen, turn.now)
@@ -150,11 +149,11 @@ class Controller:
     def _after_success(self, decision: Decision, seen: Seen, revision: int, turn: Turn) -> Tick:
         state = decision.state
         if state.plan.watch.on_harm == "reverse" and state.stable is not None:
-            state = self._begin(reverse(state, state.stable, self.desk.past()), Stored(state, revision), turn)
+            state = self._begin(_reverse(state, state.stable, self.desk.past()), Stored(state, revision), turn)
         return Tick(state, decision, seen)
 
     def _begin(self, request: Request, stored: Stored | None, turn: Turn) -> RolloutState:
-        state = begin(following(request, stored.state if stored else None), self._backend.capabilities(), turn.now)
+        state = begin(_following(request, stored.state if stored else None), self._backend.capabilities(), turn.now)
         turn.note("start", state.id, {"state": state.model_dump(mode="json")})
         turn.save(state, stored.revision if stored else 0)
         return state
@@ -219,3 +218,25 @@ class Controller:
     def _bystander(self) -> Tick:
         stored, holder = self.desk.load(), self.desk.current()
         return Tick(stored.state if stored else None, held_by=holder.holder if holder else "")
+
+
+def _following(request: Request, before: RolloutState | None) -> Request:
+    """*request* as it begins after *before*, whose previous version may still run and then has to go."""
+    if before is None or not before.warm or before.stable is None or "remove" in before.done:
+        return request
+    kept = {request.candidate.name, request.stable.name if request.stable else ""}
+    return request.model_copy(update={"leftovers": tuple({before.stable.name} - kept)})
+
+
+def _reverse(state: RolloutState, target: Revision, past: Sequence[RolloutState]) -> Request:
+    """From *state*'s candidate straight back to *target*, its stable version, which needs no steps."""
+    attempt = 1 + sum(before.candidate.digest == target.digest for before in [*past, state])
+    return Request(plan=state.plan, candidate=target, stable=state.candidate, attempt=attempt, fast=True)
+
+
+def _watched(state: RolloutState) -> bool:
+    """A finished rollout that still has something to look after: a watch window, or a warm version to remove."""
+    if state.phase is not Phase.SUCCEEDED or state.plan.watch.window <= 0:
+        return False
+    leaves = state.warm and not state.plan.keep_previous
+    return "watched" not in state.done or (leaves and "remove" not in state.done)

@@ -19,7 +19,6 @@ from serving.errors import ConflictError
 from serving.ledger.chain import GENESIS
 from serving.ledger.database import Database
 from serving.rollout.controller import tables
-from serving.rollout.controller.memory import Memory
 from serving.rollout.controller.persistence import Command, Grant, Record, RecordKind, Stored, sealed
 from serving.rollout.controller.tables import own
 from serving.rollout.state import Request, RolloutState
@@ -46,6 +45,32 @@ _ANSWERED = sa.select(tables.inbox.c.answer).where(own(tables.inbox), _NUMBERED)
 _ANSWER = tables.inbox.update().where(own(tables.inbox), _NUMBERED)
 _WAITING = sa.select(tables.waiting).where(own(tables.waiting)).order_by(tables.waiting.c.number)
 _BEGUN = tables.waiting.delete().where(own(tables.waiting), tables.waiting.c.rollout == sa.bindparam("of_rollout"))
+_DOCUMENT = sa.and_(tables.memory.c.scope == sa.bindparam("of_scope"), tables.memory.c.name == sa.bindparam("of_name"))
+_GET = sa.select(tables.memory.c.document).where(_DOCUMENT)
+_SET = tables.memory.update().where(_DOCUMENT)
+
+
+class Memory:
+    """Small JSON documents by name that outlive a controller, only the last of each: those of *scope* in *database*."""
+
+    def __init__(self, database: Database, scope: str) -> None:
+        self._database, self._scope = database, scope
+
+    def get(self, name: str) -> Mapping[str, Any] | None:
+        """The document last put under *name*, None before the first."""
+        rows = self._database.rows(_GET, {"of_scope": self._scope, "of_name": name})
+        return dict(json.loads(rows[0].document)) if rows else None
+
+    def put(self, name: str, document: Mapping[str, Any]) -> None:
+        text = json.dumps(dict(document))
+        row = {"scope": self._scope, "name": name, "document": text}
+        if not self._replace(name, text) and not self._database.insert_once(tables.memory.insert(), row):
+            self._replace(name, text)
+
+    def _replace(self, name: str, text: str) -> bool:
+        with self._database.writing() as connection:
+            changed = connection.execute(_SET, {"of_scope": self._scope, "of_name": name, "document": text})
+            return changed.rowcount > 0
 
 
 class Waiting:

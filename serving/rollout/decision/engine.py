@@ -9,7 +9,7 @@ from collections.abc import Callable
 from serving.durations import spoken
 from serving.rollout.decision import rules
 from serving.rollout.decision.moves import enter, prepare, promote, shadow
-from serving.rollout.decision.render import same_split, wanted_split
+from serving.rollout.decision.render import wanted_split
 from serving.rollout.decision.rules import Decision, Look, Seen
 from serving.rollout.evidence.evidence import candidate_totals, stable_totals, weigh
 from serving.rollout.evidence.guard import with_copy
@@ -57,7 +57,8 @@ def _settle(state: RolloutState, seen: Seen) -> tuple[Epoch, ...]:
     epoch, observed = state.epoch, seen.observed
     if epoch is None or observed is None or state.settled or observed.rejected or observed.epoch != epoch.token:
         return state.epochs
-    if not same_split(wanted_split(state), observed.split):
+    wanted = wanted_split(state)
+    if wanted is None or not wanted.routes_like(observed.split):
         return state.epochs
     if state.silent_since is not None and state.going_on in (Phase.SHADOW, Phase.STEP, Phase.BAKE):
         return state.epochs  # counts of the moment are needed to tell what came before it

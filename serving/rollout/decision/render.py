@@ -41,14 +41,6 @@ def render(state: RolloutState) -> Desired:
     )
 
 
-def same_split(wanted: Split | None, seen: Split | None) -> bool:
-    """True when both route users alike; arms without weight do not matter."""
-    if wanted is None or seen is None:
-        return wanted is seen
-    mine, theirs = ({name: w for name, w in split.weights.items() if w > 0} for split in (wanted, seen))
-    return mine == theirs and wanted.mirror == seen.mirror and wanted.sticky_header == seen.sticky_header
-
-
 def wanted_split(state: RolloutState) -> Split | None:
     """The split of the newest epoch, whether or not it is being applied."""
     epoch = state.epoch

@@ -8,8 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.compiling.compiling import IMAGE, compile_bytes, compile_package, is_current, read_package, with_image
-from pipelines.compiling.graphs import graphs
+from pipelines.compiling.compiling import (
+    IMAGE,
+    compile_bytes,
+    compile_package,
+    graphs,
+    is_current,
+    read_package,
+    with_image,
+)
 from pipelines.here.code_digest import code_digest
 from serving.errors import ConfigError
 from tests.pipelines.compiling.kfp_examples.loading import HERE, load

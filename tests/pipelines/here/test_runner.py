@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.compiling.arguments import check_arguments
 from pipelines.compiling.ir import terms
 from pipelines.here import runner, step_log
 from pipelines.here.interpreter import in_order, leaves
+from pipelines.here.run import check_arguments
 from pipelines.here.runner import RunResult, TaskEvent
 from pipelines.here.step_cache import CachedStep, StepCache, key_of, read_content, unchanged
 from serving.errors import ConfigError, ConflictError, UsageError

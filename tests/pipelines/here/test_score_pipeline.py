@@ -16,8 +16,7 @@ from components.scoring.stages import score as score_stage
 from components.steps.place import Place
 from pipelines import settings
 from pipelines.cli.main import slipway
-from pipelines.compiling.compiling import is_current
-from pipelines.compiling.graphs import graphs
+from pipelines.compiling.compiling import graphs, is_current
 from pipelines.here import runner
 from serving.bundle.signing import SigningKey
 from serving.errors import ConfigError, ConflictError, DataError, GateRefusal

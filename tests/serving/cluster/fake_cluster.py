@@ -18,7 +18,7 @@ from serving.cluster.manifest_route import read_route
 from serving.cluster.two_slots import Route
 from serving.errors import ConfigError, ConflictError, InfrastructureError
 from serving.http_client import Reply
-from serving.rollout.controller.memory import Memory
+from serving.rollout.controller.desk import Memory
 from tests.serving.rollout.fake import Clock
 
 GATEWAY_NS = "envoy-gateway-system"

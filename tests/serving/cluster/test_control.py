@@ -21,7 +21,7 @@ from serving.json_lines import JsonLines
 from serving.ledger.ledger import open_ledger
 from serving.places import open_service
 from serving.rollout.backend import Readiness, TrafficBackend
-from serving.rollout.controller.memory import Memory
+from serving.rollout.controller.desk import Memory
 from serving.rollout.controller.tables import open_rollouts
 from serving.service.release import Release, release_version
 from tests.pipelines.here.support import QUICK, environment, one_sentence, slipway

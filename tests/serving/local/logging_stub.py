@@ -14,8 +14,7 @@ import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 
-from serving.unit import unit
-from serving.wire import KEY_HEADER
+from serving.wire import KEY_HEADER, unit
 from tests.serving.local.stub_model import StubModel
 
 

@@ -31,7 +31,7 @@ from serving.local.state import AskedRevision, Running, Server, WantedState, rea
 from serving.local.supervisor import ServeOptions, serve
 from serving.predictor.settings import parse
 from serving.rollout.backend import Revision, Split
-from serving.unit import unit
+from serving.wire import unit
 from tests.serving.local.support import (
     STUB,
     Service,

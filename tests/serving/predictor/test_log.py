@@ -11,7 +11,7 @@ import pytest
 
 from serving.predictor.log import AnsweredRequest, Lines, Parts, PredictionLog
 from serving.predictor.rows.validate import Flag
-from serving.unit import unit
+from serving.wire import unit
 from tests.serving.predictor.support import HOUSE, ROW, TUMOUR
 
 

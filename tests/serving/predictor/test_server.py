@@ -19,7 +19,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as rpc
 from serving.bundle.bundle import Bundle, open_bundle
 from serving.bundle.signing import load_public_key
 from serving.local.client import wait_for
-from serving.unit import unit
+from serving.wire import unit
 from tests.serving.predictor.support import HOUSE, ROW, Predictor, random_rows, serving, write_model
 
 DATATYPES = {"float": "FP64", "int": "INT64", "bool": "BOOL", "category": "BYTES"}

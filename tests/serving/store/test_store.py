@@ -4,7 +4,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import minio
@@ -56,27 +55,6 @@ def test_what_is_put_comes_back(store: Store, tmp_path: Path) -> None:
     assert store.get("a/empty") == b""
     store.download("a/file", tmp_path / "back" / "weights")
     assert (tmp_path / "back" / "weights").read_bytes() == file.read_bytes()
-
-
-def test_put_if_absent_writes_once(store: Store, tmp_path: Path) -> None:
-    """Only the first conditional writer writes, and is told so; a plain put still replaces."""
-    file = tmp_path / "late"
-    file.write_bytes(b"late")
-    assert store.put_if_absent("slot", b"first") is True
-    assert store.put_if_absent("slot", b"second") is False
-    assert store.put_if_absent("slot", file) is False
-    assert store.get("slot") == b"first"
-    assert store.put_if_absent("streamed", file) is True
-    assert store.get("streamed") == b"late"
-
-
-def test_put_if_absent_has_one_winner_among_many(store: Store) -> None:
-    """Of eight writers at once exactly one is told that it wrote, and its value is the one that stays."""
-    values = [f"writer {number}".encode() for number in range(8)]
-    with ThreadPoolExecutor(8) as pool:
-        won = list(pool.map(lambda value: store.put_if_absent("race", value), values))
-    assert won.count(True) == 1
-    assert store.get("race") == values[won.index(True)]
 
 
 def test_list_is_by_folder_and_sorted(store: Store) -> None:
@@ -137,8 +115,6 @@ def test_keys_that_climb_or_confuse_are_refused(store: Store, tmp_path: Path, ke
     with pytest.raises(StoreKeyError, match="not a store key"):
         store.put(key, b"x")
     with pytest.raises(StoreKeyError, match="not a store key"):
-        store.put_if_absent(key, b"x")
-    with pytest.raises(StoreKeyError, match="not a store key"):
         store.get(key)
     with pytest.raises(StoreKeyError, match="not a store key"):
         store.download(key, tmp_path / "x")
@@ -151,9 +127,8 @@ def test_keys_that_climb_or_confuse_are_refused(store: Store, tmp_path: Path, ke
 
 def test_a_missing_source_file_stores_nothing(store: Store, tmp_path: Path) -> None:
     """A source that does not exist is the caller's file, not a missing key."""
-    for put in (store.put, store.put_if_absent):
-        with pytest.raises(DataError, match="cannot store"):
-            put("a", tmp_path / "absent")
+    with pytest.raises(DataError, match="cannot store"):
+        store.put("a", tmp_path / "absent")
     assert store.list() == ()
 
 
@@ -223,8 +198,6 @@ def test_a_key_and_a_folder_cannot_share_a_name(tmp_path: Path) -> None:
     for key in ("a/b", "b"):
         with pytest.raises(StoreKeyError, match="share one name"):
             store.put(key, b"y")
-        with pytest.raises(StoreKeyError, match="share one name"):
-            store.put_if_absent(key, b"y")
     assert store.list() == ("a", "b/c")
 
 
@@ -234,9 +207,8 @@ def test_a_full_disk_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         pytest.skip("no /dev/full on this system")
     monkeypatch.setattr(store_directory, "_copy", lambda source, path: Path("/dev/full").write_bytes(b"x" * 100_000))
     store = open_store(str(tmp_path))
-    for put in (store.put, store.put_if_absent):
-        with pytest.raises(PlaceError, match="the disk is full"):
-            put("a", b"x")
+    with pytest.raises(PlaceError, match="the disk is full"):
+        store.put("a", b"x")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -246,7 +218,7 @@ def unused_endpoint() -> str:
         return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
-@pytest.mark.parametrize("call", ["put", "put_if_absent", "get", "list", "delete", "exists"])
+@pytest.mark.parametrize("call", ["put", "get", "list", "delete", "exists"])
 def test_an_unreachable_endpoint_is_named(call: str) -> None:
     """Nothing listening is an infrastructure error that names the endpoint, after bounded retries."""
     endpoint = unused_endpoint()
@@ -261,7 +233,6 @@ def test_an_absent_bucket_is_named(s3: S3Settings) -> None:
     store = open_store("s3://absent/x", s3)
     for act in (
         lambda: store.put("a", b"x"),
-        lambda: store.put_if_absent("a", b"x"),
         lambda: store.get("a"),
         store.list,
     ):
