@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from serving.files import write_text
 from tests.root import ROOT
 
-STORY = "report             "  # what the main job prints from here on names places of this machine
+STORY = "\nreport  "  # what the main job prints from this line on names places of this machine
 
 
 @dataclass(frozen=True)
