@@ -60,7 +60,8 @@ def filled(page: str, name: str, text: str) -> str:
 def shown(block: Block, output: str) -> str:
     """The part of a command's output that is for the page: its story, or its table with the lines around it."""
     if block.lines:
-        return f"```\n{output.partition(STORY)[0].strip()}\n```"
+        told = output.partition(STORY)[0].replace(f"{ROOT}/", "").strip()
+        return f"```\n{told}\n```"
     return output.strip()
 
 

@@ -50,11 +50,16 @@ def cpu_s(service: LiveService) -> dict[str, float]:
     return {name: sum(psutil.Process(pid).cpu_times()[:2]) for name, pid in pids.items() if pid}
 
 
+def _send(port: int, data: bytes, rate: float, seconds: float) -> None:
+    if rate:
+        paced(port, data, rate, seconds)
+
+
 def measured(service: LiveService, rate: float, seconds: float) -> dict[str, float]:
     """CPU seconds per minute of each process, over *seconds* in which *rate* requests/s come."""
     shape, whole = model.shapes(model.rows(1, 7))[0], seconds + SETTLE_S
     with ThreadPoolExecutor(1) as pool:
-        sending = pool.submit(paced, service.port, request(shape.path, shape.ours), rate, whole)
+        sending = pool.submit(_send, service.port, request(shape.path, shape.ours), rate, whole)
         time.sleep(SETTLE_S)
         before, began = cpu_s(service), time.monotonic()
         time.sleep(seconds)
