@@ -61,8 +61,9 @@ def test_a_filled_block_is_what_was_measured() -> None:
 
 def test_a_story_ends_where_places_of_this_machine_begin() -> None:
     """What is printed from the report on names paths, which no page should."""
-    printed = "market  24 months, plots and\n        report             1 s\nbatch   1 row\n\nreport             /somewhere/report.html\ntry  make run\n"
+    told = "market  24 months, plots and\n        report             1 s\nbatch   1 row"
+    printed = f"{told}\n\nreport             /somewhere/report.html\ntry  make run\n"
     assert (
         shown(BLOCKS["story"], printed)
-        == "```\nmarket  24 months, plots and\n        report             1 s\nbatch   1 row\n```"
+        == f"```\n{told}\n```"
     )
