@@ -63,7 +63,4 @@ def test_a_story_ends_where_places_of_this_machine_begin() -> None:
     """What is printed from the report on names paths, which no page should."""
     told = "market  24 months, plots and\n        report             1 s\nbatch   1 row"
     printed = f"{told}\n\nreport             /somewhere/report.html\ntry  make run\n"
-    assert (
-        shown(BLOCKS["story"], printed)
-        == f"```\n{told}\n```"
-    )
+    assert shown(BLOCKS["story"], printed) == f"```\n{told}\n```"
