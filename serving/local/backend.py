@@ -5,19 +5,19 @@ read from Envoy itself. Both survive the process that asks, so a controller may 
 """
 
 import contextlib
+import math
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 from serving.errors import BackendRefusal, InfrastructureError
 from serving.local.client import supervisor_alive
-from serving.local.counting import CountsReader, Tally
+from serving.local.counting import CountsReader, Harm, Tally
 from serving.local.envoy_admin import Admin, InForce
 from serving.local.envoy_config import NAME
-from serving.local.extras import INVALID
 from serving.local.paths import ServicePaths, service_paths
 from serving.local.reading import Document
 from serving.local.state import AskedRevision, ObservedState, WantedState, read_desired, read_observed, update_desired
@@ -37,6 +37,7 @@ from serving.rollout.backend import (
     require_token,
 )
 
+FRESH_S = 1.0
 Arms = Mapping[str, ArmCounts]
 # What Envoy cannot see, by epoch and revision: bins, labels, invalid answers, mirrored answers that differ.
 Extras = Callable[[], Mapping[str, Arms]]
@@ -48,6 +49,7 @@ class Reading:
     Attributes:
         changed: set whenever this process has changed what is wanted.
         slow_ms: what the last look called slow.
+        answered_at: when Envoy last answered, in seconds of the monotonic clock.
         epochs: what each epoch's counts were made of, and the counts.
     """
 
@@ -56,8 +58,10 @@ class Reading:
         self.desired = Document(where.desired, partial(read_desired, where))
         self.observed = Document(where.observed, partial(read_observed, where))
         self.counts = CountsReader(where)
+        self.harm = Harm(where)
         self.changed = threading.Event()
         self.slow_ms: float | None = None
+        self.answered_at = -math.inf
         self.epochs: dict[str, tuple[object, Arms]] = {}
 
 
@@ -136,9 +140,10 @@ class EnvoyBackend:
         return Observed(force.split, force.epoch, force.digest, seen.proxy.refusal(self.reading.desired.get()))
 
     def counters(self, slow_ms: float | None = None) -> Counters:
-        """Counts of Envoy's access log; ``fresh`` is False while Envoy does not answer."""
+        """Counts of Envoy's access log; ``fresh`` is False when Envoy has not answered within the last second."""
         self.reading.slow_ms = slow_ms
-        return Counters(epochs=self._epochs(), fresh=self._admin(self.reading.observed.get()).live())
+        recently = time.monotonic() - self.reading.answered_at < FRESH_S
+        return Counters(self._epochs(), recently or self._admin(self.reading.observed.get()).live())
 
     def told(self) -> object:
         """What the supervisor says of Envoy and of the model servers; another one calls for a look."""
@@ -146,9 +151,8 @@ class EnvoyBackend:
         return seen.proxy, [(name, server.state, server.reason) for name, server in seen.servers.items()]
 
     def harmed(self) -> int:
-        """How many answers were failed, refused or slow, as far as is known of the newest two epochs; 0 is the best."""
-        newest = islice(reversed(self._epochs().values()), 2)
-        return sum(_harmed(counts) for arms in newest for counts in arms.values())
+        """How many answers were failed, refused or slow since this process began; more of them call for a look."""
+        return self.reading.harm.read(self.reading.slow_ms)
 
     def _epochs(self) -> dict[str, Arms]:
         """All counts; an epoch's are made anew only when something in it changed."""
@@ -210,7 +214,9 @@ class EnvoyBackend:
         return None
 
     def _in_force(self, seen: ObservedState) -> InForce:
-        return self._admin(seen).routes()
+        force = self._admin(seen).routes()
+        self.reading.answered_at = time.monotonic()
+        return force
 
     def _admin(self, seen: ObservedState) -> Admin:
         return Admin(seen.proxy.admin_port)
@@ -221,10 +227,6 @@ def _counts(tally: Tally, slow_ms: float | None) -> ArmCounts:
     # Refusals are the caller's fault on both arms alike; an arm that refuses more of them answers differently.
     bins = {REFUSED: tally.refused} if tally.refused else {}
     return ArmCounts(requests=tally.requests, errors=tally.errors, slow=slow, bins=bins, mirrored=tally.mirrored)
-
-
-def _harmed(counts: ArmCounts) -> int:
-    return counts.errors + counts.slow + counts.bins.get(REFUSED, 0) + counts.bins.get(INVALID, 0)
 
 
 def _joined(tallies: Mapping[str, Tally], extras: Arms, slow_ms: float | None) -> Arms:

@@ -27,7 +27,7 @@ from serving.service.control import Control, Pass, refusal
 log = logging.getLogger(__name__)
 
 INTERVAL_S = 0.2
-CALM_S = 1.0  # between two looks when none is called for sooner
+CALM_S = 2.0  # between two looks when none is called for sooner
 IDLE_S = 5.0
 LEASE_S = 5.0  # the one controller of a machine that died is followed by the next after that
 
@@ -96,8 +96,8 @@ def _written(directory: Path) -> tuple[Path, ...]:
 class Attention:
     """Has *control* look as often as there is reason to: what a look costs is paid where something happens.
 
-    While a rollout waits for evidence, good answers wait up to a second for their look; answers that speak against an
-    arm, what the supervisor tells and what people ask for are seen at once.
+    While a rollout waits for evidence, good answers wait up to two seconds for their look; answers that speak against
+    an arm, what the supervisor tells and what people ask for are seen at once.
 
     Attributes:
         backend: the control's own, whose readings its looks go on from.

@@ -93,6 +93,12 @@ class Tail:
     def __init__(self) -> None:
         self._positions: dict[int, int] = {}
 
+    def skip(self, path: Path) -> None:
+        """Take what *path* holds for read."""
+        found = mark(path)
+        if found is not None:
+            self._positions[found.inode] = found.size
+
     def read(self, path: Path) -> list[bytes]:
         """The whole lines that were added since."""
         found = mark(path)

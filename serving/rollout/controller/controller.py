@@ -123,7 +123,8 @@ class Controller:
         seen = look(self._backend, state, self._check)
         decision = decide(state, seen, turn.now)
         self._record(state, seen, decision, turn)
-        revision = turn.save(decision.state, stored.revision)
+        unchanged = decision.state == state  # as without any request
+        revision = stored.revision if unchanged else turn.save(decision.state, stored.revision)
         self._tell(state, decision, turn.now)
         if decision.verdict == "reverse":
             return self._after_success(decision, seen, revision, turn)

@@ -28,6 +28,11 @@ def aged(path: Path, nanoseconds: int) -> None:
     os.utime(path, ns=(then, then))
 
 
+def append(path: Path, data: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(data)
+
+
 def test_a_document_is_read_again_when_it_changed_and_only_then(tmp_path: Path) -> None:
     """Its absence is a content too, and one that changed a moment ago is not trusted to stay as it is."""
     path = tmp_path / "one.json"
@@ -150,6 +155,27 @@ def _started(pid: int) -> float:
     import psutil  # type: ignore[import-untyped]  # ships no annotations
 
     return float(psutil.Process(pid).create_time())
+
+
+def test_answers_that_speak_against_an_arm_are_noticed_as_they_come(tmp_path: Path) -> None:
+    """Failed, refused and slow ones of a split and of its copies, each once; what was there before is no news."""
+    where = service_paths(tmp_path)
+    where.prepare()
+    changes = ((b"200", b"503"), (b"200", b"422"), (b":3}", b":90}"))
+    failed, refused, slow = (LINE.replace(*change) for change in changes)
+    elsewhere = failed.replace(b"split|e1", b"meta")
+    append(where.access_log, failed + refused)
+    harm = counting.Harm(where)
+    assert harm.read(50.0) == 0
+    append(where.access_log, LINE + failed + elsewhere + slow[:20])
+    assert harm.read(50.0) == 1
+    append(where.access_log, slow[20:] + refused + slow)
+    assert [harm.read(50.0), harm.read(50.0)] == [4, 4]
+    append(where.access_log, slow)
+    assert harm.read(None) == 4
+    where.access_log.replace(where.envoy / "access-000001.log")
+    append(where.access_log, failed)
+    assert harm.read(50.0) == 5
 
 
 class Place:
