@@ -15,11 +15,11 @@ from pathlib import Path
 
 from serving.errors import BackendRefusal, InfrastructureError
 from serving.local.client import supervisor_alive
-from serving.local.counting import CountsReader, Harm, Tally
+from serving.local.counting import CountsReader, Tally, parse
 from serving.local.envoy_admin import Admin, InForce
 from serving.local.envoy_config import NAME
 from serving.local.paths import ServicePaths, service_paths
-from serving.local.reading import Document
+from serving.local.reading import Document, Tail
 from serving.local.state import AskedRevision, ObservedState, WantedState, read_desired, read_observed, update_desired
 from serving.rollout.backend import (
     REFUSED,
@@ -41,6 +41,25 @@ FRESH_S = 1.0
 Arms = Mapping[str, ArmCounts]
 # What Envoy cannot see, by epoch and revision: bins, labels, invalid answers, mirrored answers that differ.
 Extras = Callable[[], Mapping[str, Arms]]
+
+
+class Harm:
+    """Answers that speak against an arm, as they come: for less than counting, and without keeping who gave them.
+
+    A sign that it is time to count, no evidence: what is written while a log is put aside is not seen.
+    """
+
+    def __init__(self, where: ServicePaths) -> None:
+        self._log, self._tail = where.access_log, Tail()
+        self._tail.skip(self._log)
+        self.seen = 0
+
+    def read(self, slow_ms: float | None) -> int:
+        """How many were failed, refused or slower than *slow_ms* since this began; it never falls."""
+        for line in parse(self._tail.read(self._log)):
+            slow = slow_ms is not None and line.duration_ms > slow_ms
+            self.seen += line.failed or line.refused or slow
+        return self.seen
 
 
 class Reading:

@@ -23,7 +23,7 @@ from serving.additive import Additive
 from serving.frozen import Frozen, write_model
 from serving.local.envoy_config import MIRROR_ROUTE, SPLIT_ROUTE
 from serving.local.paths import ServicePaths
-from serving.local.reading import Document, Tail, read_on
+from serving.local.reading import Document, read_on
 from serving.locks import file_lock
 from serving.wire import UNIT_BYTES, unit
 
@@ -125,25 +125,6 @@ class CountsReader:
             self._stored_at = time.monotonic()
             self._counts = _store(self._where, self._counts, self._units)
         return self._counts
-
-
-class Harm:
-    """Answers that speak against an arm, as they come: for less than counting, and without keeping who gave them.
-
-    A sign that it is time to count, no evidence: what is written while a log is put aside is not seen.
-    """
-
-    def __init__(self, where: ServicePaths) -> None:
-        self._log, self._tail = where.access_log, Tail()
-        self._tail.skip(self._log)
-        self.seen = 0
-
-    def read(self, slow_ms: float | None) -> int:
-        """How many were failed, refused or slower than *slow_ms* since this began; it never falls."""
-        for line in parse(self._tail.read(self._log)):
-            slow = slow_ms is not None and line.duration_ms > slow_ms
-            self.seen += line.failed or line.refused or slow
-        return self.seen
 
 
 def rotate(where: ServicePaths, reopen_logs: Callable[[], None], *, above: int = ROTATE_AT) -> None:

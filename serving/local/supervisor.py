@@ -30,7 +30,7 @@ from serving.local.state import ObservedState, WantedState, read_desired, read_o
 log = logging.getLogger(__name__)
 
 TICK_S = 0.05  # while something is under way
-SETTLED_TICK_S = 0.25  # otherwise; other processes' changes are seen at this pace
+SETTLED_TICK_S = 0.15  # otherwise; other processes' changes are seen at this pace
 HEARTBEAT_S = 1.0
 ROTATE_EVERY_S = 60.0
 STOP_GRACE_S = 20.0

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from serving.files import write_text
 from serving.local import counting, processes
+from serving.local.backend import Harm
 from serving.local.control import CALM_S, Attention
 from serving.local.paths import ServicePaths, service_paths
 from serving.local.reading import COARSE_NS, QUIET_NS, Document, KeptJson, Parts, Tail
@@ -165,7 +166,7 @@ def test_answers_that_speak_against_an_arm_are_noticed_as_they_come(tmp_path: Pa
     failed, refused, slow = (LINE.replace(*change) for change in changes)
     elsewhere = failed.replace(b"split|e1", b"meta")
     append(where.access_log, failed + refused)
-    harm = counting.Harm(where)
+    harm = Harm(where)
     assert harm.read(50.0) == 0
     append(where.access_log, LINE + failed + elsewhere + slow[:20])
     assert harm.read(50.0) == 1
