@@ -8,19 +8,20 @@ the contract; numbers and booleans as they are, a category as its position in ``
 ``len(values)``, a missing value as NaN.
 """
 
+import codecs
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from serving.frozen import Frozen
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Column", "ColumnType", "Contract", "Frozen", "Matrix", "OutOfRange", "Target"]
+__all__ = ["Column", "ColumnType", "Contract", "Dialect", "Frozen", "Matrix", "OutOfRange", "Target"]
 
 Matrix = npt.NDArray[np.float64]
 ColumnType = Literal["float", "int", "bool", "category"]
@@ -105,6 +106,29 @@ class Target(Frozen):
         return "classification" if self.classes else "regression"
 
 
+class Dialect(Frozen):
+    """How CSV files are written; what is left open is found in each file.
+
+    Attributes:
+        separator: the one character between two cells.
+        decimal: what stands before the decimals of a number; with ``,`` a point groups thousands.
+        quote: what encloses a cell that holds a separator, a quote (doubled) or a line's end.
+    """
+
+    separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    decimal: Literal[".", ","] | None = None
+    encoding: str | None = None
+    quote: Annotated[str, Field(min_length=1, max_length=1)] = '"'
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        try:
+            return value if value is None else codecs.lookup(value).name
+        except LookupError:
+            raise ValueError("expected the name of an encoding such as utf-8, cp1252 or utf-16") from None
+
+
 class Contract(Frozen):
     """Columns, target, key and event time of one table.
 
@@ -121,6 +145,7 @@ class Contract(Frozen):
     event_time: str | None = None
     refuse_above: Annotated[float, Field(ge=0, le=1)] = 0.02
     max_age_days: Annotated[float, Field(gt=0)] | None = None
+    csv: Dialect = Dialect()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -1,5 +1,8 @@
 """The files of a table: one, or all of one format below a directory or a prefix of an object store."""
 
+import os
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -7,6 +10,9 @@ from urllib.parse import unquote, urlsplit
 
 from serving.errors import ConfigError, DataError
 from serving.store.store import S3Settings, Store, open_store
+
+_BEING_WRITTEN = re.compile(r"/_temporary/|\.(crdownload|filepart|inprogress|part|tmp)$|/_inprogress")
+_NUMBERED = re.compile(r"(\d+)-of-(\d+)")  # part-00003-of-00010.parquet
 
 KINDS = {".csv": "CSV", ".csv.gz": "CSV", ".parquet": "parquet"}
 
@@ -43,8 +49,10 @@ class TableFiles:
                 raise self._absent()
             kind(self.path)
             return [Path(self.path).name]
-        names = sorted(name for name in self._below() if suffix(name) and not _hidden(name))
+        below = self._below
+        names = sorted(name for name in below if suffix(name) and not _hidden(name))
         kinds = sorted({kind(name) for name in names})
+        self._check_whole(below, names)
         if not names:
             raise DataError(f"{self.uri} holds no .csv, .csv.gz or .parquet file; check the path")
         if len(kinds) > 1:
@@ -54,22 +62,58 @@ class TableFiles:
             )
         return names
 
+    @property
+    def passed_over(self) -> list[str]:
+        """What lies below the address and is no table; markers and hidden files are not worth a word."""
+        return [] if self.alone else sorted(name for name in self._below if not suffix(name) and not _hidden(name))
+
+    def told(self, name: str) -> str:
+        """How messages call the file *name*."""
+        return self.uri if self.alone else f"{self.uri.rstrip('/')}/{name}"
+
+    def at_hand(self, name: str, folder: Path | None) -> Path:
+        """The file *name* on this machine; an object is brought into *folder*."""
+        if self.store is None or folder is None:
+            return Path(self.at(name))
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.store.download(self.at(name), path)
+        return path
+
     def at(self, name: str) -> str:
         """The path or key of the file *name*."""
         return self.path if self.alone else f"{self.path}/{name}" if self.path else name
 
-    def content(self, name: str) -> Path | bytes:
-        """The file *name*, or what an object holds."""
-        return Path(self.at(name)) if self.store is None else self.store.get(self.at(name))
-
+    @cached_property
     def _below(self) -> list[str]:
+        """Every file below the address; links are followed."""
         if self.store is None:
             path = Path(self.path)
-            return [str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()]
+            files = (Path(folder) / name for folder, _, names in os.walk(path, followlinks=True) for name in names)
+            return [str(file.relative_to(path)) for file in files]
         found = [key.removeprefix(self.path).lstrip("/") for key in self.store.list(self.path)]
         if suffix(self.path) and not found:
             raise self._absent()
         return found
+
+    def _check_whole(self, below: Collection[str], names: Collection[str]) -> None:
+        """Refuse a table that is still being written, or of which something is gone."""
+        if writing := sorted(name for name in below if _BEING_WRITTEN.search(f"/{name}")):
+            raise DataError(f"{self.uri} is still being written: it holds {writing[0]}; read it when that is gone")
+        for name in names:
+            if self.store is None and not Path(self.at(name)).exists():
+                raise DataError(f"{self.told(name)} is a link to nothing; restore what it names, or remove it")
+        known: dict[tuple[str, int], set[int]] = {}
+        for name in names:
+            if found := _NUMBERED.search(name):
+                known.setdefault((name[: found.start()], int(found[2])), set()).add(int(found[1]))
+        for (stem, count), numbers in known.items():
+            whole = set(range(count)) if 0 in numbers else set(range(1, count + 1))
+            if gone := sorted(whole - numbers):
+                raise DataError(
+                    f"{self.told(stem)}*: {len(gone)} of {count} parts are missing, the first is number {gone[0]}; "
+                    "bring all parts, or rename those that are a table by themselves"
+                )
 
     def _absent(self) -> DataError:
         return DataError(

@@ -5,7 +5,8 @@ from typing import Any
 
 import polars as pl
 
-from serving.errors import DataError
+from serving.durations import parse
+from serving.errors import ConfigError, DataError
 
 TYPE = pl.Datetime("us")
 LOCAL_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%d")
@@ -35,6 +36,36 @@ def moments(schema: Any, name: str) -> pl.Expr:
             "the contract"
         )
     return (_utc(column) if getattr(dtype, "time_zone", None) else column).cast(TYPE)
+
+
+class Recent:
+    """The rows of a table's chunks whose event lies in the *length* of time that ends at *as_of*, both ends included.
+
+    Attributes:
+        unreadable: rows so far without a moment: they are in no window.
+    """
+
+    def __init__(self, event: str | None, as_of: datetime, length: str) -> None:
+        self._event, self._from, self._until = event, naive(as_of - parse(length)), naive(as_of)
+        self.length, self.unreadable = length, 0
+
+    def __call__(self, chunk: pl.DataFrame) -> pl.DataFrame:
+        if self._event is None or self._event not in chunk.columns:
+            raise ConfigError(
+                f"a window of {self.length} needs the moment of each row, and the table has none; name it as "
+                "contract.event_time"
+            )
+        event = chunk.select(moments(chunk.schema, self._event)).to_series()
+        self.unreadable += event.null_count()
+        return chunk.filter(event.is_between(self._from, self._until).fill_null(value=False))
+
+
+def moment(as_of: str) -> datetime:
+    """The end of the day *as_of* (``2026-11-24``) or the moment in it, in UTC."""
+    stated = datetime.fromisoformat(as_of)
+    if len(as_of) == len("2026-11-24"):
+        stated = stated.replace(hour=23, minute=59, second=59, microsecond=999_999)
+    return stated if stated.tzinfo else stated.replace(tzinfo=UTC)
 
 
 def _utc(moment: pl.Expr) -> pl.Expr:

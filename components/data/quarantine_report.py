@@ -9,6 +9,8 @@ from serving.contract import Frozen
 from serving.pages.html import Html, identifier, page, pairs, table, tag, verdict
 from serving.pages.words import percent
 
+EXAMPLES = 3
+
 
 class ReasonCount(Count):
     """How many rows fail one rule; a row that fails two counts in both."""
@@ -44,6 +46,24 @@ class Report(Frozen):
     freshness: Freshness | None = None
     as_of: str
 
+    def __add__(self, other: "Report") -> "Report":
+        """The report of the rows of both, which one contract at one moment judged."""
+        accepted = self.accepted + other.accepted
+        gaps = {
+            name: share * self.accepted + other.missing[name] * other.accepted for name, share in self.missing.items()
+        }
+        return self.model_copy(
+            update={
+                "rows": self.rows + other.rows,
+                "accepted": accepted,
+                "quarantined": self.quarantined + other.quarantined,
+                "reasons": _together(self.reasons, other.reasons),
+                "missing": {name: rows / max(accepted, 1) for name, rows in gaps.items()},
+                "classes": {name: rows + other.classes[name] for name, rows in self.classes.items()},
+                "freshness": _widest(self.freshness, other.freshness),
+            }
+        )
+
     @property
     def share(self) -> float:
         """Quarantined rows per row, 0..1."""
@@ -59,6 +79,24 @@ class Report(Frozen):
     def worst(self) -> tuple[ReasonCount, ...]:
         """The reasons, the one with most rows first."""
         return tuple(sorted(self.reasons, key=lambda count: -count.rows))
+
+
+def _together(one: tuple[ReasonCount, ...], other: tuple[ReasonCount, ...]) -> tuple[ReasonCount, ...]:
+    found: dict[tuple[str, str], ReasonCount] = {}
+    for count in (*one, *other):
+        known = found.get((count.column, count.reason))
+        if known is not None:
+            examples = tuple(dict.fromkeys((*known.examples, *count.examples)))[:EXAMPLES]
+            count = count.model_copy(update={"rows": known.rows + count.rows, "examples": examples})
+        found[count.column, count.reason] = count
+    return tuple(found.values())
+
+
+def _widest(one: Freshness | None, other: Freshness | None) -> Freshness | None:
+    if one is None or other is None:
+        return one or other
+    newest = max(one, other, key=lambda known: known.newest)
+    return newest.model_copy(update={"oldest": min(one.oldest, other.oldest)})
 
 
 def quarantine_page(report: Report) -> str:

@@ -11,7 +11,9 @@ from typing import Any, Literal
 
 import polars as pl
 
-from components.data.moments import moments
+from components.data.moments import TYPE, moments
+from components.data.words import number as number_in
+from components.data.words import spelled
 from serving.contract import Column, Contract, Frozen
 from serving.errors import DataError
 
@@ -85,11 +87,37 @@ def typed(schema: Any, contract: Contract) -> list[pl.Expr]:
     Raises:
         DataError: a whole column is of a type that cannot hold what the contract asks for.
     """
-    expressions = [pl.col(contract.key)] if contract.key else []
+    expressions = [key_of(schema, contract.key)] if contract.key else []
     if contract.event_time:
         expressions.append(moments(schema, contract.event_time))
         expressions.append(pl.col(contract.event_time).alias(raw(contract.event_time)))
     return expressions + forms(schema, fields(contract))
+
+
+def key_of(schema: Any, name: str) -> pl.Expr:
+    """A key is the text that stands there, so that 1, 01 and 001 are three things in every format."""
+    return spelled(pl.col(name), schema[name]).alias(name)
+
+
+def meant(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+    """The columns that the *contract* names, in its types; cells without a meaning there are null.
+
+    Raises:
+        DataError: one of them is absent, or of a type that cannot hold what the contract asks for.
+    """
+    absent = [name for name in named(contract) if name not in frame.columns]
+    if absent:
+        raise DataError(f"the table has no column {absent[0]!r}; it has {', '.join(frame.columns)}")
+    return frame.select(typed(frame.schema, contract)).select(named(contract))
+
+
+def learnable(frame: pl.DataFrame, contract: Contract, until: datetime) -> pl.Series:
+    """The events of *frame* up to *until* (naive UTC) whose target is known; without an event time, none."""
+    if contract.event_time is None:
+        return pl.Series(dtype=TYPE)
+    target, event = fields(contract)[contract.target.name], moments(frame.schema, contract.event_time)
+    known = value(contract.target.name, target, frame.schema[contract.target.name]).is_not_null()
+    return frame.select(event.filter(known & (event <= until))).to_series()
 
 
 def forms(schema: Any, columns: Mapping[str, Column]) -> list[pl.Expr]:
@@ -105,8 +133,8 @@ def rules(schema: Any, contract: Contract, as_of: datetime) -> list[Rule]:
     """Everything that is asked of a row by itself; *as_of* is naive UTC."""
     found: list[Rule] = []
     if contract.key:
-        missing = _missing(contract.key, schema[contract.key])
-        found.append(Rule(contract.key, "missing", missing, _said(contract.key, "missing key"), "a key"))
+        gone = missing(contract.key, pl.String)
+        found.append(Rule(contract.key, "missing", gone, _said(contract.key, "missing key"), "a key"))
     if contract.event_time:
         found += _moment_rules(contract.event_time, schema[contract.event_time], as_of)
     for name, column in fields(contract).items():
@@ -130,34 +158,34 @@ def number(value: float) -> str:
 
 
 def _column_rules(name: str, column: Column, dtype: Any, target: bool) -> Iterator[Rule]:
-    value, seen = pl.col(name), pl.col(raw(name)).cast(pl.String).str.strip_suffix(".0")
-    missing = _missing(raw(name), dtype, column.values)
+    value, seen = pl.col(name), spelled(pl.col(raw(name)), dtype)
+    gone = missing(raw(name), dtype, column.values)
     role = "the target is missing" if target else "missing"
     expected = _expected(column)
     if not column.nullable:
-        yield Rule(name, "missing", missing, _said(name, role), "a value in every row")
+        yield Rule(name, "missing", gone, _said(name, role), "a value in every row")
     if _can_fail(column, dtype):
         noun = {"int": "no whole number", "float": "no number", "bool": "neither true nor false"}[column.type]
         text = _said(name, pl.lit("'"), seen.str.slice(0, 40), pl.lit(f"' is {noun}"))
-        yield Rule(name, "wrong type", ~missing & value.is_null(), text, expected)
+        yield Rule(name, "wrong type", ~gone & value.is_null(), text, expected)
     if column.range is not None and column.numeric:
         low, high = column.range
         bounds = f"[{number(low)}, {number(high)}]" + (f" {column.unit}" if column.unit else "")
         bad = ~value.is_between(low, high)
         yield Rule(name, "out of range", bad.fill_null(False), _said(name, seen, f" out of {bounds}"), expected)
     if column.type == "category":
-        bad = ~missing & ~_one_of(pl.col(raw(name)) if dtype == pl.String else value, column.values)
+        bad = ~gone & ~_one_of(value, column.values)
         text = _said(name, "'", seen.str.slice(0, 40), f"' is none of {_listed(column.values)}")
         yield Rule(name, "unknown category", bad.fill_null(False), text, expected)
 
 
 def _moment_rules(name: str, dtype: Any, as_of: datetime) -> Iterator[Rule]:
-    moment, seen = pl.col(name), pl.col(raw(name)).cast(pl.String).str.slice(0, 40)
-    missing = _missing(raw(name), dtype)
-    yield Rule(name, "missing", missing, _said(name, "missing event time"), "a moment in every row")
+    moment, seen = pl.col(name), spelled(pl.col(raw(name)), dtype).str.slice(0, 40)
+    gone = missing(raw(name), dtype)
+    yield Rule(name, "missing", gone, _said(name, "missing event time"), "a moment in every row")
     if dtype == pl.String:
         text = _said(name, "'", seen, "' is no date or time")
-        yield Rule(name, "wrong type", ~missing & moment.is_null(), text, "2025-11-30 or 2025-11-30T14:05:00")
+        yield Rule(name, "wrong type", ~gone & moment.is_null(), text, "2025-11-30 or 2025-11-30T14:05:00")
     late = (moment > pl.lit(as_of)).fill_null(False)
     text = _said(name, seen, f" lies after {as_of:%Y-%m-%d %H:%M}")
     yield Rule(name, "in the future", late, text, f"not after {as_of:%Y-%m-%d %H:%M} UTC")
@@ -177,7 +205,7 @@ def _expected(column: Column) -> str:
     return f"one of {_listed(column.values)}" if column.type == "category" else column.expected
 
 
-def _missing(name: str, dtype: Any, values: tuple[str, ...] = ()) -> pl.Expr:
+def missing(name: str, dtype: Any, values: tuple[str, ...] = ()) -> pl.Expr:
     """True where the table holds nothing: null, NaN, or a word exports write for it that is none of *values*."""
     column = pl.col(name)
     if dtype == pl.String:
@@ -224,9 +252,7 @@ def value(name: str, column: Column, dtype: Any) -> pl.Expr:
 def _number(name: str, value: pl.Expr, dtype: Any, whole: bool) -> pl.Expr:
     if not (dtype == pl.String or dtype.is_numeric()):
         raise _impossible(name, dtype, "numbers")
-    if dtype == pl.String:
-        value = value.str.strip_chars()
-    value = value.cast(pl.Float64, strict=False)
+    value = number_in(value) if dtype == pl.String else value.cast(pl.Float64, strict=False)
     if dtype.is_integer():
         return value
     # NaN and infinity are no numbers here: the first is a missing value, the second a division gone wrong.
@@ -239,26 +265,28 @@ def _truth(name: str, value: pl.Expr, dtype: Any) -> pl.Expr:
         return value
     if not (dtype == pl.String or dtype.is_numeric()):
         raise _impossible(name, dtype, "true or false")
-    word = value.cast(pl.String).str.strip_chars().str.to_lowercase()
+    word = spelled(value, dtype).str.strip_chars().str.to_lowercase()
     return pl.when(word.is_in(list(TRUE_WORDS))).then(True).when(word.is_in(list(FALSE_WORDS))).then(False)
 
 
 def _category(name: str, value: pl.Expr, dtype: Any, values: tuple[str, ...]) -> pl.Expr:
-    """Text; whole numbers without a decimal point, as a code such as 3.0 comes from a column with gaps."""
+    """The text that stands there; a number or a boolean is the one of *values* that spells it."""
     if dtype.is_nested():
         raise _impossible(name, dtype, "categories")
-    if dtype.is_float():
-        whole = value.is_finite() & (value == value.floor())
-        return (
-            pl.when(whole)
-            .then(value.cast(pl.Int64, strict=False).cast(pl.String))
-            .when(value.is_not_nan())
-            .then(value.cast(pl.String))
-        )
-    text = value.cast(pl.String)
-    if dtype != pl.String:
-        return text
-    return pl.when(~_is_missing_word(text, values)).then(text)
+    text = spelled(value, dtype)
+    if dtype == pl.String:
+        return pl.when(~_is_missing_word(text, values)).then(text)
+    others = _spellings(dtype, values)
+    return text.replace(others) if others else text
+
+
+def _spellings(dtype: Any, values: tuple[str, ...]) -> dict[str, str]:
+    """Of *values* those that write a number or a boolean otherwise than ``spelled`` does: True for true, 1.0 for 1."""
+    if dtype == pl.Boolean:
+        return {word.lower(): word for word in values if word.lower() in ("true", "false")}
+    if not dtype.is_numeric():
+        return {}
+    return {word[:-2]: word for word in values if word.endswith(".0") and word[:-2] not in values}
 
 
 def _impossible(name: str, dtype: Any, wanted: str) -> DataError:

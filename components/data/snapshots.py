@@ -5,20 +5,23 @@ of the manifest's *content*: columns, key and the digests of the parts. The sour
 have the same id wherever they came from.
 
 Rows are dealt to parts by a stable hash of their key and put in one order inside, so the id does not depend on the
-order of the rows, and a changed cell changes one part. Parts are what the installed polars writes: a new polars may
-give the same rows a new id, never two tables one id.
+order of the rows nor on the chunks in which they came, and a changed cell changes one part. The number of parts is a
+power of two and a part takes a range of hashes, so a table that doubles splits each part in two and moves nothing else.
+Parts are what the installed polars writes: a new polars may give the same rows a new id, never two tables one id.
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from types import TracebackType
+from typing import Annotated, Self
 
-import numpy as np
 import polars as pl
 from pydantic import Field, ValidationError
 
+from components.data.dealing import MOST_PARTS, Dealt
 from components.data.stable_hash import hash_rows, hash_values
+from components.data.words import spelled
 from serving.contract import Frozen
 from serving.errors import DataError
 from serving.files import canonical_json, read_json, sha256_bytes, write_bytes, write_json
@@ -29,7 +32,9 @@ PART_ROWS = 65_536
 MIN_PARTS = 16
 FORMAT = 1
 
-_PART = "__part"
+
+class NoRows(DataError):
+    """There is nothing to store."""
 
 
 class Part(Frozen):
@@ -69,32 +74,76 @@ class Snapshot(Frozen):
 
 
 def write(frame: pl.DataFrame, directory: Path, *, source: str, key: str | None = None) -> Snapshot:
-    """Store *frame* in *directory* and return its snapshot.
+    """Store *frame* in *directory* and return its snapshot; see ``SnapshotWriter``."""
+    return write_chunks([frame], directory, source=source, key=key)
+
+
+def write_chunks(chunks: Iterable[pl.DataFrame], directory: Path, *, source: str, key: str | None = None) -> Snapshot:
+    """Store the rows of all *chunks*; see ``SnapshotWriter``."""
+    with SnapshotWriter(directory, source=source, key=key) as writer:
+        for chunk in chunks:
+            writer.add(chunk)
+        return writer.finish()
+
+
+class SnapshotWriter:
+    """Stores rows that come in chunks of one schema as the snapshot in *directory*; the chunks do not show in it.
 
     Parts that are there already are kept; a directory that holds this very snapshot is left as it is. The manifest is
-    written last, so an interrupted write is completed by the same call. Parts of an earlier snapshot in the directory
+    written last, so an interrupted write is completed by the same rows. Parts of an earlier snapshot in the directory
     are removed at the end.
-
-    Raises:
-        DataError: the frame is empty or lacks the key.
-        PlaceError: the disk is full; the snapshot that was there still is.
     """
-    _check(frame, key)
-    plain = _plain(frame)
-    parts = tuple(_store(rows, directory) for rows in _deal(plain, key))
-    content = {
-        "format": FORMAT,
-        "rows": plain.height,
-        "columns": plain.columns,
-        "types": [str(dtype) for dtype in plain.dtypes],
-        "parts": [part.model_dump() for part in parts],
-        "key": key,
-    }
-    identity = sha256_bytes(canonical_json(content))
-    if _stored_id(directory) != identity:
-        write_json(directory / MANIFEST, {"id": identity, "source": source, "content": content})
-    _forget_others(directory, parts)
-    return _manifest(directory)
+
+    def __init__(self, directory: Path, *, source: str, key: str | None = None) -> None:
+        self._directory, self._source, self._key = directory, source, key
+        self._dealt = Dealt(directory)
+
+    def add(self, chunk: pl.DataFrame) -> None:
+        """Take the rows of *chunk*; ``DataError`` where it has no key column."""
+        if self._key is not None and self._key not in chunk.columns:
+            raise DataError(f"no key column {self._key!r} in the table: its columns are {', '.join(chunk.columns)}")
+        plain = _plain(chunk)
+        self._dealt.add(plain, hash_rows(plain) if self._key is None else hash_values(key_cells(plain, self._key)))
+
+    def finish(self) -> Snapshot:
+        """Write what was added.
+
+        Raises:
+            NoRows: that was nothing.
+            PlaceError: the disk is full; the snapshot that was there still is.
+        """
+        dealt, count = self._dealt, MIN_PARTS
+        if not dealt.rows:
+            raise NoRows("cannot store a snapshot of an empty table: expected at least one row, got none")
+        while count * PART_ROWS < dealt.rows and count < MOST_PARTS:
+            count *= 2
+        stored = tuple(_store(_ordered(rows, self._key), self._directory) for rows in dealt.parts(count))
+        content = {
+            "format": FORMAT,
+            "rows": dealt.rows,
+            "columns": dealt.schema.names(),
+            "types": [str(dtype) for dtype in dealt.schema.dtypes()],
+            "parts": [part.model_dump() for part in stored],
+            "key": self._key,
+        }
+        identity = sha256_bytes(canonical_json(content))
+        if _stored_id(self._directory) != identity:
+            write_json(self._directory / MANIFEST, {"id": identity, "source": self._source, "content": content})
+        _forget_others(self._directory, stored)
+        return _manifest(self._directory)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._dealt.close()
+
+
+def size(directory: Path) -> int:
+    """How many rows the snapshot in *directory* has."""
+    return _manifest(directory).rows
 
 
 def open_snapshot(directory: Path) -> Snapshot:
@@ -111,13 +160,21 @@ def open_snapshot(directory: Path) -> Snapshot:
 
 def read(directory: Path) -> pl.DataFrame:
     """All rows of the snapshot in *directory*, verified, in the snapshot's own order."""
-    parts = [pl.read_parquet(io.BytesIO(_bytes(directory, part))) for part in _manifest(directory).parts]
-    return pl.concat(parts, rechunk=True)
+    return pl.concat(parts(directory), rechunk=True)
 
 
-def _check(frame: pl.DataFrame, key: str | None) -> None:
-    if not frame.height:
-        raise DataError("cannot store a snapshot of an empty table: expected at least one row, got none")
+def parts(directory: Path) -> Iterator[pl.DataFrame]:
+    """The rows of each part in turn, verified; all rows of one key, or equal rows without a key, are in one part."""
+    for part in _manifest(directory).parts:
+        yield pl.read_parquet(io.BytesIO(_bytes(directory, part)))
+
+
+def key_cells(frame: pl.DataFrame, key: str) -> pl.Series:
+    """The keys of *frame* as the text that stands there, whatever type they were written in."""
+    return frame.select(spelled(pl.col(key), frame.schema[key])).to_series()
+
+
+def _check_key(frame: pl.DataFrame, key: str | None) -> None:
     if key is not None and key not in frame.columns:
         raise DataError(f"no key column {key!r} in the table: its columns are {', '.join(frame.columns)}")
 
@@ -131,24 +188,12 @@ def _plain(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _deal(frame: pl.DataFrame, key: str | None) -> Iterator[pl.DataFrame]:
-    """The rows of each part in canonical order.
-
-    The number of parts is a power of two and a part takes a range of hashes, so a table that doubles splits each part
-    in two and moves nothing else.
-    """
-    count = MIN_PARTS
-    while count * PART_ROWS < frame.height:
-        count *= 2
-    hashes = hash_rows(frame) if key is None else hash_values(frame[key])
-    part = hashes >> np.uint64(64 - (count.bit_length() - 1))
-    dealt = frame.with_columns(pl.Series(_PART, part.astype(np.uint16)))
-    # Keys that occur once settle the order alone; the other columns only have to break ties.
-    unique = key is not None and frame[key].n_unique() == frame.height
-    order = [_PART, *([key] if key else [])]
-    order += [] if unique else [name for name in frame.columns if name != key]
-    for rows in dealt.sort(order, nulls_last=True).partition_by(_PART, maintain_order=True):
-        yield rows.drop(_PART)
+def _ordered(rows: pl.DataFrame, key: str | None) -> pl.DataFrame:
+    """The rows of a part in canonical order; keys that occur once settle it alone, the other columns break ties."""
+    unique = key is not None and rows[key].n_unique() == rows.height
+    order = [key] if key else []
+    order += [] if unique else [name for name in rows.columns if name != key]
+    return rows.sort(order, nulls_last=True)
 
 
 def _store(rows: pl.DataFrame, directory: Path) -> Part:

@@ -6,7 +6,8 @@ on both sides: training rows of a key that is held out are dropped, and counted.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
@@ -15,7 +16,9 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import BeforeValidator, model_validator
 
-from components.data.stable_hash import hash_rows, hash_values
+from components.data.rules import meant
+from components.data.snapshots import key_cells
+from components.data.stable_hash import Hashes, hash_rows, hash_values
 from serving.contract import Contract, Frozen
 from serving.durations import parse, text
 from serving.errors import ConfigError, DataError
@@ -90,29 +93,138 @@ def split(frame: pl.DataFrame, policy: SplitPolicy, contract: Contract, seed: in
         ConfigError: the policy needs an event time or a group that the contract and the table do not have.
         DataError: a side is empty, or has one class only.
     """
+    cut = decide(lambda: [frame], policy, contract, seed)
+    train, held = cut.sides(frame)
+    return HoldoutSplit(train, held, cut.sentence())
+
+
+def decide(chunks: Callable[[], Iterable[pl.DataFrame]], policy: SplitPolicy, contract: Contract, seed: int) -> "Cut":
+    """Where the table that *chunks* gives, as often as it is asked, is cut; raises as ``split``."""
     check_policy(policy, contract)
-    boundary = _boundary(frame[contract.event_time], policy) if policy.by == "time" else None
-    held = _held_out(frame, policy, contract, seed, boundary)
-    train = ~held & ~_shares_key(frame, held, contract)
-    sides = {"train": frame.filter(pl.Series(train)), "holdout": frame.filter(pl.Series(held))}
-    dropped = frame.height - sides["train"].height - sides["holdout"].height
-    _check_sides(sides, policy, contract, dropped)
-    return HoldoutSplit(**sides, sentence=_sentence(sides, policy, contract, dropped, boundary))
+    cut = Cut(policy, contract, seed)
+    if policy.by == "time":
+        moments = [meant(chunk, contract)[contract.event_time] for chunk in chunks()]
+        cut.boundary = _boundary(pl.concat(moments), policy)
+    elif policy.by == "random" and contract.task == "classification":
+        for chunk in chunks():
+            cut.note_extremes(chunk)
+    return cut
 
 
-def _held_out(
-    frame: pl.DataFrame, policy: SplitPolicy, contract: Contract, seed: int, boundary: datetime | None
-) -> Mask:
-    if boundary is not None:
-        later: Mask = (frame[contract.event_time] > boundary).fill_null(False).to_numpy()
-        return later
-    share = policy.holdout
-    assert isinstance(share, float)  # noqa: S101 - SplitPolicy refuses lengths of time here
-    if policy.by == "group":
-        return hash_values(frame[_group(frame, policy, contract)], seed) < share * _RANGE
-    hashes = hash_values(frame[contract.key], seed) if contract.key else hash_rows(frame, seed)
-    held: Mask = hashes < share * _RANGE
-    return held if contract.task == "regression" else _with_every_class(held, hashes, frame[contract.target.name])
+@dataclass
+class Cut:
+    """On which side each row stands; a chunk that is asked about must hold all rows of its keys.
+
+    Attributes:
+        boundary: last moment of the training rows; None unless by time.
+        extremes: by class, the lowest and the highest hash of its rows; a class too small for the cut has one row on
+            each side. All classes are cut at one hash, so their shares agree up to chance and rows stay where they are
+            when rows are added; exact shares per class would move rows at the cut.
+        seen: rows of each side so far, and their classes; ``dropped`` training rows had a key of the holdout.
+    """
+
+    policy: SplitPolicy
+    contract: Contract
+    seed: int
+    boundary: datetime | None = None
+    extremes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=lambda: {"train": 0, "holdout": 0, "dropped": 0})
+    classes: dict[str, set[str]] = field(default_factory=lambda: {"train": set(), "holdout": set()})
+    newest: datetime | None = None
+
+    def sides(self, chunk: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """The training rows and the held-out rows of *chunk*, as they came."""
+        meaning = meant(chunk, self.contract)
+        held = self._held(chunk, meaning)
+        train = ~held & ~_shares_key(meaning, held, self.contract)
+        self._note(meaning, "train", train)
+        self._note(meaning, "holdout", held)
+        self.rows["dropped"] += int((~train & ~held).sum())
+        if self.boundary is not None:
+            newest = meaning.filter(pl.Series(held))[self.contract.event_time].max()
+            self.newest = max((moment for moment in (self.newest, newest) if moment is not None), default=None)
+        return chunk.filter(pl.Series(train)), chunk.filter(pl.Series(held))
+
+    def note_extremes(self, chunk: pl.DataFrame) -> None:
+        """Take note of the hashes of each class in *chunk*."""
+        target, hashes = meant(chunk, self.contract)[self.contract.target.name], self._hashes(chunk)
+        words = target.to_numpy()
+        for name in target.drop_nulls().unique():
+            of_class = hashes[words == name]
+            low, high = self.extremes.get(name, (int(of_class.min()), int(of_class.max())))
+            self.extremes[name] = min(low, int(of_class.min())), max(high, int(of_class.max()))
+
+    def sentence(self) -> str:
+        """'by time: train until 2025-10-31 (28,412 rows), holdout after (2,514 rows); 141 rows dropped, ...'.
+
+        Raises:
+            DataError: a side is empty, or has one class only.
+        """
+        for side in ("train", "holdout"):
+            self._check(side)
+        train, holdout, dropped = self.rows["train"], self.rows["holdout"], self.rows["dropped"]
+        if self.boundary is not None:
+            train_words = f"train until {self.boundary:%Y-%m-%d} ({train:,} rows)"
+            words = f"by time: {train_words}, holdout until {self.newest:%Y-%m-%d} ({holdout:,} rows)"
+        else:
+            mode = "by group" if self.policy.by == "group" else "at random"
+            unit = self.policy.group or self.contract.key or "row"
+            share = holdout / (train + holdout)
+            words = f"{mode}, by hash of {unit}: train {train:,} rows, holdout {holdout:,} rows ({share:.1%})"
+        gone = f"; {dropped:,} training rows dropped, their {self.contract.key} is in the holdout" if dropped else ""
+        return words + gone
+
+    def _held(self, chunk: pl.DataFrame, meaning: pl.DataFrame) -> Mask:
+        if self.boundary is not None:
+            later: Mask = (meaning[self.contract.event_time] > self.boundary).fill_null(False).to_numpy()
+            return later
+        share = self.policy.holdout
+        assert isinstance(share, float)  # noqa: S101 - SplitPolicy refuses lengths of time here
+        if self.policy.by == "group":
+            return hash_values(self._groups(chunk, meaning), self.seed) < share * _RANGE
+        hashes = self._hashes(chunk)
+        held: Mask = hashes < share * _RANGE
+        words = meaning[self.contract.target.name].to_numpy() if self.extremes else None
+        for name, (low, high) in self.extremes.items():
+            if low < high:
+                held[(words == name) & (hashes == np.uint64(high))] = False
+                held[(words == name) & (hashes == np.uint64(low))] = True
+        return held
+
+    def _hashes(self, chunk: pl.DataFrame) -> Hashes:
+        key = self.contract.key
+        return hash_values(key_cells(chunk, key), self.seed) if key else hash_rows(chunk, self.seed)
+
+    def _groups(self, chunk: pl.DataFrame, meaning: pl.DataFrame) -> pl.Series:
+        group = str(self.policy.group or self.contract.key)
+        if group in meaning.columns:
+            return meaning[group]
+        if group not in chunk.columns:
+            raise ConfigError(f"split.group: no column {group!r} among {', '.join(chunk.columns)}")
+        return key_cells(chunk, group)
+
+    def _note(self, meaning: pl.DataFrame, side: str, mask: Mask) -> None:
+        self.rows[side] += int(mask.sum())
+        if self.contract.target.classes:
+            self.classes[side] |= set(meaning.filter(pl.Series(mask))[self.contract.target.name].unique())
+
+    def _check(self, side: str) -> None:
+        """Both sides need rows and two classes, and nothing can be judged on a class that the training rows lack."""
+        target, policy = self.contract.target, self.policy
+        if not self.rows[side]:
+            dropped = self.rows["dropped"]
+            also = f"; {dropped:,} rows were dropped because their key is in the holdout" if dropped else ""
+            raise DataError(
+                f"the {side} side of the split is empty{also}: expected rows on both sides of split "
+                f"{{by: {policy.by}, holdout: {policy.holdout}}}; change split.holdout or bring more rows"
+            )
+        here = self.classes[side]
+        if target.classes and (len(here) < 2 or self.classes["holdout"] - here):
+            seen = ", ".join(name for name in target.classes if name in here)
+            raise DataError(
+                f"the {side} side of the split has only class {seen} of {target.name}: expected "
+                f"{', '.join(target.classes)}; change split.holdout or split.by, or bring more rows"
+            )
 
 
 def _boundary(moments: pl.Series, policy: SplitPolicy) -> datetime:
@@ -120,7 +232,7 @@ def _boundary(moments: pl.Series, policy: SplitPolicy) -> datetime:
     if not len(moments):
         raise DataError("cannot split an empty table: expected at least two rows, got none")
     newest = moments.max()
-    assert isinstance(newest, datetime)  # noqa: S101 - validation casts event times
+    assert isinstance(newest, datetime)  # noqa: S101 - validation refuses rows without a moment
     if isinstance(policy.holdout, float):
         return _earlier_than_share(moments, policy.holdout, newest)
     if months := _MONTHS.match(policy.holdout):
@@ -137,76 +249,10 @@ def _earlier_than_share(moments: pl.Series, share: float, newest: datetime) -> d
     return boundary if boundary < newest or not len(earlier) else earlier[-1]
 
 
-def _group(frame: pl.DataFrame, policy: SplitPolicy, contract: Contract) -> str:
-    group = str(policy.group or contract.key)
-    if group not in frame.columns:
-        raise ConfigError(f"split.group: no column {group!r} among {', '.join(frame.columns)}")
-    return group
-
-
-def _with_every_class(held: Mask, hashes: npt.NDArray[np.uint64], target: pl.Series) -> Mask:
-    """*held* corrected for classes too small for the cut: the lowest hash of a class is held out, the highest trains.
-
-    All classes are cut at one hash, so their shares agree up to chance and rows stay where they are when rows are
-    added; exact shares per class would move rows at the cut.
-    """
-    held = held.copy()
-    names = target.to_numpy()
-    for name in target.drop_nulls().unique().sort():
-        of_class = hashes[names == name]
-        if of_class.min() < of_class.max():
-            held[hashes == of_class.max()] = False
-            held[hashes == of_class.min()] = True
-    return held
-
-
-def _shares_key(frame: pl.DataFrame, held: Mask, contract: Contract) -> Mask:
+def _shares_key(meaning: pl.DataFrame, held: Mask, contract: Contract) -> Mask:
     """Rows whose key stands on a held-out row."""
     if contract.key is None:
-        return np.zeros(frame.height, dtype=bool)
-    keys = frame[contract.key]
+        return np.zeros(meaning.height, dtype=bool)
+    keys = meaning[contract.key]
     shared: Mask = keys.is_in(keys.filter(pl.Series(held)).unique().implode()).fill_null(False).to_numpy()
     return shared
-
-
-def _check_sides(sides: dict[str, pl.DataFrame], policy: SplitPolicy, contract: Contract, dropped: int) -> None:
-    for side, table in sides.items():
-        if not table.height:
-            also = f"; {dropped:,} rows were dropped because their key is in the holdout" if dropped else ""
-            raise DataError(
-                f"the {side} side of the split is empty{also}: expected rows on both sides of split "
-                f"{{by: {policy.by}, holdout: {policy.holdout}}}; change split.holdout or bring more rows"
-            )
-        _check_classes(side, table, sides, contract)
-
-
-def _check_classes(side: str, table: pl.DataFrame, sides: dict[str, pl.DataFrame], contract: Contract) -> None:
-    """Both sides need two classes, and nothing can be judged on a class the training rows lack."""
-    target = contract.target
-    if not target.classes:
-        return
-    here = set(table[target.name].unique())
-    absent = set(sides["holdout"][target.name].unique()) - here
-    if len(here) < 2 or absent:
-        seen = ", ".join(name for name in target.classes if name in here)
-        raise DataError(
-            f"the {side} side of the split has only class {seen} of {target.name}: expected "
-            f"{', '.join(target.classes)}; change split.holdout or split.by, or bring more rows"
-        )
-
-
-def _sentence(
-    sides: dict[str, pl.DataFrame], policy: SplitPolicy, contract: Contract, dropped: int, boundary: datetime | None
-) -> str:
-    """'by time: train until 2025-10-31 (28,412 rows), holdout after (2,514 rows); 141 rows dropped, ...'."""
-    train, holdout = sides["train"].height, sides["holdout"].height
-    if boundary is not None:
-        newest = sides["holdout"][contract.event_time].max()
-        train_words = f"train until {boundary:%Y-%m-%d} ({train:,} rows)"
-        words = f"by time: {train_words}, holdout until {newest:%Y-%m-%d} ({holdout:,} rows)"
-    else:
-        mode = "by group" if policy.by == "group" else "at random"
-        unit = policy.group or contract.key or "row"
-        share = holdout / (train + holdout)
-        words = f"{mode}, by hash of {unit}: train {train:,} rows, holdout {holdout:,} rows ({share:.1%})"
-    return words + (f"; {dropped:,} training rows dropped, their {contract.key} is in the holdout" if dropped else "")

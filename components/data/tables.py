@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from components.data.rules import fields, value
+from components.data.rules import fields, meant, value
 from serving.contract import Column, Contract, Matrix
 from serving.errors import DataError
 
@@ -20,10 +20,8 @@ def matrix_and_target(frame: pl.DataFrame, contract: Contract) -> tuple[Matrix, 
     Raises:
         DataError: a column is absent, the target has gaps, or holds a class that the contract does not name.
     """
-    absent = [name for name in (*contract.names, contract.target.name) if name not in frame.columns]
-    if absent:
-        raise DataError(f"the table has no column {absent[0]!r}; it has {', '.join(frame.columns)}")
-    return coded(frame, contract), _target(frame, contract)
+    rows = meant(frame, contract)
+    return coded(rows, contract), _target(frame, rows, contract)
 
 
 def coded(frame: pl.DataFrame, contract: Contract, cell: Callable[[str], pl.Expr] = pl.col) -> Matrix:
@@ -49,9 +47,10 @@ def truth(schema: Any, contract: Contract) -> pl.Expr:
     return pl.when(number < len(column.values)).then(number) if column.values else number
 
 
-def _target(frame: pl.DataFrame, contract: Contract) -> Vector:
+def _target(frame: pl.DataFrame, rows: pl.DataFrame, contract: Contract) -> Vector:
+    """The target of *rows*, which are what *frame* means."""
     name, classes = contract.target.name, contract.target.classes
-    numbers = frame.select(truth(frame.schema, contract)).to_series()
+    numbers = rows.select(truth(rows.schema, contract)).to_series()
     bad = numbers.is_null().arg_true()
     if len(bad) and not classes:
         raise DataError(f"the target {name!r} is missing or not a number in {len(bad)} of {len(numbers)} rows")

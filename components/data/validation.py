@@ -10,19 +10,21 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 
 from components.data import repeats
 from components.data.moments import TYPE, naive
-from components.data.quarantine_report import Freshness, ReasonCount, Report
-from components.data.rules import TYPES, Rule, fields, named, rules, told, typed
+from components.data.quarantine_report import EXAMPLES, Freshness, ReasonCount, Report
+from components.data.rules import TYPES, Rule, fields, meant, named, rules, told, typed
 from serving.contract import Contract
 from serving.errors import DataError
 
-EXAMPLES = 3
 SECOND_OPINION_ROWS = 500_000
 FAILURE_CASES = 20  # pandera would build one case for each bad value: millions for one wrong unit
 REASONS = "reasons"
@@ -36,10 +38,12 @@ class Validation:
 
     Attributes:
         accepted: key, event time, input columns and target in the contract's types.
-        quarantined: the other rows as they came, all columns, and ``reasons``.
+        kept: the same rows as they came, all columns: another contract may give them another meaning.
+        quarantined: the other rows as they came, and ``reasons``.
     """
 
     accepted: pl.DataFrame
+    kept: pl.DataFrame
     quarantined: pl.DataFrame
     report: Report
 
@@ -53,18 +57,65 @@ def validate(frame: pl.DataFrame, contract: Contract, as_of: datetime) -> Valida
     Raises:
         DataError: a column is absent, or of a type that cannot hold what the contract asks for.
     """
+    found = _judged(frame, contract, naive(as_of))
+    _second_opinion(found.accepted, contract)
+    return found
+
+
+class Validator:
+    """``validate`` for a table that comes in parts, each with all rows of its keys; a part is all that is in memory.
+
+    Args:
+        rows: of the whole table; of a long one pandera sees every so many-th accepted row.
+        quarantine: the parquet file that gets the rows that do not keep the contract.
+
+    Attributes:
+        report: of the parts so far.
+    """
+
+    report: Report
+
+    def __init__(self, contract: Contract, as_of: datetime, rows: int, quarantine: Path) -> None:
+        self._contract, self._as_of, self._path = contract, naive(as_of), quarantine
+        self._every = -(-rows // SECOND_OPINION_ROWS)
+        self._sample: list[pl.DataFrame] = []
+        self._writer: pq.ParquetWriter | None = None
+
+    def keep(self, part: pl.DataFrame) -> pl.DataFrame:
+        """The rows of *part* that keep the contract, as they came."""
+        found = _judged(part, self._contract, self._as_of)
+        self.report = self.report + found.report if self._sample else found.report
+        self._sample.append(found.accepted.gather_every(self._every) if self._every > 1 else found.accepted)
+        fallen = found.quarantined.to_arrow(compat_level=pl.CompatLevel.oldest())
+        self._writer = self._writer or pq.ParquetWriter(self._path, fallen.schema, compression="zstd")
+        self._writer.write_table(fallen.cast(self._writer.schema))
+        return found.kept
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        if error is None:
+            _second_opinion(pl.concat(self._sample), self._contract)
+
+
+def _judged(frame: pl.DataFrame, contract: Contract, as_of: datetime) -> Validation:
     _check_columns(frame, contract)
-    moment = naive(as_of)
     marked, repeat_rules = _repeats(frame, contract)
     forms = marked.lazy().select(*typed(marked.schema, contract), *(rule.bad for rule in repeat_rules)).collect()
-    asked = [*repeat_rules, *rules(marked.schema, contract, moment)]
+    asked = [*repeat_rules, *rules(marked.schema, contract, as_of)]
     sums = (rule.bad.sum().alias(str(i)) for i, rule in enumerate(asked))
     counts = forms.lazy().select(sums).collect(engine="streaming")
     failing = [rule for i, rule in enumerate(asked) if counts.item(0, str(i))]
     rows = [int(count) for count in counts.row(0) if count]
-    accepted, quarantined, reasons = _divide(frame, forms, failing, rows, contract)
-    _second_opinion(accepted, contract)
-    return Validation(accepted, quarantined, _report(frame, accepted, reasons, contract, moment))
+    good, quarantined, reasons = _divide(frame, forms, failing, rows)
+    accepted = forms.select(named(contract)).filter(good)
+    report = _report(frame, accepted, reasons, contract, as_of)
+    return Validation(accepted, frame.filter(good), quarantined, report)
 
 
 def require(report: Report, contract: Contract) -> None:
@@ -129,7 +180,8 @@ def _check_columns(frame: pl.DataFrame, contract: Contract) -> None:
 
 def _repeats(frame: pl.DataFrame, contract: Contract) -> tuple[pl.DataFrame, list[Rule]]:
     """*frame* with a mark on repeated rows, and the rules that read the marks."""
-    found, key = repeats.find(frame, contract), contract.key or ""
+    meaning = frame.with_columns(meant(frame, contract).iter_columns())  # 1 and 1.0 are the same number
+    found, key = repeats.find(meaning, contract), contract.key or ""
     again = f"{key}: there again at the same {contract.event_time} with other values"
     row = Rule("", "duplicate row", pl.col(_REPEATED_ROW), pl.lit("the row is there already"), "each event once")
     event = Rule(key, "duplicate key", pl.col(_REPEATED_KEY), pl.lit(again), "each event once")
@@ -141,17 +193,17 @@ def _repeats(frame: pl.DataFrame, contract: Contract) -> tuple[pl.DataFrame, lis
 
 
 def _divide(
-    frame: pl.DataFrame, forms: pl.DataFrame, failing: Sequence[Rule], rows: Sequence[int], contract: Contract
-) -> tuple[pl.DataFrame, pl.DataFrame, tuple[ReasonCount, ...]]:
-    names = named(contract)
+    frame: pl.DataFrame, forms: pl.DataFrame, failing: Sequence[Rule], rows: Sequence[int]
+) -> tuple[pl.Series, pl.DataFrame, tuple[ReasonCount, ...]]:
+    """Which rows are good, the others with their reasons, and how many there are of each."""
     if not failing:
         none = frame.clear().with_columns(pl.lit("").alias(REASONS))
-        return forms.select(names), none, ()
+        return pl.repeat(True, frame.height, eager=True), none, ()
     bad = forms.select(pl.any_horizontal(rule.bad for rule in failing)).to_series()
     fallen = forms.filter(bad)
     reasons = tuple(_counted(rule, count, fallen) for rule, count in zip(failing, rows, strict=True))
     texts = fallen.select(told(failing).alias(REASONS)).to_series()
-    return forms.select(names).filter(~bad), frame.filter(bad).with_columns(texts), reasons
+    return ~bad, frame.filter(bad).with_columns(texts), reasons
 
 
 def _counted(rule: Rule, rows: int, fallen: pl.DataFrame) -> ReasonCount:
@@ -164,8 +216,8 @@ def _second_opinion(accepted: pl.DataFrame, contract: Contract) -> None:
     """Raise when pandera finds fault with rows that our rules accepted."""
     import pandera.errors
 
-    step = -(-accepted.height // SECOND_OPINION_ROWS)
-    sample = accepted.gather_every(step) if step > 1 else accepted
+    every = -(-accepted.height // SECOND_OPINION_ROWS)
+    sample = accepted.gather_every(every) if every > 1 else accepted
     try:
         pandera_schema(contract).validate(sample, lazy=True)
     except pandera.errors.SchemaErrors as error:

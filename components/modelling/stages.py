@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from components.data import snapshots
+from components.data.rules import meant
 from components.data.tables import matrix_and_target
 from components.judging.evaluation import evaluate as judge_predictions
 from components.modelling.families import ModelSpec
@@ -44,7 +45,7 @@ def tune(model: str, features: str, search: str, contract: str, seed: int, train
     """Write the trials to the directory *trials*; returns the best parameters as JSON, ``{}`` for the defaults."""
     rules = Contract.model_validate_json(contract)
     spec, wanted = ModelSpec.model_validate_json(model), Search.model_validate_json(search)
-    rows = snapshots.read(Path(train))
+    rows = meant(snapshots.read(Path(train)), rules)
     result = search_parameters(rows, rules, FeatureSpec.model_validate_json(features), spec, wanted, seed)
     with whole_directory(Path(trials)) as folder:
         write_text(folder / "trials.json", result.model_dump_json(indent=2))

@@ -18,7 +18,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.scoring.inputs import Partition, Reader, at_hand
+from components.data.meeting import Needed, decimal_points
+from components.data.reader import Reader
+from components.scoring.inputs import Partition, at_hand, reader
 from components.scoring.manifest import Asked, PartitionManifest, counted
 from components.scoring.output import Output, manifest_key, prediction_key, refused_key
 from components.scoring.rows import Counts, RowScorer, Scores
@@ -83,7 +85,7 @@ def score_partition(job: Job, partition: Partition) -> tuple[PartitionManifest, 
         if done is not None:
             return done, False
         with job.output.scratch(partition.name) as folder:
-            sums = _score_file(job, Reader(path, known), folder)
+            sums = _score_file(job, reader(path, known, job.bundle.contract), known, folder)
             refused = folder / "refused.parquet"
             key = refused_key(partition.name)
             refusals = job.output.publish(refused, key) if refused.exists() else None
@@ -95,7 +97,7 @@ def score_partition(job: Job, partition: Partition) -> tuple[PartitionManifest, 
     return manifest, True
 
 
-def _score_file(job: Job, reader: Reader, folder: Path) -> dict[str, Any]:
+def _score_file(job: Job, reader: Reader, partition: Partition, folder: Path) -> dict[str, Any]:
     """Write the results of one file into *folder*; the sums of its ``PartitionManifest``."""
     contract = job.bundle.contract
     keep = kept_columns(reader.names, contract, job.keep)
@@ -108,11 +110,13 @@ def _score_file(job: Job, reader: Reader, folder: Path) -> dict[str, Any]:
     reasons: Counts = Counter()
     flagged: Counts = Counter()
 
+    commas = decimal_points(reader, Needed.of(contract, inputs=True))
+
     def work(chunk: pa.Table) -> tuple[pa.Table, Scores]:
-        return chunk, scorer.score(pl.DataFrame(chunk.select(list(contract.names))))
+        return chunk, scorer.score(pl.DataFrame(chunk.select(list(contract.names))).with_columns(commas))
 
     with contextlib.ExitStack() as stack:
-        writer = Writer(stack, folder, schema, keep, job, reader.partition.first_row)
+        writer = Writer(stack, folder, schema, keep, job, partition.first_row)
         for chunk, scores in in_order(work, reader.chunks(columns, job.chunk_rows), job.workers):
             writer.write(chunk, scores)
             rows, refused = rows + chunk.num_rows, refused + len(scores.refused)
@@ -231,6 +235,6 @@ def _check_columns(reader: Reader, contract: Contract) -> None:
     absent = [name for name in contract.names if name not in reader.names]
     if absent:
         raise DataError(
-            f"{reader.partition.file} lacks {', '.join(absent)} of the contract: it has {', '.join(reader.names)}; "
+            f"{reader.name} lacks {', '.join(absent)} of the contract: it has {', '.join(reader.names)}; "
             "correct the export or choose another version"
         )

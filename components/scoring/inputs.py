@@ -1,30 +1,22 @@
 """The partitions of a table to score, and their rows in chunks of one size.
 
 A partition is a file; a parquet file with more than ``SPLIT_ROWS`` rows is several, cut between its row groups, so
-that little is lost when scoring stops in the middle of it. CSV files are read as text and cannot be cut.
+that little is lost when scoring stops in the middle of it. CSV files cannot be cut.
 """
 
 import contextlib
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
-
 from components.data.files import TableFiles, kind, suffix, table_files
-from serving.contract import Frozen
+from components.data.reader import Reader
+from serving.contract import Contract, Frozen
 from serving.errors import DataError
 from serving.files import sha256_file
 from serving.store.store import S3Settings
 
 SPLIT_ROWS = 2_000_000
-CSV_READ = pa_csv.ReadOptions(use_threads=False, block_size=4 << 20)  # bytes
-CSV_PARSE = pa_csv.ParseOptions(newlines_in_values=True)
-PAGE_BUFFER = 1 << 20  # bytes; without it a whole column chunk of a row group is held in memory
 
 
 class Partition(Frozen):
@@ -81,85 +73,9 @@ def at_hand(source: str, partition: Partition, s3: S3Settings | None = None) -> 
     _unchanged(path, partition)
 
 
-@dataclass(frozen=True)
-class Reader:
-    """The rows of *partition* in the file *path*."""
-
-    path: Path
-    partition: Partition
-
-    @cached_property
-    def _whole_schema(self) -> pa.Schema:
-        with _told(self.partition.file):
-            if self._is_csv:
-                with pa_csv.open_csv(self.path, CSV_READ, CSV_PARSE) as found:
-                    return pa.schema([(name, pa.string()) for name in found.schema.names])
-            return pq.read_schema(self.path)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The columns of the file.
-
-        Raises:
-            DataError: it cannot be read, or two columns have one name.
-        """
-        names = tuple(self._whole_schema.names)
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise DataError(f"{self.partition.file} has two columns {twice[0]!r}; rename one")
-        return names
-
-    def schema(self, columns: Sequence[str]) -> pa.Schema:
-        """The types of *columns* in the file, in their order."""
-        return pa.schema([self._whole_schema.field(name).remove_metadata() for name in columns])
-
-    def chunks(self, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
-        """Tables of *rows* rows, the last one of fewer, whatever the layout of the file."""
-        with _told(self.partition.file):
-            batches = self._csv(columns) if self._is_csv else self._parquet(columns, rows)
-            yield from _rechunked(batches, rows)
-
-    @property
-    def _is_csv(self) -> bool:
-        return kind(self.partition.file) == "CSV"
-
-    def _parquet(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
-        with pq.ParquetFile(self.path, buffer_size=PAGE_BUFFER) as file:
-            groups = range(*(self.partition.groups or (0, file.num_row_groups)))
-            for batch in file.iter_batches(rows, row_groups=groups, columns=list(columns), use_threads=False):
-                yield batch.select(list(columns))
-
-    def _csv(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        convert = pa_csv.ConvertOptions(
-            column_types={name: pa.string() for name in self.names},
-            include_columns=list(columns),
-            strings_can_be_null=False,
-        )
-        with pa_csv.open_csv(self.path, CSV_READ, CSV_PARSE, convert) as file:
-            yield from file
-
-
-@contextlib.contextmanager
-def _told(file: str) -> Iterator[None]:
-    try:
-        yield
-    except pa.ArrowException as error:
-        reason = str(error).strip().partition("\n")[0][:200]
-        raise DataError(f"{file} cannot be read as {kind(file)}: {reason}; write it anew") from error
-
-
-def _rechunked(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
-    held: list[pa.RecordBatch] = []
-    count = 0
-    for batch in batches:
-        held.append(batch)
-        count += batch.num_rows
-        while count >= rows:
-            table = pa.Table.from_batches(held)
-            yield table.slice(0, rows)
-            rest = table.slice(rows)
-            held, count = rest.to_batches(), rest.num_rows
-    if count:
-        yield pa.Table.from_batches(held)
+def reader(path: Path, partition: Partition, contract: Contract) -> Reader:
+    """The rows of *partition* in its file *path*, each cell as every other reader of tables has it."""
+    return Reader(path, partition.file, contract.csv, frozenset(contract.names), partition.groups)
 
 
 def _parts(files: TableFiles, name: str, split_rows: int) -> Iterator[Partition]:
@@ -171,8 +87,7 @@ def _parts(files: TableFiles, name: str, split_rows: int) -> Iterator[Partition]
     if kind(name) == "CSV":
         yield file
         return
-    with _told(name):
-        footer = pq.read_metadata(path)
+    footer = Reader(path, name).footer()
     cuts = _cuts([footer.row_group(i).num_rows for i in range(footer.num_row_groups)], split_rows)
     if len(cuts) < 2:
         yield file.model_copy(update={"rows": footer.num_rows})

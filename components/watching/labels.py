@@ -7,8 +7,10 @@ from typing import Any
 import polars as pl
 
 from components.data.moments import TYPE, moments, naive
+from components.data.rules import key_of, missing, value
 from components.data.tables import truth
-from serving.contract import Contract, Frozen
+from components.data.words import spelled
+from serving.contract import Column, Contract, Frozen
 from serving.errors import DataError
 
 REQUEST_ID, ROW, LABEL_AT = "request_id", "row", "label_at"
@@ -55,19 +57,44 @@ class Labelled:
         return int(self.frame.filter(pl.col("learned") > naive(since)).height)
 
 
-def told(table: pl.DataFrame, column: str, uri: str) -> dict[str, Any]:
-    """The values of *column* by request id, from the *table* at *uri*; rows without one of the two are none.
+@dataclass(frozen=True)
+class Truths:
+    """What a table tells of requests.
+
+    Attributes:
+        values: by request id, the last one of those that have several.
+        rows: with an id and a value.
+        unusable: rows whose value has no meaning; *example* is one of them as it stands there.
+    """
+
+    values: dict[str, Any]
+    rows: int
+    unusable: int
+    example: str
+
+
+def told(table: pl.DataFrame, column: str, uri: str, meaning: Column) -> Truths:
+    """What *column* says of each request in the *table* at *uri*; rows without an id or a value are none.
 
     Raises:
-        DataError: a column is absent.
+        DataError: a column is absent, or of a type without *meaning*.
     """
     absent = [name for name in (REQUEST_ID, column) if name not in table.columns]
     if absent:
         raise DataError(
-            f"labels: expected the columns {REQUEST_ID} and {column}, no {' and no '.join(absent)} in {uri}; "
-            "export the truth together with the id each answer carried"
+            f"{uri}: expected the columns {REQUEST_ID} and {column}, no {' and no '.join(absent)} among "
+            f"{', '.join(table.columns)}; export them together with the id each answer carried"
         )
-    return {str(name): value for name, value in table.select(REQUEST_ID, column).drop_nulls().iter_rows()}
+    cell = table.schema[column]
+    found = table.filter(~missing(column, cell, meaning.values)).select(
+        key_of(table.schema, REQUEST_ID),
+        value(column, meaning, cell).alias("value"),
+        spelled(pl.col(column), cell).alias("spelled"),
+    )
+    found = found.filter(pl.col(REQUEST_ID).is_not_null() & (pl.col(REQUEST_ID) != ""))
+    known, odd = found.drop_nulls("value"), found.filter(pl.col("value").is_null())
+    values = dict(known.select(REQUEST_ID, "value").iter_rows())
+    return Truths(values, known.height, odd.height, str(odd["spelled"][0]) if odd.height else "")
 
 
 def join(predictions: pl.DataFrame, labels: pl.DataFrame, contract: Contract, as_of: datetime) -> Labelled:

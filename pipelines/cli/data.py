@@ -21,8 +21,10 @@ def data() -> None:
 @answer
 def show(session: Session, source: str | None, rows: int) -> None:
     """The first rows of the table."""
+    from components.data.meeting import Needed
 
-    frame = session.read_table(source or session.project.source.uri)
+    project = session.project
+    frame = session.read_table(source or project.source.uri, Needed.of(project.contract))
     session.result(
         {"rows": len(frame), "columns": frame.columns, "head": frame.head(rows).to_dicts()},
         f"{frame.head(rows)}\n{len(frame):,} rows",
@@ -37,14 +39,16 @@ def show(session: Session, source: str | None, rows: int) -> None:
 @answer
 def check(session: Session, source: str | None, as_of: str | None, report: Path | None) -> None:
     """Hold the table against the contract: what would be quarantined and why; exit code 4 above the limit."""
+    from components.data.meeting import Needed
+    from components.data.moments import moment
     from components.data.quarantine_report import quarantine_page
-    from components.data.stages import moment
     from components.data.validation import require, validate
     from serving.files import write_text
 
     project = session.project
     day = moment(as_of) if as_of else datetime.now(UTC)
-    result = validate(session.read_table(source or project.source.uri), project.contract, day)
+    table = session.read_table(source or project.source.uri, Needed.of(project.contract))
+    result = validate(table, project.contract, day)
     if report is not None:
         write_text(report, quarantine_page(result.report))
     session.result(result.report.model_dump(mode="json"), result.report.sentence)

@@ -1,8 +1,7 @@
 """``slipway rollout experiment``: an A/B test on a fixed split, compared at any time, stopped at a verdict."""
 
-import math
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -147,24 +146,12 @@ def power(
 
 def _values(table: "pl.DataFrame", uri: str) -> dict[str, float]:
     """What each request of *table*, which was read from *uri*, was worth."""
-    absent = [name for name in ("request_id", "value") if name not in table.columns]
-    if absent:
-        raise DataError(
-            f"values: expected the columns request_id and value, no {' and no '.join(absent)} in {uri}; "
-            "export what each request was worth together with the id its answer carried"
-        )
-    known = table.select("request_id", "value").drop_nulls()
-    values = {str(name): _number(worth, uri) for name, worth in known.iter_rows()}
-    if len(values) < known.height:
+    from components.watching.labels import told
+    from serving.contract import Column
+
+    found = told(table, "value", uri, Column(type="float"))
+    if found.unusable:
+        raise DataError(f"values: expected finite numbers in {uri}, got {found.example!r}; mend or leave out that row")
+    if len(found.values) < found.rows:
         raise DataError(f"values: expected one row per request_id in {uri}, some have more; add them up")
-    return values
-
-
-def _number(worth: Any, uri: str) -> float:
-    try:
-        number = float(worth)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise DataError(f"values: expected finite numbers in {uri}, got {worth!r}; mend or leave out that row")
-    return number
+    return found.values

@@ -26,19 +26,24 @@ def predict(session: Session, rows: str | None, out: Path | None, limit: int | N
 
     project, place = session.project, session.place
     address = endpoint(session.directory)
-    if rows is None or rows == "-":
-        records = json_rows(sys.stdin)
-    else:
-        records = records_of(rows, project.contract, s3_settings(place))
-    if not records:
+    piped = rows is None or rows == "-"
+    found = json_rows(sys.stdin) if piped else records_of(str(rows), project.contract, s3_settings(place))
+    chosen = found.first(limit)
+    answers = ask(address, project.name, chosen)
+    if not answers:
         raise DataError("there are no rows to predict; expected one JSON object per line, or a table")
-    answers = ask(address, project.name, records[:limit])
+    refused = [number for number, answer in answers.items() if "error" in answer]
     if out is None:
-        for answer in answers:
-            click.echo(json.dumps(answer))
-        return
-    _write(out, [{**record, **answer} for record, answer in zip(records, answers, strict=False)])
-    session.line("predictions", f"{len(answers):,} rows in {out}")
+        for number, answer in answers.items():
+            click.echo(json.dumps({"line": number, **answer} if number in refused else answer))
+    else:
+        _write(out, [{**chosen.records.get(number, {}), **answer} for number, answer in answers.items()])
+        session.line("predictions", f"{len(answers) - len(refused):,} rows in {out}")
+    if refused:
+        raise DataError(
+            f"{len(refused):,} of {len(answers):,} rows have no prediction, the first of them row {refused[0]}: "
+            f"{answers[refused[0]]['error']}; the other rows are answered"
+        )
 
 
 def _write(out: Path, rows: list[dict[str, Any]]) -> None:

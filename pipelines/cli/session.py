@@ -14,6 +14,7 @@ from serving.errors import InfrastructureError
 if TYPE_CHECKING:
     import polars as pl
 
+    from components.data.meeting import Needed
     from components.steps.place import Place
     from pipelines.project import Project
     from serving.ledger.ledger import Ledger
@@ -84,12 +85,16 @@ class Session:
 
         return open_service(self.place.serving, model or self.model, self.place.ledger)
 
-    def read_table(self, uri: str) -> "pl.DataFrame":
-        """The table at *uri*, ``s3://`` by the secrets of the place."""
+    def read_table(self, uri: str, needed: "Needed | None" = None) -> "pl.DataFrame":
+        """The table at *uri*, ``s3://`` by the secrets of the place; what was passed over is said."""
         from components.data import sources
+        from components.data.meeting import ANY
         from components.steps.place import s3_settings
 
-        return sources.read(uri, s3_settings(self.place))
+        with sources.opened(uri, s3_settings(self.place), needed or ANY) as table:
+            for notice in table.notices:
+                self.line("source", notice)
+            return table.frame()
 
     def line(self, subject: str, text: str, *, seconds: float | None = None, **facts: Any) -> None:
         """One happening: for people in columns, or as a JSON object for programs."""

@@ -1,11 +1,14 @@
 """Asking the endpoint for predictions, as any KServe client would."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from components.data import sources
+from components.data.meeting import Needed
+from components.data.rules import forms, input_rules, told
 from serving import http_client
 from serving.contract import Contract
 from serving.errors import DataError, InfrastructureError
@@ -13,54 +16,101 @@ from serving.http_client import NoAnswer
 from serving.store.settings import S3Settings
 from serving.wire import predict_path
 
+Record = dict[str, Any]
+Answer = dict[str, Any]
+JSON = {"Content-Type": "application/json"}
 BATCH = 1_000
 TIMEOUT_S = 60.0
 
 
-def records_of(uri: str, contract: Contract, s3: S3Settings | None) -> list[dict[str, Any]]:
-    """The rows at *uri*, a table or a file of JSON lines, as JSON objects with the contract's columns."""
+@dataclass(frozen=True)
+class Records:
+    """What is to be asked.
+
+    Attributes:
+        records: by their place in the input, counted from 1, as JSON objects.
+        refused: why other places are none.
+    """
+
+    records: Mapping[int, Record]
+    refused: Mapping[int, str]
+
+    def first(self, limit: int | None) -> "Records":
+        """The first *limit* of them, or all."""
+        kept = sorted({*self.records, *self.refused})[:limit]
+        records = {place: self.records[place] for place in kept if place in self.records}
+        return Records(records, {place: self.refused[place] for place in kept if place in self.refused})
+
+
+def records_of(uri: str, contract: Contract, s3: S3Settings | None) -> Records:
+    """The rows at *uri*, a table or a file of JSON lines; of a table the contract's columns, each as it means there."""
     if uri.endswith((".jsonl", ".ndjson")):
         return json_rows(Path(uri).read_text(encoding="utf-8").splitlines())
-    frame = sources.read(uri, s3)
+    frame = sources.read(uri, s3, Needed.of(contract, inputs=True))
     missing = [name for name in contract.names if name not in frame.columns]
     if missing:
         raise DataError(f"{uri} lacks the columns {', '.join(missing)}; expected {', '.join(contract.names)}")
-    rows: list[dict[str, Any]] = frame.select(contract.names).to_dicts()
-    return rows
+    meaning = frame.select(forms(frame.schema, contract.columns))
+    unread = [rule for rule in input_rules(frame.schema, contract) if rule.reason == "wrong type"]
+    reasons = meaning.select(told(unread)).to_series() if unread else [""] * meaning.height
+    records = meaning.select(contract.names).to_dicts()
+    refused = {place: reason for place, reason in enumerate(reasons, 1) if reason}
+    return Records({place: row for place, row in enumerate(records, 1) if place not in refused}, refused)
 
 
-def json_rows(lines: Iterable[str]) -> list[dict[str, Any]]:
-    """One JSON object per line, empty lines left out; ``DataError`` names the first line that is none."""
-    rows = []
+def json_rows(lines: Iterable[str]) -> Records:
+    """One JSON object per line; empty lines are none."""
+    records, refused = dict[int, Record](), dict[int, str]()
     for number, line in enumerate(lines, 1):
         try:
-            rows += [json.loads(line)] if line.strip() else []
+            row = json.loads(line) if line.strip() else None
         except ValueError as error:
-            raise DataError(f"line {number} of the rows is no JSON: {error}; expected one object per line") from error
-    return rows
+            refused[number] = f"no JSON: {error}; expected one object per line"
+            continue
+        if isinstance(row, dict):
+            records[number] = row
+        elif line.strip():
+            refused[number] = f"expected an object of the contract's columns, got {type(row).__name__}"
+    return Records(records, refused)
 
 
-def ask(address: str, model: str, records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Prediction, version and request id per record, in batches of 1,000.
+def ask(address: str, model: str, rows: Records) -> dict[int, Answer]:
+    """By place, prediction, version and request id; or the ``error`` of a row that is none or that the server refuses.
 
     Raises:
-        DataError: the server refuses a row; the sentence is the server's.
         InfrastructureError: nothing answers at *address*.
     """
-    starts = range(0, len(records), BATCH)
-    return [answer for start in starts for answer in _ask(address, model, records[start : start + BATCH])]
+    answers: dict[int, Answer] = {place: {"error": reason} for place, reason in rows.refused.items()}
+    places = list(rows.records)
+    for start in range(0, len(places), BATCH):
+        answers |= _ask(address, model, rows.records, places[start : start + BATCH])
+    return dict(sorted(answers.items()))
 
 
-def _ask(address: str, model: str, records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    body, headers = json.dumps({"instances": list(records)}), {"Content-Type": "application/json"}
+def _ask(address: str, model: str, records: Mapping[int, Record], places: Sequence[int]) -> dict[int, Answer]:
+    """The answers to the rows at *places*; a batch that is refused is asked for by halves, down to the row at fault."""
+    body = json.dumps({"instances": [records[place] for place in places]})
     try:
-        reply = http_client.ask(address, "POST", predict_path(model), body, headers, timeout_s=TIMEOUT_S)
+        reply = http_client.ask(address, "POST", predict_path(model), body, JSON, timeout_s=TIMEOUT_S)
     except NoAnswer as error:
         raise InfrastructureError(f"{error}; start it with slipway serve") from error
+    if reply.status == 400 and len(places) == 1:
+        return {places[0]: {"error": _sentence(reply.text)}}
     if reply.status == 400:
-        raise DataError(f"the model server refuses the rows: {reply.text}")
+        middle = len(places) // 2
+        halves = places[:middle], places[middle:]
+        return {place: answer for half in halves for place, answer in _ask(address, model, records, half).items()}
     if not reply.ok:
         raise InfrastructureError(f"the model server answers {reply.status}: {reply.text[:300]}")
     value = json.loads(reply.body)
     common = {"model_version": value.get("model_version"), "request_id": value.get("request_id")}
-    return [{"prediction": prediction, **common} for prediction in value["predictions"]]
+    predictions = zip(places, value["predictions"], strict=True)
+    return {place: {"prediction": prediction, **common} for place, prediction in predictions}
+
+
+def _sentence(text: str) -> str:
+    """What the server says is wrong with its one row."""
+    try:
+        return str(json.loads(text)["error"])
+    except (ValueError, KeyError, TypeError):
+        return text[:300]

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from components.data import sources
-from components.data.moments import moments, naive
+from components.data.meeting import Needed
+from components.data.moments import naive
+from components.data.rules import learnable
 from components.judging import champions
 from components.steps.place import Place, local_path, s3_settings
 from pipelines.here import training as training_run
@@ -124,12 +126,14 @@ def _learned(outputs: Iterable[Mapping[str, Any]]) -> datetime | None:
 
 
 def _newest(project: Project, place: Place, source: str | None, now: datetime) -> datetime | None:
-    """The newest event of the source until *now*; only looked for when new data is a reason to train."""
+    """The newest event until *now* that can be learned from; only looked for when new data is a reason to train."""
     if "data" not in project.retrain.on or project.contract.event_time is None:
         return None
-    rows = sources.read(source or project.source.uri, s3_settings(place))
-    events = rows.select(moments(rows.schema, project.contract.event_time)).to_series()
-    newest = events.filter(events <= naive(now)).max()
+    newest: datetime | None = None
+    with sources.opened(source or project.source.uri, s3_settings(place), Needed.of(project.contract)) as table:
+        for rows in table.chunks():
+            found = learnable(rows, project.contract, naive(now)).max()
+            newest = max((moment for moment in (newest, found) if moment is not None), default=None)
     return None if newest is None else newest.replace(tzinfo=UTC)
 
 

@@ -12,13 +12,16 @@ from pipelines.cli.session import Session
 @answer
 def labels(session: Session, uri: str) -> None:
     """Tell the rollout the truths in the table at URI: columns request_id and the target's name."""
+    from components.data.rules import fields
     from components.watching.labels import told
     from serving.local.extras import append_labels
 
     project = session.project
-    target, kind = project.contract.target, str if project.contract.target.classes else float
-    truths = {name: kind(truth) for name, truth in told(session.read_table(uri), target.name, uri).items()}
+    target = project.contract.target.name
+    found = told(session.read_table(uri), target, uri, fields(project.contract)[target])
     directory = session.directory
     directory.mkdir(parents=True, exist_ok=True)
-    append_labels(directory, truths)
-    session.result({"labels": len(truths)}, f"{len(truths):,} labels for {project.name}")
+    append_labels(directory, found.values)
+    odd = f"; {found.unusable:,} rows such as {found.example!r} have none that is one" if found.unusable else ""
+    facts = {"labels": len(found.values), "unusable": found.unusable}
+    session.result(facts, f"{len(found.values):,} labels for {project.name}{odd}")

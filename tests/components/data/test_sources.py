@@ -13,11 +13,15 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from components.data import files, sources
+from components.data.rules import value
+from serving.contract import Column
 from serving.errors import ConfigError, DataError, InfrastructureError, PlaceError
 from serving.store import store
 
 read = partial(sources.read, s3=None)
 TABLE = pl.DataFrame({"id": [1, 2, 3], "kind": ["house", "flat", None], "area": [120.5, 61.0, 80.25]})
+
+TEXT = TABLE.with_columns(pl.all().cast(pl.String).fill_null(""))  # as CSV has it
 
 CUT_OFF = gzip.compress(("area\n" + "\n".join(map(str, range(50_000)))).encode())[:-3_000]
 
@@ -36,24 +40,28 @@ def put(path: Path, content: bytes | pl.DataFrame = TABLE) -> str:
 
 @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.parquet", "T.CSV"])
 def test_a_file_of_each_format_gives_its_rows(tmp_path: Path, name: str) -> None:
-    """The same table comes back whatever the file's format."""
-    assert_frame_equal(read(put(tmp_path / name)), TABLE)
+    """A parquet file gives values of its types, a CSV file the text of each cell."""
+    assert_frame_equal(read(put(tmp_path / name)), TABLE if name.endswith("parquet") else TEXT)
 
 
 def test_a_file_uri_is_the_path_it_names(tmp_path: Path) -> None:
     """file:// with an escaped space reads the file with a space in its name."""
     put(tmp_path / "my table.csv")
-    assert_frame_equal(read(f"file://{tmp_path}/my%20table.csv"), TABLE)
+    assert_frame_equal(read(f"file://{tmp_path}/my%20table.csv"), TEXT)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "csv.gz", "parquet"])
 def test_a_directory_is_its_files_under_one_another(tmp_path: Path, suffix: str) -> None:
-    """Files are read in the order of their names, columns by name; markers and hidden files are no tables."""
+    """Files are read in the order of their names, columns by name, and a folder's name=value is a column; markers and
+    hidden files are no tables.
+    """
     put(tmp_path / f"day=2/b.{suffix}", TABLE.select("area", "id", "kind"))
     put(tmp_path / f"day=1/a.{suffix}")
     put(tmp_path / "_SUCCESS", b"")
     put(tmp_path / f".ignored.{suffix}", b"garbage")
-    assert_frame_equal(read(str(tmp_path)), pl.concat([TABLE, TABLE]))
+    table = TABLE if suffix == "parquet" else TEXT
+    days = pl.Series("day", ["1"] * 3 + ["2"] * 3)
+    assert_frame_equal(read(str(tmp_path)), pl.concat([table, table]).with_columns(days))
 
 
 def test_a_column_that_is_text_in_one_file_is_text_in_all(tmp_path: Path) -> None:
@@ -61,13 +69,6 @@ def test_a_column_that_is_text_in_one_file_is_text_in_all(tmp_path: Path) -> Non
     put(tmp_path / "a.csv", b"id,area\n1,20\n")
     put(tmp_path / "b.csv", b"id,area\n2,big\n")
     assert read(str(tmp_path))["area"].to_list() == ["20", "big"]
-
-
-def test_a_word_far_down_a_number_column_reaches_validation(tmp_path: Path) -> None:
-    """Beyond the rows that types are guessed from, an odd value makes the column text instead of an error."""
-    numbers = "\n".join(str(i) for i in range(sources.INFER_ROWS + 5))
-    path = put(tmp_path / "t.csv", f"area\n{numbers}\nbig\n".encode())
-    assert read(path)["area"].to_list()[-1] == "big"
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_a_word_far_down_a_number_column_reaches_validation(tmp_path: Path) -> N
         pytest.param("t.parquet", TABLE.clear(), "empty table", id="no-rows"),
         pytest.param("t.parquet", b"PAR1 but not really", "cannot be read as parquet", id="unreadable-parquet"),
         pytest.param("t.parquet", b"", "cannot be read as parquet", id="parquet-without-bytes"),
-        pytest.param("t.csv", b"a,b\n1,2,3\n", "cannot be read as CSV", id="ragged"),
+        pytest.param("t.csv", b"a,b\n1,2,3\n", "line 2: expected 2 cells as in the header, seen 3", id="ragged"),
         pytest.param("t.csv.gz", CUT_OFF, "cannot be read as CSV", id="cut-off-gzip"),
         pytest.param("t.xlsx", b"PK", "no known format", id="unknown-suffix"),
     ],
@@ -110,13 +111,10 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_directories_that_are_no_one_table_are_refused(tmp_path: Path) -> None:
-    """Nothing to read, two formats, and files with different columns each have their sentence."""
+    """Nothing to read, and two formats."""
     with pytest.raises(DataError, match=r"holds no \.csv"):
         read(str(tmp_path))
     put(tmp_path / "a.csv")
-    put(tmp_path / "b.csv", TABLE.rename({"area": "surface"}))
-    with pytest.raises(DataError, match="differ in columns area, surface"):
-        read(str(tmp_path))
     put(tmp_path / "b.parquet")
     with pytest.raises(DataError, match="different formats"):
         read(str(tmp_path))
@@ -217,10 +215,12 @@ def test_s3_without_a_bucket_is_refused() -> None:
 def test_csv_and_parquet_agree_on_numbers(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[object, ...]]
 ) -> None:
-    """Numbers of a CSV file are bit for bit those of the parquet file; dates stay text."""
+    """What a column of numbers means is bit for bit the same in both files; dates stay text."""
     folder = tmp_path_factory.mktemp("formats")
     frame = pl.DataFrame(rows, schema={"n": pl.Int64, "x": pl.Float64, "day": pl.Date}, orient="row")
     left = read(put(folder / "t.csv", frame))
     right = read(put(folder / "t.parquet", frame))
-    assert_frame_equal(left.select("n", "x"), right.select("n", "x"), check_exact=True)
+    number = Column(type="float")
+    meaning = [[value(name, number, table.schema[name]) for name in ("n", "x")] for table in (left, right)]
+    assert_frame_equal(left.select(meaning[0]), right.select(meaning[1]), check_exact=True)
     assert left.schema["day"] == pl.String

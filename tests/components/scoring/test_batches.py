@@ -20,10 +20,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
+from components.data.reader import Reader
 from components.scoring import batches as batches
 from components.scoring import inputs as scoring_inputs
 from components.scoring.batches import Job, in_order, kept_columns, score_partition
-from components.scoring.inputs import Reader, partitions
+from components.scoring.inputs import partitions
 from components.scoring.manifest import Manifest, require
 from components.scoring.output import open_output
 from components.scoring.rows import RowScorer
@@ -192,7 +193,7 @@ def test_neither_chunks_nor_row_groups_show(bundles, tmp_path_factory, seed, row
     frame = frame.with_columns(pl.col(name).cast(pl.String) for name in ("kind", "condition"))
     frame.write_parquet(folder / "in.parquet", row_group_size=groups)
     whole = RowScorer(frame.schema, HOUSE, bundles["housing"].scorer.score).score(frame)
-    reader = Reader(folder / "in.parquet", partitions(str(folder))[0])
+    reader = Reader(folder / "in.parquet", "in.parquet")
     pieces = list(reader.chunks(HOUSE.names, chunk))
     assert [piece.num_rows for piece in pieces[:-1]] == [chunk] * (len(pieces) - 1)
     scorer = RowScorer(frame.schema, HOUSE, bundles["housing"].scorer.score)
@@ -478,9 +479,9 @@ def test_a_table_that_cannot_be_scored_is_named(tmp_path, files, words):
     ("content", "words"),
     [
         pytest.param("a,b\n1,2\n", "lacks area_m2", id="other-columns"),
-        pytest.param("", "cannot be read", id="empty-file"),
-        pytest.param(",".join(ROW) + "\n1,2\n", "cannot be read", id="short-line"),
-        pytest.param("a,a\n1,2\n", "two columns 'a'", id="twice-a-name"),
+        pytest.param("", "in.csv is empty", id="empty-file"),
+        pytest.param(",".join(ROW) + "\n1,2\n", "in.csv, line 2: expected 7 cells", id="short-line"),
+        pytest.param("rooms,rooms\n1,2\n", "1 and 2 are both called 'rooms'", id="twice-a-name"),
     ],
 )
 def test_a_bad_csv_is_named(bundles, tmp_path, content, words):

@@ -62,7 +62,7 @@ def test_labels_are_told_from_a_table(slipway: Slipway, directory: Path, tmp_pat
     """Rows without a truth are none; a table without the columns is refused by name."""
     table = tmp_path / "labels.csv"
     table.write_text("request_id,price\na,100000\nb,\nc,250000.5\n")
-    assert slipway("labels", str(table), "--project", str(HOUSING)) == {"labels": 2}
+    assert slipway("labels", str(table), "--project", str(HOUSING)) == {"labels": 2, "unusable": 0}
     lines = [json.loads(line) for line in labels_file(directory).read_text().splitlines()]
     assert lines == [{"request_id": "a", "truth": 100000.0}, {"request_id": "c", "truth": 250000.5}]
     table.write_text("id,price\na,1\n")

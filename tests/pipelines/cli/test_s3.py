@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import minio
 import polars as pl
@@ -85,10 +86,14 @@ def test_runs_and_what_follows_them_read_from_s3(place: Path, secrets: Path) -> 
         assert ask(place, None, *words).code == 3, words
 
 
+def _echo(_address: str, _model: str, rows: Any) -> dict[int, Any]:
+    return {number: {"asked": row} for number, row in rows.records.items()}
+
+
 def test_rows_to_predict_come_from_s3(place: Path, secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The endpoint is asked about each row of the table."""
     monkeypatch.setattr("serving.local.client.endpoint", lambda _directory: "http://127.0.0.1:1")
-    monkeypatch.setattr("pipelines.here.asking.ask", lambda _address, _model, rows: [{"asked": row} for row in rows])
+    monkeypatch.setattr("pipelines.here.asking.ask", _echo)
     said = ask(place, secrets, "predict", "s3://sales/sales.parquet", "--limit", 2)
     assert said.code == 0, said
     asked = [set(json.loads(line)["asked"]) for line in said.out.splitlines()]

@@ -1,0 +1,69 @@
+"""Rows dealt to parts by their hashes in bounded memory: what does not fit waits on disk, each chunk in hash order."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from components.data.stable_hash import Hashes
+
+HELD_ROWS = 1_000_000  # in memory, before all go to disk
+BITS = 12  # a chunk's rows are found again by so many leading bits of their hash
+MOST_PARTS = 1 << BITS
+
+
+class Dealt:
+    """Rows and their hashes; those that wait on disk do so in a folder of their own below *directory*.
+
+    Attributes:
+        rows: how many were added.
+        schema: of all of them.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory, self.rows, self.schema = directory, 0, pl.Schema()
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._held: list[tuple[pl.DataFrame, npt.NDArray[np.intp]]] = []
+        self._waiting: list[tuple[Path, npt.NDArray[np.intp]]] = []
+        self._in_memory = 0
+
+    def close(self) -> None:
+        """Forget all rows."""
+        self._held.clear()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def add(self, chunk: pl.DataFrame, hashes: Hashes) -> None:
+        """Take the rows of *chunk*, one of *hashes* for each."""
+        buckets = (hashes >> np.uint64(64 - BITS)).astype(np.uint16)
+        ends = np.cumsum(np.bincount(buckets, minlength=1 << BITS))
+        order = pl.Series(np.argsort(buckets, kind="stable").astype(np.uint32))
+        self._held.append((chunk[order], np.concatenate([[0], ends])))
+        self.schema = chunk.schema
+        self.rows += chunk.height
+        self._in_memory += chunk.height
+        if self._in_memory > HELD_ROWS:
+            self._put_down()
+
+    def parts(self, count: int) -> Iterator[pl.DataFrame]:
+        """The rows of each of *count* ranges of hashes that has any; *count* is a power of two up to ``MOST_PARTS``."""
+        chunks = [*self._held, *((pl.read_ipc(path, memory_map=True), cuts) for path, cuts in self._waiting)]
+        width = (1 << BITS) // count
+        for first in range(0, 1 << BITS, width):
+            found = [chunk[cuts[first] : cuts[first + width]] for chunk, cuts in chunks]
+            if any(rows.height for rows in found):
+                yield pl.concat(found, rechunk=True)
+
+    def _put_down(self) -> None:
+        if self._folder is None:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._folder = tempfile.TemporaryDirectory(prefix=".dealing-", dir=self._directory)
+        for chunk, cuts in self._held:
+            path = Path(self._folder.name) / f"{len(self._waiting)}.arrow"
+            chunk.write_ipc(path, compression="uncompressed")
+            self._waiting.append((path, cuts))
+        self._held.clear()
+        self._in_memory = 0

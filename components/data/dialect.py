@@ -1,0 +1,71 @@
+"""How a CSV file writes its cells, as far as the contract does not state it: found from its first rows."""
+
+import codecs
+import csv
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import Literal
+
+from serving.contract import Dialect
+
+SEPARATORS = (",", ";", "\t", "|")
+HEAD = 1 << 18  # bytes that detection looks at
+ROWS = 200
+
+_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_COMMA = re.compile(r"\s*[-+]?(\d+|\d{1,3}(\.\d{3})+),\d+\s*")
+_POINT = re.compile(r"\s*[-+]?\d*\.\d+([eE][-+]?\d+)?\s*")
+
+
+def settled(stated: Dialect, head: bytes, wanted: Collection[str] = ()) -> Dialect:
+    """*stated* with what it leaves open found in *head*, the first bytes of a file.
+
+    The separator is the one by which the header names most of the *wanted* columns, and then the one by which most rows
+    have as many cells as the header. Bytes that are no UTF-8 are read as cp1252, which Windows writes.
+    """
+    encoding = stated.encoding or _encoding(head)
+    text = head.decode(encoding, "ignore")
+    text = text[: text.rfind("\n") + 1] if len(head) >= HEAD else text
+    separator = stated.separator or max(SEPARATORS, key=lambda mark: _fit(_rows(text, mark, stated.quote), wanted))
+    decimal = stated.decimal or _decimal(_rows(text, separator, stated.quote), separator)
+    return Dialect(separator=separator, decimal=decimal, encoding=encoding, quote=stated.quote)
+
+
+def _encoding(head: bytes) -> str:
+    for mark, name in _MARKS.items():
+        if head.startswith(mark):
+            return name
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return "cp1252"
+    return "utf-8"
+
+
+def _rows(text: str, separator: str, quote: str) -> list[list[str]]:
+    lines = csv.reader(text.splitlines(keepends=True), delimiter=separator, quotechar=quote)
+    try:
+        return [row for row, _ in zip((row for row in lines if row), range(ROWS), strict=False)]
+    except csv.Error:
+        return []
+
+
+def _fit(rows: Sequence[Sequence[str]], wanted: Collection[str]) -> tuple[int, float, int]:
+    """How well a separator fits that cuts a file into *rows*; one that cuts nothing does not fit at all."""
+    if not rows or len(rows[0]) < 2:
+        return 0, 0.0, 0
+    named = len({name.strip() for name in rows[0]} & set(wanted))
+    alike = Counter(len(row) for row in rows)[len(rows[0])] / len(rows)
+    return named, alike, len(rows[0])
+
+
+def _decimal(rows: Sequence[Sequence[str]], separator: str) -> Literal[".", ","]:
+    """A comma where numbers have one before their decimals and none has a point there; never with commas between cells.
+
+    Between semicolons ``1,5`` is a number with a comma; ``1.234,5`` is one with both marks.
+    """
+    cells = [cell for row in rows[1:] for cell in row]
+    commas = sum(_COMMA.fullmatch(cell) is not None for cell in cells)
+    points = sum(_POINT.fullmatch(cell) is not None for cell in cells)
+    return "," if separator != "," and commas > points else "."

@@ -1,0 +1,191 @@
+"""Files that are one table: which columns they have in common, and as which types their cells meet.
+
+What is needed decides, as a rule what a contract names. A column that is needed has to be in every file, unless it may
+be missing; any other is null where it is absent. Where files hold one column in different types, all become the text
+that stands there, which the contract then reads like that of a CSV file.
+"""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import NamedTuple
+from urllib.parse import unquote
+
+import polars as pl
+
+from components.data.reader import Reader
+from components.data.rules import fields, named
+from components.data.words import plain_numbers, spelled
+from serving.contract import Contract, Dialect
+from serving.errors import DataError
+
+CHUNK_ROWS = 500_000
+_NULL = "__HIVE_DEFAULT_PARTITION__"
+
+
+class Needed(NamedTuple):
+    """What a reader of a table needs of it; no other column can make a file unreadable.
+
+    Attributes:
+        names: columns that have to be in every file, but for those that *nullable* allows to be absent in some.
+        numbers: columns that hold numbers, which may be written with a decimal comma.
+        csv: how CSV files are written.
+    """
+
+    names: tuple[str, ...] = ()
+    nullable: frozenset[str] = frozenset()
+    numbers: frozenset[str] = frozenset()
+    csv: Dialect = Dialect()
+
+    @classmethod
+    def of(cls, contract: Contract, *, inputs: bool = False) -> "Needed":
+        """Every column that the *contract* names, or with *inputs* those that a model computes with."""
+        columns = contract.columns if inputs else fields(contract)
+        nullable = frozenset(name for name, column in contract.columns.items() if column.nullable)
+        numbers = frozenset(name for name, column in columns.items() if column.numeric)
+        return cls(tuple(columns if inputs else named(contract)), nullable, numbers, contract.csv)
+
+
+ANY = Needed()
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file with rows, and the columns that only its path tells (``year=2026/``)."""
+
+    reader: Reader
+    constants: dict[str, str | None]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.reader.names, *self.constants)))
+
+    @property
+    def schema(self) -> pl.Schema:
+        held = pl.DataFrame(self.reader.schema(self.reader.names).empty_table()).schema
+        return pl.Schema({name: held.get(name, pl.String) for name in self.columns})
+
+    def chunks(self, names: Sequence[str], rows: int) -> Iterator[pl.DataFrame]:
+        """Rows with those of *names* that the file has."""
+        read = [name for name in names if name in self.reader.names]
+        told = [pl.lit(self.constants[name], pl.String).alias(name) for name in names if name not in read]
+        for chunk in self.reader.chunks(read, rows):
+            yield pl.DataFrame(chunk).with_columns(told)
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """Rows under one another, in the order of the files' names.
+
+    Attributes:
+        schema: names and types of all columns.
+        notices: sentences about what was not read, such as files without a row.
+    """
+
+    uri: str
+    schema: pl.Schema
+    notices: tuple[str, ...] = ()
+    parts: tuple[SourceFile, ...] = ()
+    whole: pl.DataFrame | None = None
+    needed: Needed = ANY
+
+    @classmethod
+    def of(cls, uri: str, frame: pl.DataFrame) -> "RawTable":
+        """A table that was made as a whole."""
+        if not frame.width or not frame.height:
+            raise _empty(uri)
+        return cls(uri, frame.schema, whole=frame)
+
+    @property
+    def columns(self) -> list[str]:
+        return list(self.schema)
+
+    def chunks(self, rows: int = CHUNK_ROWS) -> Iterator[pl.DataFrame]:
+        """All rows, at most *rows* at a time."""
+        if self.whole is not None:
+            yield from self.whole.iter_slices(rows)
+        for part in self.parts:
+            here = [name for name in self.columns if name in part.columns]
+            for chunk in part.chunks(here, rows):
+                yield chunk.select(self._met(name, chunk.schema, part) for name in self.columns)
+
+    def frame(self) -> pl.DataFrame:
+        """All rows at once."""
+        return pl.concat(self.chunks(), rechunk=True)
+
+    def _met(self, name: str, held: pl.Schema, part: SourceFile) -> pl.Expr:
+        if name not in held:
+            return pl.lit(None, self.schema[name]).alias(name)
+        cell = plain_numbers(pl.col(name)) if name in self.needed.numbers and part.reader.by_comma else pl.col(name)
+        if held[name] != self.schema[name] and self.schema[name] == pl.String:
+            cell = spelled(cell, held[name])
+        return cell.cast(self.schema[name]).alias(name)
+
+
+def meeting(uri: str, readers: Sequence[Reader], needed: Needed, passed_over: Sequence[str] = ()) -> RawTable:
+    """The one table that the files of *readers* are.
+
+    Raises:
+        DataError: no file has a row, or one lacks a needed column that another has.
+    """
+    parts = tuple(SourceFile(reader, _constants(reader.name)) for reader in readers if not reader.empty)
+    if not parts:
+        raise _empty(uri)
+    notices = [f"{reader.name} has a header and no row; it is skipped" for reader in readers if reader.empty]
+    if passed_over:
+        notices.append(f"no tables, and not read: {', '.join(passed_over)}")
+    return RawTable(uri, _schema(parts), (*notices, *_lacking(parts, needed)), parts, needed=needed)
+
+
+def decimal_points(reader: Reader, needed: Needed) -> list[pl.Expr]:
+    """What makes the numbers of a file with decimal commas those of one with points; nothing for other files."""
+    names = [name for name in reader.names if name in needed.numbers]
+    return [plain_numbers(pl.col(name)) for name in names if reader.by_comma]
+
+
+def _schema(parts: Sequence[SourceFile]) -> pl.Schema:
+    """Each column's type: what all files say, a number wide enough for all, or text."""
+    seen: dict[str, list[pl.DataType]] = {}
+    for part in parts:
+        for name, dtype in part.schema.items():
+            seen.setdefault(name, []).append(dtype)
+    return pl.Schema({name: _common(found) for name, found in seen.items()})
+
+
+def _common(found: Sequence[pl.DataType]) -> pl.DataType:
+    known = list(dict.fromkeys(dtype for dtype in found if dtype != pl.Null)) or [pl.Null()]
+    if len(known) == 1:
+        return known[0]
+    if all(dtype.is_integer() for dtype in known):
+        return pl.Int64()
+    return pl.Float64() if all(dtype.is_numeric() for dtype in known) else pl.String()
+
+
+def _lacking(parts: Sequence[SourceFile], needed: Needed) -> Iterator[str]:
+    """Notices about columns that one of *parts* lacks and may lack; raises for one that it may not."""
+    for name in needed.names:
+        having = [part for part in parts if name in part.columns]
+        for part in parts if having else ():  # what no file has validation says better
+            if name not in part.columns and name not in needed.nullable:
+                raise _absent(name, part, having[0], needed)
+            if name not in part.columns:
+                yield f"{part.reader.name} lacks {name}, which may be missing; its rows have none"
+
+
+def _absent(name: str, part: SourceFile, other: SourceFile, needed: Needed) -> DataError:
+    spare = [column for column in part.columns if column not in needed.names]
+    close = difflib.get_close_matches(name, spare, n=1, cutoff=0.5)
+    hint = f"is its {close[0]!r} meant?" if close else f"it has {', '.join(part.columns[:20])};"
+    has = other.reader.name
+    return DataError(f"{part.reader.name} lacks column {name!r}, which {has} has: {hint} export them alike")
+
+
+def _constants(name: str) -> dict[str, str | None]:
+    """What the folders of a path say (``country=de/``), as Hive writes partitions."""
+    pairs = (folder.partition("=") for folder in PurePosixPath(name).parts[:-1] if "=" in folder)
+    return {key: None if value == _NULL else unquote(value) for key, _, value in pairs if key}
+
+
+def _empty(uri: str) -> DataError:
+    return DataError(f"source {uri} is an empty table: expected at least one row, got none; check the export")

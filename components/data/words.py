@@ -1,0 +1,42 @@
+"""Cells as text: how a value of another type is spelled, and how a number that people wrote is read."""
+
+from typing import Any
+
+import polars as pl
+
+_GROUPS = r"^[-+]?\d{1,3}(,\d{3})+(\.\d*)?$"
+_GROUPS_BY_POINT = r"^\s*[-+]?\d{1,3}(\.\d{3})+(,\d*)?\s*$"
+_DECIMAL_COMMA = r"^\s*[-+]?\d*,\d+\s*$"
+MOMENT = "%Y-%m-%dT%H:%M:%S%.f"
+
+
+def spelled(cell: pl.Expr, dtype: Any) -> pl.Expr:
+    """The text that a *cell* of polars type *dtype* would be in a CSV file; null where it holds nothing.
+
+    A whole number has no decimal point, as a code such as 3.0 comes from a column with gaps.
+    """
+    if dtype.is_float():
+        whole = cell.is_finite() & (cell == cell.floor()) & (cell.abs() < 2.0**63)
+        number = pl.when(whole).then(cell.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(cell.cast(pl.String))
+        return pl.when(cell.is_not_nan()).then(number)
+    if dtype == pl.Datetime:
+        zoned = getattr(dtype, "time_zone", None)
+        return (cell.dt.convert_time_zone("UTC") if zoned else cell).dt.to_string(MOMENT)
+    return cell.cast(pl.String)
+
+
+def number(text: pl.Expr) -> pl.Expr:
+    """The number that *text* writes, with thousands in groups or not (``310,000``); null where it is none."""
+    bare = text.str.strip_chars()
+    ungrouped = pl.when(bare.str.contains(_GROUPS)).then(bare.str.replace_all(",", "", literal=True)).otherwise(bare)
+    return ungrouped.cast(pl.Float64, strict=False)
+
+
+def plain_numbers(text: pl.Expr) -> pl.Expr:
+    """*text* whose numbers have a comma before their decimals and points between thousands, as ``number`` reads them.
+
+    What is no such number stays as it is.
+    """
+    written = text.str.contains(_DECIMAL_COMMA) | text.str.contains(_GROUPS_BY_POINT)
+    plain = text.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
+    return pl.when(written).then(plain).otherwise(text)
