@@ -185,6 +185,8 @@ class Reader:
     # what is said of a file that cannot be read
 
     def _unreadable(self, error: Exception, bad: Sequence[Any]) -> DataError:
+        if bad and bad[0].text.count(self.dialect.quote) % 2:
+            return self._open_quote(bad[0].text.rpartition(self.dialect.quote)[2])
         if bad:
             row = bad[0]
             return DataError(
@@ -214,16 +216,19 @@ class Reader:
     def _check_end(self, last: pa.RecordBatch) -> None:
         """Refuse a file whose last cell goes over several lines because its quote is never closed."""
         cells = [str(column[-1].as_py()) for column in last.columns if last.num_rows]
-        if not any("\n" in cell for cell in cells):
+        long = [cell for cell in cells if "\n" in cell]
+        if not long:
             return
-        quote = self.dialect.quote
         with self._lines() as lines:
-            marks = sum(line.count(quote) for line in lines)
+            marks = sum(line.count(self.dialect.quote) for line in lines)
         if marks % 2:
-            raise DataError(
-                f"{self.name}: a quote {quote} is opened and never closed, so that its last cell holds all lines from "
-                f"{next(cell for cell in cells if chr(10) in cell)[:SHOWN]!r} on; close it, or set contract.csv.quote"
-            )
+            raise self._open_quote(long[0])
+
+    def _open_quote(self, cell: str) -> DataError:
+        return DataError(
+            f"{self.name}: a quote {self.dialect.quote} is opened and never closed, so that a cell holds all lines "
+            f"from {cell[:SHOWN]!r} on; close it, or set contract.csv.quote"
+        )
 
     @contextmanager
     def _told(self) -> Iterator[None]:

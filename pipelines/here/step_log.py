@@ -28,6 +28,9 @@ def summary(lines: list[str]) -> str | None:
     return _last(lines, telling.MARKER)
 
 
+CUT_SHORT = "the step failed, and the disk was too full to say why"
+
+
 def outcome(lines: list[str]) -> str | None:
     """What the step came to, in the one word that it returned."""
     return _last(lines, telling.OUTCOME)
@@ -42,7 +45,10 @@ def cause(lines: list[str], returncode: int | None) -> Cause:
     """The sentence of an expected error, else the last exception, else how the process ended, else its last line."""
     told = [line.removeprefix(failing.MARKER) for line in lines if line.startswith(failing.MARKER)]
     if told:
-        marked = json.loads(told[-1])
+        try:
+            marked = json.loads(told[-1])
+        except ValueError:  # only a full disk cuts a line short
+            return Cause(f"{CUT_SHORT}: {told[-1]}; free some space and run the same command again", 7)
         return Cause(marked["sentence"], marked["exit_code"])
     raised = _last_exception(lines)
     if raised:
