@@ -167,7 +167,9 @@ def _errors(*codes: str) -> dict[str, Any]:
     for code in {"429", "503"} & answers.keys():
         answers[code]["headers"] = {"Retry-After": {"required": True, "schema": {"type": "integer"}}}
     if "405" in answers:
-        answers["405"]["headers"] = {"Allow": {"required": True, "schema": {"enum": ["GET", "POST"]}}}
+        answers["405"]["headers"] = {
+            "Allow": {"required": True, "schema": {"enum": ["GET, HEAD, OPTIONS", "POST, OPTIONS"]}}
+        }
     return answers
 
 

@@ -27,6 +27,7 @@ import uvloop
 from prometheus_client import REGISTRY
 
 from serving.errors import PlaceError
+from serving.predictor.cors import Cors
 from serving.predictor.grpc_service import Servicer, handler
 from serving.predictor.route import Front
 from serving.predictor.settings import Settings
@@ -129,8 +130,9 @@ def settle() -> None:
 
 
 def _http(state: PredictorState, workers: Workers) -> HttpServer:
+    front, origins = Front(state, workers), state.settings.cors_origins
     config = uvicorn.Config(
-        Front(state, workers),
+        Cors(front, origins) if origins else front,
         http="httptools",
         ws="none",
         lifespan="off",

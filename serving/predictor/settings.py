@@ -27,6 +27,7 @@ class Settings(Frozen):
         drain_s: after SIGTERM, how long requests are still served while readiness says no, so that a gateway that
             learns of it late loses nothing.
         grace_s: after SIGTERM, when the process ends at the latest.
+        cors_origins: of web pages that may call this server from a browser, as ``https://host[:port]``, or ``*``.
         log_dir: directory or ``s3://bucket/prefix`` of the prediction log; empty: none.
         log_s3: directory with the S3 secret of ``log_dir``, as ``serving.store.store.S3Settings.from_files`` reads it.
         log_share: share of requests that are logged, 0..1.
@@ -53,6 +54,7 @@ class Settings(Frozen):
     body_timeout_s: float = Field(default=30.0, gt=0)
     drain_s: float = Field(default=2.0, ge=0)
     grace_s: float = Field(default=25.0, gt=0)
+    cors_origins: tuple[str, ...] = ()
     log_dir: str = ""
     log_s3: Path | None = None
     log_share: float = Field(default=1.0, ge=0, le=1)
@@ -87,8 +89,8 @@ def parse(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> S
             values[name] = flag
         elif variable is not None:
             values[name] = variable
-    if "log_without" in values:
-        values["log_without"] = tuple(part.strip() for part in values["log_without"].split(",") if part.strip())
+    for name in {"log_without", "cors_origins"} & values.keys():
+        values[name] = tuple(part.strip() for part in values[name].split(",") if part.strip())
     values.setdefault("instance", f"{socket.gethostname()}-{os.getpid()}")
     try:
         settings = Settings(**values)
