@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from serving.cluster.manifest import FENCE, Installation, Object, check_name, host, labels_of, service_name
+from serving.cluster.manifest import FENCE, Installation, Object, check_name, host, labels_of, service_name, status_host
 from serving.cluster.two_slots import BackendRef, Route, RouteSlot
 from serving.errors import BackendRefusal, ConfigError
 from serving.wire import ARM_HEADER, EPOCH_HEADER, REVISION_HEADER, ROUTES, path_expression
@@ -42,7 +42,8 @@ def http_route(route: Route, at: Installation, *, fence: int = 0) -> Object:
                     "namespace": at.gateway_namespace,
                 }
             ],
-            "hostnames": [host(route.model, at)],
+            # Who takes a revision's own address from its InferenceService is divided and counted as everybody is.
+            "hostnames": [host(route.model, at), *dict.fromkeys(status_host(s.revision, at) for s in route.slots)],
             "rules": [_arm_rule(route, slot) for slot in route.slots] + [_split_rule(route), _other_rule(route)],
         },
     }

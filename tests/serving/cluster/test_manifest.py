@@ -60,6 +60,7 @@ def test_a_revision_is_this_inference_service():
                     "runtime": "slipway",
                     "protocolVersion": "v2",
                     "storageUri": "s3://models/housing/sha256-0002/",
+                    "args": ["--model_name=housing"],
                     "env": [
                         {"name": "SLIPWAY_VERSION", "value": "2"},
                         {"name": "SLIPWAY_REVISION", "value": "housing-2"},
@@ -106,6 +107,19 @@ def test_the_split_of_a_route_is_this_rule():
         "backendRefs": [ref("housing-1", 800_000), ref("housing-2", 200_000)],
         "timeouts": {"request": "60s"},
     }
+
+
+def test_the_url_that_kserve_tells_of_a_revision_is_one_of_the_route():
+    """``status.url`` answers, by the split; a revision that is no slot's any more has no host."""
+    route = two_slots.divided(two_slots.resting("m", "m-1", "e0"), Split({"m-1": 500, "m-2": 500}), "e1")
+    hosts = [
+        routing.http_route(found, AT)["spec"]["hostnames"] for found in (two_slots.resting("m", "m-1", "e"), route)
+    ]
+
+    assert hosts == [
+        ["m.models.example.com", "m-1-models.example.com"],
+        ["m.models.example.com", "m-1-models.example.com", "m-2-models.example.com"],
+    ]
 
 
 def test_no_path_of_a_route_leads_to_the_repository_or_the_metrics():

@@ -1,5 +1,6 @@
 """Odd paths, methods and versions of HTTP: the real Envoy and the real model server read each in one way."""
 
+import asyncio
 import json
 import random
 import re
@@ -9,15 +10,21 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import Any, NamedTuple
 
+import grpc
 import pytest
+from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest
+from kserve.inference_client import RESTConfig
 
 from serving.local import client
+from serving.local.counting import read_counts
 from serving.local.paths import service_paths
 from serving.local.state import read_observed
+from serving.predictor.grpc_health import NAME, SERVING, Request, Response
+from serving.predictor.grpc_service import SERVICE, pb
 from serving.rollout.backend import Split
 from serving.wire import ROUTES
 from tests.serving.local.support import Service, service
-from tests.serving.predictor.support import ROW
+from tests.serving.predictor.support import HOUSE, ROW
 
 SERVER = (
     *(sys.executable, "-m", "tests.serving.predictor.support", "--host", "127.0.0.1", "--drain_s", "0"),
@@ -218,3 +225,129 @@ def test_envoy_and_the_model_server_read_every_path_alike(running: Service) -> N
 def test_envoy_and_the_model_server_read_three_thousand_paths_alike(running: Service) -> None:
     """The same for 3,000 requests."""
     read_alike(running, [case._replace(number=case.number + 10_000) for case in cases(3000, seed=14)])
+
+
+# --- clients --------------------------------------------------------------------------------------------------------
+
+PREDICT = "/v1/models/housing:predict"
+
+
+@pytest.mark.parametrize(
+    "more", [(), ("connection: keep-alive",), ("connection: close",)], ids=["bare", "kept", "close"]
+)
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_each_version_of_http_is_answered(running: Service, version: str, more: tuple[str, ...]) -> None:
+    """As ``ab`` and nginx's default ``proxy_pass`` speak, and as they are spoken to."""
+    answer = send(running.port, Case(90_000, "POST", PREDICT, version, closes=True), *more)
+    assert (answer.status, len(json.loads(answer.body)["predictions"])) == (200, 1)
+
+
+def test_head_is_get_without_a_body(running: Service) -> None:
+    """The same status and length; of a prediction there is none."""
+    for path in ("/", "/v2/models/housing", "/v2/models/housing/ready", "/openapi.json"):
+        head, get = (send(running.port, Case(90_001, method, path, closes=True)) for method in ("HEAD", "GET"))
+        assert (head.status, head.headers["content-length"]) == (200, str(len(get.body)))
+    refused = send(running.port, Case(90_002, "HEAD", PREDICT, closes=True))
+    assert (refused.status, refused.headers["allow"]) == (405, "POST, OPTIONS")
+
+
+def test_pages_of_listed_origins_may_call_and_others_may_not(running: Service) -> None:
+    """A preflight is answered, and the answer itself names the origin; of another origin nothing is said."""
+    for origin, allowed in (("https://app.example", "https://app.example"), ("https://evil.example", None)):
+        asked = (f"origin: {origin}", "access-control-request-method: POST", "access-control-request-headers: x-user")
+        before = send(running.port, Case(90_003, "OPTIONS", PREDICT, closes=True), *asked)
+        answer = send(running.port, Case(90_004, "POST", PREDICT, closes=True), f"origin: {origin}")
+        for found in (before, answer):
+            assert found.status in (200, 204)
+            assert found.headers.get("access-control-allow-origin") == allowed
+    plain = send(running.port, Case(90_005, "OPTIONS", PREDICT, closes=True))
+    assert (plain.status, plain.headers["allow"]) == (200, "POST, OPTIONS")
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_a_pinned_version_answers_whatever_the_split_is(running: Service, version: str) -> None:
+    """Ten in a row by each kind of path; the version that is not there is a 404 that says so."""
+    for path in (f"/v1/models/housing/versions/{version}:predict", f"/v2/models/housing/versions/{version}/ready"):
+        method = "POST" if "predict" in path else "GET"
+        answers = [send(running.port, Case(90_006, method, path, closes=True)) for _ in range(10)]
+        assert {(a.status, a.headers["x-model-version"]) for a in answers} == {(200, version)}
+    absent = send(running.port, Case(90_007, "POST", "/v2/models/housing/versions/9/infer", closes=True))
+    assert (absent.status, "no such version" in json.loads(absent.body)["error"]) == (404, True)
+
+
+def test_what_a_caller_says_in_our_names_reaches_no_log(running: Service) -> None:
+    """An epoch and a key that no split gave are taken off, on every route."""
+    told = ("x-epoch: forged", "x-slipway-key: forged", "x-mirror-to: housing-2")
+    for path in (PREDICT, "/v1/models/housing/versions/1:predict", "/v1/models/other:predict"):
+        send(running.port, Case(90_008, "POST", path, closes=True), *told)
+    chosen = send(running.port, Case(90_009, "POST", PREDICT, closes=True), "x-model-arm: housing-2", *told)
+    assert chosen.headers["x-revision"] == "housing-2"
+    log = service_paths(running.directory).access_log
+    client.wait_for(lambda: b"odd-90009" in log.read_bytes() or None, 20, lambda: "the last request is not logged")
+    assert b"forged" not in log.read_bytes()
+
+
+def tensors() -> list[InferInput]:
+    """One row, a tensor per column."""
+    kinds = {"category": "BYTES", "bool": "BOOL", "int": "INT64", "float": "FP64"}
+    return [InferInput(name, [1], kinds[column.type], [ROW[name]]) for name, column in HOUSE.columns.items()]
+
+
+def test_grpc_through_the_endpoint_is_divided_and_counted(running: Service) -> None:
+    """KServe's client at the endpoint: arms in their shares, each request counted once, refusals as refusals."""
+
+    def counted() -> tuple[int, int]:
+        arms = read_counts(service_paths(running.directory)).epochs.get(EPOCH, {}).values()
+        return sum(arm.requests for arm in arms), sum(arm.refused for arm in arms)
+
+    async def forty() -> list[Any]:
+        async with InferenceGRPCClient(f"127.0.0.1:{running.port}", retries=0) as asked:
+            good = [await asked.infer(InferRequest("housing", tensors())) for _ in range(40)]
+            with pytest.raises(grpc.RpcError, match="expected a tensor with"):
+                await asked.infer(InferRequest("housing", tensors()[:1]))
+            assert await asked.is_model_ready("housing")
+            return good
+
+    before = counted()
+    answers = asyncio.run(forty())
+    assert {answer.model_version for answer in answers} == {"1", "2"}
+    wanted = (before[0] + 41, before[1] + 1)
+    client.wait_for(lambda: counted() == wanted or None, 10, lambda: f"{before} became {counted()}, not {wanted}")
+
+
+def test_grpc_reaches_a_chosen_arm_and_health_is_answered(running: Service) -> None:
+    """Metadata ``x-model-arm`` chooses as the header does; the health service knows server, service and model."""
+    with grpc.insecure_channel(f"127.0.0.1:{running.port}") as channel:
+        infer = channel.unary_unary(
+            f"/{SERVICE.full_name}/ModelMetadata",
+            pb.ModelMetadataRequest.SerializeToString,
+            pb.ModelMetadataResponse.FromString,
+        )
+        chosen = infer(pb.ModelMetadataRequest(name="housing"), metadata=(("x-model-arm", "housing-2"),))
+        assert list(chosen.versions) == ["2"]
+        check = channel.unary_unary(f"/{NAME}/Check", Request.SerializeToString, Response.FromString)
+        assert [check(Request(service=name)).status for name in ("", SERVICE.full_name, "housing")] == [SERVING] * 3
+        with pytest.raises(grpc.RpcError, match="NOT_FOUND"):
+            check(Request(service="other"))
+        watch = channel.unary_stream(f"/{NAME}/Watch", Request.SerializeToString, Response.FromString)
+        assert next(iter(watch(Request()))).status == SERVING
+
+
+@pytest.mark.parametrize("protocol", ["v1", "v2"])
+def test_kserves_rest_client_at_the_endpoint(running: Service, protocol: str) -> None:
+    """Live, ready and asked as at KServe's own server."""
+
+    async def asked() -> Any:
+        found = InferenceRESTClient(RESTConfig(protocol=protocol))
+        try:
+            url = f"http://127.0.0.1:{running.port}"
+            assert await found.is_server_live(url)
+            assert await found.is_model_ready(url, "housing")
+            body = {"instances": [ROW]} if protocol == "v1" else InferRequest("housing", tensors())
+            return await found.infer(url, body, model_name="housing")
+        finally:
+            await found.close()
+
+    answer = asyncio.run(asked())
+    said = answer["predictions"] if protocol == "v1" else answer.outputs[0].data
+    assert len(said) == 1
