@@ -9,6 +9,7 @@ the contract; numbers and booleans as they are, a category as its position in ``
 """
 
 import codecs
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Column", "ColumnType", "Contract", "Dialect", "Frozen", "Matrix", "OutOfRange", "Target"]
 
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")
 Matrix = npt.NDArray[np.float64]
 ColumnType = Literal["float", "int", "bool", "category"]
 OutOfRange = Literal["refuse", "clip", "flag"]
@@ -104,6 +106,12 @@ class Target(Frozen):
     @property
     def task(self) -> Literal["regression", "classification"]:
         return "classification" if self.classes else "regression"
+
+    @property
+    def labels(self) -> tuple[str, ...] | tuple[int, ...]:
+        """The classes as answers say them: where all are whole numbers, as numbers."""
+        whole = all(_WHOLE.fullmatch(name) and abs(int(name)) < 1 << 63 for name in self.classes)
+        return tuple(map(int, self.classes)) if whole else self.classes
 
 
 class Dialect(Frozen):

@@ -1,6 +1,8 @@
 """What callers, routers and model servers agree on: headers, paths, and the unit of evidence in a sticky split."""
 
 import hashlib
+import re
+from typing import Literal, NamedTuple
 
 ARM_HEADER = "x-model-arm"  # of a request: the revision that is to answer, outside of all counts
 EPOCH_HEADER = "x-epoch"  # in the answer for the caller, in the request for the model server's own log
@@ -9,6 +11,92 @@ MIRROR_HEADER = "x-mirror-to"  # of a copy on its way
 REQUEST_ID_HEADER = "x-request-id"
 REVISION_HEADER = "x-revision"  # of an answer: who gave it
 UNIT_BYTES = 8
+
+
+class ProtocolPath(NamedTuple):
+    """One path of the protocol.
+
+    Attributes:
+        path: as ``normal_path`` gives it; ``{model}`` and ``{version}`` stand for names.
+        answers: what it is asked for.
+        kind: a *prediction* is a POST, and without a version it is divided and counted; a *reading* is a GET; what is
+            *inside* is one that only this machine or the pod's own network may ask for.
+    """
+
+    path: str
+    answers: str
+    kind: Literal["prediction", "reading", "inside"] = "reading"
+
+    @property
+    def pinned(self) -> bool:
+        """Whether it is about the one version it names, which answers whatever the split is, or nobody does."""
+        return "{version}" in self.path
+
+
+ROUTES = (
+    ProtocolPath("/v1/models/{model}:predict", "predict", "prediction"),
+    ProtocolPath("/v1/models/{model}:explain", "explain", "prediction"),
+    ProtocolPath("/v2/models/{model}/infer", "infer", "prediction"),
+    ProtocolPath("/v1/models/{model}/versions/{version}:predict", "predict", "prediction"),
+    ProtocolPath("/v1/models/{model}/versions/{version}:explain", "explain", "prediction"),
+    ProtocolPath("/v2/models/{model}/versions/{version}/infer", "infer", "prediction"),
+    ProtocolPath("/v1/models/{model}/versions/{version}", "ready"),
+    ProtocolPath("/v2/models/{model}/versions/{version}", "metadata"),
+    ProtocolPath("/v2/models/{model}/versions/{version}/ready", "ready"),
+    ProtocolPath("/v1/models/{model}", "ready"),
+    ProtocolPath("/v2/models/{model}", "metadata"),
+    ProtocolPath("/v2/models/{model}/ready", "ready"),
+    ProtocolPath("/", "alive"),
+    ProtocolPath("/v1/models", "models"),
+    ProtocolPath("/v2", "server"),
+    ProtocolPath("/v2/health/live", "live"),
+    ProtocolPath("/v2/health/ready", "server_ready"),
+    ProtocolPath("/v2/models", "models"),
+    ProtocolPath("/openapi.json", "openapi"),
+    ProtocolPath("/slipway/status", "status", "inside"),
+    ProtocolPath("/metrics", "metrics", "inside"),
+)
+"""Every path there is: the server's table, Envoy's routes and the cluster's route are made of these and no others."""
+
+ANY_VERSION = "[^/]+"
+_COLON = "(:|%3[Aa])"
+GRPC_SERVICES = ("inference.GRPCInferenceService", "grpc.health.v1.Health")
+GRPC_INFER = f"/{GRPC_SERVICES[0]}/ModelInfer"  # divided and counted too; a service has one model
+
+
+def paths_of(model: str, version: str) -> dict[str, ProtocolPath]:
+    """The table of one server."""
+    return {route.path.format(model=model, version=version): route for route in ROUTES}
+
+
+def path_expression(model: str, *, pinned: str | None = None, kind: str = "") -> str:
+    """Regular expression (RE2) of the paths that are about *model*, of one *kind* or of all.
+
+    It is for a whole path whose dots and slashes a proxy has normalised, and takes the colon also as ``%3A``: the one
+    reserved letter of these paths, which a proxy leaves as it came and a server decodes.
+
+    Args:
+        pinned: expression of the version whose pinned paths are meant; None: the paths that name no version.
+    """
+    paths = "|".join(
+        route.path.replace(":", _COLON).format(model=re.escape(model), version=pinned)
+        for route in ROUTES
+        if "{model}" in route.path and route.pinned == (pinned is not None) and kind in ("", route.kind)
+    )
+    return f"({paths})/?"
+
+
+def normal_path(path: str) -> str:
+    """*path*, percent-decoded once, as a proxy reads it: dots resolved, slashes merged, none at the end."""
+    if not path.startswith("/") or "\0" in path:
+        return path  # neither reads these
+    parts: list[str] = []
+    for part in path.replace("\\", "/").split("/")[1:]:
+        if part == "..":
+            parts[-1:] = []
+        elif part != ".":
+            parts.append(part)
+    return "/" + "/".join(filter(None, parts))
 
 
 def predict_path(model: str) -> str:

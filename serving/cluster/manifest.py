@@ -13,7 +13,7 @@ from serving.errors import ConfigError
 from serving.rollout.backend import Revision
 
 Object = dict[str, Any]
-MODEL_LABEL = "model"  # the ServingRuntime's template reads it: the path of a model outlives its revisions
+MODEL_LABEL = "model"  # for people: the pods of all revisions
 REVISION_LABEL = "slipway.dev/revision"
 VERSION_LABEL = "slipway.dev/version"
 DIGEST = "slipway.dev/digest"
@@ -30,12 +30,14 @@ class Installation:
 
     Attributes:
         domain: public hosts are ``<model>.<domain>``.
+        ingress_domain: of KServe; the ``status.url`` of an InferenceService is ``<name>-<namespace>.<ingress_domain>``.
         gateway, gateway_namespace: the Gateway that the route is attached to.
         service_account: of predictor pods; it carries the secret of the object store.
     """
 
     namespace: str = "models"
     domain: str = "models.example.com"
+    ingress_domain: str = "example.com"
     gateway: str = "kserve-ingress-gateway"
     gateway_namespace: str = "kserve"
     runtime: str = "slipway"
@@ -81,7 +83,8 @@ def predictor(revision: Revision, at: Installation) -> Object:
             "runtime": at.runtime,
             "protocolVersion": "v2",
             "storageUri": storage_uri(revision.bundle_uri),
-            # Flags would come from labels, and these a canary of KServe's shares with its stable side.
+            # The path of a model outlives its revisions; without this it would be that of the InferenceService.
+            "args": [f"--model_name={revision.model}"],
             "env": [
                 {"name": "SLIPWAY_VERSION", "value": str(revision.version)},
                 {"name": "SLIPWAY_REVISION", "value": revision.name},
@@ -105,6 +108,11 @@ def service_name(revision: str) -> str:
 def host(model: str, at: Installation) -> str:
     """Where callers find *model*, whichever revision answers."""
     return f"{model}.{at.domain}"
+
+
+def status_host(service: str, at: Installation) -> str:
+    """What KServe tells as the host of an InferenceService, also of one that it makes no route for."""
+    return f"{service}-{at.namespace}.{at.ingress_domain}"
 
 
 def check_name(name: str, namespace: str) -> str:

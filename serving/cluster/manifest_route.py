@@ -3,14 +3,14 @@
 The route has four rules and never more or fewer; the references of its split are the slots of ``two_slots``.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from serving.cluster.manifest import FENCE, Installation, Object, check_name, host, labels_of, service_name
+from serving.cluster.manifest import FENCE, Installation, Object, check_name, host, labels_of, service_name, status_host
 from serving.cluster.two_slots import BackendRef, Route, RouteSlot
 from serving.errors import BackendRefusal, ConfigError
-from serving.rollout.backend import prediction_path
-from serving.wire import ARM_HEADER, EPOCH_HEADER, REVISION_HEADER
+from serving.wire import ARM_HEADER, EPOCH_HEADER, REVISION_HEADER, ROUTES, path_expression
 
 ARM_A, ARM_B, SPLIT, OTHER = range(4)  # positions of the route's rules
 PORT = 80  # of the Services that KServe makes
@@ -42,7 +42,8 @@ def http_route(route: Route, at: Installation, *, fence: int = 0) -> Object:
                     "namespace": at.gateway_namespace,
                 }
             ],
-            "hostnames": [host(route.model, at)],
+            # Who takes a revision's own address from its InferenceService is divided and counted as everybody is.
+            "hostnames": [host(route.model, at), *dict.fromkeys(status_host(s.revision, at) for s in route.slots)],
             "rules": [_arm_rule(route, slot) for slot in route.slots] + [_split_rule(route), _other_rule(route)],
         },
     }
@@ -81,20 +82,38 @@ def backend_position(slot: RouteSlot) -> str:
 
 
 def _predictions(model: str) -> Object:
-    """Requests that are divided and counted; all else of a model goes to its stable revision."""
-    return {"path": {"type": "RegularExpression", "value": prediction_path(model)}, "method": "POST"}
+    """Requests that are divided and counted."""
+    return {"path": _expression(path_expression(model, kind="prediction")), "method": "POST"}
+
+
+def _pinned(model: str, revision: str) -> Object:
+    """Requests that name the version of *revision*: they reach it, whatever the split is, and are in no count."""
+    version = revision.removeprefix(f"{model}-")
+    return {"path": _expression(path_expression(model, pinned=re.escape(version)))}
+
+
+def _expression(text: str) -> Object:
+    return {"type": "RegularExpression", "value": text}
 
 
 def _metadata() -> list[Object]:
-    """Not ``/v2/repository``: which revision holds which model is decided by the rollout. Not ``/metrics``."""
-    return [{"path": {"type": "PathPrefix", "value": path}} for path in ("/v1/models", "/v2/models", "/v2/health")]
+    """What anybody may ask, which the stable revision answers; a version that is no slot's it answers with a 404.
+
+    Not ``/v2/repository``: which revision holds which model is decided by the rollout. Not ``/metrics``.
+    """
+    asked = [route.path for route in ROUTES if route.kind == "reading" and "{" not in route.path]
+    under = [{"path": {"type": "PathPrefix", "value": path}} for path in ("/v1/models", "/v2/models")]
+    return [*under, *({"path": {"type": "Exact", "value": path}} for path in asked)]
 
 
 def _arm_rule(route: Route, slot: BackendRef) -> Object:
     value = slot.revision if slot.revision in route.header_arms else UNREACHABLE
     chosen = {"headers": [{"type": "Exact", "name": ARM_HEADER, "value": value}]}
     return {
-        "matches": [{**match, **chosen} for match in (_predictions(route.model), *_metadata())],
+        "matches": [
+            *({**match, **chosen} for match in (_predictions(route.model), *_metadata())),
+            _pinned(route.model, slot.revision),
+        ],
         "backendRefs": [_ref(slot.revision)],
         "timeouts": {"request": TIMEOUT},
     }

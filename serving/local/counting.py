@@ -40,6 +40,9 @@ COARSE_FROM_MS = 2_000  # from here on durations are rounded down to a tenth of 
 # Envoy's own words for an arm that gave no proper answer: no connection, reset, timeout, overflow, no such arm.
 FAILURE_FLAGS = frozenset({"UF", "UC", "UR", "UT", "UH", "UO", "NC", "LR", "UPE", "SI", "DPE", "URX"})
 
+# The statuses of gRPC that a caller is to blame for, or nobody; all others count as errors, as 500 does.
+GRPC_AS_HTTP = {0: 200, 1: 499, 3: 400, 5: 404, 7: 403, 8: 429, 9: 400, 11: 400, 16: 401}
+
 
 class Tally(Additive, Frozen):
     """Counts of one revision in one epoch.
@@ -208,9 +211,10 @@ def parse(lines: Iterable[bytes]) -> Iterator[AccessLine]:
             epoch = found["e"] if copy else route.removeprefix(SPLIT_ROUTE)
             if not revision or not epoch or not (copy or route.startswith(SPLIT_ROUTE)):
                 continue
-            told = bool(found.get("m"))  # the model server says that its model failed
-            failed = found["s"] >= 500 or told or bool(set((found["f"] or "").split(",")) & FAILURE_FLAGS)
-            refused = 400 <= found["s"] < 500 and not failed
+            told = bool(found.get("m") or found.get("n"))  # the model server says that its model failed
+            status = found["s"] if not found.get("g") else GRPC_AS_HTTP.get(int(found["g"]), 500)
+            failed = status >= 500 or told or bool(set((found["f"] or "").split(",")) & FAILURE_FLAGS)
+            refused = 400 <= status < 500 and not failed
             key = "" if copy else found.get("k") or ""
             hashed = unit(epoch.encode(), key.encode()) if key else b""
             yield AccessLine(epoch, revision, failed, refused, int(found["d"] or 0), copy, hashed)

@@ -8,7 +8,7 @@ from typing import Any
 from serving.errors import BackendRefusal, InfrastructureError
 from serving.files import canonical_json, sha256_bytes
 from serving.http_client import NoAnswer, ask
-from serving.local.envoy_config import ROUTES, SPLIT_ROUTE, STAT_PREFIX
+from serving.local.envoy_config import GRPC, ROUTES, SPLIT_ROUTE, STAT_PREFIX
 from serving.local.paths import HOST
 from serving.rollout.backend import Split
 from serving.wire import MIRROR_HEADER
@@ -131,4 +131,4 @@ def _sent_to(found: list[Mapping[str, Any]]) -> set[str]:
         names.update(header["value"] for header in added if header["key"] == MIRROR_HEADER)
         if "cluster" in action:
             names.add(action["cluster"])
-    return names
+    return {name.removesuffix(GRPC) for name in names}

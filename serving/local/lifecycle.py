@@ -77,7 +77,8 @@ def step(server: Server, seen: Look, now: float, limits: Limits) -> tuple[Server
 def _answering(server: Server, now: float) -> Server:
     changes: dict[str, object] = {"answered_at": now}
     if server.state != "ready":
-        changes |= {"state": "ready", "reason": "", "endpoint": server.http_port, "since": now, "crashes": 0}
+        changes |= {"state": "ready", "reason": "", "since": now, "crashes": 0}
+        changes |= {"endpoint": server.http_port, "grpc_endpoint": server.grpc_port}
     return server.model_copy(update=changes)
 
 

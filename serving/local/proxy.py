@@ -23,7 +23,7 @@ from serving.local.envoy_admin import Admin, InForce
 from serving.local.paths import ServicePaths, free_port, require_port
 from serving.local.reading import KeptJson
 from serving.local.servers import Persist
-from serving.local.state import Proxy, Running, WantedState
+from serving.local.state import Endpoint, Proxy, Running, WantedState
 from serving.polling import await_true
 
 log = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ class Keeper:
         if not self.running:
             require_port(self.listener_port)
 
-    def tick(self, desired: WantedState, endpoints: Mapping[str, int], now: float) -> None:
+    def tick(self, desired: WantedState, endpoints: Mapping[str, Endpoint], now: float) -> None:
         """Bring Envoy one step nearer to *desired*; *endpoints* are the ports of all revisions it should know."""
         self._keep_running(now)
         try:
@@ -131,7 +131,7 @@ class Keeper:
             return False
         return now - self._quiet_since.setdefault(name, now) >= QUIET_S
 
-    def knows(self, endpoints: Mapping[str, int]) -> bool:
+    def knows(self, endpoints: Mapping[str, Endpoint]) -> bool:
         """True when Envoy has confirmed exactly these clusters, or there is no Envoy to confirm anything."""
         return not self.running or self._clusters == self._clusters_for(endpoints)["version_info"]
 
@@ -195,7 +195,7 @@ class Keeper:
         if any(getattr(self.record, name) != value for name, value in changes.items()):
             self.record = self.record.model_copy(update=changes)
 
-    def _settle(self, desired: WantedState, endpoints: Mapping[str, int], now: float) -> None:
+    def _settle(self, desired: WantedState, endpoints: Mapping[str, Endpoint], now: float) -> None:
         clusters = self._clusters_for(endpoints)
         if not self._clusters_file.holds(clusters):
             write_json(self.where.clusters, clusters)
@@ -203,7 +203,7 @@ class Keeper:
             self._clusters = self.admin.clusters_version()
         if self._clusters != clusters["version_info"]:
             return
-        if envoy_config.referenced(desired.split, desired.stable) <= set(endpoints):  # else those that are there stay
+        if desired.reached <= set(endpoints):  # else those that are there stay
             self._settle_routes(self._routes_for(desired), desired.generation, now)
 
     def _settle_routes(self, routes: Mapping[str, Any], generation: int, now: float) -> None:

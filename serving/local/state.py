@@ -7,7 +7,7 @@ needs no lock.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 
@@ -48,6 +48,30 @@ class WantedState(Frozen):
     split: Split | None = None
     epoch: str | None = None
 
+    @property
+    def models(self) -> list[str]:
+        return sorted({revision.model for revision in self.revisions.values()})
+
+    @property
+    def reached(self) -> frozenset[str]:
+        """The revisions that callers may be sent to; a mirror that is absent harms nobody."""
+        if self.split is None:
+            return frozenset()
+        return frozenset(filter(None, (*self.split.arms, *self.split.header_arms, self.stable)))
+
+    @property
+    def answering(self) -> str:
+        """Who answers what is not divided, once there is a split: the stable revision, else the largest arm."""
+        weights = self.split.weights if self.split else {}
+        return self.stable or max(weights, key=lambda name: (weights[name], name))
+
+
+class Endpoint(NamedTuple):
+    """The ports of a model server on this machine."""
+
+    http: int
+    grpc: int
+
 
 class Running(Frozen):
     """A process as it can be found again: number and start time together name it, a number alone does not.
@@ -67,7 +91,7 @@ class Server(Frozen):
 
     Attributes:
         wanted: the revision as it was asked for when this record began; another one under the same name starts anew.
-        endpoint: port of the newest process that was ready, which is where Envoy sends.
+        endpoint, grpc_endpoint: ports of the newest process that was ready, which is where Envoy sends.
         since: seconds since 1970 at which the present process was started, or became ready.
         crashes: ends in a row without having been ready in between.
         retry_at: seconds since 1970 before which no new process is started.
@@ -80,6 +104,7 @@ class Server(Frozen):
     http_port: int = 0
     grpc_port: int = 0
     endpoint: int = 0
+    grpc_endpoint: int = 0
     since: float = 0.0
     answered_at: float = 0.0
     crashes: int = 0

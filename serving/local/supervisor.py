@@ -25,7 +25,7 @@ from serving.local.paths import ServicePaths, free_port, service_paths, sole_sup
 from serving.local.proxy import Keeper, end
 from serving.local.reading import Document
 from serving.local.servers import Fetch, Servers, local_bundle
-from serving.local.state import ObservedState, WantedState, read_desired, read_observed
+from serving.local.state import Endpoint, ObservedState, WantedState, read_desired, read_observed
 
 log = logging.getLogger(__name__)
 
@@ -147,10 +147,10 @@ class Supervisor:
         self.servers.records.clear()
         write_model(self.where.observed, self._state(now, stopped=True))
 
-    def _endpoints(self, gone: set[str]) -> dict[str, int]:
+    def _endpoints(self, gone: set[str]) -> dict[str, Endpoint]:
         found = self.servers.records.items()
-        staying = {name: server.endpoint for name, server in found if server.state != "stopping" and name not in gone}
-        return {name: port for name, port in staying.items() if port}
+        staying = {name: server for name, server in found if server.state != "stopping" and name not in gone}
+        return {name: Endpoint(s.endpoint, s.grpc_endpoint or 1) for name, s in staying.items() if s.endpoint}
 
     def _read_desired(self) -> WantedState:
         try:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from serving.contract import Contract
 from serving.predictor.errors import Refusal
-from serving.predictor.rows.v2 import OUTPUTS, Wanted
+from serving.predictor.metadata import label_datatype
+from serving.predictor.rows.v2 import ALIAS, OUTPUTS, Wanted
 from serving.predictor.rows.validate import Flag
 
 _encode = msgspec.json.Encoder().encode
@@ -22,7 +23,7 @@ class Answer(msgspec.Struct, frozen=True):
     """What the model said.
 
     Attributes:
-        predictions: numbers (regression) or class names, one per row.
+        predictions: numbers (regression) or class names, one per row; ``Encoder.said`` is how answers say them.
         probabilities: of shape (n_rows, n_classes) in the order of the contract's classes; None for regression.
         tracked: of shape (n_rows,), what the prediction histogram counts: the number, or the last class's probability.
     """
@@ -38,6 +39,8 @@ class Encoder:
 
     def __init__(self, contract: Contract, model: str, version: str) -> None:
         self.classes = contract.target.classes
+        self.datatype = label_datatype(contract)
+        self._whole = self.datatype == "INT64"
         self.model, self.version = model, version
 
     def answer(self, scores: npt.NDArray[np.float64], flags: tuple[Flag, ...]) -> Answer:
@@ -55,8 +58,12 @@ class Encoder:
         names = [self.classes[i] for i in np.argmax(scores, axis=1).tolist()]
         return Answer(names, scores, scores[:, -1], flags)
 
+    def said(self, answer: Answer) -> list[Any]:
+        """The predictions, classes in their form of ``Target.labels``."""
+        return [int(name) for name in answer.predictions] if self._whole else answer.predictions
+
     def v1(self, answer: Answer, request_id: str) -> bytes:
-        document: dict[str, Any] = {"predictions": answer.predictions}
+        document: dict[str, Any] = {"predictions": self.said(answer)}
         if answer.probabilities is not None:
             document["probabilities"] = answer.probabilities.tolist()
         document["model_name"] = self.model
@@ -69,12 +76,10 @@ class Encoder:
     def outputs(self, answer: Answer, wanted: Sequence[str]) -> list[tuple[str, str, list[int], Any]]:
         """Name, datatype, shape and flat values of the output tensors, all or those *wanted*."""
         rows = len(answer.predictions)
-        tensors: list[tuple[str, str, list[int], Any]] = [
-            (OUTPUTS[0], "BYTES" if self.classes else "FP64", [rows], answer.predictions)
-        ]
+        tensors: list[tuple[str, str, list[int], Any]] = [(OUTPUTS[0], self.datatype, [rows], self.said(answer))]
         if answer.probabilities is not None:
             tensors.append((OUTPUTS[1], "FP64", [rows, len(self.classes)], answer.probabilities.ravel()))
-        by_name = {tensor[0]: tensor for tensor in tensors}
+        by_name = {tensor[0]: tensor for tensor in tensors} | {ALIAS: (ALIAS, *tensors[0][1:])}
         return [by_name[name] for name in wanted] if wanted else tensors
 
     def v2(self, answer: Answer, request_id: str, wanted: Wanted) -> tuple[bytes, int | None]:
@@ -116,6 +121,6 @@ def flags_text(flags: Sequence[Flag]) -> str:
 
 def raw_bytes(datatype: str, values: Any) -> bytes:
     if datatype != "BYTES":
-        return np.asarray(values, dtype="<f8").tobytes()
+        return np.asarray(values, dtype="<i8" if datatype == "INT64" else "<f8").tobytes()
     encoded = [word.encode() for word in values]
     return b"".join(len(word).to_bytes(4, "little") + word for word in encoded)

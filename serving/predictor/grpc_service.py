@@ -13,14 +13,16 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 
 from serving.predictor import metadata, work
 from serving.predictor.body import request_id_of
-from serving.predictor.encode import Answer, flags_text
+from serving.predictor.encode import Answer, flags_text, raw_bytes
 from serving.predictor.errors import Refusal, bad_request
 from serving.predictor.rows.tensors import Tensor, announced, rows_of_tensors, tensor
 from serving.predictor.rows.v2 import OUTPUTS, Wanted, named_outputs, raw_values, text
 from serving.predictor.served import Served
 from serving.predictor.state import PredictorState
+from serving.wire import EPOCH_HEADER, KEY_HEADER, REQUEST_ID_HEADER
 
 VERB = "grpc"
+_OF_HTTP = (b"connection", b"allow")
 STATUSES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     404: grpc.StatusCode.NOT_FOUND,
@@ -103,15 +105,11 @@ def response_of(served: Served, answer: Answer, wanted: Wanted, request_id: str,
     )
     for name, datatype, shape, values in served.encoder.outputs(answer, wanted.outputs):
         output = response.outputs.add(name=name, datatype=datatype, shape=shape)
-        if raw and datatype != "BYTES":
-            response.raw_output_contents.append(np.asarray(values, dtype="<f8").tobytes())
-        elif raw:
-            words = [word.encode() for word in values]
-            response.raw_output_contents.append(b"".join(len(w).to_bytes(4, "little") + w for w in words))
-        elif datatype == "BYTES":
-            output.contents.bytes_contents.extend(word.encode() for word in values)
+        if raw:
+            response.raw_output_contents.append(raw_bytes(datatype, values))
         else:
-            output.contents.fp64_contents.extend(values if isinstance(values, list) else values.tolist())
+            said = [word.encode() for word in values] if datatype == "BYTES" else values
+            getattr(output.contents, CONTENTS[datatype]).extend(said if isinstance(said, list) else said.tolist())
     if answer.flags:
         response.parameters["flags"].string_param = flags_text(answer.flags)
     return response
@@ -190,7 +188,8 @@ class Servicer:
             await self._abort(context, self._state.refused(error, VERB, request_id, "ModelInfer", began), request_id)
         finally:
             metrics.in_flight -= 1
-        self._state.answered(VERB, request_id, done, began)
+        split = (_told(context, name).encode() for name in (EPOCH_HEADER, KEY_HEADER))
+        self._state.answered(VERB, request_id, done, began, *split)
         await context.send_initial_metadata(self._marks(request_id))
         return response
 
@@ -214,7 +213,8 @@ class Servicer:
 
     async def _abort(self, context: Any, refusal: Refusal, request_id: str) -> None:
         code = STATUSES.get(refusal.status, grpc.StatusCode.INTERNAL)
-        await context.abort(code, refusal.message, trailing_metadata=self._marks(request_id))
+        told = tuple((name.decode(), value.decode()) for name, value in refusal.headers if name not in _OF_HTTP)
+        await context.abort(code, refusal.message, trailing_metadata=(*self._marks(request_id), *told))
 
 
 def _wanted(served: Served, request: Any) -> Wanted:
@@ -223,5 +223,10 @@ def _wanted(served: Served, request: Any) -> Wanted:
 
 
 def _request_id(context: Any) -> str:
-    given = next((value for key, value in context.invocation_metadata() or () if key == "x-request-id"), "")
-    return request_id_of(given.encode() if isinstance(given, str) else given).decode()
+    return request_id_of(_told(context, REQUEST_ID_HEADER).encode()).decode()
+
+
+def _told(context: Any, name: str) -> str:
+    """What the request's metadata say under *name*; empty where they say nothing."""
+    value = next((value for key, value in context.invocation_metadata() or () if key == name), "")
+    return value if isinstance(value, str) else value.decode("latin-1")

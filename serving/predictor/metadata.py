@@ -23,6 +23,12 @@ def datatype(column: Column) -> str:
     return {"category": "BYTES", "bool": "BOOL", "int": "INT64", "float": "FP64"}[column.type]
 
 
+def label_datatype(contract: Contract) -> str:
+    """The V2 datatype of what is predicted."""
+    labels = contract.target.labels
+    return "FP64" if not labels else "INT64" if isinstance(labels[0], int) else "BYTES"
+
+
 def tensors_in(contract: Contract) -> list[dict[str, Any]]:
     """V2 metadata of the input tensors."""
     return [{"name": n, "datatype": datatype(c), "shape": [-1]} for n, c in contract.columns.items()]
@@ -31,7 +37,7 @@ def tensors_in(contract: Contract) -> list[dict[str, Any]]:
 def tensors_out(contract: Contract) -> list[dict[str, Any]]:
     """V2 metadata of the output tensors."""
     classes = contract.target.classes
-    predict = {"name": "predict", "datatype": "BYTES" if classes else "FP64", "shape": [-1]}
+    predict = {"name": "predict", "datatype": label_datatype(contract), "shape": [-1]}
     return (
         [predict, {"name": "probabilities", "datatype": "FP64", "shape": [-1, len(classes)]}] if classes else [predict]
     )

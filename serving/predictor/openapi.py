@@ -10,6 +10,7 @@ from serving.contract import Column, Contract
 from serving.predictor.errors import CODES
 from serving.predictor.metadata import datatype, tensors_out
 from serving.predictor.rows.tensors import DTYPES
+from serving.predictor.rows.v2 import ALIAS
 from serving.predictor.settings import Settings
 
 OPENAPI = "3.1.0"
@@ -167,7 +168,9 @@ def _errors(*codes: str) -> dict[str, Any]:
     for code in {"429", "503"} & answers.keys():
         answers[code]["headers"] = {"Retry-After": {"required": True, "schema": {"type": "integer"}}}
     if "405" in answers:
-        answers["405"]["headers"] = {"Allow": {"required": True, "schema": {"enum": ["GET", "POST"]}}}
+        answers["405"]["headers"] = {
+            "Allow": {"required": True, "schema": {"enum": ["GET, HEAD, OPTIONS", "POST, OPTIONS"]}}
+        }
     return answers
 
 
@@ -202,12 +205,12 @@ def _rows(contract: Contract) -> dict[str, Schema]:
 
 def _answers(contract: Contract) -> dict[str, Schema]:
     classes = contract.target.classes
-    predictions = _list({"enum": list(classes)} if classes else _NUMBER, 1)
+    predictions = _list({"enum": list(contract.target.labels)} if classes else _NUMBER, 1)
     optional: dict[str, Schema] = {"flags": _list(_FLAG, 1)}
     named = {"predictions": predictions, **_NAMED}
     parts = {"score": _NUMBER, "base": _NUMBER, "contributions": _object(dict.fromkeys(contract.names, _NUMBER))}
     if classes:
-        parts["class"] = {"enum": list(classes)}
+        parts["class"] = {"enum": list(contract.target.labels)}
         named["probabilities"] = _list(_list(_NUMBER, len(classes), len(classes)), 1)
     explanations = {"explanations": _list(_object(parts), 1), "predictions": predictions, "method": _TEXT, **_NAMED}
     return {"Predictions": _object(named, optional), "Explanations": _object(explanations)}
@@ -228,7 +231,7 @@ def _v2(contract: Contract) -> dict[str, Schema]:
     ]
     if all(column.type != "category" for column in contract.columns.values()):
         forms.append(_list(_matrix(width), 1, 1) | {"description": "columns in the order of the metadata"})
-    names = [tensor["name"] for tensor in tensors_out(contract)]
+    names = [*(tensor["name"] for tensor in tensors_out(contract)), ALIAS]
     asked = _object({"name": {"enum": names}}, {"parameters": {"type": "object"}})
     optional = {"id": _TEXT, "parameters": {"type": "object"}, "outputs": _list(asked)}
     return {"InferRequest": _object({"inputs": {"anyOf": forms}}, optional), "InferResponse": _infer_response(contract)}
@@ -256,7 +259,8 @@ def _matrix(width: int) -> Schema:
 
 def _infer_response(contract: Contract) -> Schema:
     outputs = []
-    for told in tensors_out(contract):
+    first, *others = tensors_out(contract)
+    for told in (first, {**first, "name": ALIAS}, *others):
         shape = _list({"type": "integer"}, len(told["shape"]), len(told["shape"]))
         required = {"name": {"const": told["name"]}, "shape": shape, "datatype": {"const": told["datatype"]}}
         values = {"type": "string"} if told["datatype"] == "BYTES" else _NUMBER

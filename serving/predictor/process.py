@@ -4,7 +4,8 @@ The paths, messages and metric names are KServe's, and tests hold them against i
 since it declares a model ready that was never loaded and loads a client of Kubernetes to answer five GETs. The order:
 
 1. ports are bound and probes answered, readiness says 503 with the reason;
-2. a thread checks, loads and warms the bundle; if that fails the process stays, unready, and says why;
+2. a thread checks, loads and warms the bundle; if that fails the process stays, unready, and says why, or, where it has
+   a termination log to write the reason to, ends with an error;
 3. SIGTERM: readiness says no, requests are still answered for ``drain_s`` on connections that are told to close;
 4. no more connections; what is in flight is finished; the prediction log is flushed; exit 0 within ``grace_s``.
 """
@@ -19,6 +20,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -26,8 +28,10 @@ import uvicorn
 import uvloop
 from prometheus_client import REGISTRY
 
-from serving.errors import PlaceError
-from serving.predictor.grpc_service import Servicer, handler
+from serving.errors import PlaceError, SlipwayError
+from serving.predictor import grpc_health
+from serving.predictor.cors import Cors
+from serving.predictor.grpc_service import SERVICE, Servicer, handler
 from serving.predictor.route import Front
 from serving.predictor.settings import Settings
 from serving.predictor.state import PredictorState, load
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("slipway.predictor")
 SWITCH_S = 0.0005  # the interpreter's default of 5 ms would be a small request's wait behind a large one
 FLUSH_S = 5.0
+TERMINATION_LETTERS = 1000  # of all containers together Kubernetes keeps 12 KiB
 KEEP_ALIVE_S = 65  # as KServe's server: longer than a gateway keeps a connection that it does not use
 
 
@@ -68,16 +73,22 @@ async def _serve(settings: Settings, opener: "Callable[[], Bundle]") -> int:
         http = _http(state, workers)
         remote = await _grpc(state, workers) if settings.enable_grpc else None
         REGISTRY.register(state.metrics)
-        told = asyncio.Event()
+        loop, told = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
+
+        def end(code: int = 0) -> None:
+            if not told.done():
+                told.set_result(code)
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, told.set)
-        threading.Thread(target=_load, args=(state, opener), name="load", daemon=True).start()
+            loop.add_signal_handler(number, end)
+        arguments = (state, opener, partial(loop.call_soon_threadsafe, end))
+        threading.Thread(target=_load, args=arguments, name="load", daemon=True).start()
         LOG.info("listening", extra={"http_port": settings.http_port, "grpc_port": settings.grpc_port})
         serving = asyncio.create_task(http.serve(sockets=[listening]))
-        await asyncio.wait([serving, asyncio.create_task(told.wait())], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([serving, told], return_when=asyncio.FIRST_COMPLETED)
         await _end(state, http, serving, remote)
     workers.close()
-    return 0
+    return told.result() if told.done() else 0
 
 
 async def _end(state: PredictorState, http: HttpServer, serving: "asyncio.Task[None]", remote: Any) -> None:
@@ -85,7 +96,8 @@ async def _end(state: PredictorState, http: HttpServer, serving: "asyncio.Task[N
     state.drain()
     _end_at_the_latest(settings.grace_s)
     LOG.info("draining", extra={"in_flight": state.metrics.in_flight, "drain_s": settings.drain_s})
-    await asyncio.sleep(min(settings.drain_s, settings.grace_s))
+    if state.served is not None:
+        await asyncio.sleep(min(settings.drain_s, settings.grace_s))
     left = max(0.1, (settings.grace_s - settings.drain_s) / 2)
     http.config.timeout_graceful_shutdown = max(1, int(left))  # whole seconds, says uvicorn
     http.should_exit = True
@@ -111,13 +123,16 @@ def _end_at_the_latest(grace_s: float) -> None:
     timer.start()
 
 
-def _load(state: PredictorState, opener: "Callable[[], Bundle]") -> None:
-    """Load the model; without one the process stays, so that a person can ask it why."""
+def _load(state: PredictorState, opener: "Callable[[], Bundle]", end: Callable[[int], object]) -> None:
+    """Load the model; without one the process stays, so that a person can ask it why, or a termination log is told."""
     try:
         served = load(state, opener)
         LOG.info("ready", extra={"digest": served.bundle.digest, "load_s": round(state.metrics.load_seconds or 0, 3)})
-    except Exception:
+    except Exception as error:
         LOG.exception("the bundle was not loaded", extra={"bundle": str(state.settings.bundle)})
+        if state.settings.termination_log is not None:
+            state.settings.termination_log.write_text(state.reason[:TERMINATION_LETTERS])
+            end(error.exit_code if isinstance(error, SlipwayError) else 1)
     finally:
         settle()
 
@@ -129,8 +144,9 @@ def settle() -> None:
 
 
 def _http(state: PredictorState, workers: Workers) -> HttpServer:
+    front, origins = Front(state, workers), state.settings.cors_origins
     config = uvicorn.Config(
-        Front(state, workers),
+        Cors(front, origins) if origins else front,
         http="httptools",
         ws="none",
         lifespan="off",
@@ -153,7 +169,8 @@ async def _grpc(state: PredictorState, workers: Workers) -> Any:
             ("grpc.so_reuseport", 0),  # else a second process would share the port in silence
         ]
     )
-    remote.add_generic_rpc_handlers((handler(Servicer(state, workers)),))
+    health = grpc_health.handler(state, [SERVICE.full_name])
+    remote.add_generic_rpc_handlers((handler(Servicer(state, workers)), health))
     try:
         bound = remote.add_insecure_port(f"{settings.host}:{settings.grpc_port}")
     except RuntimeError:

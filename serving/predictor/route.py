@@ -16,17 +16,19 @@ from prometheus_client.exposition import choose_encoder
 
 from serving.predictor import metadata, openapi, work
 from serving.predictor.body import Gone, Headers, Receive, check_media, held, read, request_id_of
-from serving.predictor.errors import Refusal, shown
+from serving.predictor.errors import Refusal, bad_request, shown
 from serving.predictor.served import Served
 from serving.predictor.state import PredictorState
 from serving.predictor.work import Done, Workers
-from serving.wire import predict_path
+from serving.wire import ProtocolPath, normal_path, paths_of
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Pair = tuple[bytes, bytes]
 
-_MODEL_PATH = re.compile(r"/v[12]/models/([^/:]+)(?:/versions/([^/]+))?(?:/infer|/ready|:predict|:explain)?")
+_OF_A_MODEL = re.compile(r"/v[12]/models/(?P<model>[^/:]+)(/versions/(?P<version>[^/:]+))?[/:]?[a-z]*")
+_READ = b"GET, HEAD, OPTIONS"  # of HEAD the server below sends the headers alone
+METHODS = {"prediction": b"POST, OPTIONS", "reading": _READ, "inside": _READ}
 _JSON: Pair = (b"content-type", b"application/json")
 _RAW: Pair = (b"content-type", b"application/octet-stream")
 
@@ -36,14 +38,7 @@ class Front:
 
     def __init__(self, state: PredictorState, workers: Workers) -> None:
         self.state, self.workers = state, workers
-        settings = state.settings
-        v1, v2 = f"/v1/models/{settings.model_name}", f"/v2/models/{settings.model_name}"
-        self._verbs = {
-            predict_path(settings.model_name): "predict",
-            f"{v1}:explain": "explain",
-            f"{v2}/infer": "infer",
-            f"{v2}/versions/{settings.version}/infer": "infer",
-        }
+        self._paths = paths_of(state.settings.model_name, state.settings.version)
         self._readings = readings(state)
         self._marks: list[Pair] = [(name.encode(), value.encode()) for name, value in state.marks]
 
@@ -53,12 +48,13 @@ class Front:
         began = time.perf_counter()
         headers = Headers(scope["headers"])
         request_id = request_id_of(headers.request_id)
-        verb = self._verbs.get(scope["path"])
+        route = self._paths.get(scope["path"]) or self._paths.get(normal_path(scope["path"]))
+        posted = route is not None and route.kind == "prediction" and scope["method"] == "POST"
+        verb = route.answers if route is not None and posted else None
         try:
             if verb is None:
-                await self._other(scope, send, request_id)
+                await self._other(route, scope, send, request_id)
             else:
-                _only("POST", scope)
                 await self._infer(verb, headers, receive, send, request_id, began)
         except Gone:
             return
@@ -115,52 +111,48 @@ class Front:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _other(self, scope: Scope, send: Send, request_id: bytes) -> None:
-        path = scope["path"]
-        if path not in self._readings and path != "/metrics":
-            raise self._unknown(path)
-        _only("GET", scope)
-        if path == "/metrics":
+    async def _other(self, route: ProtocolPath | None, scope: Scope, send: Send, request_id: bytes) -> None:
+        if route is None:
+            raise self._unknown(scope["path"])
+        _permitted(route, scope)
+        if scope["method"] == "OPTIONS":
+            await self._send(send, 200, b"", request_id, None, ((b"allow", METHODS[route.kind]),))
+        elif route.answers == "metrics":
             accept = next((value for name, value in scope["headers"] if name == b"accept"), b"").decode("latin-1")
             encoder, media = choose_encoder(accept)
             text = await asyncio.to_thread(encoder, REGISTRY)
             await self._send(send, 200, text, request_id, media=(b"content-type", media.encode()))
         else:
-            await self._send(send, 200, msgspec.json.encode(self._readings[path]()), request_id)
+            await self._send(send, 200, msgspec.json.encode(self._readings[route.answers]()), request_id)
 
     def _unknown(self, path: str) -> Refusal:
-        model = _MODEL_PATH.fullmatch(path)
+        if "\0" in path:
+            return bad_request("the path has a byte 0 in it")
+        model = _OF_A_MODEL.fullmatch(normal_path(path))
         if model is not None:
-            self.state.check(*model.groups())
+            self.state.check(model["model"], model["version"])
         return Refusal("not_found", f"no such path: {shown(path)}; /openapi.json lists the ones there are")
 
 
 def readings(state: PredictorState) -> dict[str, Callable[[], Any]]:
-    """Path to the function that makes its document, which raises a Refusal where there is none yet."""
+    """What a route answers to the function that makes its document, which raises a Refusal where there is none yet."""
     settings = state.settings
     models, model = {"models": [settings.model_name]}, {"name": settings.model_name, "ready": True}
-
-    def described() -> dict[str, Any]:
-        return metadata.model(state.model().contract, settings.model_name, settings.version)
-
-    made: dict[str, Callable[[], Any]] = {
-        "/": lambda: {"status": "alive"},
-        "/v1/models": lambda: models,
-        f"/v1/models/{settings.model_name}": lambda: state.if_ready(model),
-        "/v2": lambda: metadata.SERVER,
-        "/v2/health/live": lambda: {"live": True},
-        "/v2/health/ready": lambda: state.if_ready({"ready": True}),
-        "/v2/models": lambda: models,
-        "/openapi.json": lambda: openapi.document(state.model().contract, settings),
-        "/slipway/status": state.status,
+    return {
+        "alive": lambda: {"status": "alive"},
+        "models": lambda: models,
+        "ready": lambda: state.if_ready(model),
+        "metadata": lambda: metadata.model(state.model().contract, settings.model_name, settings.version),
+        "server": lambda: metadata.SERVER,
+        "live": lambda: {"live": True},
+        "server_ready": lambda: state.if_ready({"ready": True}),
+        "openapi": lambda: openapi.document(state.model().contract, settings),
+        "status": state.status,
     }
-    for version in ("", f"/versions/{settings.version}"):
-        path = f"/v2/models/{settings.model_name}{version}"
-        made |= {path: described, f"{path}/ready": lambda: state.if_ready(model)}
-    return made
 
 
-def _only(method: str, scope: Scope) -> None:
-    if scope["method"] != method:
-        message = f"{scope['method']} is not for {shown(scope['path'])}: use {method}"
-        raise Refusal("method_not_allowed", message, (), (b"allow", method.encode()))
+def _permitted(route: ProtocolPath, scope: Scope) -> None:
+    if scope["method"] not in METHODS[route.kind].decode().split(", "):
+        use, allowed = ("POST" if route.kind == "prediction" else "GET"), METHODS[route.kind]
+        message = f"{scope['method']} is not for {shown(scope['path'])}: use {use}"
+        raise Refusal("method_not_allowed", message, (), (b"allow", allowed))

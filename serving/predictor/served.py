@@ -93,7 +93,7 @@ class Served:
         explanations = [self._explanation(row, scores[i], background) for i, row in enumerate(rows.matrix)]
         document = {
             "explanations": explanations,
-            "predictions": answer.predictions,
+            "predictions": self.encoder.said(answer),
             "method": METHOD,
             "model_name": self._settings.model_name,
             "model_version": self._settings.version,
@@ -113,7 +113,7 @@ class Served:
         found: Explanation = explain(row, background, of_interest, SEED)
         contributions = dict(zip(self.contract.names, found.contributions.tolist(), strict=True))
         told: dict[str, Any] = {"score": found.score, "base": found.base, "contributions": contributions}
-        return told if index is None else {"class": classes[index], **told}
+        return told if index is None else {"class": self.contract.target.labels[index], **told}
 
 
 def example(column: Any) -> Any:

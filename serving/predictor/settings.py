@@ -1,6 +1,7 @@
 """What one predictor process is told: flags first, then ``SLIPWAY_*`` variables, then defaults."""
 
 import argparse
+import logging
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,8 @@ from pydantic import Field, ValidationError
 
 from serving.contract import Frozen
 from serving.errors import ConfigError
+
+LOG = logging.getLogger("slipway.predictor")
 
 
 class Settings(Frozen):
@@ -27,6 +30,9 @@ class Settings(Frozen):
         drain_s: after SIGTERM, how long requests are still served while readiness says no, so that a gateway that
             learns of it late loses nothing.
         grace_s: after SIGTERM, when the process ends at the latest.
+        termination_log: file that is told why the bundle was not loaded; the process then ends with the exit code of
+            the reason, as Kubernetes wants it. Without one it stays, and its readiness says why.
+        cors_origins: of web pages that may call this server from a browser, as ``https://host[:port]``, or ``*``.
         log_dir: directory or ``s3://bucket/prefix`` of the prediction log; empty: none.
         log_s3: directory with the S3 secret of ``log_dir``, as ``serving.store.store.S3Settings.from_files`` reads it.
         log_share: share of requests that are logged, 0..1.
@@ -53,6 +59,8 @@ class Settings(Frozen):
     body_timeout_s: float = Field(default=30.0, gt=0)
     drain_s: float = Field(default=2.0, ge=0)
     grace_s: float = Field(default=25.0, gt=0)
+    termination_log: Path | None = None
+    cors_origins: tuple[str, ...] = ()
     log_dir: str = ""
     log_s3: Path | None = None
     log_share: float = Field(default=1.0, ge=0, le=1)
@@ -63,6 +71,14 @@ class Settings(Frozen):
     instance: str = ""
 
 
+IGNORED = (
+    *("--max_threads", "--max_asyncio_workers", "--enable_docs_url", "--enable_latency_logging", "--configure_logging"),
+    *("--log_config_file", "--access_log_format", "--event-loop", "--timeout-keep-alive", "--predictor_host"),
+    *("--protocol", "--predictor_protocol", "--predictor_use_ssl", "--predictor_request_timeout_seconds"),
+    *("--grpc_max_send_message_length", "--grpc_max_receive_message_length", "--predictor_request_retries"),
+    *("--enable_predictor_health_check", "--ssl_certfile", "--ssl_keyfile"),
+)
+"""Flags of KServe's model server that mean nothing here: a runtime that was written for it starts all the same."""
 _ALIASES = {
     "model_name": ("--model_name", "--model-name"),
     "bundle": ("--bundle", "--model_dir", "--model-dir"),
@@ -77,6 +93,7 @@ def parse(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> S
         ConfigError: a value is outside of its bounds, or a flag is unknown.
     """
     given, unknown = _parser().parse_known_args(list(argv))
+    unknown = _without_ignored(unknown)
     if unknown:
         raise ConfigError(f"unknown arguments {unknown}; `python -m serving.predictor --help` lists the known ones")
     values: dict[str, Any] = {}
@@ -87,8 +104,8 @@ def parse(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> S
             values[name] = flag
         elif variable is not None:
             values[name] = variable
-    if "log_without" in values:
-        values["log_without"] = tuple(part.strip() for part in values["log_without"].split(",") if part.strip())
+    for name in {"log_without", "cors_origins"} & values.keys():
+        values[name] = tuple(part.strip() for part in values[name].split(",") if part.strip())
     values.setdefault("instance", f"{socket.gethostname()}-{os.getpid()}")
     try:
         settings = Settings(**values)
@@ -97,6 +114,17 @@ def parse(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> S
         field = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"predictor setting {field!r}: {first['msg']}, seen {first.get('input')!r}") from error
     return settings.model_copy(update={"revision": settings.revision or settings.version})
+
+
+def _without_ignored(unknown: list[str]) -> list[str]:
+    theirs = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for flag in IGNORED:
+        theirs.add_argument(flag, dest=flag, nargs="?", const="")
+    given, left = theirs.parse_known_args(unknown)
+    for flag, value in vars(given).items():
+        if value is not None:
+            LOG.warning("a flag of KServe's own server is ignored", extra={"flag": flag, "value": value})
+    return left
 
 
 def _parser() -> argparse.ArgumentParser:

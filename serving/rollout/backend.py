@@ -212,11 +212,6 @@ def callers_header(name: str) -> bool:
     return re.fullmatch(HEADER_NAME, name) is not None and name.lower() not in OWN_HEADERS
 
 
-def prediction_path(model: str) -> str:
-    """Regular expression of the paths whose requests are divided and counted; all else of *model* is not."""
-    return rf"/v[12]/models/{re.escape(model)}(/versions/[^/:]+)?(:predict|:explain|/infer)"
-
-
 def require_token(epoch: str) -> None:
     if not _TOKEN.fullmatch(epoch):
         raise BackendRefusal(f"an epoch token is sent as a header: expected letters, digits, ._:@+/=-, seen {epoch!r}")

@@ -447,6 +447,7 @@ spec:
     model:
       modelFormat: {{name: slipway}}
       runtime: slipway
+      args: ["--model_name={model}"]
       protocolVersion: v2
       storageUri: {bundle}
 """

@@ -13,6 +13,7 @@ from serving.predictor.rows.v1 import json_value
 from serving.predictor.rows.validate import Checker, Rows
 
 OUTPUTS = ("predict", "probabilities")
+ALIAS = "output-0"  # the first of them may be asked for by the name that KServe's own servers give it
 MAX_ID = 256
 
 
@@ -120,7 +121,7 @@ def named_outputs(names: Iterable[str], known: Sequence[str]) -> tuple[str, ...]
     """
     asked = tuple(dict.fromkeys(names))
     for name in asked:
-        if name not in known:
+        if name not in (*known, ALIAS):
             raise bad_request(f"outputs: expected {' or '.join(known)}, got {shown(jsonable(name))}")
     return asked
 

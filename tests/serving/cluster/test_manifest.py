@@ -1,5 +1,7 @@
 """What the cluster is asked for: golden objects, and what no route may ever do."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -58,6 +60,7 @@ def test_a_revision_is_this_inference_service():
                     "runtime": "slipway",
                     "protocolVersion": "v2",
                     "storageUri": "s3://models/housing/sha256-0002/",
+                    "args": ["--model_name=housing"],
                     "env": [
                         {"name": "SLIPWAY_VERSION", "value": "2"},
                         {"name": "SLIPWAY_REVISION", "value": "housing-2"},
@@ -91,7 +94,8 @@ def test_the_split_of_a_route_is_this_rule():
             {
                 "path": {
                     "type": "RegularExpression",
-                    "value": "/v[12]/models/housing(/versions/[^/:]+)?(:predict|:explain|/infer)",
+                    "value": "(/v1/models/housing(:|%3[Aa])predict|/v1/models/housing(:|%3[Aa])explain"
+                    "|/v2/models/housing/infer)/?",
                 },
                 "method": "POST",
             }
@@ -105,11 +109,44 @@ def test_the_split_of_a_route_is_this_rule():
     }
 
 
+def test_the_url_that_kserve_tells_of_a_revision_is_one_of_the_route():
+    """``status.url`` answers, by the split; a revision that is no slot's any more has no host."""
+    route = two_slots.divided(two_slots.resting("m", "m-1", "e0"), Split({"m-1": 500, "m-2": 500}), "e1")
+    hosts = [
+        routing.http_route(found, AT)["spec"]["hostnames"] for found in (two_slots.resting("m", "m-1", "e"), route)
+    ]
+
+    assert hosts == [
+        ["m.models.example.com", "m-1-models.example.com"],
+        ["m.models.example.com", "m-1-models.example.com", "m-2-models.example.com"],
+    ]
+
+
 def test_no_path_of_a_route_leads_to_the_repository_or_the_metrics():
     """Loading a model past the rollout, or reading metrics from outside, is no route of ours."""
     paths = [match["path"]["value"] for rule in rules(two_slots.resting("m", "m-1", "e")) for match in rule["matches"]]
 
-    assert {path for path in paths if "(" not in path} == {"/v1/models", "/v2/models", "/v2/health"}
+    asked = {"/", "/v1/models", "/v2", "/v2/models", "/v2/health/live", "/v2/health/ready", "/openapi.json"}
+    assert {path for path in paths if "(" not in path} == asked
+
+
+@pytest.mark.parametrize("path", [":predict", ":explain", "", "/infer", "/ready"])
+def test_a_path_that_names_a_version_reaches_its_revision_outside_of_the_split(path):
+    """Each slot's rule takes the paths of its version; the split takes none, and neither slot those of a third."""
+    route = two_slots.divided(two_slots.resting("m", "m-1", "e0"), Split({"m-1": 500, "m-2": 500}), "e1")
+
+    def takers(version: str) -> set[str]:
+        asked = f"/v{2 if path in ('/infer', '/ready') else 1}/models/m/versions/{version}{path}"
+        return {
+            ref["name"]
+            for rule in rules(route)
+            for match in rule["matches"]
+            if match["path"]["type"] == "RegularExpression" and "headers" not in match
+            if re.fullmatch(match["path"]["value"], asked)
+            for ref in rule["backendRefs"]
+        }
+
+    assert [takers(version) for version in ("1", "2", "3")] == [{"m-1-predictor"}, {"m-2-predictor"}, set()]
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,7 @@ class Service:
 
     directory: Path
     limits: dict[str, float] = field(default_factory=dict)
+    template: tuple[str, ...] = STUB
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -68,7 +69,15 @@ class Service:
 
     def command(self, port: int = 0) -> list[str]:
         limits = json.dumps({"backoff_s": 0.1, "backoff_max_s": 0.5, **self.limits})
-        return [sys.executable, "-m", "tests.serving.local.support", str(self.directory), str(port), limits]
+        return [
+            sys.executable,
+            "-m",
+            "tests.serving.local.support",
+            str(self.directory),
+            str(port),
+            limits,
+            json.dumps(self.template),
+        ]
 
     def start(self, port: int = 0) -> "Service":
         self.process = subprocess.Popen(self.command(port), start_new_session=True)
@@ -131,8 +140,8 @@ class Service:
 
 
 @contextlib.contextmanager
-def service(directory: Path, **limits: float) -> Iterator[Service]:
-    running = Service(directory, limits).start()
+def service(directory: Path, template: tuple[str, ...] = STUB, **limits: float) -> Iterator[Service]:
+    running = Service(directory, limits, template).start()
     try:
         yield running
     finally:
@@ -151,8 +160,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("port", type=int)
     parser.add_argument("limits", type=json.loads)
+    parser.add_argument("template", type=json.loads)
     found = parser.parse_args(arguments)
-    serve(found.directory, ServeOptions(command=STUB, port=found.port, limits=Limits(**found.limits)))
+    serve(found.directory, ServeOptions(command=tuple(found.template), port=found.port, limits=Limits(**found.limits)))
 
 
 if __name__ == "__main__":

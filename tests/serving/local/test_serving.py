@@ -461,7 +461,7 @@ def test_only_predictions_are_drawn_and_counted(live: Service) -> None:
     unknown = call(live.port, predict, body=b"{}", headers={"x-model-arm": "housing-9"})
     assert (unknown.status, "x-model-arm" in json.loads(unknown.body)["error"]) == (404, True)
     closed = call(live.port, "/v2/repository/models/housing/unload", body=b"{}")
-    assert closed.status == 403
+    assert closed.status == 404
     kept = call(live.port, "/v2/models/housing/infer", body=b"{}", headers={"x-request-id": "mine"})
     assert kept.headers["x-request-id"] == "mine"
     assert sum(live.settled(1, "arms").values()) == 1

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,11 +14,12 @@ import time
 from pathlib import Path
 
 import grpc
+import kserve
 import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as rpc
 
-from serving.errors import PlaceError
+from serving.errors import ConfigError, PlaceError
 from serving.predictor.metrics import Metrics
 from serving.predictor.process import run, settle
 from serving.predictor.settings import parse
@@ -156,6 +158,33 @@ def test_a_store_that_hangs_neither_slows_nor_fails_requests(tmp_path: Path) -> 
 def test_settings_come_from_flags_then_variables(argv: list[str], environment: dict[str, str], expected: int) -> None:
     """A flag wins over its variable, and the variable over the default."""
     assert parse(argv, environment).max_rows == expected
+
+
+def test_every_flag_of_kserves_server_is_taken_or_ignored_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """Those of the installed release, read from its own parser; a misspelt one still ends the process."""
+    text = (Path(kserve.__file__).parent / "model_server.py").read_text()
+    flags = re.findall(r'add_argument\(\s*"(--[a-z_-]+)"', text)
+    assert len(flags) > 20
+    values = {"--workers": "1", "--http_port": "8080", "--grpc_port": "8081", "--enable_grpc": "true"}
+    for flag in flags:
+        settings = parse([f"{flag}={values.get(flag, 'x')}"], {})
+        taken = flag in values or flag == "--model_name"
+        assert taken or f"'{flag}'" in str([record.__dict__.get("flag") for record in caplog.records]), flag
+        assert settings.workers >= 1
+    parse(["--enable_predictor_health_check", "--max_threads", "4"], {})
+    with pytest.raises(ConfigError, match="unknown arguments"):
+        parse(["--max_thread=4"], {})
+
+
+def test_a_bundle_that_does_not_load_ends_the_process_where_a_termination_log_is(tmp_path: Path) -> None:
+    """The log holds the one sentence and the exit code is not 0, which is what KServe shows of a model."""
+    told = tmp_path / "termination-log"
+    bundle = tmp_path / "none"
+    with serving(bundle, "--trusted_key", str(tmp_path), "--termination_log", str(told), ready=False) as predictor:
+        assert predictor.process.wait(DEADLINE_S) not in (0, None)
+    assert told.read_text().strip()
+    assert "\n" not in told.read_text()
+    assert "Traceback" not in told.read_text()
 
 
 def test_kserves_own_flags_are_understood() -> None:

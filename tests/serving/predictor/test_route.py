@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.contract import Contract
+from serving.contract import Contract, Target
 from serving.errors import DataError
+from serving.predictor.encode import raw_bytes
+from serving.predictor.metadata import tensors_out
 from serving.predictor.route import Front
 from serving.predictor.settings import parse
 from serving.predictor.state import PredictorState, load
@@ -215,6 +217,40 @@ def test_classes_come_with_probabilities() -> None:
     only = {"inputs": inputs, "outputs": [{"name": "probabilities"}]}
     _, _, one = asyncio.run(ask(app, json.dumps(only).encode(), "/v2/models/housing/infer"))
     assert [o["name"] for o in one["outputs"]] == ["probabilities"]
+
+
+NUMBERED = Contract.model_validate(
+    {
+        "target": {"name": "digit", "classes": ["-1", "10"]},
+        "columns": {"mean radius": {"type": "float", "range": [0, 50]}, "mean texture": {"type": "float"}},
+    }
+)
+
+
+def test_classes_that_are_whole_numbers_are_numbers_in_every_answer() -> None:
+    """V1, V2 in JSON and raw, explanations and metadata say INT64, as KServe's own server does."""
+    app = front(NUMBERED, Classifier())
+    rows = [[10, 1], [40, 1]]
+    _, _, v1 = asyncio.run(ask(app, json.dumps({"instances": rows}).encode()))
+    assert v1["predictions"] == [-1, 10]
+    inputs = [{"name": "all", "shape": [2, 2], "datatype": "FP32", "data": rows}]
+    asked = {"inputs": inputs, "outputs": [{"name": "output-0"}, {"name": "predict"}]}
+    _, _, v2 = asyncio.run(ask(app, json.dumps(asked).encode(), "/v2/models/housing/infer"))
+    told = [(tensor["name"], tensor["datatype"], tensor["data"]) for tensor in v2["outputs"]]
+    assert told == [("output-0", "INT64", [-1, 10]), ("predict", "INT64", [-1, 10])]
+    assert tensors_out(NUMBERED)[0]["datatype"] == "INT64"
+    assert raw_bytes("INT64", [-1, 10]) == np.array([-1, 10], dtype="<i8").tobytes()
+    explained = {"instances": rows[1:]}
+    _, _, document = asyncio.run(ask(app, json.dumps(explained).encode(), "/v1/models/housing:explain"))
+    assert (document["predictions"], document["explanations"][0]["class"]) == ([10], 10)
+
+
+@pytest.mark.parametrize(
+    "classes", [["1", "02"], ["1", "2.0"], ["yes", "1"], ["-0", "1"], ["1", str(1 << 63)]], ids=str
+)
+def test_classes_that_are_no_whole_numbers_stay_text(classes: list[str]) -> None:
+    """One that a number would not give back letter by letter keeps all of them text."""
+    assert Target(name="t", classes=tuple(classes)).labels == tuple(classes)
 
 
 def test_explanations_of_classes_are_about_the_positive_one() -> None:
