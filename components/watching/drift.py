@@ -2,16 +2,18 @@
 
 Both sides are profiles counted into the same bins. Numbers are tested with the two-sample Kolmogorov-Smirnov test on
 the cumulated bins, which can only understate distance and significance of the raw values, and is equal to them where
-the bin edges separate the values; categories with the chi-square test; shares of missing, unknown and out-of-range
-values with Fisher's exact test. All p-values together are corrected by Holm (1979). Large tables make any difference
-significant, therefore a column has drifted only when its effect size says so too.
+the bin edges separate the values; categories with the chi-square test; shares of missing values, both ways, and of
+unknown and out-of-range values, upwards, with Fisher's exact test. A column that was empty in training has no bins to
+compare and is told by its missing share alone. All p-values together are corrected by
+Holm (1979). Large tables make any difference significant, therefore a column has drifted only when its effect size says
+so too.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal
 
-from components.watching.drift_tests import chi_square, cramers_v, holm, ks, psi, rise_p, shares, wasserstein
+from components.watching.drift_tests import change_p, chi_square, cramers_v, holm, ks, psi, rise_p, shares, wasserstein
 from components.watching.policy import DriftPolicy
 from serving.contract import Frozen
 from serving.errors import DataError
@@ -22,6 +24,7 @@ NONE: Mapping[str, int] = MappingProxyType({})
 PREDICTION = "prediction"
 TOLD = 4  # columns that a sentence names
 RateName = Literal["missing", "unknown", "out of range"]
+RateTest = Callable[[int, int, int, int], float]
 LABELS = {"ks": "KS", "cramers_v": "V"}
 
 
@@ -29,15 +32,16 @@ class Rate(Frozen):
     """A share of rows, 0..1, before and now.
 
     Attributes:
-        p_value: chance of at least as many now if nothing had changed, corrected for all tests of the report.
-        risen: by more than the policy's floor, and not by chance.
+        p_value: chance of a share at least as far away now (unknown, out of range: as high) if nothing had
+            changed, corrected for all tests of the report.
+        changed: by more than the policy's floor, and not by chance.
     """
 
     name: RateName
     reference: float
     current: float
     p_value: float
-    risen: bool = False
+    changed: bool = False
 
 
 class ColumnDrift(Frozen):
@@ -68,13 +72,13 @@ class ColumnDrift(Frozen):
 
     @property
     def drifted(self) -> bool:
-        return self.moved or any(rate.risen for rate in self.rates)
+        return self.moved or any(rate.changed for rate in self.rates)
 
     @property
     def phrase(self) -> str:
         """'interest_rate (KS 0.61)', 'rooms (missing 41 %, was 6 %)'."""
         words = [f"{LABELS[self.statistic]} {self.effect:.2f}"] if self.moved else []
-        words += [f"{r.name} {r.current:.1%}, was {r.reference:.1%}" for r in self.rates if r.risen]
+        words += [f"{r.name} {r.current:.1%}, was {r.reference:.1%}" for r in self.rates if r.changed]
         return f"{self.column} ({', '.join(words)})" if words else self.column
 
 
@@ -147,8 +151,9 @@ def _judged(column: ColumnDrift, corrected: Iterator[float], policy: DriftPolicy
     rates = []
     for rate in column.rates:
         p_rate = next(corrected)
-        risen = judge(p_rate, rate.current - rate.reference, policy.missing)
-        rates.append(rate.model_copy(update={"p_value": p_rate, "risen": risen}))
+        effect = rate.current - rate.reference
+        changed = judge(p_rate, abs(effect) if rate.name == "missing" else effect, policy.missing)
+        rates.append(rate.model_copy(update={"p_value": p_rate, "changed": changed}))
     return column.model_copy(update={"p_value": p_value, "moved": moved, "rates": tuple(rates)})
 
 
@@ -176,16 +181,16 @@ def _measure(name: str, reference: Histogram, current: Histogram, outside: int) 
 
 
 def _rates(reference: Histogram, current: Histogram, outside: int) -> tuple[Rate, ...]:
-    """The rates that the column has on either side, each with the p-value of its rise."""
+    """The rates that the column has on either side, each with the p-value of its change."""
     before, now = sum(_bins(reference)) + reference.missing, sum(_bins(current)) + current.missing
-    counts: list[tuple[RateName, int, int]] = [("missing", reference.missing, current.missing)]
+    counts: list[tuple[RateName, int, int, RateTest]] = [("missing", reference.missing, current.missing, change_p)]
     if isinstance(reference, CategoryHistogram) and isinstance(current, CategoryHistogram):
-        counts.append(("unknown", reference.unknown, current.unknown))
+        counts.append(("unknown", reference.unknown, current.unknown, rise_p))
     elif outside:
-        counts.append(("out of range", 0, outside))
+        counts.append(("out of range", 0, outside, rise_p))
     return tuple(
-        Rate(name=name, reference=was / before, current=here / now, p_value=rise_p(was, before, here, now))
-        for name, was, here in counts
+        Rate(name=name, reference=was / before, current=here / now, p_value=test(was, before, here, now))
+        for name, was, here, test in counts
         if before and now and (was or here)
     )
 

@@ -89,6 +89,12 @@ def rise_p(before: int, rows_before: int, now: int, rows_now: int) -> float:
     return float(stats.hypergeom.sf(now - 1, rows_before + rows_now, before + now, rows_now))
 
 
+def change_p(before: int, rows_before: int, now: int, rows_now: int) -> float:
+    """Chance of a share at least as far to its side of the other, both sides counted (twice the smaller tail)."""
+    fall = rise_p(rows_before - before, rows_before, rows_now - now, rows_now)
+    return min(2.0 * min(rise_p(before, rows_before, now, rows_now), fall), 1.0)
+
+
 def shares(counts: Sequence[int] | Shares) -> Shares:
     values = np.asarray(counts, dtype=np.float64)
     total = values.sum()

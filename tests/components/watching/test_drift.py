@@ -10,7 +10,7 @@ from scipy import stats
 
 from components.modelling import profiles
 from components.watching.drift import Drift, compare
-from components.watching.drift_tests import chi_square, cramers_v, holm, ks, psi, rise_p, wasserstein
+from components.watching.drift_tests import change_p, chi_square, cramers_v, holm, ks, psi, rise_p, wasserstein
 from components.watching.policy import DriftPolicy
 from serving.errors import DataError
 from serving.profile import NumericHistogram
@@ -115,6 +115,17 @@ def test_a_rise_is_judged_by_fishers_exact_test() -> None:
     assert rise_p(300, 1000, 0, 100) == 1.0
 
 
+@given(st.integers(1, 60), st.integers(1, 60), st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_change_is_judged_both_ways(before: int, now: int, data: st.DataObject) -> None:
+    """A share and its complement have one p-value: that missing values stop counts as much as that they start."""
+    was, here = data.draw(st.integers(0, before)), data.draw(st.integers(0, now))
+    p_value = change_p(was, before, here, now)
+    assert 0 <= p_value <= 1
+    assert p_value == pytest.approx(change_p(before - was, before, now - here, now))
+    assert p_value == pytest.approx(min(1, 2 * min(rise_p(was, before, here, now), rise_p(here, now, was, before))))
+
+
 def test_holm_matches_the_paper_and_keeps_the_order_of_its_input() -> None:
     """The example of Holm's procedure: multiply by the number of tests left, never below an earlier one."""
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
@@ -150,6 +161,24 @@ def test_what_counts_as_drift(change: dict[str, Any], drifted: set[str]) -> None
     assert {column.column for column in seen.drifted} == drifted
     if not drifted:
         assert "no drift" in seen.sentence
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+@pytest.mark.parametrize("name", CONTRACT.names)
+def test_missing_values_that_stop_are_drift_also_of_a_column_that_was_empty(name: str, share: float) -> None:
+    """Columns of every type; those that stay as they were, empty ones too, are quiet."""
+    random = np.random.default_rng(3)
+
+    def holed(n: int) -> Any:
+        table = rows(random, n)
+        table[random.random(n) < share, CONTRACT.names.index(name)] = np.nan
+        return table
+
+    reference = profiles.profile(holed(4000), CONTRACT, random.normal(size=500))
+    for now, expected in ((rows(random, 2000), {name}), (holed(2000), set())):
+        drift = compare(reference, profiles.count(now, reference, CONTRACT, np.empty(0)), DriftPolicy())
+        assert {column.column for column in drift.drifted} == expected
+        assert all("missing" in column.phrase for column in drift.drifted)
 
 
 def test_few_rows_are_never_called_drift() -> None:
