@@ -90,14 +90,24 @@ def split(frame: pl.DataFrame, policy: SplitPolicy, contract: Contract, seed: in
         ConfigError: the policy needs an event time or a group that the contract and the table do not have.
         DataError: a side is empty, or has one class only.
     """
-    check_policy(policy, contract)
-    boundary = _boundary(frame[contract.event_time], policy) if policy.by == "time" else None
-    held = _held_out(frame, policy, contract, seed, boundary)
-    train = ~held & ~_shares_key(frame, held, contract)
+    train, held, boundary = masks(frame, policy, contract, seed)
     sides = {"train": frame.filter(pl.Series(train)), "holdout": frame.filter(pl.Series(held))}
     dropped = frame.height - sides["train"].height - sides["holdout"].height
     _check_sides(sides, policy, contract, dropped)
     return HoldoutSplit(**sides, sentence=_sentence(sides, policy, contract, dropped, boundary))
+
+
+def masks(
+    frame: pl.DataFrame, policy: SplitPolicy, contract: Contract, seed: int
+) -> tuple[Mask, Mask, datetime | None]:
+    """Training rows and held-out rows of *frame*, each (n_rows,), and by time the last moment of the training rows.
+
+    The holdout and the folds of the search are both cut here; a side may be empty or lack a class.
+    """
+    check_policy(policy, contract)
+    boundary = _boundary(frame[contract.event_time], policy) if policy.by == "time" else None
+    held = _held_out(frame, policy, contract, seed, boundary)
+    return ~held & ~_shares_key(frame, held, contract), held, boundary
 
 
 def _held_out(
