@@ -10,6 +10,7 @@ def tune(
     model: str,
     features: str,
     search: str,
+    policy: str,
     contract: str,
     seed: int,
     code: str,
@@ -21,4 +22,4 @@ def tune(
     from components.steps.failing import told
 
     with told():
-        return stage(model, features, search, contract, seed, train.path, trials.path)
+        return stage(model, features, search, policy, contract, seed, train.path, trials.path)

@@ -5,9 +5,9 @@ rollout can be ended while somebody is editing the file.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -42,20 +42,72 @@ def remember(path: Path, home: Path) -> None:
     write_text(home / _LAST, f"{path.absolute()}\n")
 
 
+class _Core(yaml.SafeLoader):
+    """YAML 1.2's core schema: ``1e-2`` is a number; ``no``, ``1_000`` and dates are text; ``<<`` still merges."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]  # the parent's is built by add_implicit_resolver
+
+
+for _tag, _pattern, _first in (
+    ("null", r"null|Null|NULL|~|", ["n", "N", "~", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", list("-+.0123456789")),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+.")),
+    ("merge", r"<<", ["<"]),
+):
+    _Core.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), _first)
+
+
+def _whole(loader: _Core, node: yaml.ScalarNode) -> int:
+    """YAML 1.1 takes a leading zero for base eight; the core schema has ``0o`` for that."""
+    word = str(loader.construct_scalar(node))
+    return int(word, {"0o": 8, "0x": 16}.get(word[:2], 10))
+
+
+_Core.add_constructor("tag:yaml.org,2002:int", _whole)
+
+
+def _doubled(node: yaml.Node | None, where: str = "", above: tuple[int, ...] = ()) -> Iterator[str]:
+    """Of each key that stands twice in one mapping: the later line, the key, and the earlier line."""
+    if node is None or id(node) in above:
+        return
+    if isinstance(node, yaml.SequenceNode):
+        for place, item in enumerate(node.value):
+            yield from _doubled(item, f"{where}[{place}]", (*above, id(node)))
+    if isinstance(node, yaml.MappingNode):
+        lines: dict[tuple[str, str], int] = {}
+        for key, item in node.value:
+            line, full, name = (
+                key.start_mark.line + 1,
+                f"{where}.{key.value}".removeprefix("."),
+                (key.tag, str(key.value)),
+            )
+            if name in lines:
+                yield f"{line}: {full}: stands in line {lines[name]} already; keep one of them"
+            lines.setdefault(name, line)
+            yield from _doubled(item, full, (*above, id(node)))
+
+
 def read(path: Path) -> Any:
     """What *path* says as YAML.
 
     Raises:
-        ConfigError: the file is missing, unreadable or no YAML.
+        ConfigError: the file is missing, unreadable or no YAML, or a key stands twice.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        doubled = list(_doubled(yaml.compose(text, _Core)))
+        value = yaml.load(text, _Core)  # noqa: S506  # a SafeLoader with fewer types
     except FileNotFoundError as error:
         raise ConfigError(f"no project file {path}; name one with --project") from error
     except (IsADirectoryError, PermissionError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read project file {path}: {error}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if doubled:
+        raise ConfigError("; ".join(f"{path}:{sentence}" for sentence in doubled))
+    return value
 
 
 def name(path: Path) -> str:

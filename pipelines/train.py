@@ -75,6 +75,7 @@ def train(
         model=model,
         features=features,
         search=search,
+        policy=split_policy,
         contract=contract,
         seed=seed,
         code=code,

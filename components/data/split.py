@@ -98,6 +98,14 @@ def split(frame: pl.DataFrame, policy: SplitPolicy, contract: Contract, seed: in
     return HoldoutSplit(train, held, cut.sentence())
 
 
+def masks(frame: pl.DataFrame, policy: SplitPolicy, contract: Contract, seed: int) -> tuple[Mask, Mask]:
+    """Training rows and held-out rows of *frame*, each (n_rows,); a side may be empty or lack a class.
+
+    The holdout and the folds of the search are both cut here.
+    """
+    return decide(lambda: [frame], policy, contract, seed).masks(frame, meant(frame, contract))
+
+
 def decide(chunks: Callable[[], Iterable[pl.DataFrame]], policy: SplitPolicy, contract: Contract, seed: int) -> "Cut":
     """Where the table that *chunks* gives, as often as it is asked, is cut; raises as ``split``."""
     check_policy(policy, contract)
@@ -135,8 +143,7 @@ class Cut:
     def sides(self, chunk: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The training rows and the held-out rows of *chunk*, as they came."""
         meaning = meant(chunk, self.contract)
-        held = self._held(chunk, meaning)
-        train = ~held & ~_shares_key(meaning, held, self.contract)
+        train, held = self.masks(chunk, meaning)
         self._note(meaning, "train", train)
         self._note(meaning, "holdout", held)
         self.rows["dropped"] += int((~train & ~held).sum())
@@ -144,6 +151,11 @@ class Cut:
             newest = meaning.filter(pl.Series(held))[self.contract.event_time].max()
             self.newest = max((moment for moment in (self.newest, newest) if moment is not None), default=None)
         return chunk.filter(pl.Series(train)), chunk.filter(pl.Series(held))
+
+    def masks(self, chunk: pl.DataFrame, meaning: pl.DataFrame) -> tuple[Mask, Mask]:
+        """Which rows of *chunk*, whose cells mean *meaning*, train and which are held out."""
+        held = self._held(chunk, meaning)
+        return ~held & ~_shares_key(meaning, held, self.contract), held
 
     def note_extremes(self, chunk: pl.DataFrame) -> None:
         """Take note of the hashes of each class in *chunk*."""

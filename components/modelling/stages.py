@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from components.data import snapshots
-from components.data.rules import meant
+from components.data.split import SplitPolicy
 from components.data.tables import matrix_and_target
 from components.judging.evaluation import evaluate as judge_predictions
 from components.modelling.families import ModelSpec
@@ -41,12 +41,13 @@ class Recipe:
     provenance: Mapping[str, Any]
 
 
-def tune(model: str, features: str, search: str, contract: str, seed: int, train: str, trials: str) -> str:
+def tune(model: str, features: str, search: str, policy: str, contract: str, seed: int, train: str, trials: str) -> str:
     """Write the trials to the directory *trials*; returns the best parameters as JSON, ``{}`` for the defaults."""
     rules = Contract.model_validate_json(contract)
     spec, wanted = ModelSpec.model_validate_json(model), Search.model_validate_json(search)
-    rows = meant(snapshots.read(Path(train)), rules)
-    result = search_parameters(rows, rules, FeatureSpec.model_validate_json(features), spec, wanted, seed)
+    rows, columns = snapshots.read(Path(train)), FeatureSpec.model_validate_json(features)
+    cut = SplitPolicy.model_validate_json(policy)
+    result = search_parameters(rows, rules, columns, spec, wanted, cut, seed)
     with whole_directory(Path(trials)) as folder:
         write_text(folder / "trials.json", result.model_dump_json(indent=2))
     tell(result.sentence)

@@ -5,9 +5,10 @@ the values before it, so a seeded search gives the same trials every time. The o
 cuts the row of trials at a place that depends on the machine; the result says so.
 """
 
+import itertools
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
@@ -15,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 from pydantic import Field, model_validator
-from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 
+from components.data.split import SplitPolicy, masks
 from components.data.tables import Vector, matrix_and_target
 from components.judging import metrics
 from components.judging.metrics import Metric
@@ -70,13 +71,14 @@ def tune(
     features: FeatureSpec,
     model: ModelSpec,
     search: Search,
+    policy: SplitPolicy,
     seed: int,
     clock: Callable[[], float] = time.monotonic,
 ) -> Tuning:
     """Search on the training rows of *table*; ``Tuning.skipped`` when the space is empty.
 
-    Rows with an event time are validated on their newest fifth, others by three folds (up to 5,000 rows) or on a
-    random fifth; rows of one key stay together.
+    The rows are cut as *policy* cuts the holdout: by time the newest fifth validates, else three deals of a third (up
+    to 5,000 rows) or one of a fifth; no key or group is on both sides.
 
     Raises:
         ConfigError: a parameter or value the family refuses already in the project's own parameters.
@@ -87,7 +89,7 @@ def tune(
         return Tuning()
     metric = metrics.get(search.metric) if search.metric else metrics.leading(contract.task)
     matrix, target = matrix_and_target(table, contract)
-    folds, validation = choose_folds(table, target, contract, seed)
+    folds, validation = choose_folds(table, target, policy, contract, seed)
     objective = _Objective(matrix, target, contract, features, model, seed, metric, folds)
     trials, timed_out = _search(objective, search, seed, clock)
     scored = [(metric.loss(trial.value), trial.number, trial) for trial in trials if trial.value is not None]
@@ -106,30 +108,59 @@ def tune(
 
 
 def choose_folds(
-    table: pl.DataFrame, target: Vector, contract: Contract, seed: int
+    table: pl.DataFrame, target: Vector, policy: SplitPolicy, contract: Contract, seed: int
 ) -> tuple[list[tuple[Rows, Rows]], str]:
-    """Pairs of fitting and validation rows, and the words for them; *target* is that of *table*, shape (n_rows,)."""
+    """Pairs of fitting and validation rows, cut as *policy* cuts the holdout, and the words for them.
+
+    Raises:
+        ConfigError: too few rows, or every cut leaves a side empty or without a class.
+    """
     n = len(table)
     if n < 2 * FOLDS:
         raise ConfigError(f"search needs at least {2 * FOLDS} training rows, seen {n}; empty 'search.space' to skip it")
-    every = np.arange(n)
-    time_column, key = contract.event_time, contract.key
-    if time_column is not None and time_column in table.columns:
-        order = np.argsort(np.asarray(table[time_column].to_numpy()), kind="stable")
-        cut = n - max(1, n // 5)
-        return [(order[:cut], order[cut:])], f"the newest fifth of the training rows by {time_column}"
-    few = n <= FOLD_ROWS
-    parts = FOLDS if few else 5
-    words = f"{FOLDS} folds of the training rows" if few else "a random fifth of the training rows"
-    if key is not None and key in table.columns:
-        groups = np.unique(np.asarray(table[key].to_numpy()).astype(str), return_inverse=True)[1]
-        splits = list(GroupKFold(parts, shuffle=True, random_state=seed).split(every, groups=groups))
-        words += f", whole by {key}"
-    elif contract.task == "classification":
-        splits = list(StratifiedKFold(parts, shuffle=True, random_state=seed).split(every, target))
+    cuts = (_cut(table, target, one, contract, deal) for one, deal in _deals(policy, seed, few=n <= FOLD_ROWS))
+    wanted = FOLDS if policy.by != "time" and n <= FOLD_ROWS else 1
+    folds = list(itertools.islice((cut for cut in cuts if cut is not None), wanted))
+    if not folds:
+        raise ConfigError(
+            f"search: no cut of the {n:,} training rows {{by: {policy.by}}} has rows and every class on both sides;"
+            " bring more rows, or empty 'search.space' to skip it"
+        )
+    return folds, _words(policy, contract, len(folds), len(folds[0][1]) / n)
+
+
+def _deals(policy: SplitPolicy, seed: int, *, few: bool) -> Iterator[tuple[SplitPolicy, int]]:
+    """Cuts to try in order; the holdout's own seed would find no row, since it has them all."""
+    if policy.by == "time":  # where keys recur, a smaller newest part leaves more of the older rows
+        yield from ((policy.model_copy(update={"holdout": share}), seed) for share in (0.2, 0.1, 0.05))
+        return
+    one = policy.model_copy(update={"holdout": 1 / FOLDS if few else 0.2})
+    yield from ((one, seed + more) for more in range(1, 4 * FOLDS))
+
+
+def _cut(
+    table: pl.DataFrame, target: Vector, policy: SplitPolicy, contract: Contract, seed: int
+) -> tuple[Rows, Rows] | None:
+    """Row numbers of both sides; None where one is empty or a class is missing that the other, or the table, has."""
+    train, held = masks(table, policy, contract, seed)
+    if not train.any() or not held.any():
+        return None
+    if contract.task == "classification" and (
+        len(np.unique(target[train])) < len(np.unique(target)) or len(np.unique(target[held])) < 2
+    ):
+        return None
+    return np.flatnonzero(train), np.flatnonzero(held)
+
+
+def _words(policy: SplitPolicy, contract: Contract, folds: int, share: float) -> str:
+    if policy.by == "time":
+        words = f"the newest {share:.0%} of the training rows by {contract.event_time}"
     else:
-        splits = list(KFold(parts, shuffle=True, random_state=seed).split(every))
-    return splits if few else splits[:1], words
+        words = (
+            f"{folds} deals of {share:.0%} of the training rows" if folds > 1 else f"{share:.0%} of the training rows"
+        )
+    whole = " and ".join(dict.fromkeys(name for name in (policy.group, contract.key) if name))
+    return words + (f", whole by {whole}" if whole else "")
 
 
 @dataclass(frozen=True)

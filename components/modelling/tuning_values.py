@@ -43,10 +43,12 @@ class Tuning(Frozen):
 
     @property
     def sentence(self) -> str:
-        """``16 trials, best RMSE 41,870 EUR (default 44,912 EUR)``."""
+        """``16 trials, 3 of them failed, best RMSE 41,870 EUR (default 44,912 EUR)``."""
         if self.best_score is None or self.baseline_score is None:
             return "skipped: the search space is empty"
         metric = metrics.get(self.metric)
         best, default = (metric.show(score, self.unit) for score in (self.best_score, self.baseline_score))
         limit = ", ended by the time limit" if self.timed_out else ""
+        failed = sum(trial.value is None for trial in self.trials)
+        limit = (f", {failed} of them failed" if failed else "") + limit
         return f"{len(self.trials)} trials{limit}, best {metric.label} {best} (default {default})"

@@ -1,16 +1,21 @@
 """A project is one file: the two that are shipped, and one written here, go through the same code."""
 
+import re
 import subprocess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from components.data import sources
 from components.steps.place import Place
 from pipelines import project as projects
+from pipelines import project_file
 from pipelines.compiling.compiling import graphs
 from pipelines.here.training import train_arguments
 from serving.errors import ConfigError
@@ -179,3 +184,44 @@ def yaml_inputs() -> dict[str, Any]:
     package = next(path for path in graphs().values() if path.name == "train.yaml")
     document = next(iter(yaml.safe_load_all(package.read_text())))
     return dict(document["root"]["inputDefinitions"]["parameters"])
+
+
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_a_key_that_stands_twice_is_refused_with_both_lines(data: st.DataObject) -> None:
+    """At any depth of a shipped project, in blocks as people write them: the last does not win, it is asked about."""
+    whole = yaml.safe_load(SHIPPED[-1].read_text().replace("\n  on:", '\n  "on":'))
+    lines = yaml.safe_dump(whole, sort_keys=False, default_flow_style=False).splitlines()
+    keys = [place for place, line in enumerate(lines) if re.match(r"^ *\w+: \S", line) and line[-1] not in "'\"|>"]
+    place = data.draw(st.sampled_from(keys))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "project.yaml"
+        path.write_text("\n".join([*lines[: place + 1], lines[place], *lines[place + 1 :]]))
+        with pytest.raises(
+            ConfigError, match=rf":{place + 2}: .*{lines[place].split(':')[0].strip()}.*line {place + 1} "
+        ):
+            projects.load(path)
+
+
+@given(
+    number=st.one_of(
+        st.from_regex(r"\A[-+]?(\.[0-9]{1,9}|[0-9]{1,9}(\.[0-9]{0,9})?)([eE][-+]?[0-9]{1,2})?\Z"),
+        st.integers().map(str),
+    )
+)
+@settings(max_examples=200, deadline=None)
+def test_numbers_are_read_as_yaml_1_2_reads_them(number: str) -> None:
+    """Whatever its core schema calls a number is one, in base ten unless it says otherwise."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "project.yaml"
+        path.write_text(f"value: {number}")
+        assert project_file.read(path) == {"value": float(number) if re.search(r"[.eE]", number) else int(number)}
+
+
+def test_words_stay_words(tmp_path: Path) -> None:
+    """A category ``no`` is no boolean, and days, times and sixties are text."""
+    path = tmp_path / "project.yaml"
+    path.write_text("[no, yes, on, off, 2024-01-02, 12:30, 1_000, 0b1]")
+    assert project_file.read(path) == ["no", "yes", "on", "off", "2024-01-02", "12:30", "1_000", "0b1"]
+    path.write_text("[017, 0o17, 0x1F, true, False, ~]")
+    assert project_file.read(path) == [17, 15, 31, True, False, None]
