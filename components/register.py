@@ -13,7 +13,6 @@ def register(
     approval: str,
     digest: str,
     verified: str,
-    tracked: str,
     bundle: dsl.Input[dsl.Model],
     decision: dsl.Input[dsl.Artifact],
 ) -> int:
@@ -21,4 +20,4 @@ def register(
     from components.steps.failing import told
 
     with told():
-        return stage(name, run_id, place, approval, tracked, bundle.path, decision.path)
+        return stage(name, run_id, place, approval, bundle.path, decision.path)

@@ -22,9 +22,9 @@ def track(
     report: dsl.Output[dsl.HTML],
 ) -> str:
     from components.recording.run_records import track as stage
-    from components.steps.failing import told
+    from components.steps.failing import spared
 
-    with told():
+    with spared(f"the record of run {run_id} is incomplete", "mend it; the next run here, or slipway ui, makes it up"):
         return stage(
             name,
             run_id,
@@ -38,3 +38,4 @@ def track(
             evaluation=evaluation.path,
             decision=decision.path,
         )
+    return ""

@@ -146,7 +146,6 @@ def train(
             approval=approval,
             digest=fitted.outputs["Output"],
             verified=checked.output,
-            tracked=record.outputs["Output"],
             bundle=fitted.outputs["bundle"],
             decision=verdict.outputs["decision"],
         )

@@ -16,11 +16,12 @@ from components.pages.run_facts import RunFacts
 from components.pages.run_page import run_page
 from components.recording import tracking
 from components.steps.place import Place
-from components.steps.provenance import CodeVersion, environment
+from components.steps.provenance import CodeVersion, environment, record_id
 from components.steps.telling import SHORT, tell
 from serving.bundle.files import MANIFEST
 from serving.contract import Frozen
 from serving.files import read_json, sha256_file, write_text
+from serving.ledger.ledger import open_ledger
 from serving.pages.charts import alone
 
 LIBRARIES = (
@@ -36,6 +37,7 @@ LIBRARIES = (
     "numba",
     "optuna",
 )
+WAITING = "record.json"  # beside the report of a run that MLflow has not got yet
 LOCK = Path(__file__).parents[2] / "requirements.lock"
 
 
@@ -79,11 +81,23 @@ def track(name: str, run_id: str, place: str, settings: str, report: str, **outp
     where = Place.model_validate_json(place)
     facts = gather(name, run_id, json.loads(settings), paths)
     write_text(Path(report), run_page(facts))
-    tracked = tracking.record(mlflow_record(facts, paths, Path(report)), where.tracking)
+    run, waiting = mlflow_record(facts, paths, Path(report)), Path(report).with_name(WAITING)
+    write_text(waiting, run.model_dump_json())
+    tracked = tracking.record(run, where.tracking)
+    waiting.unlink()
+    catch_up(where)
     tell(
         f"MLflow run {tracked[:SHORT]} in experiment {name}, {len(facts.evaluation.metrics)} metrics, plots and report"
     )
     return tracked
+
+
+def catch_up(where: Place) -> None:
+    """Bring MLflow the runs of this home that it missed, and the versions and aliases of the ledger."""
+    for waiting in sorted(where.root.glob(f"pipeline_root/runs/*/track/*/{WAITING}")):
+        tracking.record(tracking.RunRecord.model_validate_json(waiting.read_bytes()), where.tracking)
+        waiting.unlink(missing_ok=True)
+    tracking.mirror(open_ledger(where.ledger), where.tracking)
 
 
 def mlflow_record(facts: RunFacts, paths: StageOutputs, report_path: Path) -> tracking.RunRecord:
@@ -93,7 +107,7 @@ def mlflow_record(facts: RunFacts, paths: StageOutputs, report_path: Path) -> tr
     for name, svg in evaluation_plots(facts.evaluation).items():
         write_text(folder / f"{name}.svg", alone(svg))
     return tracking.RunRecord(
-        run_id=f"{facts.name}-{facts.run_id}-{facts.digest[:12]}",
+        run_id=record_id(facts.name, facts.run_id, facts.digest),
         name=f"{facts.name} {facts.run_id}",
         project=facts.name,
         parameters={"model": facts.settings["model"], "best": facts.tuning.best_params, "seed": facts.settings["seed"],
@@ -103,7 +117,7 @@ def mlflow_record(facts: RunFacts, paths: StageOutputs, report_path: Path) -> tr
                    "decision": paths.decision},
         code=CodeVersion(commit=commit, dirty=bool(changed) if commit != "unknown" else None),
         data=tracking.Data(
-            snapshot=facts.snapshot.id, rows=facts.snapshot.rows, source=str(facts.settings["source"]["uri"])
+            snapshot=facts.snapshot.id, rows=facts.snapshot.rows, source=facts.snapshot.source
         ),
         environment=facts.environment,
         started=_began(paths, facts.ended),

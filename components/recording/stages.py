@@ -5,6 +5,7 @@ from typing import Any
 
 from components.judging.gates import GateReport
 from components.steps.place import Place, s3_settings
+from components.steps.provenance import record_id
 from components.steps.telling import SHORT, conclude, tell
 from serving.bundle.files import MANIFEST
 from serving.files import read_json, sha256_file
@@ -13,7 +14,7 @@ from serving.ledger.ledger import open_ledger
 from serving.store.store import open_store
 
 
-def register(name: str, run_id: str, place: str, approval: str, tracked: str, bundle: str, decision: str) -> int:
+def register(name: str, run_id: str, place: str, approval: str, bundle: str, decision: str) -> int:
     """Put the bundle into the store and its version into the ledger; returns the version's number."""
     where = Place.model_validate_json(place)
     verdict = GateReport.model_validate(read_json(Path(decision) / "decision.json"))
@@ -29,7 +30,7 @@ def register(name: str, run_id: str, place: str, approval: str, tracked: str, bu
         run_id=run_id,
         snapshot=str(provenance.get("snapshot", "")),
         metrics=read_json(Path(bundle) / "profile.json")["metrics"],
-        provenance={**provenance, "mlflow": tracked, "gate": verdict.model_dump(mode="json")},
+        provenance={**provenance, "mlflow": record_id(name, run_id, digest), "gate": verdict.model_dump(mode="json")},
     )
     version = ledger.register(name, facts, where.actor, reason=verdict.sentence)
     if approval == "auto" and version.approval == "pending":

@@ -10,7 +10,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +90,10 @@ def record(run: RunRecord, uri: str) -> str:
         _log(client, run_id, run.parameters, run.metrics, run.ended)
         _log_data(client, run_id, run)
         _log_artifacts(client, run_id, run)
+        began = run.started
         for trial in run.tuning.trials:
-            _log_trial(client, experiment, run_id, run, trial)
+            _log_trial(client, experiment, run_id, run, trial, began)
+            began += timedelta(seconds=trial.seconds)
         client.set_terminated(run_id, "FINISHED", end_time=_ms(run.ended))
         client.set_tag(run_id, RECORDED, "true")
         return run_id
@@ -112,16 +114,15 @@ def _mirror_model(client: Any, ledger: Ledger, model: str, head: str) -> int:
     registered = next(iter(client.search_registered_models(f"name = '{model}'")), None)
     writes = int(registered is None)
     registered = registered or client.create_registered_model(model)
-    ours = (found for found in client.search_model_versions(f"name = '{model}'") if VERSION in found.tags)
     experiments = [found.experiment_id for found in client.search_experiments()]
-    shown = {found.tags[VERSION]: found for found in ours}
+    shown = {one.tags[VERSION]: one for one in client.search_model_versions(f"name = '{model}'") if VERSION in one.tags}
     numbers: dict[int, str] = {}
     for version in ledger.versions(model):
         wanted, found = _version_tags(version), shown.get(str(version.version))
         if found is None:
-            run_id = next((run.info.run_id for run in _runs(client, experiments, version.run_id)), None)
-            arguments = {"source": version.bundle_uri, "run_id": run_id, "tags": wanted, "await_creation_for": 0}
-            found = client.create_model_version(model, **arguments)
+            own = _runs(client, experiments, version.provenance.get("mlflow", version.run_id))
+            arguments = {"source": version.bundle_uri, "run_id": own[0].info.run_id if own else None, "tags": wanted}
+            found = client.create_model_version(model, **arguments, await_creation_for=0)
             writes += 1
         numbers[version.version] = str(found.version)
         for key, value in wanted.items() - found.tags.items():
@@ -203,23 +204,23 @@ def _log_data(client: Any, run_id: str, run: RunRecord) -> None:
 
 def _log_artifacts(client: Any, run_id: str, run: RunRecord) -> None:
     for name, path in run.artifacts.items():
-        log = client.log_artifacts if path.is_dir() else client.log_artifact
-        log(run_id, str(path), name)
+        (client.log_artifacts if path.is_dir() else client.log_artifact)(run_id, str(path), name)
     client.log_dict(run_id, run.model_dump(mode="json"), "run.json")
 
 
-def _log_trial(client: Any, experiment: str, parent: str, run: RunRecord, trial: Trial) -> None:
+def _log_trial(client: Any, experiment: str, parent: str, run: RunRecord, trial: Trial, began: datetime) -> None:
+    ended = began + timedelta(seconds=trial.seconds)  # lengths are known, and that one came after the other
     tags = {"mlflow.parentRunId": parent, "slipway.trial": str(trial.number)}
-    made = client.create_run(experiment, start_time=_ms(run.ended), run_name=f"trial {trial.number}", tags=tags)
+    made = client.create_run(experiment, start_time=_ms(began), run_name=f"trial {trial.number}", tags=tags)
     values, status = ({}, "FAILED") if trial.value is None else ({run.tuning.metric: trial.value}, "FINISHED")
-    _log(client, made.info.run_id, trial.params, values, run.ended)
-    client.set_terminated(made.info.run_id, status, end_time=_ms(run.ended))
+    _log(client, made.info.run_id, trial.params, values, ended)
+    client.set_terminated(made.info.run_id, status, end_time=_ms(ended))
 
 
 def _discard(client: Any, experiment: str, run_id: str) -> None:
-    children = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{run_id}'")
-    for found in (*(child.info.run_id for child in children), run_id):
-        client.delete_run(found)
+    for child in client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{run_id}'"):
+        client.delete_run(child.info.run_id)
+    client.delete_run(run_id)
 
 
 def _runs(client: Any, experiments: Sequence[str], run_id: str) -> list[Any]:

@@ -63,3 +63,8 @@ def _git(repository: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+def record_id(project: str, run_id: str, digest: str) -> str:
+    """What MLflow's run carries as ``slipway.run_id``: known without MLflow, so that a version names its record."""
+    return f"{project}-{run_id}-{digest[:12]}"

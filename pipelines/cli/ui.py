@@ -14,11 +14,10 @@ from serving.errors import InfrastructureError
 @click.pass_obj
 def ui(session: Session, port: int) -> None:
     """Show runs, plots and versions in MLflow on 127.0.0.1 until interrupted."""
-    from components.recording.tracking import mirror
-    from serving.ledger.ledger import open_ledger
+    from components.recording.run_records import catch_up
 
     place = session.place
-    mirror(open_ledger(place.ledger), place.tracking)  # so that versions and aliases are as the ledger has them
+    catch_up(place)
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", place.tracking, "--port", str(port)]
     command += ["--host", "127.0.0.1", "--workers", "1"]
     session.line("mlflow", f"http://127.0.0.1:{port}  (Ctrl-C ends it)")

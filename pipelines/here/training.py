@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from components.pages.run_page import run_page
 from components.recording.run_records import StageOutputs, gather
+from components.steps.failing import spared
 from components.steps.place import Place
 from components.steps.provenance import code_version
 from pipelines import project_file
@@ -88,7 +89,7 @@ def train(
         )
         outcome = judge(result)
         if outcome.outcome != "failed":
-            outcome = replace(outcome, report=write_report(project, result, _command(project.file, arguments)))
+            outcome = _reported(outcome, project, _command(project.file, arguments))
         write_json(result.directory / FINISHED, {"outcome": outcome.outcome, "sentence": outcome.sentence})
     if outcome.outcome == "failed":
         raise RunFailed(outcome.sentence, outcome.exit_code)
@@ -130,6 +131,14 @@ def train_arguments(
         "code": code_digest(),
         "seed": project.seed,
     }
+
+
+def _reported(outcome: TrainingResult, project: Project, command: str) -> TrainingResult:
+    """*outcome* with its report, or with a sentence about why there is none."""
+    said: list[str] = []
+    with spared("there is no report of this run", "its figures are in the logs", said.append):
+        return replace(outcome, report=write_report(project, outcome.run, command))
+    return replace(outcome, sentence="; ".join([outcome.sentence, *said]))
 
 
 def write_report(project: Project, result: RunResult, command: str = "") -> Path:

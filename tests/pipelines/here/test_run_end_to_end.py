@@ -16,13 +16,15 @@ import polars as pl
 import pytest
 
 from components.recording import tracking
+from components.recording.run_records import catch_up
+from pipelines.settings import load
 from serving.ledger.ledger import open_ledger
 from serving.ledger.values import Version
 from tests.pipelines.here.support import AS_OF, Said, leftovers, sales, slipway, states, write_project, write_table
 from tests.root import ROOT
 
 CACHEABLE = {"validate", "split", "tune", "train", "evaluate", "verify"}
-STAGES = ["ingest", "validate", "split", "tune", "train", "evaluate", "gate", "track", "verify", "register", "release"]
+STAGES = ["ingest", "validate", "split", "tune", "train", "evaluate", "gate", "verify", "register", "release", "track"]
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +98,37 @@ def test_a_manual_project_waits_for_a_person(place: Path, first: Said, approved:
     assert kinds == ["registered", "moved", "approved", "moved", "promoted"]
 
 
+@pytest.mark.parametrize("broken", ["server-away", "experiment-deleted", "artifacts-unwritable"])
+def test_without_mlflow_a_run_releases_and_its_record_is_made_up(
+    place: Path, tmp_path: Path, broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The version serves, a warning says what is missing, and catching up afterwards brings it, under the same link."""
+    home, uri = tmp_path / "home", f"sqlite:///{tmp_path}/mlflow.db"
+    write_table(tmp_path)
+    write_project(tmp_path, approval="auto")
+    monkeypatch.setenv("SLIPWAY_TRACKING", "http://127.0.0.1:9" if broken == "server-away" else uri)
+    if broken == "experiment-deleted":
+        with tracking._client(uri) as client:
+            client.delete_experiment(tracking._experiment(client, "homes", uri))
+    if broken == "artifacts-unwritable":
+        (tmp_path / "artifacts").write_text("a file where the folder should be")
+    said = go(tmp_path, "--json", home=home)
+    assert (said.code, last_line(said)["outcome"]) == (0, "released"), said.err
+    (warning,) = [line["text"] for line in said.lines if line.get("task") == "track"]
+    assert warning.startswith("warning: the record of run 01 is incomplete")
+    assert "slipway ui" in warning
+    if broken == "experiment-deleted":
+        with tracking._client(uri) as client:
+            client.restore_experiment(client.get_experiment_by_name("homes").experiment_id)
+    (tmp_path / "artifacts").unlink(missing_ok=True) if broken == "artifacts-unwritable" else None
+    catch_up(load(str(home), {"SLIPWAY_TRACKING": uri}))
+    (version,) = versions(home)
+    with tracking._client(uri) as client:
+        shown = client.get_model_version_by_alias("homes", "production")
+        run = client.get_run(shown.run_id)
+    assert run.data.tags["slipway.run_id"] == version.provenance["mlflow"]
+
+
 def test_the_report_is_one_readable_file(place: Path, first: Said) -> None:
     """It stands alone, and says what was refused, what was decided, what became of it, and how to make it again."""
     page = Path(last_line(first)["report"]).read_text()
@@ -111,7 +144,8 @@ def test_mlflow_has_everything_about_the_run(place: Path, first: Said) -> None:
     (version,) = versions(place / "home")
     uri = f"sqlite:///{place}/home/mlflow/mlflow.db"
     with tracking._client(uri) as client:
-        run = client.get_run(version.provenance["mlflow"])
+        experiment = client.get_experiment_by_name("homes").experiment_id
+        (run,) = client.search_runs([experiment], f"tags.`slipway.run_id` = '{version.provenance['mlflow']}'")
         artifacts = {found.path for found in client.list_artifacts(run.info.run_id)}
         inputs = run.inputs.dataset_inputs
     tags = run.data.tags
