@@ -273,17 +273,22 @@ def _category(name: str, value: pl.Expr, dtype: Any, values: tuple[str, ...]) ->
     """The text that stands there; a number or a boolean is the one of *values* that spells it."""
     if dtype.is_nested():
         raise _impossible(name, dtype, "categories")
-    text = spelled(value, dtype)
-    if dtype == pl.String:
-        return pl.when(~_is_missing_word(text, values)).then(text)
-    others = _spellings(dtype, values)
-    return text.replace(others) if others else text
+    text, others = spelled(value, dtype), _spellings(dtype, values)
+    known = text.replace(others) if others else text
+    return pl.when(~_is_missing_word(text, values)).then(known) if dtype == pl.String else known
 
 
 def _spellings(dtype: Any, values: tuple[str, ...]) -> dict[str, str]:
-    """Of *values* those that write a number or a boolean otherwise than ``spelled`` does: True for true, 1.0 for 1."""
+    """Other ways to write one of *values*, each of which can mean nothing else.
+
+    True for true and 1.0 for 1 where booleans and numbers are spelled; and 1.0 in a text for 1, as pandas exports whole
+    numbers of a column with gaps.
+    """
     if dtype == pl.Boolean:
         return {word.lower(): word for word in values if word.lower() in ("true", "false")}
+    if dtype == pl.String:
+        whole = [word for word in values if word.removeprefix("-").isdecimal()]
+        return {f"{word}.0": word for word in whole if f"{word}.0" not in values}
     if not dtype.is_numeric():
         return {}
     return {word[:-2]: word for word in values if word.endswith(".0") and word[:-2] not in values}
