@@ -14,10 +14,11 @@ def gate(
     evaluation_id: str,
     evaluation: dsl.Input[dsl.Artifact],
     holdout: dsl.Input[dsl.Dataset],
+    bundle: dsl.Input[dsl.Model],
     decision: dsl.Output[dsl.Artifact],
 ) -> str:
     from components.judging.stages import gate as stage
     from components.steps.failing import told
 
     with told():
-        return stage(name, gates, slices, place, evaluation.path, holdout.path, decision.path)
+        return stage(name, gates, slices, place, evaluation.path, holdout.path, bundle.path, decision.path)

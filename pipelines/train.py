@@ -113,6 +113,7 @@ def train(
         evaluation_id=judged.outputs["Output"],
         evaluation=judged.outputs["evaluation"],
         holdout=parts.outputs["holdout"],
+        bundle=fitted.outputs["bundle"],
     )
     verdict.set_caching_options(False)  # the champion may have changed
     record = track(

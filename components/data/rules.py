@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import polars as pl
 
+from components.data.meaning import missing, one_of, value
 from components.data.moments import TYPE, moments
-from components.data.words import number as number_in
 from components.data.words import spelled
 from serving.contract import Column, Contract, Frozen
 from serving.errors import DataError
@@ -21,13 +21,7 @@ Reason = Literal[
     "wrong type", "missing", "out of range", "unknown category", "duplicate row", "duplicate key", "in the future"
 ]
 
-MISSING_WORDS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
-TRUE_WORDS = ("true", "1", "1.0", "yes")
-FALSE_WORDS = ("false", "0", "0.0", "no")
 LISTED_VALUES = 12  # categories a sentence names before it says how many more there are
-FEW = 16
-
-TYPES = {"float": pl.Float64, "int": pl.Float64, "bool": pl.Boolean, "category": pl.String}
 
 
 class Count(Frozen):
@@ -137,9 +131,13 @@ def rules(schema: Any, contract: Contract, as_of: datetime) -> list[Rule]:
         found.append(Rule(contract.key, "missing", gone, _said(contract.key, "missing key"), "a key"))
     if contract.event_time:
         found += _moment_rules(contract.event_time, schema[contract.event_time], as_of)
-    for name, column in fields(contract).items():
-        found += _column_rules(name, column, schema[name], target=name == contract.target.name)
-    return found
+    return found + field_rules(schema, contract)
+
+
+def field_rules(schema: Any, contract: Contract) -> list[Rule]:
+    """What is asked of the input columns and the target; see ``rules``."""
+    target = contract.target.name
+    return [r for name, one in fields(contract).items() for r in _column_rules(name, one, schema[name], name == target)]
 
 
 def input_rules(schema: Any, contract: Contract) -> list[Rule]:
@@ -174,7 +172,7 @@ def _column_rules(name: str, column: Column, dtype: Any, target: bool) -> Iterat
         bad = ~value.is_between(low, high)
         yield Rule(name, "out of range", bad.fill_null(False), _said(name, seen, f" out of {bounds}"), expected)
     if column.type == "category":
-        bad = ~gone & ~_one_of(value, column.values)
+        bad = ~gone & ~one_of(value, column.values)
         text = _said(name, "'", seen.str.slice(0, 40), f"' is none of {_listed(column.values)}")
         yield Rule(name, "unknown category", bad.fill_null(False), text, expected)
 
@@ -205,25 +203,6 @@ def _expected(column: Column) -> str:
     return f"one of {_listed(column.values)}" if column.type == "category" else column.expected
 
 
-def missing(name: str, dtype: Any, values: tuple[str, ...] = ()) -> pl.Expr:
-    """True where the table holds nothing: null, NaN, or a word exports write for it that is none of *values*."""
-    column = pl.col(name)
-    if dtype == pl.String:
-        return column.is_null() | _is_missing_word(column if values else column.str.strip_chars(), values)
-    if dtype.is_float():
-        return column.is_null() | column.is_nan().fill_null(False)
-    return column.is_null()
-
-
-def _is_missing_word(text: pl.Expr, values: tuple[str, ...]) -> pl.Expr:
-    return _one_of(text, tuple(word for word in MISSING_WORDS if word not in values))
-
-
-def _one_of(text: pl.Expr, values: tuple[str, ...]) -> pl.Expr:
-    """Membership; comparing with each of a few short texts takes a third of the time of a hash look-up."""
-    return pl.any_horizontal(text == value for value in values) if len(values) <= FEW else text.is_in(list(values))
-
-
 def _can_fail(column: Column, dtype: Any) -> bool:
     """Whether a value of *dtype* may have no meaning in the column's type."""
     if column.type == "category" or dtype == pl.Null:
@@ -231,70 +210,3 @@ def _can_fail(column: Column, dtype: Any) -> bool:
     if column.type == "bool":
         return bool(dtype != pl.Boolean)
     return bool(dtype == pl.String or dtype.is_float())
-
-
-def value(name: str, column: Column, dtype: Any) -> pl.Expr:
-    """What the column *name* of polars type *dtype* holds, in the contract's type; null where it holds nothing there.
-
-    Raises:
-        DataError: no value of *dtype* can mean what the contract asks for.
-    """
-    held = pl.col(name)
-    if dtype == pl.Null:
-        return held.cast(TYPES[column.type])
-    if column.type == "category":
-        return _category(name, held, dtype, column.values)
-    if column.type == "bool":
-        return _truth(name, held, dtype)
-    return _number(name, held, dtype, whole=column.type == "int")
-
-
-def _number(name: str, value: pl.Expr, dtype: Any, whole: bool) -> pl.Expr:
-    if not (dtype == pl.String or dtype.is_numeric()):
-        raise _impossible(name, dtype, "numbers")
-    value = number_in(value) if dtype == pl.String else value.cast(pl.Float64, strict=False)
-    if dtype.is_integer():
-        return value
-    # NaN and infinity are no numbers here: the first is a missing value, the second a division gone wrong.
-    usable = value.is_finite() & (value == value.floor()) if whole else value.is_finite()
-    return pl.when(usable).then(value)
-
-
-def _truth(name: str, value: pl.Expr, dtype: Any) -> pl.Expr:
-    if dtype == pl.Boolean:
-        return value
-    if not (dtype == pl.String or dtype.is_numeric()):
-        raise _impossible(name, dtype, "true or false")
-    word = spelled(value, dtype).str.strip_chars().str.to_lowercase()
-    return pl.when(word.is_in(list(TRUE_WORDS))).then(True).when(word.is_in(list(FALSE_WORDS))).then(False)
-
-
-def _category(name: str, value: pl.Expr, dtype: Any, values: tuple[str, ...]) -> pl.Expr:
-    """The text that stands there; a number or a boolean is the one of *values* that spells it."""
-    if dtype.is_nested():
-        raise _impossible(name, dtype, "categories")
-    text, others = spelled(value, dtype), _spellings(dtype, values)
-    known = text.replace(others) if others else text
-    return pl.when(~_is_missing_word(text, values)).then(known) if dtype == pl.String else known
-
-
-def _spellings(dtype: Any, values: tuple[str, ...]) -> dict[str, str]:
-    """Other ways to write one of *values*, each of which can mean nothing else.
-
-    True for true and 1.0 for 1 where booleans and numbers are spelled; and 1.0 in a text for 1, as pandas exports whole
-    numbers of a column with gaps.
-    """
-    if dtype == pl.Boolean:
-        return {word.lower(): word for word in values if word.lower() in ("true", "false")}
-    if dtype == pl.String:
-        whole = [word for word in values if word.removeprefix("-").isdecimal()]
-        return {f"{word}.0": word for word in whole if f"{word}.0" not in values}
-    if not dtype.is_numeric():
-        return {}
-    return {word[:-2]: word for word in values if word.endswith(".0") and word[:-2] not in values}
-
-
-def _impossible(name: str, dtype: Any, wanted: str) -> DataError:
-    return DataError(
-        f"column {name!r} has type {dtype}: expected {wanted}; correct the export or the column's type in the contract"
-    )

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from components.data.rules import fields, meant, value
+from components.data.meaning import value
+from components.data.rules import fields, meant
 from serving.contract import Column, Contract, Matrix
 from serving.errors import DataError
 

@@ -19,9 +19,10 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from components.data import repeats
+from components.data.meaning import TYPES
 from components.data.moments import TYPE, naive
 from components.data.quarantine_report import EXAMPLES, Freshness, ReasonCount, Report
-from components.data.rules import TYPES, Rule, fields, meant, named, rules, told, typed
+from components.data.rules import Rule, fields, meant, named, rules, told, typed
 from serving.contract import Contract
 from serving.errors import DataError
 

@@ -1,6 +1,5 @@
 """What predictions on held-out rows are worth, as one value that is stored as JSON and drawn in the report."""
 
-import hashlib
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -71,7 +70,8 @@ class Evaluation(Frozen):
     """Metrics, slices and plot data of one model on one set of rows.
 
     Attributes:
-        rows_digest: sha256 of the rows and their target; two evaluations can be compared when theirs are equal.
+        rows_digest: sha256 of the rows as the source sent them, where somebody took it; two evaluations can be compared
+            when theirs are equal.
         metrics: by name, those that are defined; ``undefined`` names the others.
         confusion: counts per true class (outer) and predicted class (inner).
     """
@@ -118,7 +118,6 @@ def evaluate(
         "target": contract.target.name,
         "unit": contract.target.unit,
         "rows": len(target),
-        "rows_digest": _digest(matrix, target),
         "metrics": defined,
         "undefined": undefined,
         "slices": tuple(_slices(prediction, target, matrix, contract, slices)),
@@ -229,12 +228,6 @@ def _calibration(positive: Mask, score: Values) -> Iterator[CalibrationBin]:
 def _finite(values: dict[str, float]) -> tuple[dict[str, float], tuple[str, ...]]:
     defined = {name: value for name, value in values.items() if math.isfinite(value)}
     return defined, tuple(name for name in values if name not in defined)
-
-
-def _digest(matrix: Matrix, target: Values) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(matrix).tobytes())
-    digest.update(np.ascontiguousarray(target).tobytes())
-    return digest.hexdigest()
 
 
 def _check(prediction: Values, target: Values, matrix: Matrix, contract: Contract, slices: Sequence[str]) -> None:

@@ -92,11 +92,19 @@ class Check(Frozen):
 
 
 class GateReport(Frozen):
-    """Whether the candidate is accepted, and the sentence that explains it."""
+    """Whether the candidate is accepted, and the sentence that explains it.
+
+    Attributes:
+        compared: which rows the champion was not asked about, or why it was not asked at all; empty where it was about
+            all, or there is none.
+        narrowed: what the candidate's contract refuses that the champion's took.
+    """
 
     accepted: bool
     sentence: str
     checks: tuple[Check, ...] = ()
+    compared: str = ""
+    narrowed: tuple[str, ...] = ()
 
 
 def check_gates(gates: Sequence[Gate], contract: Contract) -> None:
@@ -109,18 +117,24 @@ def check_gates(gates: Sequence[Gate], contract: Contract) -> None:
             )
 
 
-def judge(candidate: Evaluation, champion: Evaluation | None, gates: Sequence[Gate]) -> GateReport:
+def judge(
+    candidate: Evaluation, champion: Evaluation | None, gates: Sequence[Gate], compared: Evaluation | None = None
+) -> GateReport:
     """Say whether *candidate* may serve, and why; with no *champion* the floors and slices are the bar.
+
+    Args:
+        compared: the candidate on the rows that the champion was asked about, where these are not all.
 
     Raises:
         DataError: the two were not evaluated on the same rows.
     """
-    if champion is not None and (champion.rows, champion.rows_digest) != (candidate.rows, candidate.rows_digest):
+    beside = compared or candidate
+    if champion is not None and (champion.rows, champion.rows_digest) != (beside.rows, beside.rows_digest):
         raise DataError(
-            f"the champion was evaluated on other rows ({champion.rows}) than the candidate ({candidate.rows});"
+            f"the champion was evaluated on other rows ({champion.rows}) than the candidate ({beside.rows});"
             " score both on the candidate's holdout"
         )
-    checks = tuple(_check(gate, candidate, champion) for gate in gates)
+    checks = tuple(_check(gate, candidate, beside, champion) for gate in gates)
     failed = [check for check in checks if not check.passed]
     if failed:
         told = "; ".join(check.sentence for check in failed)
@@ -136,7 +150,7 @@ def _accepted(checks: Sequence[Check], champion: Evaluation | None) -> str:
     return f"accepted: {held}" + (", no champion yet" if champion is None else "")
 
 
-def _check(gate: Gate, candidate: Evaluation, champion: Evaluation | None) -> Check:
+def _check(gate: Gate, candidate: Evaluation, beside: Evaluation, champion: Evaluation | None) -> Check:
     metric = metrics.get(gate.metric, where="gates.metric", task=candidate.task)
     if gate.worst is not None:
         return _worst(gate, metric, gate.worst, candidate)
@@ -149,7 +163,8 @@ def _check(gate: Gate, candidate: Evaluation, champion: Evaluation | None) -> Ch
     if champion is None:
         sentence = f"{candidate.show(gate.metric)}: no champion yet"
         return Check(metric=gate.metric, bar=None, seen=seen, passed=True, sentence=sentence)
-    return _against(gate, metric, seen, champion)
+    seen = beside.metrics.get(gate.metric)
+    return _undefined(metric, bar, "of the candidate") if seen is None else _against(gate, metric, seen, champion)
 
 
 def _bar(metric: Metric, bar: float, seen: float, unit: str, where: str = "") -> Check:

@@ -6,8 +6,9 @@ from typing import Any
 
 import polars as pl
 
+from components.data.meaning import missing, value
 from components.data.moments import TYPE, moments, naive
-from components.data.rules import key_of, missing, value
+from components.data.rules import key_of
 from components.data.tables import truth
 from components.data.words import spelled
 from serving.contract import Column, Contract, Frozen

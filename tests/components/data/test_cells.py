@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.data import sources
+from components.data.meaning import MISSING_WORDS
 from components.data.meeting import Needed
-from components.data.rules import MISSING_WORDS, meant
+from components.data.rules import meant
 from components.data.tables import coded
 from components.data.validation import validate
 from components.scoring.rows import RowScorer

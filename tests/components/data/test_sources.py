@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from components.data import files, sources
-from components.data.rules import value
+from components.data.meaning import value
 from serving.contract import Column
 from serving.errors import ConfigError, DataError, InfrastructureError, PlaceError
 from serving.store import store

@@ -175,15 +175,6 @@ def test_the_sample_is_small_and_always_the_same() -> None:
     assert (first.actual[0], first.actual[-1]) == (0.0, 4999.0)
 
 
-def test_other_rows_have_another_digest() -> None:
-    """Evaluations on one cell's difference are told apart."""
-    matrix = rows(30)
-    other = matrix.copy()
-    other[4, 0] += 1e-9
-    target = matrix[:, 0]
-    assert evaluate(target, target, matrix, PRICE).rows_digest != evaluate(target, target, other, PRICE).rows_digest
-
-
 @pytest.mark.parametrize(
     ("prediction", "n", "slices", "words"),
     [
