@@ -2,11 +2,14 @@
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
+import pyarrow.ipc
 
 from components.data.stable_hash import Hashes
 
@@ -50,12 +53,16 @@ class Dealt:
 
     def parts(self, count: int) -> Iterator[pl.DataFrame]:
         """The rows of each of *count* ranges of hashes that has any; *count* is a power of two up to ``MOST_PARTS``."""
-        chunks = [*self._held, *((pl.read_ipc(path, memory_map=True), cuts) for path, cuts in self._waiting)]
         width = (1 << BITS) // count
-        for first in range(0, 1 << BITS, width):
-            found = [chunk[cuts[first] : cuts[first + width]] for chunk, cuts in chunks]
-            if any(rows.height for rows in found):
-                yield pl.concat(found, rechunk=True)
+        with ExitStack() as stack:
+            waiting = [(stack.enter_context(pa.memory_map(str(path))), cuts) for path, cuts in self._waiting]
+            tables = [(pa.ipc.open_file(file).read_all(), cuts) for file, cuts in waiting]
+            for first in range(0, 1 << BITS, width):
+                ends = first, first + width
+                found = [_frame(table, *cuts[[*ends]]) for table, cuts in tables]
+                found += [chunk[cuts[ends[0]] : cuts[ends[1]]] for chunk, cuts in self._held]
+                if any(rows.height for rows in found):
+                    yield pl.concat(found, rechunk=True).cast(self.schema)
 
     def _put_down(self) -> None:
         if self._folder is None:
@@ -63,7 +70,13 @@ class Dealt:
             self._folder = tempfile.TemporaryDirectory(prefix=".dealing-", dir=self._directory)
         for chunk, cuts in self._held:
             path = Path(self._folder.name) / f"{len(self._waiting)}.arrow"
-            chunk.write_ipc(path, compression="uncompressed")
+            table = chunk.to_arrow(compat_level=pl.CompatLevel.oldest())
+            with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+                writer.write_table(table)
             self._waiting.append((path, cuts))
         self._held.clear()
         self._in_memory = 0
+
+
+def _frame(table: pa.Table, start: int, end: int) -> pl.DataFrame:
+    return pl.DataFrame(table.slice(start, end - start))

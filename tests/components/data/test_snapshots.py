@@ -3,6 +3,7 @@
 import errno
 import json
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,29 @@ VALUES = st.tuples(
     st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False, width=32)),
     st.one_of(st.none(), st.text(max_size=4)),
 )
+
+
+@pytest.mark.parametrize("key", [None, "id"])
+@pytest.mark.parametrize("held", [0, 150, 10_000])
+@pytest.mark.parametrize("chunk", [1, 37, 1_000])
+def test_neither_chunks_nor_what_waits_on_disk_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str | None, held: int, chunk: int
+) -> None:
+    """Rows in chunks of any size, held or put down, are the snapshot of the whole table, and leave nothing behind."""
+    rows = pl.DataFrame(
+        {
+            "id": [f"{n % 190}" for n in range(200)],
+            "x": [None if n % 7 == 0 else n / 3 for n in range(200)],
+            "at": [datetime(2026, 1, 1) + timedelta(hours=n) for n in range(200)],
+            "nothing": pl.Series([None] * 200, dtype=pl.Null),
+        }
+    )
+    whole = snapshots.write(rows, tmp_path / "whole", source="t", key=key)
+    monkeypatch.setattr("components.data.dealing.HELD_ROWS", held)
+    parts = snapshots.write_chunks(rows.iter_slices(chunk), tmp_path / "parts", source="t", key=key)
+    assert parts == whole
+    assert snapshots.read(tmp_path / "parts").equals(snapshots.read(tmp_path / "whole"))
+    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["manifest.json", "parts"]
 
 
 @settings(max_examples=40, deadline=None)
