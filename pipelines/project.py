@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_valid
 from components.data.split import SplitPolicy, check_policy
 from components.judging import metrics
 from components.judging.gates import Gate, check_gates
-from components.modelling.families import ModelSpec, check_task
+from components.modelling.families import ModelSpec, check_task, check_values
 from components.modelling.features import FeatureSpec, check_features
 from components.modelling.tuning import Search, check_search
 from components.watching.policy import Retrain, Watch
@@ -163,6 +163,7 @@ def _check_success(project: Project) -> None:
 def _check_model(project: Project) -> None:
     """One after another: a family without the task has no parameters to compare with."""
     check_task(project.model, project.contract.task)
+    check_values(project.model.family, project.model.params, where="model.params", task=project.contract.task)
     check_features(project.contract, project.features, project.model)
     check_search(project.search, project.model, project.contract)
 
@@ -200,9 +201,8 @@ def _sentence(problem: dict[str, Any]) -> str:
         return f"{key}: missing, and it has no default"
     message = re.sub(r"^Value error, |^Assertion failed, ", "", problem["msg"])
     message = re.sub(r"^Input should be", "expected", message).replace("a valid tuple", "a list")
-    return (
-        f"{key}: {message}, got {seen!r}" if isinstance(seen, str | int | float | bool | None) else f"{key}: {message}"
-    )
+    told = not isinstance(seen, str | int | float | None) or repr(seen) in message
+    return f"{key}: {message}" + ("" if told else f", got {seen!r}")
 
 
 def _key(location: tuple[Any, ...]) -> str:

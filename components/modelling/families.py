@@ -111,6 +111,19 @@ def check_names(family: str, names: Iterable[str], *, where: str, task: Task | N
             raise ConfigError(f"{where}.{name}: expected a parameter of {kind}, one of {', '.join(choices)}")
 
 
+def check_values(family: str, params: Mapping[str, Any], *, where: str, task: Task) -> None:
+    """Refuse names in *params* as ``check_names``, and a value that the estimator for *task* would refuse in its fit.
+
+    Each is tried alone; what only two of them, or the rows, rule out is the fit's to say.
+    """
+    check_names(family, params, where=where, task=task)
+    for name, value in params.items():
+        try:
+            getattr(FAMILIES[family], task)(**{name: value})._validate_params()
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"{where}.{name}: {error}") from error
+
+
 def check_task(model: ModelSpec, task: Task) -> None:
     """Refuse a family that has no estimator for *task*."""
     if task not in FAMILIES[model.family].tasks:

@@ -324,6 +324,32 @@ def test_a_bar_or_a_schedule_that_never_or_always_holds_is_refused(
     assert (f": {key}" in seen and says in seen) if says else seen == ""
 
 
+@pytest.mark.parametrize(
+    ("family", "params", "space", "key"),
+    [
+        ("ridge", {"alpha": -1}, {}, "model.params.alpha"),
+        ("ridge", {"alpha": "1"}, {}, "model.params.alpha"),
+        ("ridge", {"solver": "magic"}, {}, "model.params.solver"),
+        ("ridge", {"fit_intercept": "no"}, {}, "model.params.fit_intercept"),
+        ("random_forest", {"n_estimators": 10.5}, {}, "model.params.n_estimators"),
+        ("hist_gradient_boosting", {"monotonic_cst": [1, 0]}, {}, ""),
+        ("hist_gradient_boosting", {"max_leaf_nodes": 1}, {}, "model.params.max_leaf_nodes"),
+        ("ridge", {}, {"alpha": {"float": [-1, 1]}}, "search.space.alpha"),
+        ("ridge", {}, {"solver": {"choice": ["svd", "magic"]}}, "search.space.solver"),
+        ("random_forest", {}, {"max_features": {"float": [0.5, 2]}}, "search.space.max_features"),
+        ("random_forest", {}, {"n_estimators": {"int": [0, 10]}}, "search.space.n_estimators"),
+        ("random_forest", {}, {"max_features": {"choice": ["sqrt", None, 0.5]}}, ""),
+        ("ridge", {}, {"alpha": {"log": [1, 100]}}, ""),
+    ],
+)
+def test_a_value_that_the_estimator_refuses_is_refused_with_the_file(
+    tmp_path: Path, family: str, params: dict[str, Any], space: dict[str, Any], key: str
+) -> None:
+    """Of the project's own parameters and of each end and choice of the search, before any row is read."""
+    seen = told(tmp_path, model={"family": family, "params": params}, search={"space": space}, features={})
+    assert re.search(rf":\d+: {key}: The '{key.split('.')[-1]}' parameter", seen) if key else seen == ""
+
+
 def test_a_mistake_is_told_with_its_line_beside_the_others(tmp_path: Path) -> None:
     """Of a key that is missing, the line of the section it is missing in; sections are all looked at."""
     path = write_project(tmp_path, gates=[{"metric": "rmse", "at_most": 5}, {"metric": "mae", "at_most": "x"}])
