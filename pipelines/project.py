@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from components.data.split import SplitPolicy, check_policy
 from components.judging import metrics
@@ -50,6 +58,14 @@ class Source(Frozen):
     uri: Annotated[str, Field(min_length=1)]
 
 
+def _as_mistake(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """A section that refuses itself is one mistake among others, at its place."""
+    try:
+        return handler(value)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+
+
 class Project(Frozen):
     """Everything that distinguishes one model from another; two projects differ in nothing else."""
 
@@ -59,10 +75,10 @@ class Project(Frozen):
     contract: Contract
     split: SplitPolicy
     features: FeatureSpec = FeatureSpec()
-    model: ModelSpec
-    search: Search = Search()
+    model: Annotated[ModelSpec, WrapValidator(_as_mistake)]
+    search: Annotated[Search, WrapValidator(_as_mistake)] = Search()
     slices: tuple[str, ...] = ()
-    gates: tuple[Gate, ...] = ()
+    gates: tuple[Annotated[Gate, WrapValidator(_as_mistake)], ...] = ()
     approval: Literal["auto", "manual"] = "auto"
     rollout: RolloutPlan = RolloutPlan()
     watch: Watch = Watch()
@@ -201,6 +217,9 @@ def _sentence(problem: dict[str, Any]) -> str:
         return f"{key}: missing, and it has no default"
     message = re.sub(r"^Value error, |^Assertion failed, ", "", problem["msg"])
     message = re.sub(r"^Input should be", "expected", message).replace("a valid tuple", "a list")
+    section = re.sub(r"\[\d+\]$", "", key)
+    if message.startswith((f"{section}.", f"{section}:")):  # the section names its key itself, without its place
+        return key + message.removeprefix(section)
     told = not isinstance(seen, str | int | float | None) or repr(seen) in message
     return f"{key}: {message}" + ("" if told else f", got {seen!r}")
 

@@ -357,6 +357,16 @@ def test_a_mistake_is_told_with_its_line_beside_the_others(tmp_path: Path) -> No
     with pytest.raises(ConfigError, match=rf"project\.yaml:{line}: gates\[1\]\.at_most: "):
         projects.load(path)
     seen = told(
+        tmp_path,
+        gates=[{"metric": "rmse", "at_most": 5}, {"metric": "rsme"}, {"metric": "r2", "at_most": 1}],
+        model={"family": "ridge", "params": {"alhpa": 1}},
+        search={"space": {"alpha": {"int": [3, 1]}}},
+        seed="x",
+    )
+    for key in (r"gates\[1\]\.metric", r"gates\[2\]", r"model\.params\.alhpa", r"search\.space\.alpha\.int", "seed"):
+        assert re.search(rf"yaml:\d+: {key}: ", seen), (key, seen)
+    assert ": gates[0].metric: expected a metric for" in told(tmp_path, gates=[{"metric": "f1", "at_least": 1}])
+    seen = told(
         tmp_path, slices=["regoin"], watch={"alarm": {"r2": {"above": 1}}}, split={"by": "group", "holdout": 0.2}
     )
     assert "slices: no column" in seen
