@@ -70,8 +70,10 @@ _Core.add_constructor("tag:yaml.org,2002:int", _whole)
 
 def _keys(node: yaml.Node | None, where: str = "", above: tuple[int, ...] = ()) -> Iterator[tuple[str, int, Any]]:
     """Of each key and item as typed, ``gates[2].metric``: its line, and what makes it the same as another."""
-    if node is None or id(node) in above:
+    if node is None:
         return
+    if id(node) in above:
+        raise yaml.MarkedYAMLError(problem=f"{where} contains itself", problem_mark=node.start_mark)
     if isinstance(node, yaml.SequenceNode):
         for place, item in enumerate(node.value):
             yield f"{where}[{place}]", item.start_mark.line + 1, (where, id(node), place)

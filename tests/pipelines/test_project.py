@@ -329,6 +329,8 @@ def test_a_bar_or_a_schedule_that_never_or_always_holds_is_refused(
     [
         ("ridge", {"alpha": -1}, {}, "model.params.alpha"),
         ("ridge", {"alpha": "1"}, {}, "model.params.alpha"),
+        ("ridge", {"positive": True, "solver": "svd"}, {}, "model.params"),
+        ("ridge", {"alpha": [1, 2]}, {}, "model.params"),
         ("ridge", {"solver": "magic"}, {}, "model.params.solver"),
         ("ridge", {"fit_intercept": "no"}, {}, "model.params.fit_intercept"),
         ("random_forest", {"n_estimators": 10.5}, {}, "model.params.n_estimators"),
@@ -347,7 +349,7 @@ def test_a_value_that_the_estimator_refuses_is_refused_with_the_file(
 ) -> None:
     """Of the project's own parameters and of each end and choice of the search, before any row is read."""
     seen = told(tmp_path, model={"family": family, "params": params}, search={"space": space}, features={})
-    assert re.search(rf":\d+: {key}: The '{key.split('.')[-1]}' parameter", seen) if key else seen == ""
+    assert re.search(rf":\d+: {key}: ", seen) if key else seen == ""
 
 
 def test_a_mistake_is_told_with_its_line_beside_the_others(tmp_path: Path) -> None:
@@ -388,6 +390,9 @@ def test_a_key_twice_in_one_line_is_refused_and_an_alias_is_not(tmp_path: Path) 
     path = tmp_path / "project.yaml"
     path.write_text("a: {b: 1, b: 2}")
     with pytest.raises(ConfigError, match=r"yaml:1: a\.b: stands in line 1"):
+        project_file.read(path)
+    path.write_text("a: &one\n  b: *one\n")
+    with pytest.raises(ConfigError, match=r"a\.b contains itself"):
         project_file.read(path)
     path.write_text("a: &one {b: 1}\nc: *one\n")
     assert project_file.read(path) == {"a": {"b": 1}, "c": {"b": 1}}
