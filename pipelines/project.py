@@ -1,18 +1,27 @@
 """A project: one ``project.yaml`` read into frozen objects, every mistake named by its key as typed."""
 
 import difflib
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from components.data.split import SplitPolicy, check_policy
+from components.judging import metrics
 from components.judging.gates import Gate, check_gates
-from components.judging.metrics import get as get_metric
-from components.modelling.families import ModelSpec, check_task
+from components.modelling.families import ModelSpec, check_fit, check_task, check_values
 from components.modelling.features import FeatureSpec, check_features
 from components.modelling.tuning import Search, check_search
 from components.watching.policy import Retrain, Watch
@@ -49,6 +58,14 @@ class Source(Frozen):
     uri: Annotated[str, Field(min_length=1)]
 
 
+def _as_mistake(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """A section that refuses itself is one mistake among others, at its place."""
+    try:
+        return handler(value)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+
+
 class Project(Frozen):
     """Everything that distinguishes one model from another; two projects differ in nothing else."""
 
@@ -58,10 +75,10 @@ class Project(Frozen):
     contract: Contract
     split: SplitPolicy
     features: FeatureSpec = FeatureSpec()
-    model: ModelSpec
-    search: Search = Search()
+    model: Annotated[ModelSpec, WrapValidator(_as_mistake)]
+    search: Annotated[Search, WrapValidator(_as_mistake)] = Search()
     slices: tuple[str, ...] = ()
-    gates: tuple[Gate, ...] = ()
+    gates: tuple[Annotated[Gate, WrapValidator(_as_mistake)], ...] = ()
     approval: Literal["auto", "manual"] = "auto"
     rollout: RolloutPlan = RolloutPlan()
     watch: Watch = Watch()
@@ -81,23 +98,60 @@ def load(path: Path) -> Project:
     Raises:
         ConfigError: the file is missing, is no YAML, or a key is unknown, missing or wrong; all are named at once.
     """
-    project = parse(project_file.read(path), where=str(path), base=path.parent)
+    project, mistakes = _read(project_file.read(path), units=True)
+    if project is None or mistakes:
+        raise ConfigError("; ".join(project_file.placed(path, mistakes)))
+    project = _anchored(project, path.parent)
     project._file = path
     return project
 
 
-def parse(value: Any, where: str = "project", base: Path | None = None) -> Project:
-    """The project in *value*, a mapping as YAML gives it."""
+def parse(value: Any) -> Project:
+    """The project in *value*, as ``load`` but from a mapping, in which a duration may be a number of seconds."""
+    project, mistakes = _read(value, units=False)
+    if project is None or mistakes:
+        raise ConfigError("project: " + "; ".join(mistakes))
+    return project
+
+
+def _read(value: Any, *, units: bool) -> tuple[Project | None, list[str]]:
+    """The project in *value*, and what is wrong with it, each beginning with its key; *units* of durations are asked.
+
+    Lax reading would take "5" for 5 and "yes" for true: the type that is written is the type that is meant.
+    """
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{where}: expected keys and values, starting with name:, got {type(value).__name__}")
+        return None, [f"expected keys and values, starting with name:, got {type(value).__name__}"]
+    if mistakes := list(_unfit(value, ())):
+        return None, mistakes
     try:
-        project = Project.model_validate(value)
-        _check_sections(project)
+        project = Project.model_validate(_lists_as_tuples(value), strict=True, context={"units": units})
     except ValidationError as error:
-        raise ConfigError(f"{where}: " + "; ".join(_sentences(error))) from error
-    except ConfigError as error:  # what only two sections together can say
-        raise ConfigError(f"{where}: {error}") from error
-    return project if base is None else _anchored(project, base)
+        return None, _sentences(error)
+    except ConfigError as error:
+        return None, [str(error)]
+    return project, list(_mismatches(project))
+
+
+def _unfit(value: Any, location: tuple[Any, ...]) -> Iterator[str]:
+    """What no key can mean, wherever it stands: a number that is none, a key that is no text, a type beyond JSON."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                yield f"{_key((*location, str(key)))}: expected a text as key, got {key!r}; put it in quotes"
+            yield from _unfit(item, (*location, str(key)))
+    elif isinstance(value, list | tuple):
+        for place, item in enumerate(value):
+            yield from _unfit(item, (*location, place))
+    elif not isinstance(value, str | int | float | None):
+        yield f"{_key(location)}: expected a text, a number, true, false or null, got {type(value).__name__}"
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{_key(location)}: expected a finite number, got {value!r}"
+
+
+def _lists_as_tuples(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _lists_as_tuples(item) for key, item in value.items()}
+    return tuple(map(_lists_as_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def _anchored(project: Project, base: Path) -> Project:
@@ -108,20 +162,46 @@ def _anchored(project: Project, base: Path) -> Project:
     return project.model_copy(update={"source": Source(uri=str((base / uri).resolve()))})
 
 
-def _check_sections(project: Project) -> None:
-    """What a section says about another: columns, parameters and metrics that must exist there."""
+def _check_slices(project: Project) -> None:
     columns = project.contract.columns
     for name in project.slices:
         if name not in columns:
             raise ConfigError(f"slices: no column {name!r} in contract.columns{_nearest(name, columns)}")
-    check_policy(project.split, project.contract)
+
+
+def _check_success(project: Project) -> None:
+    if (success := project.problem.success) is not None:
+        metric = metrics.get(success.metric, where="problem.success.metric", task=project.contract.task)
+        side = "at_least" if success.at_most is None else "at_most"
+        metrics.check_side("problem.success", metric, side, less="at_most", more="at_least")
+
+
+def _check_model(project: Project) -> None:
+    """One after another: a family without the task has no parameters to compare with."""
     check_task(project.model, project.contract.task)
+    check_values(project.model.family, project.model.params, where="model.params", task=project.contract.task)
+    check_fit(project.model, project.contract.task, len(project.contract.target.classes))
     check_features(project.contract, project.features, project.model)
     check_search(project.search, project.model, project.contract)
-    check_gates(project.gates, project.contract)
-    check_alarms(project.watch, project.contract)
-    if project.problem.success is not None:
-        get_metric(project.problem.success.metric, where="problem.success.metric", task=project.contract.task)
+
+
+# What a section says about another: columns, parameters and metrics that must exist there.
+_CHECKS: tuple[Callable[[Project], None], ...] = (
+    _check_slices,
+    _check_success,
+    lambda project: check_policy(project.split, project.contract),
+    _check_model,
+    lambda project: check_gates(project.gates, project.contract),
+    lambda project: check_alarms(project.watch, project.contract),
+)
+
+
+def _mismatches(project: Project) -> Iterator[str]:
+    for check in _CHECKS:
+        try:
+            check(project)
+        except ConfigError as error:
+            yield str(error)
 
 
 def _sentences(error: ValidationError) -> list[str]:
@@ -137,10 +217,12 @@ def _sentence(problem: dict[str, Any]) -> str:
     if kind == "missing":
         return f"{key}: missing, and it has no default"
     message = re.sub(r"^Value error, |^Assertion failed, ", "", problem["msg"])
-    message = re.sub(r"^Input should be", "expected", message)
-    return (
-        f"{key}: {message}, got {seen!r}" if isinstance(seen, str | int | float | bool | None) else f"{key}: {message}"
-    )
+    message = re.sub(r"^Input should be", "expected", message).replace("a valid tuple", "a list")
+    section = re.sub(r"\[\d+\]$", "", key)
+    if message.startswith((f"{section}.", f"{section}:")):  # the section names its key itself, without its place
+        return key + message.removeprefix(section)
+    told = not isinstance(seen, str | int | float | None) or repr(seen) in message
+    return f"{key}: {message}" + ("" if told else f", got {seen!r}")
 
 
 def _key(location: tuple[Any, ...]) -> str:

@@ -5,7 +5,7 @@ rollout can be ended while somebody is editing the file.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -68,25 +68,40 @@ def _whole(loader: _Core, node: yaml.ScalarNode) -> int:
 _Core.add_constructor("tag:yaml.org,2002:int", _whole)
 
 
-def _doubled(node: yaml.Node | None, where: str = "", above: tuple[int, ...] = ()) -> Iterator[str]:
-    """Of each key that stands twice in one mapping: the later line, the key, and the earlier line."""
-    if node is None or id(node) in above:
+def _keys(node: yaml.Node | None, where: str = "", above: tuple[int, ...] = ()) -> Iterator[tuple[str, int, Any]]:
+    """Of each key and item as typed, ``gates[2].metric``: its line, and what makes it the same as another."""
+    if node is None:
         return
+    if id(node) in above:
+        raise yaml.MarkedYAMLError(problem=f"{where} contains itself", problem_mark=node.start_mark)
     if isinstance(node, yaml.SequenceNode):
         for place, item in enumerate(node.value):
-            yield from _doubled(item, f"{where}[{place}]", (*above, id(node)))
+            yield f"{where}[{place}]", item.start_mark.line + 1, (where, id(node), place)
+            yield from _keys(item, f"{where}[{place}]", (*above, id(node)))
     if isinstance(node, yaml.MappingNode):
-        lines: dict[tuple[str, str], int] = {}
         for key, item in node.value:
-            line, full, name = (
-                key.start_mark.line + 1,
-                f"{where}.{key.value}".removeprefix("."),
-                (key.tag, str(key.value)),
-            )
-            if name in lines:
-                yield f"{line}: {full}: stands in line {lines[name]} already; keep one of them"
-            lines.setdefault(name, line)
-            yield from _doubled(item, full, (*above, id(node)))
+            full = f"{where}.{key.value}".removeprefix(".")
+            yield full, key.start_mark.line + 1, (where, id(node), key.tag, str(key.value))
+            yield from _keys(item, full, (*above, id(node)))
+
+
+def _doubled(node: yaml.Node | None) -> Iterator[tuple[str, str]]:
+    """Each key that stands twice in one mapping, and the sentence about its lines."""
+    lines: dict[Any, int] = {}
+    for key, line, same in _keys(node):
+        if same in lines:
+            yield key, f"{line}: {key}: stands in line {lines[same]} already; keep one of them"
+        lines.setdefault(same, line)
+
+
+def placed(path: Path, sentences: Iterable[str]) -> list[str]:
+    """*sentences* that begin with a key, each behind the file and the line of as much of its key as stands there."""
+    lines = {key: line for key, line, _same in _keys(yaml.compose(path.read_text(encoding="utf-8"), _Core))}
+    told = []
+    for sentence in sentences:
+        known = [key for key in lines if re.match(rf"{re.escape(key)}[:.\[ ]", sentence)]
+        told.append(f"{path}:{lines[max(known, key=len)]}: {sentence}" if known else f"{path}: {sentence}")
+    return told
 
 
 def read(path: Path) -> Any:
@@ -95,29 +110,35 @@ def read(path: Path) -> Any:
     Raises:
         ConfigError: the file is missing, unreadable or no YAML, or a key stands twice.
     """
+    value, doubled = _parsed(path)
+    if doubled:
+        raise ConfigError("; ".join(f"{path}:{sentence}" for _key, sentence in doubled))
+    return value
+
+
+def name(path: Path) -> str:
+    """The model's name in *path*; nothing else of it is looked at, so it may be half edited.
+
+    Raises:
+        ConfigError: the file cannot be read, or there is no one name that a model can have.
+    """
+    value, doubled = _parsed(path)
+    if twice := [sentence for key, sentence in doubled if key == "name"]:
+        raise ConfigError(f"{path}:{twice[0]}")
+    found = value.get("name") if isinstance(value, Mapping) else None
+    if not isinstance(found, str) or re.fullmatch(NAME, found) is None:
+        raise ConfigError(f"{path}: name: expected lower-case letters, digits and dashes, at most 40, got {found!r}")
+    return found
+
+
+def _parsed(path: Path) -> tuple[Any, list[tuple[str, str]]]:
+    """What *path* says, the last of equal keys winning, and the keys that stand twice."""
     try:
         text = path.read_text(encoding="utf-8")
-        doubled = list(_doubled(yaml.compose(text, _Core)))
-        value = yaml.load(text, _Core)  # noqa: S506  # a SafeLoader with fewer types
+        return yaml.load(text, _Core), list(_doubled(yaml.compose(text, _Core)))  # noqa: S506  # a SafeLoader with fewer types
     except FileNotFoundError as error:
         raise ConfigError(f"no project file {path}; name one with --project") from error
     except (IsADirectoryError, PermissionError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read project file {path}: {error}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if doubled:
-        raise ConfigError("; ".join(f"{path}:{sentence}" for sentence in doubled))
-    return value
-
-
-def name(path: Path) -> str:
-    """The model's name in *path*; nothing else of it is looked at.
-
-    Raises:
-        ConfigError: as ``read``, or there is no name that a model can have.
-    """
-    value = read(path)
-    found = value.get("name") if isinstance(value, Mapping) else None
-    if not isinstance(found, str) or re.fullmatch(NAME, found) is None:
-        raise ConfigError(f"{path}: name: expected lower-case letters, digits and dashes, at most 40, got {found!r}")
-    return found

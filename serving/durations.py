@@ -4,7 +4,7 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 _WORDS = {"second": "s", "minute": "m", "hour": "h", "day": "d", "week": "w"}
@@ -53,6 +53,13 @@ def spoken(value: float) -> str:
     return f"{value / 86400:.3g} d"
 
 
+def _unit(value: Any, info: ValidationInfo) -> Any:
+    """What a person wrote has a unit, 0 aside; what was stored is in seconds, so only a context with ``units`` asks."""
+    if info.context and info.context.get("units") and type(value) in (int, float) and value:
+        raise ValueError(f"{_EXPECTED}; {value!r} has no unit")
+    return value
+
+
 def _read(words: str) -> float:
     """The seconds that *words* say."""
     if match := _TEXT.match(words.lower()):
@@ -62,5 +69,7 @@ def _read(words: str) -> float:
     raise ValueError(f"{_EXPECTED}, seen {words!r}")
 
 
-Duration = Annotated[timedelta, BeforeValidator(parse), PlainSerializer(text, return_type=str)]
-Seconds = Annotated[float, BeforeValidator(seconds), Field(ge=0)]  # the same as a number, where it is computed with
+Duration = Annotated[timedelta, BeforeValidator(parse), BeforeValidator(_unit), PlainSerializer(text, return_type=str)]
+Seconds = Annotated[
+    float, BeforeValidator(seconds), BeforeValidator(_unit), Field(ge=0)
+]  # the same as a number, where it is computed with

@@ -109,11 +109,11 @@ class GateReport(Frozen):
 
 def check_gates(gates: Sequence[Gate], contract: Contract) -> None:
     """Refuse gates on metrics of another task, or on slices along columns that the *contract* does not have."""
-    for gate in gates:
-        metrics.get(gate.metric, where="gates.metric", task=contract.task)
+    for place, gate in enumerate(gates):
+        metrics.get(gate.metric, where=f"gates[{place}].metric", task=contract.task)
         if gate.slice is not None and gate.slice not in contract.columns:
             raise ConfigError(
-                f"gates.slice: expected a column, one of {', '.join(contract.names)}; seen {gate.slice!r}"
+                f"gates[{place}].slice: expected a column, one of {', '.join(contract.names)}; seen {gate.slice!r}"
             )
 
 

@@ -173,6 +173,17 @@ def get(name: str, *, where: str = "metric", task: Task | None = None) -> Metric
     return metric
 
 
+def check_side(where: str, metric: Metric | None, seen: str, *, less: str, more: str) -> None:
+    """Refuse a bar on the good side of a *metric*: *less* is the key of one where less is better, *more* of others.
+
+    Raises:
+        ConfigError: *seen*, the key that was written under *where*, is the other one.
+    """
+    word, wanted = ("more", more) if metric is not None and metric.direction == "maximize" else ("less", less)
+    if seen != wanted:
+        raise ConfigError(f"{where}: expected {wanted!r}, since {word} of it is better; seen {seen!r}")
+
+
 def compute(task: Task, target: Values, prediction: Values) -> dict[str, float]:
     """Every metric of *task* by name; all are NaN without rows or when a prediction is not finite."""
     usable = len(target) > 0 and bool(np.isfinite(prediction).all())

@@ -1,10 +1,12 @@
 """The model families a project may name, and how each becomes a scikit-learn estimator."""
 
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -109,6 +111,35 @@ def check_names(family: str, names: Iterable[str], *, where: str, task: Task | N
         if name not in choices:
             kind = f"{family} ({task})" if task else family
             raise ConfigError(f"{where}.{name}: expected a parameter of {kind}, one of {', '.join(choices)}")
+
+
+def check_values(family: str, params: Mapping[str, Any], *, where: str, task: Task) -> None:
+    """Refuse names in *params* as ``check_names``, and a value that the estimator for *task* would refuse in its fit.
+
+    Each is tried alone; what two of them rule out together is ``check_fit``'s to say.
+    """
+    check_names(family, params, where=where, task=task)
+    for name, value in params.items():
+        try:
+            getattr(FAMILIES[family], task)(**{name: value})._validate_params()
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"{where}.{name}: {error}") from error
+
+
+def check_fit(model: ModelSpec, task: Task, classes: int) -> None:
+    """Refuse parameters of a linear *model* that do not go together, such as a solver and a penalty; costs a fit.
+
+    The dozen or more made rows say nothing of trees, whose parameters may count rows and columns.
+    """
+    if not FAMILIES[model.family].linear:
+        return
+    rows = np.random.default_rng(0).normal(size=(4 * max(classes, 3), 2))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of convergence, on noise
+            build_estimator(model, task, 0).fit(rows, np.arange(len(rows)) % (classes or len(rows)))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"model.params: {' '.join(str(error).split())}") from error
 
 
 def check_task(model: ModelSpec, task: Task) -> None:

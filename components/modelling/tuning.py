@@ -21,7 +21,7 @@ from components.data.split import SplitPolicy, masks
 from components.data.tables import Vector, matrix_and_target
 from components.judging import metrics
 from components.judging.metrics import Metric
-from components.modelling.families import ModelSpec, build_estimator, check_names
+from components.modelling.families import ModelSpec, build_estimator, check_names, check_values
 from components.modelling.features import FeatureSpec
 from components.modelling.training import fit, predict
 from components.modelling.tuning_values import Trial, Tuning
@@ -59,8 +59,13 @@ class Search(Frozen):
 
 
 def check_search(search: Search, model: ModelSpec, contract: Contract) -> None:
-    """Refuse a *search* over parameters that the *model* does not have, or by a metric of another task."""
+    """Refuse a *search* over parameters or values that the *model* does not take, or by a metric of another task."""
     check_names(model.family, search.space, where="search.space", task=contract.task)
+    for name, dimension in search.space.items():
+        for kind, given in dimension.items():
+            for value in given:
+                tried = value if kind in ("int", "choice") else float(value)
+                check_values(model.family, {name: tried}, where="search.space", task=contract.task)
     if search.metric is not None:
         metrics.get(search.metric, where="search.metric", task=contract.task)
 

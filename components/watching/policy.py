@@ -3,10 +3,12 @@
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from components.watching import cron
 from serving.contract import Frozen
 from serving.durations import Duration, parse
+from serving.errors import ConfigError
 
 _RELATIVE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*x\s*$")
 
@@ -116,6 +118,17 @@ class Retrain(Frozen):
     fresh_labels: Annotated[int, Field(ge=0)] = 500
     window: Duration | None = None
 
+    @field_validator("schedule")
+    @classmethod
+    def _due_some_day(cls, value: str) -> str:
+        """A schedule that nothing waits for is checked too: it was written to be waited for."""
+        try:
+            if value:
+                cron.check(value)
+        except ConfigError as error:  # pydantic turns only ValueError into its report, with the key
+            raise ValueError(str(error)) from error
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _yaml_reads_on_as_true(cls, value: Any) -> Any:
@@ -128,8 +141,4 @@ class Retrain(Frozen):
     def _consistent(self) -> Self:
         if "schedule" in self.on and not self.schedule:
             raise ValueError("'on' names schedule, but 'schedule' is empty; write five cron fields, e.g. \"0 3 1 * *\"")
-        if self.schedule and len(self.schedule.split()) != 5:
-            raise ValueError(
-                f"'schedule' needs five cron fields (minute hour day month weekday), seen {self.schedule!r}"
-            )
         return self

@@ -17,7 +17,7 @@ from components.modelling import profiles
 from components.watching.drift import Drift, compare
 from components.watching.figures import buckets, deviation, figure, scores, usable
 from components.watching.labels import Labelled, LabelReport, join, no_labels
-from components.watching.policy import DriftPolicy, Watch
+from components.watching.policy import Bar, DriftPolicy, Watch
 from components.watching.values import SERVICE_FIGURES, Bucket, Figure, ServiceFigures, Verdict, WatchReport
 from serving.contract import Contract
 from serving.durations import text
@@ -79,13 +79,25 @@ def watch(
 
 
 def check_alarms(policy: Watch, contract: Contract) -> None:
-    """Refuse alarms on figures that do not exist, and multiples of figures that have no holdout value."""
+    """Refuse alarms on figures that do not exist, on their good side, or at multiples of no holdout value."""
     known = (*metrics.names(contract.task), *SERVICE_FIGURES)
     for name, bar in policy.alarm.items():
         if name not in known:
             raise ConfigError(f"watch.alarm.{name}: expected one of {', '.join(known)}")
         if name in SERVICE_FIGURES and bar.relative:
             raise ConfigError(f"watch.alarm.{name}: has no holdout value to be a multiple of; write a plain number")
+        _check_side(f"watch.alarm.{name}", metrics.METRICS.get(name), bar)
+
+
+def _check_side(where: str, metric: metrics.Metric | None, bar: Bar) -> None:
+    """Refuse a bar that a version as good as at its release has passed; a service figure has no *metric*."""
+    seen = "above" if bar.below is None else "below"
+    if metric is None or metric.direction != "zero":  # a signed metric may leave 0 on either side
+        metrics.check_side(where, metric, seen, less="above", more="below")
+    times = bar.level(1.0) if bar.relative else None
+    if times is not None and (times < 1 if seen == "above" else times > 1):
+        least = "1x or more" if seen == "above" else "1x or less"
+        raise ConfigError(f"{where}.{seen}: expected {least} of the holdout's value, seen {bar.stated!r}")
 
 
 def measure_drift(rows: pl.DataFrame, profile: Profile, contract: Contract, policy: DriftPolicy) -> Drift:

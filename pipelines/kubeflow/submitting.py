@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from components.steps.place import Place
+from components.watching.cron import six_fields
 from pipelines import settings
 from pipelines.compiling.compiling import read_package
 from pipelines.here.interpreter import leaves
@@ -17,7 +18,6 @@ from pipelines.here.training import PACKAGE, train_arguments
 from pipelines.kubeflow import submission
 from pipelines.kubeflow.follow import STEPS
 from pipelines.kubeflow.server import KfpServer, PipelineVersion
-from pipelines.loop.cron import six_fields
 from pipelines.project import Project
 from serving.cluster.client import CONFIG_MAP, DEPLOYMENT, Cluster
 from serving.durations import text

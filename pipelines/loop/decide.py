@@ -7,9 +7,9 @@ last run is some time ago, and for performance and drift there are labels to lea
 from collections.abc import Iterator
 from datetime import datetime
 
+from components.watching import cron
 from components.watching.policy import Retrain, Trigger
 from components.watching.values import WatchReport
-from pipelines.loop import cron
 from serving.contract import Frozen
 from serving.durations import text
 

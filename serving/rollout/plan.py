@@ -207,7 +207,7 @@ class RolloutPlan(Frozen):
         steps = [_as_step(item) for item in value]
         if len(steps) > 1 and isinstance(steps[-1], dict) and steps[-1] == {"weight": 100}:
             steps.pop()
-        return steps
+        return tuple(steps)
 
     @model_validator(mode="after")
     def _climbs(self) -> Self:

@@ -1,5 +1,6 @@
 """A project is one file: the two that are shipped, and one written here, go through the same code."""
 
+import math
 import re
 import subprocess
 from pathlib import Path
@@ -225,3 +226,173 @@ def test_words_stay_words(tmp_path: Path) -> None:
     assert project_file.read(path) == ["no", "yes", "on", "off", "2024-01-02", "12:30", "1_000", "0b1"]
     path.write_text("[017, 0o17, 0x1F, true, False, ~]")
     assert project_file.read(path) == [17, 15, 31, True, False, None]
+
+
+def told(tmp_path: Path, **changes: Any) -> str:
+    """What loading the tiny project with *changes* says; empty when it is taken."""
+    try:
+        projects.load(write_project(tmp_path, **changes))
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def at(key: str, value: Any) -> dict[str, Any]:
+    """The change that puts *value* at *key*, in sections that are otherwise empty."""
+    for word in reversed(key.split(".")):
+        value = {word: value}
+    return dict(value)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    "key",
+    ["watch.alarm.rmse.above", "watch.drift.ks", "problem.success.at_most", "model.params.alpha", "search.space.alpha"],
+)
+def test_what_is_no_number_stands_nowhere(tmp_path: Path, key: str, number: float) -> None:
+    """Every comparison with NaN is false and nothing passes infinity: a bar of them is silent for ever."""
+    assert f": {key}: expected a finite number, got {number}" in told(tmp_path, **at(key, number))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", "5"),
+        ("seed", True),
+        ("watch.drift.ks", "0.1"),
+        ("watch.labels.at_least", "20"),
+        ("retrain.fresh_labels", "5"),
+        ("rollout.replicas", "2"),
+        ("rollout.keep_previous", "yes"),
+        ("problem.success", {"metric": "rmse", "at_most": "9"}),
+        ("watch.alarm.rmse", {"above": "5"}),
+        ("retrain.cooldown", 7),
+        ("watch.window", 90),
+        ("watch.labels.delay", 1.5),
+        ("search.timeout", 60),
+        ("rollout.time.dwell", 120),
+        ("rollout.gates.slow.slo", 0.2),
+    ],
+)
+def test_what_is_written_is_of_the_type_that_is_meant(tmp_path: Path, key: str, value: Any) -> None:
+    """A number in quotes is a text, yes is no boolean, and a length of time has a unit; the key is named."""
+    assert re.search(rf":\d+: {key}[.:]", told(tmp_path, **at(key, value)))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("watch.window", "90d"),
+        ("retrain.cooldown", 0),
+        ("rollout.time.dwell", "2m"),
+        ("watch.drift.ks", 1),
+        ("seed", 3),
+    ],
+)
+def test_what_means_one_thing_is_taken(tmp_path: Path, key: str, value: Any) -> None:
+    """A whole number is a number, and nothing is nothing in any unit."""
+    assert told(tmp_path, **at(key, value)) == ""
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("watch.alarm.r2", {"above": 0.5}, "expected 'below', since more"),
+        ("watch.alarm.rmse", {"below": 5}, "expected 'above', since less"),
+        ("watch.alarm.rmse", {"below": "1.25x"}, "expected 'above'"),
+        ("watch.alarm.error_rate", {"below": 0.1}, "expected 'above'"),
+        ("watch.alarm.latency_p99", {"below": 50}, "expected 'above'"),
+        ("watch.alarm.rmse", {"above": "0.8x"}, "1x or more"),
+        ("watch.alarm.r2", {"below": "1.1x"}, "1x or less"),
+        ("watch.alarm.bias", {"below": -5}, ""),
+        ("watch.alarm.bias", {"above": 5}, ""),
+        ("watch.alarm.r2", {"below": "0.9x"}, ""),
+        ("problem.success", {"metric": "r2", "at_most": 0.5}, "expected 'at_least'"),
+        ("problem.success", {"metric": "rmse", "at_least": 5}, "expected 'at_most'"),
+        ("problem.success", {"metric": "bias", "at_most": 5}, ""),
+        ("retrain.schedule", "0 25 * * *", "hour '25' is not within 0 to 23"),
+        ("retrain.schedule", "0 3 * *", "five fields"),
+        ("retrain.schedule", "0 0 31 2 *", "no date ever fits"),
+        ("retrain.schedule", "0 20 * * *", ""),
+    ],
+)
+def test_a_bar_or_a_schedule_that_never_or_always_holds_is_refused(
+    tmp_path: Path, key: str, value: Any, says: str
+) -> None:
+    """An alarm on the good side rings for every good version, and a schedule without a day never does."""
+    seen = told(tmp_path, **at(key, value))
+    assert (f": {key}" in seen and says in seen) if says else seen == ""
+
+
+@pytest.mark.parametrize(
+    ("family", "params", "space", "key"),
+    [
+        ("ridge", {"alpha": -1}, {}, "model.params.alpha"),
+        ("ridge", {"alpha": "1"}, {}, "model.params.alpha"),
+        ("ridge", {"positive": True, "solver": "svd"}, {}, "model.params"),
+        ("ridge", {"alpha": [1, 2]}, {}, "model.params"),
+        ("ridge", {"solver": "magic"}, {}, "model.params.solver"),
+        ("ridge", {"fit_intercept": "no"}, {}, "model.params.fit_intercept"),
+        ("random_forest", {"n_estimators": 10.5}, {}, "model.params.n_estimators"),
+        ("hist_gradient_boosting", {"monotonic_cst": [1, 0]}, {}, ""),
+        ("hist_gradient_boosting", {"max_leaf_nodes": 1}, {}, "model.params.max_leaf_nodes"),
+        ("ridge", {}, {"alpha": {"float": [-1, 1]}}, "search.space.alpha"),
+        ("ridge", {}, {"solver": {"choice": ["svd", "magic"]}}, "search.space.solver"),
+        ("random_forest", {}, {"max_features": {"float": [0.5, 2]}}, "search.space.max_features"),
+        ("random_forest", {}, {"n_estimators": {"int": [0, 10]}}, "search.space.n_estimators"),
+        ("random_forest", {}, {"max_features": {"choice": ["sqrt", None, 0.5]}}, ""),
+        ("ridge", {}, {"alpha": {"log": [1, 100]}}, ""),
+    ],
+)
+def test_a_value_that_the_estimator_refuses_is_refused_with_the_file(
+    tmp_path: Path, family: str, params: dict[str, Any], space: dict[str, Any], key: str
+) -> None:
+    """Of the project's own parameters and of each end and choice of the search, before any row is read."""
+    seen = told(tmp_path, model={"family": family, "params": params}, search={"space": space}, features={})
+    assert re.search(rf":\d+: {key}: ", seen) if key else seen == ""
+
+
+def test_a_mistake_is_told_with_its_line_beside_the_others(tmp_path: Path) -> None:
+    """Of a key that is missing, the line of the section it is missing in; sections are all looked at."""
+    path = write_project(tmp_path, gates=[{"metric": "rmse", "at_most": 5}, {"metric": "mae", "at_most": "x"}])
+    line = path.read_text().splitlines().index("  at_most: x") + 1
+    with pytest.raises(ConfigError, match=rf"project\.yaml:{line}: gates\[1\]\.at_most: "):
+        projects.load(path)
+    seen = told(
+        tmp_path,
+        gates=[{"metric": "rmse", "at_most": 5}, {"metric": "rsme"}, {"metric": "r2", "at_most": 1}],
+        model={"family": "ridge", "params": {"alhpa": 1}},
+        search={"space": {"alpha": {"int": [3, 1]}}},
+        seed="x",
+    )
+    for key in (r"gates\[1\]\.metric", r"gates\[2\]", r"model\.params\.alhpa", r"search\.space\.alpha\.int", "seed"):
+        assert re.search(rf"yaml:\d+: {key}: ", seen), (key, seen)
+    assert ": gates[0].metric: expected a metric for" in told(tmp_path, gates=[{"metric": "f1", "at_least": 1}])
+    seen = told(
+        tmp_path, slices=["regoin"], watch={"alarm": {"r2": {"above": 1}}}, split={"by": "group", "holdout": 0.2}
+    )
+    assert "slices: no column" in seen
+    assert "watch.alarm.r2: expected 'below'" in seen
+
+
+def test_a_name_is_read_while_the_rest_is_edited(tmp_path: Path) -> None:
+    """A rollout is ended while a colleague has a key twice; a name that stands twice is no name."""
+    path = tmp_path / "project.yaml"
+    path.write_text("name: homes\nseed: 1\nseed: 2\n")
+    assert project_file.name(path) == "homes"
+    path.write_text("name: homes\nname: shops\n")
+    with pytest.raises(ConfigError, match="yaml:2: name: stands in line 1"):
+        project_file.name(path)
+
+
+def test_a_key_twice_in_one_line_is_refused_and_an_alias_is_not(tmp_path: Path) -> None:
+    """What is written once and meant twice is one mapping."""
+    path = tmp_path / "project.yaml"
+    path.write_text("a: {b: 1, b: 2}")
+    with pytest.raises(ConfigError, match=r"yaml:1: a\.b: stands in line 1"):
+        project_file.read(path)
+    path.write_text("a: &one\n  b: *one\n")
+    with pytest.raises(ConfigError, match=r"a\.b contains itself"):
+        project_file.read(path)
+    path.write_text("a: &one {b: 1}\nc: *one\n")
+    assert project_file.read(path) == {"a": {"b": 1}, "c": {"b": 1}}

@@ -198,7 +198,7 @@ def test_classification_uses_the_probabilities_when_they_are_logged(probabilitie
     table = pl.DataFrame({"request_id": log["request_id"], "ill": np.where(truth == 1, "yes", "no")})
     values = metrics.compute("classification", truth, both)
     profile = profiles.profile(x.reshape(-1, 1), CLASSES, both, truth, values)
-    policy = Watch.model_validate({"alarm": {"log_loss" if probabilities else "f1": {"above": 2}}})
+    policy = Watch.model_validate({"alarm": {"log_loss": {"above": 2}} if probabilities else {"f1": {"below": 0.1}}})
     report = watch(log, join(log, table, CLASSES, NOW), profile, CLASSES, policy, service(log), NOW)
     seen = {figure.name: figure.value for figure in report.figures if figure.name in metrics.METRICS}
     assert report.verdict == "healthy"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from components.judging.champions import Champion
 from components.steps.place import Place
-from components.watching import prediction_log
+from components.watching import cron, prediction_log
 from components.watching.drift import ColumnDrift, Drift
 from components.watching.policy import Retrain
 from components.watching.values import Figure, WatchReport
@@ -24,7 +24,6 @@ from pipelines import settings as settings_module
 from pipelines.cli.main import slipway
 from pipelines.here.runner import RunResult, TaskResult
 from pipelines.here.training import RunFailed, TrainingResult
-from pipelines.loop import cron
 from pipelines.loop import turn as loop_run
 from pipelines.loop import watch as watch_run
 from pipelines.loop.decide import LoopState, decide

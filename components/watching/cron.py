@@ -21,6 +21,11 @@ _FIELDS = (
 _TO_SUNDAY = re.compile(r"\b(MON|TUE|WED|THU|FRI|SAT|[1-6])-(SUN|0)\b")
 
 
+def check(text: str) -> None:
+    """Refuse a schedule *text* that will never be due; raises as ``next_after``."""
+    _parsed(text, datetime.now(UTC))
+
+
 def next_after(text: str, moment: datetime) -> datetime:
     """The first whole minute after *moment*, which has a zone, at which the schedule *text* is due.
 
