@@ -75,6 +75,7 @@ def _labels(report: WatchReport) -> Html:
         "Without one yet": seen.unlabelled,
         "Labels replaced by a newer one": seen.duplicates,
         "Labels of unknown requests": seen.orphans,
+        "Labels whose id is of several rows or requests": seen.ambiguous,
         "Labels that come later": seen.later,
         "Labels that cannot be used": seen.unusable,
     }

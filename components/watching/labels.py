@@ -15,7 +15,9 @@ from serving.contract import Column, Contract, Frozen
 from serving.errors import DataError
 
 REQUEST_ID, ROW, LABEL_AT = "request_id", "row", "label_at"
+CORRELATION = "correlation_id"
 KEY = [REQUEST_ID, ROW]
+ANY_ROW = -1  # of a label that names none
 
 
 class LabelReport(Frozen):
@@ -25,6 +27,7 @@ class LabelReport(Frozen):
         predictions: rows of the log, each request id and row counted once.
         labelled, unlabelled: those with and without a label by now; together they are all predictions.
         orphans: labels of requests that are not in the log.
+        ambiguous: labels whose id is a correlation id of several requests, or that say no row of a request with more.
         duplicates: labels that a newer one of the same row replaced.
         later: labels of the table that are not known yet at the moment of the report.
         unusable: labels without id or moment, or with a value that the contract's target does not take.
@@ -34,6 +37,7 @@ class LabelReport(Frozen):
     labelled: int = 0
     unlabelled: int = 0
     orphans: int = 0
+    ambiguous: int = 0
     duplicates: int = 0
     later: int = 0
     unusable: int = 0
@@ -103,8 +107,9 @@ def join(predictions: pl.DataFrame, labels: pl.DataFrame, contract: Contract, as
 
     Args:
         predictions: as ``prediction_log.read`` returns them.
-        labels: request_id, the target's name, label_at (when it became known), optionally row (0 without it) and the
-            contract's event time. A table without label_at is taken as known.
+        labels: request_id (the answer's own, or a correlation id of that request alone), the target's name, label_at
+            (when it became known), optionally row (without it the request's only one) and the contract's event time.
+            A table without label_at is taken as known.
 
     Raises:
         DataError: the table lacks a column, or its times cannot be read.
@@ -113,7 +118,9 @@ def join(predictions: pl.DataFrame, labels: pl.DataFrame, contract: Contract, as
     table = _checked(labels, contract, as_of)
     known = table.filter(pl.col(LABEL_AT) <= naive(as_of))
     usable = known.drop_nulls([REQUEST_ID, ROW, "truth"])
-    newest = usable.sort(LABEL_AT, maintain_order=True).unique(KEY, keep="last", maintain_order=True)
+    addressed = _addressed(usable, logged)
+    clear = addressed.filter(~pl.col("ambiguous")).drop("ambiguous")
+    newest = clear.sort(LABEL_AT, maintain_order=True).unique(KEY, keep="last", maintain_order=True)
     frame = logged.join(newest, on=KEY, how="inner", maintain_order="left").with_columns(
         pl.coalesce("event", "time").alias("moment"), pl.coalesce("event", LABEL_AT).alias("learned")
     )
@@ -123,11 +130,37 @@ def join(predictions: pl.DataFrame, labels: pl.DataFrame, contract: Contract, as
         labelled=frame.height,
         unlabelled=logged.height - frame.height,
         orphans=newest.height - frame.height,
-        duplicates=usable.height - newest.height,
+        ambiguous=usable.height - clear.height,
+        duplicates=clear.height - newest.height,
         later=later,
         unusable=table.height - later - usable.height,
     )
     return Labelled(frame, report)
+
+
+def _addressed(labels: pl.DataFrame, logged: pl.DataFrame) -> pl.DataFrame:
+    """*labels* under the id and row of the log that they mean, and whether that is ``ambiguous``."""
+    requests = logged.group_by(REQUEST_ID).agg(
+        pl.col(CORRELATION).first(), pl.col(ROW).first().alias("first"), pl.len().alias("rows")
+    )
+    own = requests.select(
+        pl.col(REQUEST_ID).alias("name"), REQUEST_ID, "first", "rows", pl.lit(1, pl.UInt32).alias("requests")
+    )
+    called = (
+        requests.drop_nulls(CORRELATION)
+        .group_by(pl.col(CORRELATION).alias("name"))
+        .agg(pl.col(REQUEST_ID, "first", "rows").first(), pl.len().alias("requests"))
+    )
+    names = pl.concat([own, called.join(own, on="name", how="anti")])
+    found = labels.join(names, left_on=REQUEST_ID, right_on="name", how="left", suffix="_logged", maintain_order="left")
+    several = (pl.col("requests") > 1) | ((pl.col(ROW) == ANY_ROW) & (pl.col("rows") > 1))
+    row = pl.when(pl.col(ROW) == ANY_ROW).then(pl.col("first")).otherwise(ROW)
+    return found.select(
+        pl.coalesce(f"{REQUEST_ID}_logged", REQUEST_ID).alias(REQUEST_ID),
+        row.fill_null(0).alias(ROW),
+        pl.exclude(REQUEST_ID, f"{REQUEST_ID}_logged", ROW, "first", "rows", "requests"),
+        several.fill_null(value=False).alias("ambiguous"),
+    )
 
 
 def no_labels(contract: Contract) -> pl.DataFrame:
@@ -143,12 +176,12 @@ def _checked(labels: pl.DataFrame, contract: Contract, as_of: datetime) -> pl.Da
             f"labels: expected the columns {REQUEST_ID} and {contract.target.name}, no {' and no '.join(absent)} among "
             f"{', '.join(labels.columns)}; export the truth together with the id each answer carried"
         )
-    row = pl.col(ROW).cast(pl.Int64, strict=False) if ROW in labels.columns else pl.lit(0, dtype=pl.Int64)
+    row = pl.col(ROW).cast(pl.Int64, strict=False) if ROW in labels.columns else pl.lit(ANY_ROW, dtype=pl.Int64)
     known = _moments(labels, LABEL_AT) if LABEL_AT in labels.columns else pl.lit(naive(as_of), dtype=TYPE)
     has_event = contract.event_time is not None and contract.event_time in labels.columns
     event = _moments(labels, str(contract.event_time)) if has_event else pl.lit(None, dtype=TYPE)
     return labels.select(
-        pl.col(REQUEST_ID).cast(pl.String),
+        key_of(labels.schema, REQUEST_ID),
         row.alias(ROW),
         _truth(labels, contract).alias("truth"),
         known.alias(LABEL_AT),

@@ -154,11 +154,13 @@ def test_each_prediction_gets_the_newest_label_known_by_then() -> None:
 
 
 def test_rows_of_one_request_have_their_own_labels() -> None:
-    """With a column row each row is joined; without it a label is of row 0."""
+    """With a column row each row is joined; without it nobody knows which of them a label is of."""
     log = predictions(("a", 0), ("a", 1))
     both = labels(request_id=["a", "a"], row=[1, 0], price=[11.0, 10.0], label_at=[MARCH, MARCH])
     assert join(log, both, CONTRACT, AS_OF).frame["truth"].to_list() == [10.0, 11.0]
-    assert join(log, both.drop("row").head(1), CONTRACT, AS_OF).frame["row"].to_list() == [0]
+    unsaid = join(log, both.drop("row").head(1), CONTRACT, AS_OF).report
+    assert (unsaid.labelled, unsaid.ambiguous) == (0, 1)
+    assert join(log.tail(1), both.drop("row").head(1), CONTRACT, AS_OF).frame["row"].to_list() == [1]
 
 
 def test_a_request_logged_twice_is_one_prediction() -> None:
@@ -238,30 +240,47 @@ def test_a_table_that_holds_no_labels_is_refused(table: dict[str, Any], message:
         join(predictions(("a", 0)), pl.DataFrame(table), CONTRACT, AS_OF)
 
 
-KEYS = st.tuples(st.sampled_from("abcd"), st.integers(0, 2))
+NAMES = st.sampled_from("abcd")
+REQUESTS = st.dictionaries(NAMES, st.tuples(st.none() | st.sampled_from("abxy"), st.integers(1, 3)), max_size=4)
+TOLD = st.tuples(st.sampled_from("abcdxyz"), st.integers(0, 2), st.integers(0, 60), st.floats(0, 900))
 
 
-@given(st.lists(KEYS, max_size=12), st.lists(st.tuples(KEYS, st.integers(0, 60), st.floats(0, 900)), max_size=25))
-@settings(max_examples=30, deadline=None)
-def test_the_counts_always_add_up(keys: list[tuple[str, int]], truths: list[Any]) -> None:
-    """Labelled and unlabelled are the predictions; used, replaced, orphaned, later and unusable are the labels; and
-    each prediction has the value that a plain loop over the labels finds."""
-    table = pl.DataFrame(
-        {
-            "request_id": [key[0] for key, _, _ in truths],
-            "row": [key[1] for key, _, _ in truths],
-            "label_at": [MARCH + timedelta(days=days) for _, days, _ in truths],
-            "price": [value for _, _, value in truths],
-        },
-        schema={"request_id": pl.String, "row": pl.Int64, "label_at": pl.Datetime("us"), "price": pl.Float64},
+def meant(requests: dict[str, Any], name: str, row: int | None) -> tuple[str, int] | str:
+    """The row of the log that a label means, or why there is none, by a plain loop."""
+    found = [name] if name in requests else [own for own, (called, _) in requests.items() if called == name]
+    if len(found) > 1:
+        return "ambiguous"
+    rows = requests[found[0]][1] if found else 0
+    if row is None and rows > 1:
+        return "ambiguous"
+    return (found[0], row or 0) if (row or 0) < rows else "orphan"
+
+
+@given(REQUESTS, st.lists(TOLD, max_size=25), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_the_counts_always_add_up(requests: dict[str, Any], truths: list[Any], with_rows: bool) -> None:
+    """Labelled and unlabelled are the predictions; used, replaced, orphaned, ambiguous and later are the labels; and
+    each prediction has the value that a plain loop finds, whether ids are the server's, of old lines or of callers."""
+    keys = [(name, row) for name, (_, rows) in requests.items() for row in range(rows)]
+    log = predictions(*keys).with_columns(
+        correlation_id=pl.Series([requests[name][0] for name, _ in keys], dtype=pl.String)
     )
-    seen = join(predictions(*keys), table, CONTRACT, AS_OF)
+    table = pl.DataFrame(
+        [(name, row, MARCH + timedelta(days=days), value) for name, row, days, value in truths],
+        schema={"request_id": pl.String, "row": pl.Int64, "label_at": pl.Datetime("us"), "price": pl.Float64},
+        orient="row",
+    )
+    seen = join(log, table if with_rows else table.drop("row"), CONTRACT, AS_OF)
     newest: dict[tuple[str, int], float] = {}
-    for key, days, value in sorted(truths, key=lambda truth: truth[1]):
-        if days <= 30:
-            newest[key] = value
-    expected = {key: newest[key] for key in keys if key in newest}
-    assert {(row["request_id"], row["row"]): row["truth"] for row in seen.frame.iter_rows(named=True)} == expected
+    ambiguous = 0
+    for name, row, days, value in sorted(truths, key=lambda truth: truth[2]):
+        place = meant(requests, name, row if with_rows else None)
+        if days <= 30 and isinstance(place, tuple):
+            newest[place] = value
+        ambiguous += days <= 30 and place == "ambiguous"
+    assert {(row["request_id"], row["row"]): row["truth"] for row in seen.frame.iter_rows(named=True)} == newest
     counts = seen.report
-    assert counts.labelled + counts.unlabelled == counts.predictions == len(set(keys))
-    assert counts.labelled + counts.orphans + counts.duplicates + counts.later + counts.unusable == len(truths)
+    assert (counts.labelled + counts.unlabelled, counts.labelled) == (counts.predictions, len(newest))
+    assert counts.ambiguous == ambiguous
+    used = counts.labelled + counts.orphans + counts.duplicates + counts.later + counts.ambiguous
+    assert (used, counts.unusable) == (len(truths), 0)
