@@ -33,8 +33,8 @@ def asked(log: Path, path: str, called: list[str]) -> list[tuple[str, float]]:
     for i, name in enumerate(called):
         row = {**ROW, "area_m2": 40.0 + 30 * i}
         body = {"id": name, "inputs": tensors(row)} if path == V2 else {"instances": [row]}
-        headers = {"x_request_id": "from-a-proxy" if path == V2 else name}
-        status, told, answer = asyncio.run(ask(app, json.dumps(body).encode(), path, **headers))
+        header = "from-a-proxy" if path == V2 else name
+        status, told, answer = asyncio.run(ask(app, json.dumps(body).encode(), path, x_request_id=header))
         assert status == 200, answer
         assert answer["id"] == name if path == V2 else answer["request_id"] == told["x-request-id"]
         found.append(
