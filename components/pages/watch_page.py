@@ -79,7 +79,8 @@ def _labels(report: WatchReport) -> Html:
         "Labels that come later": seen.later,
         "Labels that cannot be used": seen.unusable,
     }
-    return pairs((name, f"{count:,}") for name, count in counts.items())
+    shown = [(name, f"{count:,}") for name, count in counts.items()]
+    return pairs([*shown, *(("of these", why.phrase) for why in seen.reasons)])
 
 
 def _arrivals(report: WatchReport) -> Iterator[Html]:

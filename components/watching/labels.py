@@ -8,16 +8,29 @@ import polars as pl
 
 from components.data.meaning import missing, value
 from components.data.moments import TYPE, moments, naive
-from components.data.rules import key_of
+from components.data.rules import column_rules, fields, forms, key_of, raw
 from components.data.tables import truth
-from components.data.words import spelled
+from components.data.words import number, spelled
 from serving.contract import Column, Contract, Frozen
 from serving.errors import DataError
 
 REQUEST_ID, ROW, LABEL_AT = "request_id", "row", "label_at"
 CORRELATION = "correlation_id"
 KEY = [REQUEST_ID, ROW]
+NO_TRUTH = {"wrong type": "no number", "unknown category": "not in the classes"}  # a target's reasons in its own words
 ANY_ROW = -1  # of a label that names none
+
+
+class Unusable(Frozen):
+    """Labels that are no truth for one reason; *example* is a sentence about the first, empty where the cell is."""
+
+    reason: str
+    labels: int
+    example: str = ""
+
+    @property
+    def phrase(self) -> str:
+        return f"{self.labels:,} {self.reason}" + (f" ({self.example})" if self.example else "")
 
 
 class LabelReport(Frozen):
@@ -30,7 +43,8 @@ class LabelReport(Frozen):
         ambiguous: labels whose id is a correlation id of several requests, or that say no row of a request with more.
         duplicates: labels that a newer one of the same row replaced.
         later: labels of the table that are not known yet at the moment of the report.
-        unusable: labels without id or moment, or with a value that the contract's target does not take.
+        unusable: labels without id or moment, or with a value that the contract's target does not take; *reasons* are
+            these by kind, the most frequent first.
     """
 
     predictions: int = 0
@@ -41,6 +55,7 @@ class LabelReport(Frozen):
     duplicates: int = 0
     later: int = 0
     unusable: int = 0
+    reasons: tuple[Unusable, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,15 +131,15 @@ def join(predictions: pl.DataFrame, labels: pl.DataFrame, contract: Contract, as
     """
     logged = predictions.unique(KEY, keep="last", maintain_order=True)
     table = _checked(labels, contract, as_of)
-    known = table.filter(pl.col(LABEL_AT) <= naive(as_of))
-    usable = known.drop_nulls([REQUEST_ID, ROW, "truth"])
+    later = (pl.col(LABEL_AT) > naive(as_of)).fill_null(value=False)
+    known = table.filter(~later)
+    usable, odd = known.filter(pl.col("why").is_null()).drop("why", "example"), known.drop_nulls("why")
     addressed = _addressed(usable, logged)
     clear = addressed.filter(~pl.col("ambiguous")).drop("ambiguous")
     newest = clear.sort(LABEL_AT, maintain_order=True).unique(KEY, keep="last", maintain_order=True)
     frame = logged.join(newest, on=KEY, how="inner", maintain_order="left").with_columns(
         pl.coalesce("event", "time").alias("moment"), pl.coalesce("event", LABEL_AT).alias("learned")
     )
-    later = table.filter(pl.col(LABEL_AT) > naive(as_of)).height
     report = LabelReport(
         predictions=logged.height,
         labelled=frame.height,
@@ -132,8 +147,9 @@ def join(predictions: pl.DataFrame, labels: pl.DataFrame, contract: Contract, as
         orphans=newest.height - frame.height,
         ambiguous=usable.height - clear.height,
         duplicates=clear.height - newest.height,
-        later=later,
-        unusable=table.height - later - usable.height,
+        later=table.height - known.height,
+        unusable=odd.height,
+        reasons=_reasons(odd),
     )
     return Labelled(frame, report)
 
@@ -169,30 +185,49 @@ def no_labels(contract: Contract) -> pl.DataFrame:
 
 
 def _checked(labels: pl.DataFrame, contract: Contract, as_of: datetime) -> pl.DataFrame:
-    """The labels as request_id, row, truth, label_at and event, all of one type each."""
+    """The labels as request_id, row, truth, label_at and event, of one type each, and why one is not usable."""
     absent = [name for name in (REQUEST_ID, contract.target.name) if name not in labels.columns]
     if absent:
         raise DataError(
             f"labels: expected the columns {REQUEST_ID} and {contract.target.name}, no {' and no '.join(absent)} among "
             f"{', '.join(labels.columns)}; export the truth together with the id each answer carried"
         )
-    row = pl.col(ROW).cast(pl.Int64, strict=False) if ROW in labels.columns else pl.lit(ANY_ROW, dtype=pl.Int64)
+    row = _row(labels.schema[ROW]) if ROW in labels.columns else pl.lit(ANY_ROW, dtype=pl.Int64)
     known = _moments(labels, LABEL_AT) if LABEL_AT in labels.columns else pl.lit(naive(as_of), dtype=TYPE)
     has_event = contract.event_time is not None and contract.event_time in labels.columns
     event = _moments(labels, str(contract.event_time)) if has_event else pl.lit(None, dtype=TYPE)
-    return labels.select(
+    table = labels.select(
         key_of(labels.schema, REQUEST_ID),
         row.alias(ROW),
-        _truth(labels, contract).alias("truth"),
+        truth(labels.schema, contract).alias("truth"),
         known.alias(LABEL_AT),
         event.alias("event"),
+        *forms(labels.schema, {contract.target.name: fields(contract)[contract.target.name]}),
     )
+    return table.with_columns(_why(labels.schema, contract)).drop(contract.target.name, raw(contract.target.name))
 
 
-def _truth(labels: pl.DataFrame, contract: Contract) -> pl.Expr:
-    """The target as a float, null where the contract does not take it."""
-    number = truth(labels.schema, contract)
-    return number if contract.target.range is None else pl.when(number.is_between(*contract.target.range)).then(number)
+def _row(dtype: Any) -> pl.Expr:
+    """The position that a cell writes; null where it writes none."""
+    position = number(spelled(pl.col(ROW), dtype))
+    return pl.when((position >= 0) & (position == position.floor())).then(position).cast(pl.Int64, strict=False)
+
+
+def _why(schema: Any, contract: Contract) -> tuple[pl.Expr, pl.Expr]:
+    """The first reason why a label is not usable, and an example's sentence; null where it is."""
+    name = contract.target.name
+    absent = {"without an id": REQUEST_ID, "without a row": ROW, "without a moment": LABEL_AT}
+    reasons = [pl.when(pl.col(column).is_null()).then(pl.lit(word)) for word, column in absent.items()]
+    broken = list(column_rules(name, fields(contract)[name], schema[name], target=True))
+    reasons += [pl.when(rule.bad).then(pl.lit(NO_TRUTH.get(rule.reason, rule.reason))) for rule in broken]
+    example = pl.coalesce([pl.lit(None, pl.String), *(pl.when(rule.bad).then(rule.text) for rule in broken)])
+    return pl.coalesce(reasons).alias("why"), example.alias("example")
+
+
+def _reasons(odd: pl.DataFrame) -> tuple[Unusable, ...]:
+    counted = odd.group_by("why", maintain_order=True).agg(pl.len(), pl.col("example").first().fill_null(""))
+    rows = counted.sort("len", descending=True, maintain_order=True).iter_rows()
+    return tuple(Unusable(reason=why, labels=n, example=example) for why, n, example in rows)
 
 
 def _moments(labels: pl.DataFrame, name: str) -> pl.Expr:
