@@ -77,8 +77,7 @@ class _Known:
 
     def truth(self, line: Line) -> Value | None:
         """The label by the answer's own id, or by a correlation id that is of no other answer."""
-        named = self.names.owner(line.correlation_id) == line.request_id
-        return self.truths.get(line.request_id, self.truths.get(line.correlation_id) if named else None)
+        return self.truths.get(line.request_id, self.truths.get(self.names.only(line)))
 
     def arm(self, epoch: str, revision: str) -> _Arm:
         if epoch not in self.epochs and len(self.epochs) >= KEEP_EPOCHS:

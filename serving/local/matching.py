@@ -4,7 +4,7 @@ A caller may use one correlation id for many requests. What it names then is not
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 import msgspec
@@ -42,8 +42,10 @@ class Line(msgspec.Struct, frozen=True):
 class Names:
     """Ids of answers by what callers call them."""
 
-    def __init__(self) -> None:
+    def __init__(self, lines: Iterable[Line] = ()) -> None:
         self._owners: OrderedDict[str, str] = OrderedDict()
+        for line in lines:
+            self.add(line)
 
     def add(self, line: Line) -> None:
         name = line.correlation_id
@@ -55,6 +57,10 @@ class Names:
     def owner(self, name: str) -> str:
         """The one answer that *name* is a correlation id of; empty where there are more or none."""
         return self._owners.get(name, "")
+
+    def only(self, line: Line) -> str:
+        """The correlation id of *line* if it is of no other answer, else nothing."""
+        return line.correlation_id if self.owner(line.correlation_id) == line.request_id else ""
 
 
 Said = tuple[str, Value]  # a revision and its prediction
