@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from serving.errors import InfrastructureError
 from serving.local.backend import EnvoyBackend
+from serving.local.counting import Tally
+from serving.local.experiment import _moments, append_values
 from serving.local.extras import LogExtras, append_labels, labels_file
 from serving.local.paths import service_paths
 from serving.local.reading import Tail
@@ -21,6 +23,7 @@ from serving.predictor import encode
 from serving.predictor.errors import Refusal
 from serving.profile import NumericHistogram, Profile
 from serving.rollout.backend import ArmCounts, Revision
+from serving.rollout.evidence.continuous import Moments
 
 NOON = 1_700_000_000.0
 PROFILE = Profile(
@@ -233,6 +236,18 @@ def test_a_label_finds_its_answer_by_either_id_and_no_wrong_one(tmp_path: Path, 
         append_labels(house.directory, truths)
     arm = house.arm()
     assert (arm.labelled, arm.mistakes) == (3, 0)
+
+
+def test_a_value_finds_its_answer_by_either_id_and_no_wrong_one(house: House) -> None:
+    """As a label does, also where the other variant answered the second request of that name."""
+    append_values(house.directory, {"own-1": 1.0, "mine": 2.0, "twice": 100.0})
+    house.log("h-2", "own-1", 100.0)
+    house.log("h-2", "own-2", 100.0, correlation_id="mine")
+    house.log("h-2", "own-3", 100.0, correlation_id="twice")
+    house.log("h-1", "own-4", 100.0, correlation_id="twice")
+    house.log("h-1", "own-5", 100.0, correlation_id="mine", epoch="other")
+    assert _moments(house.directory, "e", "h-2", Tally()) == Moments(2, 3.0, 5.0)
+    assert _moments(house.directory, "e", "h-1", Tally()) == Moments(0, 0.0, 0.0)
 
 
 def test_a_reader_that_starts_anew_comes_to_the_same_figures(house: House) -> None:
