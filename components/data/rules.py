@@ -137,12 +137,12 @@ def rules(schema: Any, contract: Contract, as_of: datetime) -> list[Rule]:
 def field_rules(schema: Any, contract: Contract) -> list[Rule]:
     """What is asked of the input columns and the target; see ``rules``."""
     target = contract.target.name
-    return [r for name, one in fields(contract).items() for r in _column_rules(name, one, schema[name], name == target)]
+    return [r for name, one in fields(contract).items() for r in column_rules(name, one, schema[name], name == target)]
 
 
 def input_rules(schema: Any, contract: Contract) -> list[Rule]:
     """What is asked of the input columns alone; see ``rules``."""
-    return [r for name, column in contract.columns.items() for r in _column_rules(name, column, schema[name], False)]
+    return [r for name, column in contract.columns.items() for r in column_rules(name, column, schema[name], False)]
 
 
 def told(failed: Iterable[Rule]) -> pl.Expr:
@@ -155,7 +155,8 @@ def number(value: float) -> str:
     return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
-def _column_rules(name: str, column: Column, dtype: Any, target: bool) -> Iterator[Rule]:
+def column_rules(name: str, column: Column, dtype: Any, target: bool) -> Iterator[Rule]:
+    """What is asked of one column, given both its forms; *dtype* is what the table held."""
     value, seen = pl.col(name), spelled(pl.col(raw(name)), dtype)
     gone = missing(raw(name), dtype, column.values)
     role = "the target is missing" if target else "missing"

@@ -13,8 +13,11 @@ MOMENT = "%Y-%m-%dT%H:%M:%S%.f"
 def spelled(cell: pl.Expr, dtype: Any) -> pl.Expr:
     """The text that a *cell* of polars type *dtype* would be in a CSV file; null where it holds nothing.
 
-    A whole number has no decimal point, as a code such as 3.0 comes from a column with gaps.
+    A whole number has no decimal point, as a code such as 3.0 comes from a column with gaps. What no CSV file holds,
+    such as a list, is named by its type.
     """
+    if dtype.is_nested() or dtype == pl.Object:
+        return pl.when(cell.is_not_null()).then(pl.lit(f"a value of type {dtype}"))
     if dtype.is_float():
         whole = cell.is_finite() & (cell == cell.floor()) & (cell.abs() < 2.0**63)
         number = pl.when(whole).then(cell.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(cell.cast(pl.String))
@@ -22,7 +25,13 @@ def spelled(cell: pl.Expr, dtype: Any) -> pl.Expr:
     if dtype == pl.Datetime:
         zoned = getattr(dtype, "time_zone", None)
         return (cell.dt.convert_time_zone("UTC") if zoned else cell).dt.to_string(MOMENT)
+    if dtype == pl.Binary:
+        return cell.map_elements(_text, return_dtype=pl.String)
     return cell.cast(pl.String)
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="backslashreplace")
 
 
 def number(text: pl.Expr) -> pl.Expr:

@@ -75,10 +75,12 @@ def _labels(report: WatchReport) -> Html:
         "Without one yet": seen.unlabelled,
         "Labels replaced by a newer one": seen.duplicates,
         "Labels of unknown requests": seen.orphans,
+        "Labels whose id is of several rows or requests": seen.ambiguous,
         "Labels that come later": seen.later,
         "Labels that cannot be used": seen.unusable,
     }
-    return pairs((name, f"{count:,}") for name, count in counts.items())
+    shown = [(name, f"{count:,}") for name, count in counts.items()]
+    return pairs([*shown, *(("of these", why.phrase) for why in seen.reasons)])
 
 
 def _arrivals(report: WatchReport) -> Iterator[Html]:

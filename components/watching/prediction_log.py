@@ -19,7 +19,8 @@ PATTERN = "*.jsonl"
 def read(directory: Path, contract: Contract, since: datetime | None = None) -> pl.DataFrame:
     """Every logged row below *directory* that was predicted at or after *since*, the oldest first.
 
-    Columns: request_id, row (position in the request), time (naive UTC), version, prediction (a number, or the name of
+    Columns: request_id, correlation_id (the caller's, which may repeat, or null), row (position in the request),
+    time (naive UTC), version, prediction (a number, or the name of
     a class), probabilities (a list in the order of the classes, null for regression), latency_ms (of the request inside
     the server), flagged (columns whose value was outside of the contract and let through), and features: a struct of
     the contract's columns, without those that the servers were told not to log.
@@ -78,6 +79,7 @@ def _schema(contract: Contract) -> dict[str, Any]:
     words = {"category": pl.String, "bool": pl.Boolean}
     return {
         "request_id": pl.String,
+        "correlation_id": pl.String,
         "row": pl.Int64,
         "time": pl.String,
         "version": pl.String,
@@ -95,6 +97,7 @@ def _shaped(rows: pl.DataFrame) -> pl.DataFrame:
     flagged = pl.col("flags").list.eval(pl.element().struct.field("column")).fill_null([])
     return rows.select(
         "request_id",
+        "correlation_id",
         pl.col("row").fill_null(0),
         time,
         "version",

@@ -56,7 +56,8 @@ def tell(session: Session, seen: "Watched") -> None:
     session.line(
         "labels",
         f"{labels.labelled:,} of {labels.predictions:,} predictions labelled, {labels.later:,} labels come later, "
-        f"{labels.orphans:,} of unknown requests",
+        f"{labels.orphans:,} of unknown requests, {labels.ambiguous:,} ambiguous"
+        + "".join(f"; {why.phrase}" for why in labels.reasons),
     )
     service = report.service
     if service.latency_p50 is not None:

@@ -277,7 +277,7 @@ def _http(envoy_dir: Path, stat_prefix: str, routing: Mapping[str, Any]) -> dict
             "http_protocol_options": {"accept_http_10": True, "default_host_for_http_10": "slipway"},
             "use_remote_address": True,
             "preserve_external_request_id": True,  # a caller's id joins its answer with its labels
-            "always_set_request_id_in_response": True,
+            "always_set_request_id_in_response": False,  # it would replace the id that the model server made
             "http_filters": [
                 {"name": "envoy.filters.http.router", "typed_config": {"@type": router, "suppress_envoy_headers": True}}
             ],

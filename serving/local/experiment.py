@@ -19,6 +19,7 @@ from serving.errors import ConflictError
 from serving.local import client
 from serving.local.counting import Tally
 from serving.local.extras import LogExtras, answers
+from serving.local.matching import Line, Names
 from serving.local.paths import service_paths
 from serving.local.reading import Parts, Tail
 from serving.local.servers import local_bundle
@@ -104,14 +105,14 @@ def _moments(service_dir: Path, epoch: str, revision: str, tally: Tally) -> Mome
     Raises:
         ConflictError: requests had keys, and the prediction log does not say which.
     """
-    told = _told(service_dir)
+    told, lines = _told(service_dir), _lines(service_dir, epoch)
+    names = Names(line for answered in lines.values() for line in answered)
     sums: dict[str, float] = {}
     keyed = False
-    for line in answers(Parts(service_paths(service_dir).predictions / revision, Tail()).read()):
-        if line.epoch != epoch:
-            continue
+    for line in lines.get(revision, []):
         keyed = keyed or bool(line.unit)
-        value = told.pop(line.request_id, None)  # the first answer is the one that the value belongs to
+        known = line.request_id if line.request_id in told else names.only(line)
+        value = told.pop(known, None)  # of an old server, the first answer is the one that the value belongs to
         if value is not None:
             name = f"key {line.unit}" if line.unit else f"request {line.request_id}"
             sums[name] = sums.get(name, 0.0) + value
@@ -121,6 +122,15 @@ def _moments(service_dir: Path, epoch: str, revision: str, tally: Tally) -> Mome
             "cannot be summed per key: serve it with the model server of this version, and start the experiment again"
         )
     return Moments(len(sums), sum(sums.values()), sum(value**2 for value in sums.values()))
+
+
+def _lines(service_dir: Path, epoch: str) -> dict[str, list[Line]]:
+    """Answers in *epoch* by the revision that gave them."""
+    folders = [path for path in service_paths(service_dir).predictions.glob("*") if path.is_dir()]
+    return {
+        folder.name: [line for line in answers(Parts(folder, Tail()).read()) if line.epoch == epoch]
+        for folder in folders
+    }
 
 
 def _told(service_dir: Path) -> dict[str, float]:

@@ -5,7 +5,7 @@ the size of a mistake come from the profile of the version that serves, which a 
 In a sticky split the model server writes the hash of the request's key, and of each key only the first answer in an
 epoch is binned and waits for a label. Its first request may have failed at the proxy before, so an answer without a
 number is then the bin ``no number`` and no second error of the same key. Pairs of a shadow step are compared one by
-one.
+one: the copy and the original have ids of their own, and share the correlation id of their headers.
 
 Nothing is remembered on disk: a new process reads the logs again and comes to the same figures.
 """
@@ -17,12 +17,12 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
 from serving.errors import InfrastructureError, SlipwayError
+from serving.local.matching import Line, Names, Pairs
 from serving.local.paths import service_paths
 from serving.local.reading import Document, Parts, Tail
 from serving.local.reference import Reference, Value, reference_of
@@ -32,27 +32,11 @@ from serving.rollout.backend import ArmCounts, Revision
 
 KEEP_EPOCHS = 500
 # Model servers write their logs at different moments, later on a busy machine; younger answers would look as if one arm
-# had fewer labels than its share.
+# had fewer labels than its share, or as if an id that repeats were used once.
 SETTLED_S = 3.0
 KEEP_ANSWERS = 1_000_000  # answers that still wait for a label
 KEEP_UNITS = 1_000_000  # sticky keys; one that is forgotten and comes back counts once more
-KEEP_PAIRS = 100_000  # answers that still wait for the same request's other answer
 INVALID = "no number"
-
-
-class Line(msgspec.Struct, frozen=True):
-    """What is read of a line of the prediction log; *prediction* is null where the model gave no number.
-
-    Attributes:
-        unit: hash of the key that the split was sticky for; empty where the request had none.
-    """
-
-    request_id: str
-    row: int
-    time: str
-    prediction: Value | None
-    epoch: str = ""
-    unit: str = ""
 
 
 class Label(msgspec.Struct, frozen=True):
@@ -83,12 +67,17 @@ class _Known:
     epochs: OrderedDict[str, dict[str, _Arm]] = field(default_factory=OrderedDict)
     told: dict[str, Mapping[str, ArmCounts]] = field(default_factory=dict)
     touched: dict[str, None] = field(default_factory=dict)  # epochs of which more was told, in their order
-    answers: OrderedDict[str, tuple[str, _Arm, Value, float]] = field(default_factory=OrderedDict)
+    answers: OrderedDict[str, tuple[Line, _Arm, Value]] = field(default_factory=OrderedDict)
     truths: dict[str, Value] = field(default_factory=dict)
     counted: set[str] = field(default_factory=set)  # requests whose label is in the figures
     due: list[tuple[float, str]] = field(default_factory=list)  # a heap of labels that are too young to count
-    pairs: OrderedDict[tuple[str, str], tuple[str, Value]] = field(default_factory=OrderedDict)
+    names: Names = field(default_factory=Names)
+    pairs: Pairs = field(default_factory=Pairs)
     units: OrderedDict[tuple[str, str, str], None] = field(default_factory=OrderedDict)
+
+    def truth(self, line: Line) -> Value | None:
+        """The label by the answer's own id, or by a correlation id that is of no other answer."""
+        return self.truths.get(line.request_id, self.truths.get(self.names.only(line)))
 
     def arm(self, epoch: str, revision: str) -> _Arm:
         if epoch not in self.epochs and len(self.epochs) >= KEEP_EPOCHS:
@@ -150,6 +139,7 @@ class LogExtras:
         for revision, parts in self._logs.get().items():
             for line in answers(parts.read()):
                 self._answered(line, revision, reference)
+        self._compare(reference)
         if self._with_labels:
             for text in self._tail.read(labels):
                 self._labelled(text)
@@ -184,6 +174,8 @@ class LogExtras:
 
     def _answered(self, line: Line, revision: str, reference: Reference) -> None:
         arm, first = self._known.arm(line.epoch, revision), self._known.first(line, revision)
+        if self._with_labels:
+            self._known.names.add(line)
         value = line.prediction
         if value is None or (isinstance(value, float) and not math.isfinite(value)):
             if not line.unit:
@@ -194,32 +186,25 @@ class LogExtras:
         name = reference.bin(value)
         if first and name is not None:
             arm.bins[name] += 1
-        self._pair(line, revision, value, reference)
+        self._known.pairs.add(line, revision, value)
         if first and self._with_labels:
             self._expect(line, arm, value)
 
-    def _pair(self, line: Line, revision: str, value: Value, reference: Reference) -> None:
-        """Compare with the other revision's answer to the same request, which only a mirror can have."""
-        pairs, key = self._known.pairs, (line.epoch, line.request_id)
-        first = pairs.pop(key, None)
-        if first is None or first[0] == revision:
-            pairs[key] = (revision, value)
-            if len(pairs) > KEEP_PAIRS:
-                pairs.popitem(last=False)
-        elif reference.apart(first[1], value):
-            for name in {first[0], revision} - {self._stable}:
-                self._known.arm(line.epoch, name).mirrored_differences += 1
+    def _compare(self, reference: Reference) -> None:
+        for epoch, (one, said), (other, value) in self._known.pairs.settled(self._clock() - SETTLED_S):
+            if reference.apart(said, value):
+                for name in {one, other} - {self._stable}:
+                    self._known.arm(epoch, name).mirrored_differences += 1
 
     def _expect(self, line: Line, arm: _Arm, value: Value) -> None:
         known = self._known
         if line.request_id in known.answers or line.request_id in known.counted:
-            return  # the first answer is the one that the label belongs to
-        at = datetime.fromisoformat(line.time).timestamp()
-        known.answers[line.request_id] = (line.epoch, arm, value, at)
+            return  # of an old server, which took a caller's id for its own: the first answer has the label
+        known.answers[line.request_id] = (line, arm, value)
         if len(known.answers) > KEEP_ANSWERS:
             known.answers.popitem(last=False)
-        if line.request_id in known.truths:
-            heapq.heappush(known.due, (at + self._delay, line.request_id))
+        if line.request_id in known.truths or line.correlation_id in known.truths:
+            self._wait(line)
 
     def _labelled(self, text: bytes) -> None:
         known = self._known
@@ -230,21 +215,26 @@ class LogExtras:
         if label.request_id in known.truths:
             return
         known.truths[label.request_id] = label.truth
-        if label.request_id in known.answers:
-            heapq.heappush(known.due, (known.answers[label.request_id][3] + self._delay, label.request_id))
+        found = known.answers.get(label.request_id) or known.answers.get(known.names.owner(label.request_id))
+        if found is not None:
+            self._wait(found[0])
+
+    def _wait(self, line: Line) -> None:
+        heapq.heappush(self._known.due, (line.moment + self._delay, line.request_id))
 
     def _count_due(self, reference: Reference) -> None:
         known, now = self._known, self._clock()
         while known.due and known.due[0][0] <= now:
             request_id = heapq.heappop(known.due)[1]
-            found = known.answers.pop(request_id, None)
-            if found is None:
-                continue
+            found = known.answers.get(request_id)
+            truth = None if found is None else known.truth(found[0])
+            if found is None or truth is None:
+                continue  # counted already, or named by an id that names another answer too
+            line, arm, value = known.answers.pop(request_id)
             known.counted.add(request_id)
-            epoch, arm, value, _ = found
-            known.touched[epoch] = None
+            known.touched[line.epoch] = None
             arm.labelled += 1
-            arm.mistakes += reference.mistaken(value, known.truths[request_id])
+            arm.mistakes += reference.mistaken(value, truth)
 
 
 def answers(lines: Iterable[bytes]) -> Iterator[Line]:

@@ -28,18 +28,19 @@ class Headers:
     """The request headers that matter here.
 
     Attributes:
+        correlation_id: the caller's or a proxy's name for the request; empty where there is none.
         epoch: token of the split that chose this server; empty where no router says it.
         key: what the split was sticky for; empty where it was not.
         json_length: of a V2 body with raw tensors, its JSON part in bytes; None: all is JSON.
         length: as announced; None for a chunked body.
     """
 
-    __slots__ = ("encoding", "epoch", "json_length", "key", "length", "media", "request_id")
+    __slots__ = ("correlation_id", "encoding", "epoch", "json_length", "key", "length", "media")
 
     def __init__(self, pairs: list[tuple[bytes, bytes]]) -> None:
         self.media = b""
         self.encoding = b""
-        self.request_id = b""
+        self.correlation_id = ""
         self.epoch = b""
         self.key = b""
         self.length: int | None = None
@@ -50,7 +51,7 @@ class Headers:
             elif name == b"content-length":
                 self.length = _whole(value)
             elif name == _ID_HEADER:
-                self.request_id = value
+                self.correlation_id = given_id(value)
             elif name == _EPOCH_HEADER:
                 self.epoch = value
             elif name == _KEY_HEADER:
@@ -63,14 +64,17 @@ class Headers:
                     self.json_length = -1
 
 
-def request_id_of(given: bytes) -> bytes:
-    """*given* if it is printable ASCII of 1 to 128 characters, else 32 hex digits.
+def new_id() -> bytes:
+    """The id of one answer, 32 hex digits, which no caller can choose.
 
     Eighty random bits per process and a count: as unique as a random id, without a system call for each.
     """
-    if given and _GIVEN_ID.fullmatch(given):
-        return given
     return b"%b%012x" % (_PREFIX, next(_numbers))
+
+
+def given_id(given: bytes) -> str:
+    """*given* if it is printable ASCII of 1 to 128 characters, else nothing."""
+    return given.decode() if _GIVEN_ID.fullmatch(given) else ""
 
 
 def _whole(value: bytes) -> int | None:

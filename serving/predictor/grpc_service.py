@@ -12,7 +12,7 @@ import numpy as np
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf ships no types
 
 from serving.predictor import metadata, work
-from serving.predictor.body import request_id_of
+from serving.predictor.body import given_id, new_id
 from serving.predictor.encode import Answer, flags_text, raw_bytes
 from serving.predictor.errors import Refusal, bad_request
 from serving.predictor.rows.tensors import Tensor, announced, rows_of_tensors, tensor
@@ -178,7 +178,7 @@ class Servicer:
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802  # as above
         began = time.perf_counter()
-        request_id = _request_id(context)
+        request_id = new_id().decode()
         metrics = self._state.metrics
         metrics.in_flight += 1
         try:
@@ -188,8 +188,8 @@ class Servicer:
             await self._abort(context, self._state.refused(error, VERB, request_id, "ModelInfer", began), request_id)
         finally:
             metrics.in_flight -= 1
-        split = (_told(context, name).encode() for name in (EPOCH_HEADER, KEY_HEADER))
-        self._state.answered(VERB, request_id, done, began, *split)
+        epoch, key, called = (_told(context, name).encode() for name in (EPOCH_HEADER, KEY_HEADER, REQUEST_ID_HEADER))
+        self._state.answered(VERB, request_id, done, began, epoch, key, given_id(called))
         await context.send_initial_metadata(self._marks(request_id))
         return response
 
@@ -202,7 +202,7 @@ class Servicer:
             rows = rows_of_tensors(served.checker, tensors, settings.max_rows)
             answer = served.answer(rows)
             raw = bool(request.raw_input_contents)
-            return response_of(served, answer, wanted, request_id, raw), work.Done(b"", rows, answer)
+            return response_of(served, answer, wanted, request_id, raw), work.Done(b"", rows, answer, id=wanted.id)
 
         if served.quick and request.ByteSize() <= settings.inline_bytes:
             return all_of_it()
@@ -220,10 +220,6 @@ class Servicer:
 def _wanted(served: Served, request: Any) -> Wanted:
     outputs = OUTPUTS if served.encoder.classes else OUTPUTS[:1]
     return Wanted(request.id[:256], named_outputs((output.name for output in request.outputs), outputs))
-
-
-def _request_id(context: Any) -> str:
-    return request_id_of(_told(context, REQUEST_ID_HEADER).encode()).decode()
 
 
 def _told(context: Any, name: str) -> str:

@@ -39,6 +39,8 @@ class AnsweredRequest(msgspec.Struct, frozen=True):
         matrix: coded, of shape (n_rows, n_columns).
         epoch: token of the split under which the request was routed here; empty without a router, and then not logged.
         unit: hash of the key that the split was sticky for, in hex; empty without one, and then not logged.
+        correlation_id: what the caller calls the request; it may repeat, and where it is empty it is not logged.
+        header_id: the same of the headers, which a mirror's copy shares; logged where it is another.
     """
 
     request_id: str
@@ -50,6 +52,8 @@ class AnsweredRequest(msgspec.Struct, frozen=True):
     latency_s: float
     epoch: str = ""
     unit: str = ""
+    correlation_id: str = ""
+    header_id: str = ""
 
 
 class Lines:
@@ -84,6 +88,10 @@ class Lines:
                 line["epoch"] = record.epoch
             if record.unit:
                 line["unit"] = record.unit
+            if record.correlation_id:
+                line["correlation_id"] = record.correlation_id
+            if record.header_id != record.correlation_id:
+                line["header_id"] = record.header_id
             lines.append(_encode(line))
         return b"\n".join(lines) + b"\n"
 

@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 
 from serving.predictor import metadata, openapi, work
-from serving.predictor.body import Gone, Headers, Receive, check_media, held, read, request_id_of
+from serving.predictor.body import Gone, Headers, Receive, check_media, held, new_id, read
 from serving.predictor.errors import Refusal, bad_request, shown
 from serving.predictor.served import Served
 from serving.predictor.state import PredictorState
@@ -47,7 +47,7 @@ class Front:
             return
         began = time.perf_counter()
         headers = Headers(scope["headers"])
-        request_id = request_id_of(headers.request_id)
+        request_id = new_id()
         route = self._paths.get(scope["path"]) or self._paths.get(normal_path(scope["path"]))
         posted = route is not None and route.kind == "prediction" and scope["method"] == "POST"
         verb = route.answers if route is not None and posted else None
@@ -75,7 +75,7 @@ class Front:
         finally:
             metrics.in_flight -= 1
             metrics.buffered -= held(body)
-        self.state.answered(verb, request_id.decode(), done, began, headers.epoch, headers.key)
+        self.state.answered(verb, request_id.decode(), done, began, headers.epoch, headers.key, headers.correlation_id)
         await self._send(send, 200, done.body, request_id, done.json_length)
 
     async def _done(self, verb: str, served: Served, body: bytes, json_length: int | None, request_id: str) -> Done:

@@ -107,9 +107,21 @@ class PredictorState:
         self.metrics.ready = False
 
     def answered(
-        self, verb: str, request_id: str, done: Done, began: float, epoch: bytes = b"", key: bytes = b""
+        self,
+        verb: str,
+        request_id: str,
+        done: Done,
+        began: float,
+        epoch: bytes = b"",
+        key: bytes = b"",
+        header_id: str = "",
     ) -> None:
-        """Count and log an answer to a request that *began* then, by ``time.perf_counter``."""
+        """Count and log an answer to a request that *began* then, by ``time.perf_counter``.
+
+        Args:
+            header_id: the correlation id of the headers, which a proxy makes where the caller gives none; the id in a
+                V2 body is always the caller's, and goes before it.
+        """
         metrics, answer, rows = self.metrics, done.answer, done.rows
         seconds = time.perf_counter() - began
         metrics.answered(verb, 200, seconds)
@@ -117,7 +129,7 @@ class PredictorState:
         metrics.let_through(rows.flags)
         if self.log is None or answer is None:
             return
-        who = (epoch.decode("latin-1"), unit(epoch, key).hex() if key else "")
+        who = (epoch.decode("latin-1"), unit(epoch, key).hex() if key else "", done.id or header_id, header_id)
         said = (answer.predictions, answer.probabilities, answer.flags)
         self.log.offer(AnsweredRequest(request_id, time.time(), rows.matrix, *said, seconds, *who))
 

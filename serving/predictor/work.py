@@ -29,12 +29,14 @@ class Done(msgspec.Struct, frozen=True):
     Attributes:
         json_length: bytes of JSON before raw tensors; None: all is JSON.
         answer: None for an explanation, which is neither counted on the profile nor logged.
+        id: the caller's own, of a V2 request; it may repeat.
     """
 
     body: bytes
     rows: Rows
     answer: Answer | None
     json_length: int | None = None
+    id: str = ""
 
 
 def read(served: Served, verb: str, body: bytes, json_length: int | None, large: bool) -> Infer:
@@ -49,7 +51,7 @@ def answer(served: Served, verb: str, infer: Infer, request_id: str) -> Done:
     found = served.answer(infer.rows)
     if verb == "infer":
         body, json_length = served.encoder.v2(found, request_id, infer.wanted)
-        return Done(body, infer.rows, found, json_length)
+        return Done(body, infer.rows, found, json_length, infer.wanted.id)
     return Done(served.encoder.v1(found, request_id), infer.rows, found)
 
 

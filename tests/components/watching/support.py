@@ -63,6 +63,7 @@ def logged(features: pl.DataFrame, predictions: list[Any], **columns: Any) -> pl
     n = len(predictions)
     base: dict[str, Any] = {
         "request_id": [f"r{i:06d}" for i in range(n)],
+        "correlation_id": pl.Series([None] * n, dtype=pl.String),
         "row": [0] * n,
         "time": [datetime(2026, 6, 1) + timedelta(seconds=i) for i in range(n)],
         "version": ["1"] * n,

@@ -3,6 +3,7 @@
 import json
 import os
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.watching import prediction_log
-from components.watching.labels import LabelReport, join
+from components.watching.labels import LabelReport, Unusable, join
 from serving.errors import DataError
 from serving.predictor.log import AnsweredRequest, Lines
 from serving.predictor.rows.validate import Flag
 from tests.components.watching.support import contract, logged
 
+MARCH = datetime(2026, 3, 1)
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CONTRACT = contract(
     {"name": "price", "range": [0, 1000]},
@@ -131,7 +133,6 @@ def labels(**columns: Any) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-MARCH = datetime(2026, 3, 1)
 AS_OF = datetime(2026, 3, 31, tzinfo=UTC)
 
 
@@ -148,17 +149,23 @@ def test_each_prediction_gets_the_newest_label_known_by_then() -> None:
         AS_OF,
     )
     assert seen.frame.select("request_id", "truth").rows() == [("a", 2.0), ("b", 4.0)]
+    reasons = (
+        Unusable(reason="without an id", labels=1),
+        Unusable(reason="missing", labels=1, example="price: the target is missing"),
+    )
     assert seen.report == LabelReport(
-        predictions=3, labelled=2, unlabelled=1, orphans=1, duplicates=1, later=1, unusable=2
+        reasons=reasons, predictions=3, labelled=2, unlabelled=1, orphans=1, duplicates=1, later=1, unusable=2
     )
 
 
 def test_rows_of_one_request_have_their_own_labels() -> None:
-    """With a column row each row is joined; without it a label is of row 0."""
+    """With a column row each row is joined; without it nobody knows which of them a label is of."""
     log = predictions(("a", 0), ("a", 1))
     both = labels(request_id=["a", "a"], row=[1, 0], price=[11.0, 10.0], label_at=[MARCH, MARCH])
     assert join(log, both, CONTRACT, AS_OF).frame["truth"].to_list() == [10.0, 11.0]
-    assert join(log, both.drop("row").head(1), CONTRACT, AS_OF).frame["row"].to_list() == [0]
+    unsaid = join(log, both.drop("row").head(1), CONTRACT, AS_OF).report
+    assert (unsaid.labelled, unsaid.ambiguous) == (0, 1)
+    assert join(log.tail(1), both.drop("row").head(1), CONTRACT, AS_OF).frame["row"].to_list() == [1]
 
 
 def test_a_request_logged_twice_is_one_prediction() -> None:
@@ -181,6 +188,66 @@ def test_labels_that_cannot_be_true_are_counted_and_not_used(value: Any, usable:
     """Only values that the contract's target takes are truths."""
     report = join(predictions(("a", 0)), labels(request_id=["a"], price=[value]), CONTRACT, AS_OF).report
     assert (report.labelled, report.unusable) == ((1, 0) if usable else (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("cells", "reasons"),
+    [
+        pytest.param(["310,000", " 5 ", "5.0", "12"], {"out of range": 1}, id="text"),
+        pytest.param(["dear", "", None, "NA"], {"missing": 3, "no number": 1}, id="words"),
+        pytest.param([0.0, 1.0, float("nan"), float("inf")], {"missing": 1, "no number": 1}, id="floats"),
+        pytest.param([-1, 0, 5, None], {"out of range": 1, "missing": 1}, id="integers"),
+        pytest.param([None] * 4, {"missing": 4}, id="nothing"),
+        pytest.param([Decimal("1.5")] * 4, {}, id="decimals"),
+        pytest.param([True, False, None, True], None, id="booleans"),
+        pytest.param([[1.0], [], None, [2.0]], None, id="lists"),
+        pytest.param([{"a": 1}] * 4, None, id="objects"),
+        pytest.param([b"\xff", b"5", None, b""], None, id="bytes"),
+        pytest.param([MARCH] * 4, None, id="moments"),
+    ],
+)
+def test_labels_of_any_type_are_numbers_or_counted_by_reason(cells: list[Any], reasons: dict[str, int] | None) -> None:
+    """Each kind has a count and an example; a whole column that holds no numbers is one sentence."""
+    table = pl.DataFrame({"request_id": list("abcd"), "price": cells})
+    log = predictions(*((name, 0) for name in "abcd"))
+    if reasons is None:
+        with pytest.raises(DataError, match="'price' has type"):
+            join(log, table, CONTRACT, AS_OF)
+        return
+    report = join(log, table, CONTRACT, AS_OF).report
+    assert {why.reason: why.labels for why in report.reasons} == reasons
+    assert all(why.example.startswith("price: ") for why in report.reasons)
+    assert (report.labelled, report.unusable) == (4 - sum(reasons.values()), sum(reasons.values()))
+
+
+@pytest.mark.parametrize(
+    ("cells", "labelled"),
+    [
+        pytest.param([0.0, 1.0, 2.0], 2, id="floats"),
+        pytest.param([0, 1, 2], 2, id="integers"),
+        pytest.param(["0", "1", "x"], 2, id="text"),
+        pytest.param([b"0", b"1", b"\xff"], 2, id="bytes"),
+        pytest.param([True, False, None], 0, id="booleans"),
+        pytest.param([MARCH] * 3, 0, id="moments"),
+    ],
+)
+def test_classes_of_any_type_are_classes_or_counted(cells: list[Any], labelled: int) -> None:
+    """What spells a class is one; the rest is counted, whatever it is."""
+    log = logged(pl.DataFrame({"x": [1.0, 2.0, 3.0]}), ["0", "1", "0"])
+    meaning = contract({"name": "ill", "classes": ["0", "1"]}, x={"type": "float"})
+    report = join(log, pl.DataFrame({"request_id": log["request_id"], "ill": cells}), meaning, AS_OF).report
+    assert (report.labelled, report.unusable) == (labelled, 3 - labelled)
+    assert sum(why.labels for why in report.reasons) == report.unusable
+
+
+@pytest.mark.parametrize("name", ["request_id", "row"])
+@pytest.mark.parametrize("cell", [[1], b"\xff", {"a": 1}, True, 0.5, MARCH, " 0 "], ids=repr)
+def test_ids_and_rows_of_any_type_are_no_error(name: str, cell: Any) -> None:
+    """They name a row or none."""
+    table = pl.DataFrame({"request_id": ["a"], "row": [0], "price": [1.0]}).with_columns(pl.Series(name, [cell]))
+    report = join(predictions(("a", 0)), table, CONTRACT, AS_OF).report
+    assert report.labelled + report.orphans + report.unusable == 1
+    assert report.labelled == (name == "row" and cell == " 0 ")
 
 
 def test_classes_become_their_positions() -> None:
@@ -238,30 +305,47 @@ def test_a_table_that_holds_no_labels_is_refused(table: dict[str, Any], message:
         join(predictions(("a", 0)), pl.DataFrame(table), CONTRACT, AS_OF)
 
 
-KEYS = st.tuples(st.sampled_from("abcd"), st.integers(0, 2))
+NAMES = st.sampled_from("abcd")
+REQUESTS = st.dictionaries(NAMES, st.tuples(st.none() | st.sampled_from("abxy"), st.integers(1, 3)), max_size=4)
+TOLD = st.tuples(st.sampled_from("abcdxyz"), st.integers(0, 2), st.integers(0, 60), st.floats(0, 900))
 
 
-@given(st.lists(KEYS, max_size=12), st.lists(st.tuples(KEYS, st.integers(0, 60), st.floats(0, 900)), max_size=25))
-@settings(max_examples=30, deadline=None)
-def test_the_counts_always_add_up(keys: list[tuple[str, int]], truths: list[Any]) -> None:
-    """Labelled and unlabelled are the predictions; used, replaced, orphaned, later and unusable are the labels; and
-    each prediction has the value that a plain loop over the labels finds."""
-    table = pl.DataFrame(
-        {
-            "request_id": [key[0] for key, _, _ in truths],
-            "row": [key[1] for key, _, _ in truths],
-            "label_at": [MARCH + timedelta(days=days) for _, days, _ in truths],
-            "price": [value for _, _, value in truths],
-        },
-        schema={"request_id": pl.String, "row": pl.Int64, "label_at": pl.Datetime("us"), "price": pl.Float64},
+def meant(requests: dict[str, Any], name: str, row: int | None) -> tuple[str, int] | str:
+    """The row of the log that a label means, or why there is none, by a plain loop."""
+    found = [name] if name in requests else [own for own, (called, _) in requests.items() if called == name]
+    if len(found) > 1:
+        return "ambiguous"
+    rows = requests[found[0]][1] if found else 0
+    if row is None and rows > 1:
+        return "ambiguous"
+    return (found[0], row or 0) if (row or 0) < rows else "orphan"
+
+
+@given(REQUESTS, st.lists(TOLD, max_size=25), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_the_counts_always_add_up(requests: dict[str, Any], truths: list[Any], with_rows: bool) -> None:
+    """Labelled and unlabelled are the predictions; used, replaced, orphaned, ambiguous and later are the labels; and
+    each prediction has the value that a plain loop finds, whether ids are the server's, of old lines or of callers."""
+    keys = [(name, row) for name, (_, rows) in requests.items() for row in range(rows)]
+    log = predictions(*keys).with_columns(
+        correlation_id=pl.Series([requests[name][0] for name, _ in keys], dtype=pl.String)
     )
-    seen = join(predictions(*keys), table, CONTRACT, AS_OF)
+    table = pl.DataFrame(
+        [(name, row, MARCH + timedelta(days=days), value) for name, row, days, value in truths],
+        schema={"request_id": pl.String, "row": pl.Int64, "label_at": pl.Datetime("us"), "price": pl.Float64},
+        orient="row",
+    )
+    seen = join(log, table if with_rows else table.drop("row"), CONTRACT, AS_OF)
     newest: dict[tuple[str, int], float] = {}
-    for key, days, value in sorted(truths, key=lambda truth: truth[1]):
-        if days <= 30:
-            newest[key] = value
-    expected = {key: newest[key] for key in keys if key in newest}
-    assert {(row["request_id"], row["row"]): row["truth"] for row in seen.frame.iter_rows(named=True)} == expected
+    ambiguous = 0
+    for name, row, days, value in sorted(truths, key=lambda truth: truth[2]):
+        place = meant(requests, name, row if with_rows else None)
+        if days <= 30 and isinstance(place, tuple):
+            newest[place] = value
+        ambiguous += days <= 30 and place == "ambiguous"
+    assert {(row["request_id"], row["row"]): row["truth"] for row in seen.frame.iter_rows(named=True)} == newest
     counts = seen.report
-    assert counts.labelled + counts.unlabelled == counts.predictions == len(set(keys))
-    assert counts.labelled + counts.orphans + counts.duplicates + counts.later + counts.unusable == len(truths)
+    assert (counts.labelled + counts.unlabelled, counts.labelled) == (counts.predictions, len(newest))
+    assert counts.ambiguous == ambiguous
+    used = counts.labelled + counts.orphans + counts.duplicates + counts.later + counts.ambiguous
+    assert (used, counts.unusable) == (len(truths), 0)

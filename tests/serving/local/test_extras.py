@@ -1,6 +1,7 @@
 """Figures of a rollout that only the prediction log and late labels have."""
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 from serving.errors import InfrastructureError
 from serving.local.backend import EnvoyBackend
+from serving.local.counting import Tally
+from serving.local.experiment import _moments, append_values
 from serving.local.extras import LogExtras, append_labels, labels_file
 from serving.local.paths import service_paths
 from serving.local.reading import Tail
@@ -20,6 +23,7 @@ from serving.predictor import encode
 from serving.predictor.errors import Refusal
 from serving.profile import NumericHistogram, Profile
 from serving.rollout.backend import ArmCounts, Revision
+from serving.rollout.evidence.continuous import Moments
 
 NOON = 1_700_000_000.0
 PROFILE = Profile(
@@ -188,6 +192,62 @@ def test_two_answers_to_one_request_are_compared(house: House, served: Any, copy
     house.log("h-2", "a", copy, epoch="other")
     house.log("h-1", "b", served)
     assert house.arm().mirrored_differences == differences
+
+
+@given(st.permutations(range(8)), st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_a_copy_is_compared_with_its_original_and_no_other(order: list[int], called: bool) -> None:
+    """Ids are each server's own, and the headers' id pairs; where it repeats nothing is compared, in whatever order
+    the lines come; an id of a V2 body that repeats does not stand in the way."""
+    lines = [("h-1", "a", 100.0), ("h-2", "a", 900.0), *[(name, "b", 100.0) for name in ("h-1", "h-1")]]
+    lines += [("h-2", "b", 900.0), ("h-2", "b", 900.0), ("h-1", "c", 100.0), ("h-2", "c", 120.0)]
+    with tempfile.TemporaryDirectory() as directory:
+        house = House(Path(directory))
+        for i in order:
+            revision, name, value = lines[i]
+            ids = {"correlation_id": "1", "header_id": name} if called else {"correlation_id": name}
+            house.log(revision, f"own-{i}", value, **ids)
+        assert house.arm().mirrored_differences == 1
+
+
+def test_a_pair_waits_for_the_lines_of_its_time(house: House) -> None:
+    """A second request of the same name may be in the other log only; the two answers may be to different requests."""
+    house.now = NOON
+    house.log("h-1", "1", 100.0, correlation_id="a")
+    house.log("h-2", "2", 900.0, correlation_id="a")
+    assert house.arm().mirrored_differences == 0
+    house.log("h-1", "3", 900.0, correlation_id="a")
+    house.now = NOON + 1000
+    assert house.arm().mirrored_differences == 0
+
+
+@pytest.mark.parametrize("labels_first", [True, False], ids=["label-first", "answer-first"])
+def test_a_label_finds_its_answer_by_either_id_and_no_wrong_one(tmp_path: Path, labels_first: bool) -> None:
+    """By the server's id always, by the caller's where it names one answer."""
+    house = House(tmp_path)
+    truths = {"own-1": 100.0, "mine": 100.0, "twice": 900.0, "own-4": 100.0}
+    if labels_first:
+        append_labels(house.directory, truths)
+    house.log("h-2", "own-1", 100.0)
+    house.log("h-2", "own-2", 100.0, correlation_id="mine")
+    for name in ("own-3", "own-4", "own-5"):
+        house.log("h-2", name, 100.0, correlation_id="twice")
+    if not labels_first:
+        append_labels(house.directory, truths)
+    arm = house.arm()
+    assert (arm.labelled, arm.mistakes) == (3, 0)
+
+
+def test_a_value_finds_its_answer_by_either_id_and_no_wrong_one(house: House) -> None:
+    """As a label does, also where the other variant answered the second request of that name."""
+    append_values(house.directory, {"own-1": 1.0, "mine": 2.0, "twice": 100.0})
+    house.log("h-2", "own-1", 100.0)
+    house.log("h-2", "own-2", 100.0, correlation_id="mine")
+    house.log("h-2", "own-3", 100.0, correlation_id="twice")
+    house.log("h-1", "own-4", 100.0, correlation_id="twice")
+    house.log("h-1", "own-5", 100.0, correlation_id="mine", epoch="other")
+    assert _moments(house.directory, "e", "h-2", Tally()) == Moments(2, 3.0, 5.0)
+    assert _moments(house.directory, "e", "h-1", Tally()) == Moments(0, 0.0, 0.0)
 
 
 def test_a_reader_that_starts_anew_comes_to_the_same_figures(house: House) -> None:
