@@ -19,9 +19,10 @@ from components.watching.watch import WatchReport, watch
 from pipelines.project import Project
 from serving.errors import UsageError
 from serving.files import read_json, write_json, write_text
-from serving.local.counting import Tally, read_counts
+from serving.local.counting import read_counts
 from serving.local.paths import service_directory
 from serving.local.paths import service_paths as service_place
+from serving.tally import Tally
 
 REPORT, PAGE, ALERTS = "report.json", "report.html", "alerts.jsonl"
 
@@ -69,7 +70,7 @@ def watch_model(
     log = prediction_log.read(where.predictions, contract, since)
     truths = sources.read(labels, s3_settings(place)) if labels else no_labels(contract)
     mine = log.filter(log["version"] == version)
-    seen = service(mine, _tallies(where.directory, f"{project.name}-{version}"))
+    seen = service(mine, _tallies(where.directory, f"{project.name}-{version}", as_of - project.watch.window, as_of))
     labelled = join(mine, truths, contract, as_of)
     report = watch(
         log,
@@ -86,12 +87,9 @@ def watch_model(
     return Watched(report, labelled, directory, alerted, warning)
 
 
-def _tallies(directory: Path, revision: str) -> list[Tally]:
-    """The proxy's counts of *revision*; none where no service was ever started."""
-    if not directory.is_dir():
-        return []
-    epochs = read_counts(service_place(directory)).epochs
-    return [arms[revision] for arms in epochs.values() if revision in arms]
+def _tallies(directory: Path, revision: str, since: datetime, until: datetime) -> list[Tally]:
+    """The proxy's counts of *revision* in a window; none where no service was ever started, or none ran in it."""
+    return read_counts(service_place(directory)).between(revision, since, until) if directory.is_dir() else []
 
 
 def _publish(report: WatchReport, place: Place, project: Project) -> tuple[bool, str, Path]:

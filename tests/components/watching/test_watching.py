@@ -22,7 +22,7 @@ from components.watching.labels import join
 from components.watching.policy import Watch
 from components.watching.watch import WatchReport, watch
 from serving.errors import ConfigError
-from serving.local.counting import Tally
+from serving.tally import Tally
 from tests.components.watching.support import CONTRACT, NOW, PROJECT, contract, logged, played, served
 
 SMALL = contract({"name": "y", "unit": "EUR"}, x={"type": "float"})
