@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import polars as pl
 from pydantic import ValidationError
 
 from components.data import sources
+from components.data.moments import within
 from components.judging import champions
 from components.judging.champions import Champion
 from components.pages.watch_page import watch_page
@@ -53,11 +55,13 @@ def watch_model(
     labels: str | None = None,
     since: datetime | None = None,
     champion: Champion | None = None,
+    answered: datetime | None = None,
 ) -> Watched:
     """Judge the version that serves by the log of this machine and the table of labels at the URI *labels*.
 
     Args:
         champion: that version, where it is open already.
+        answered: the present of the log and the proxy, where *as_of* is a pretended day; None: *as_of*.
 
     Raises:
         UsageError: no version serves yet.
@@ -70,7 +74,9 @@ def watch_model(
     log = prediction_log.read(where.predictions, contract, since)
     truths = sources.read(labels, s3_settings(place)) if labels else no_labels(contract)
     mine = log.filter(log["version"] == version)
-    seen = service(mine, _tallies(where.directory, f"{project.name}-{version}", as_of - project.watch.window, as_of))
+    end = answered or as_of
+    tallies = _tallies(where.directory, f"{project.name}-{version}", end - project.watch.window, end)
+    seen = service(mine.filter(within(pl.col("time"), end, project.watch.window)), tallies)
     labelled = join(mine, truths, contract, as_of)
     report = watch(
         log,
@@ -80,6 +86,7 @@ def watch_model(
         project.watch,
         seen,
         as_of,
+        answered=end,
         model=project.name,
         version=version,
     )

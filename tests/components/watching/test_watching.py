@@ -129,9 +129,10 @@ def test_only_the_window_is_judged() -> None:
     assert reference.verdict == "unknown"
     profile = profiles.profile(random.normal(size=(500, 1)), SMALL, y, y + 10.0, {"rmse": 10.0})
     policy = Watch.model_validate(POLICY | {"window": "20d"})
-    report = watch(log, join(log, table, SMALL, NOW), profile, SMALL, policy, service(log), NOW)
+    end = moments[-1].replace(tzinfo=UTC)
+    report = watch(log, join(log, table, SMALL, NOW), profile, SMALL, policy, service(log), end)
     assert report.verdict == "degraded"
-    assert report.judged == 160
+    assert report.judged == 161  # three hours apart, both ends of 20 days
     assert report.every == "1w"
     assert sum(bucket.labelled for bucket in report.buckets) == 1000
     assert report.buckets[1].metrics["rmse"] < 15 < report.buckets[-2].metrics["rmse"]
@@ -142,7 +143,8 @@ def test_nothing_happens_in_a_market_that_does_not_change(world: str) -> None:
     """Three months that go on like the training data, its yearly cycle included, are healthy: no alarm, no drift."""
     model = served(world)
     log, labels = played(world, range(24, 27), model)
-    report = watch(log, join(log, labels, CONTRACT, NOW), model.profile, CONTRACT, PROJECT.watch, service(log), NOW)
+    policy = PROJECT.watch.model_copy(update={"window": timedelta(days=180)})
+    report = watch(log, join(log, labels, CONTRACT, NOW), model.profile, CONTRACT, policy, service(log), NOW)
     assert report.verdict == "healthy", report.sentence
     assert report.judged > 600
 
