@@ -61,7 +61,7 @@ def watch(
     drift = measure_drift(
         mine.filter(within(pl.col("time"), answered or as_of, policy.window)), profile, contract, policy.drift
     )
-    unknown = _unknown(met, recent, measured, policy, as_of)
+    unknown = _unknown(met, recent, figures, policy, as_of)
     every, course = _course(mine, met, contract)
     report = WatchReport(
         model=model,
@@ -94,7 +94,7 @@ def check_alarms(policy: Watch, contract: Contract) -> None:
 
 def measure_drift(rows: pl.DataFrame, profile: Profile, contract: Contract, policy: DriftPolicy) -> Drift:
     """Logged rows against the profile."""
-    logged = [field.name for field in rows.schema["features"].fields]
+    logged = [field.name for field in getattr(rows.schema.get("features"), "fields", ())]  # none where none is logged
     names = [name for name in contract.names if name in logged]
     features = pl.col("features").struct
     matrix = coded(rows, contract, lambda name: features.field(name) if name in names else pl.lit(None))
@@ -157,9 +157,11 @@ def _unknown(met: Labelled, rows: pl.DataFrame, figures: tuple[Figure, ...], pol
 
 
 def _undecided(figures: Mapping[str, Figure], policy: Watch, rows: int) -> str:
-    """The first bar of a metric that cannot be said to hold, and why."""
+    """The first bar that cannot be said to hold, and why."""
     for name in policy.alarm:
         seen = figures.get(name)
+        if name in SERVICE_FIGURES and seen is None:
+            return f"the {SERVICE_FIGURES[name][0]} is not known: no request of the window was counted"
         if name in metrics.METRICS and (seen is None or seen.standing == "not judged"):
             return f"{name} cannot be computed, or has no holdout value to be compared with"
         if seen is not None and seen.standing == "uncertain" and seen.low is not None and seen.high is not None:
