@@ -1,6 +1,6 @@
 """When things happened: every form of a moment that tables hold, as naive UTC microseconds."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -38,6 +38,11 @@ def moments(schema: Any, name: str) -> pl.Expr:
     return (_utc(column) if getattr(dtype, "time_zone", None) else column).cast(TYPE)
 
 
+def within(moment: pl.Expr, as_of: datetime, length: timedelta) -> pl.Expr:
+    """Whether *moment* lies in the *length* of time that ends at *as_of*, both ends included; what is null does not."""
+    return moment.is_between(naive(as_of - length), naive(as_of)).fill_null(value=False)
+
+
 class Recent:
     """The rows of a table's chunks whose event lies in the *length* of time that ends at *as_of*, both ends included.
 
@@ -46,7 +51,7 @@ class Recent:
     """
 
     def __init__(self, event: str | None, as_of: datetime, length: str) -> None:
-        self._event, self._from, self._until = event, naive(as_of - parse(length)), naive(as_of)
+        self._event, self._as_of = event, as_of
         self.length, self.unreadable = length, 0
 
     def __call__(self, chunk: pl.DataFrame) -> pl.DataFrame:
@@ -57,7 +62,7 @@ class Recent:
             )
         event = chunk.select(moments(chunk.schema, self._event)).to_series()
         self.unreadable += event.null_count()
-        return chunk.filter(event.is_between(self._from, self._until).fill_null(value=False))
+        return chunk.filter(within(pl.lit(event), self._as_of, parse(self.length)))
 
 
 def moment(as_of: str) -> datetime:

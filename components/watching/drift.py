@@ -104,6 +104,8 @@ class Drift(Frozen):
     def sentence(self) -> str:
         if not self.enough:
             return f"{self.rows:,} rows are too few to speak of drift"
+        if not self.columns:
+            return "drift is not judged: the log holds no inputs and no predictions to compare"
         moved = self.drifted
         quiet = f"{len(self.columns) - len(moved)} columns quiet"
         if not moved:

@@ -13,7 +13,7 @@ from components.judging.metrics import Values
 from components.watching.policy import Bar
 from components.watching.values import Bucket, Figure, ServiceFigures, Standing
 from serving.contract import Contract
-from serving.local.counting import Tally
+from serving.tally import Tally
 
 RESAMPLES, RESAMPLE_ROWS, SEED = 200, 4_000, 0
 Z95 = 1.959964

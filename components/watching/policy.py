@@ -85,7 +85,7 @@ class Watch(Frozen):
     """What is looked at, and when it is an alarm.
 
     Attributes:
-        window: how far back from the newest row the judged figures reach.
+        window: how far back from the moment of the look the judged figures reach; labelled ones by ``delay`` farther.
         alarm: bars by metric, or by ``error_rate`` (share of requests) and ``latency_p99`` (milliseconds), which have
             no holdout value and so take plain numbers.
         webhook: URL that gets each alert as JSON; empty: none.

@@ -38,7 +38,8 @@ def read(directory: Path, contract: Contract, since: datetime | None = None) -> 
             frames.append(rows)
             logged |= names
     kept = [pl.col("features").struct.field(name) for name in contract.names if name in logged or len(frames) == 1]
-    table = pl.concat(frames, rechunk=True).with_columns(pl.struct(kept).alias("features"))
+    features = pl.struct(kept) if kept else pl.lit(None, dtype=pl.Struct([]))  # where servers log none
+    table = pl.concat(frames, rechunk=True).with_columns(features.alias("features"))
     return table.sort("time", "request_id", "row")
 
 

@@ -5,18 +5,18 @@ when the figure is beyond it by more than chance explains, so that a thin month 
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 import polars as pl
 
-from components.data.moments import naive
+from components.data.moments import naive, within
 from components.data.tables import coded
 from components.judging import metrics
 from components.modelling import profiles
 from components.watching.drift import Drift, compare
 from components.watching.figures import buckets, deviation, figure, scores, usable
-from components.watching.labels import Labelled, LabelReport, join, no_labels
+from components.watching.labels import Labelled, join, no_labels
 from components.watching.policy import Bar, DriftPolicy, Watch
 from components.watching.values import SERVICE_FIGURES, Bucket, Figure, ServiceFigures, Verdict, WatchReport
 from serving.contract import Contract
@@ -36,6 +36,7 @@ def watch(
     service: ServiceFigures,
     as_of: datetime,
     *,
+    answered: datetime | None = None,
     model: str = "",
     version: str = "",
 ) -> WatchReport:
@@ -45,6 +46,7 @@ def watch(
         predictions: as ``prediction_log.read`` returns them.
         labelled: those of *version* with their truth by *as_of*, from ``labels.join``. None: there are no labels.
         profile: of the version that serves.
+        answered: the end of the window in the log's own time, where *as_of* is of another clock; None: *as_of*.
 
     Raises:
         ConfigError: an alarm is set on something that is not watched.
@@ -53,11 +55,13 @@ def watch(
     mine = predictions.filter(pl.col("version") == version) if version else predictions
     met = labelled or join(mine, no_labels(contract), contract, as_of)
     met = Labelled(usable(met.frame, contract), met.report)
-    recent = _recent(met.frame, "moment", policy.window)
+    recent = met.frame.filter(within(pl.col("moment"), as_of, policy.labels.delay + policy.window))
     measured = _performance(recent, profile, contract, policy)
     figures = (*measured, *_service_figures(service, policy))
-    drift = measure_drift(_recent(mine, "time", policy.window), profile, contract, policy.drift)
-    unknown = _unknown(met.report, recent, measured, policy, as_of)
+    drift = measure_drift(
+        mine.filter(within(pl.col("time"), answered or as_of, policy.window)), profile, contract, policy.drift
+    )
+    unknown = _unknown(met, recent, figures, policy, as_of)
     every, course = _course(mine, met, contract)
     report = WatchReport(
         model=model,
@@ -102,7 +106,7 @@ def _check_side(where: str, metric: metrics.Metric | None, bar: Bar) -> None:
 
 def measure_drift(rows: pl.DataFrame, profile: Profile, contract: Contract, policy: DriftPolicy) -> Drift:
     """Logged rows against the profile."""
-    logged = [field.name for field in rows.schema["features"].fields]
+    logged = [field.name for field in getattr(rows.schema.get("features"), "fields", ())]  # none where none is logged
     names = [name for name in contract.names if name in logged]
     features = pl.col("features").struct
     matrix = coded(rows, contract, lambda name: features.field(name) if name in names else pl.lit(None))
@@ -124,11 +128,6 @@ def _flagged(rows: pl.DataFrame, contract: Contract) -> Mapping[str, int]:
     """Rows per number column that came from outside of its range; unknown categories are counted by their code."""
     seen = rows.select(pl.col("flagged").list.unique().explode().drop_nulls())["flagged"].value_counts()
     return {name: count for name, count in seen.iter_rows() if contract.columns[name].type != "category"}
-
-
-def _recent(frame: pl.DataFrame, column: str, window: timedelta) -> pl.DataFrame:
-    newest = frame[column].max()
-    return frame if newest is None else frame.filter(pl.col(column) > newest - window)
 
 
 def _performance(rows: pl.DataFrame, profile: Profile, contract: Contract, policy: Watch) -> tuple[Figure, ...]:
@@ -154,26 +153,27 @@ def _service_figures(service: ServiceFigures, policy: Watch) -> tuple[Figure, ..
     )
 
 
-def _unknown(
-    report: LabelReport, rows: pl.DataFrame, figures: tuple[Figure, ...], policy: Watch, as_of: datetime
-) -> str:
+def _unknown(met: Labelled, rows: pl.DataFrame, figures: tuple[Figure, ...], policy: Watch, as_of: datetime) -> str:
     """Why nothing can be said about the performance; empty when something can."""
-    if rows.height < policy.labels.at_least:
-        seen = f"{rows.height:,} of {report.predictions:,} predictions have a label"
-        return f"{seen}, {policy.labels.at_least:,} are needed"
-    oldest = naive(as_of) - policy.labels.delay - policy.window
-    if (newest := rows["label_at"].max()) < oldest:
+    oldest, newest = naive(as_of) - policy.labels.delay - policy.window, met.frame["label_at"].max()
+    if met.frame.height >= policy.labels.at_least and newest < oldest:
         late = f"labels usually take {text(policy.labels.delay)}" if policy.labels.delay else "none came since"
         return f"the newest label is of {newest:%Y-%m-%d}; {late}"
+    if rows.height < policy.labels.at_least:
+        where = "" if rows.height == met.report.labelled else " in the window"
+        seen = f"{rows.height:,} of {met.report.predictions:,} predictions have a label{where}"
+        return f"{seen}, {policy.labels.at_least:,} are needed"
     if not any(name in metrics.METRICS for name in policy.alarm):
         return "watch.alarm sets no bar for a metric"
     return _undecided({figure.name: figure for figure in figures}, policy, rows.height)
 
 
 def _undecided(figures: Mapping[str, Figure], policy: Watch, rows: int) -> str:
-    """The first bar of a metric that cannot be said to hold, and why."""
+    """The first bar that cannot be said to hold, and why."""
     for name in policy.alarm:
         seen = figures.get(name)
+        if name in SERVICE_FIGURES and seen is None:
+            return f"the {SERVICE_FIGURES[name][0]} is not known: no request of the window was counted"
         if name in metrics.METRICS and (seen is None or seen.standing == "not judged"):
             return f"{name} cannot be computed, or has no holdout value to be compared with"
         if seen is not None and seen.standing == "uncertain" and seen.low is not None and seen.high is not None:

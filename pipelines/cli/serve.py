@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from serving.local.client import RevisionStatus
-    from serving.local.counting import Tally
+    from serving.tally import Tally
 
 
 @click.group(invoke_without_command=True)

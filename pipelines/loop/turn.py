@@ -44,6 +44,7 @@ def turn(
     *,
     labels: str | None = None,
     source: str | None = None,
+    answered: datetime | None = None,
     on_decision: Callable[[LoopDecision, Watched | None], None] = lambda _decision, _watched: None,
     on_event: Callable[[TaskEvent], None] = lambda _event: None,
 ) -> Turn:
@@ -51,12 +52,17 @@ def turn(
 
     The moment of the run is written down before it starts: one that crashes counts for the cooldown like any other.
 
+    Args:
+        answered: as of ``watch_model``.
+
     Raises:
         RunFailed: a step of the run failed.
         ConflictError: somebody else started a run in the same moment.
     """
     champion = champions.find(project.name, place)
-    watched = None if champion is None else watch_model(project, place, now, labels=labels, champion=champion)
+    watched = None
+    if champion is not None:
+        watched = watch_model(project, place, now, labels=labels, champion=champion, answered=answered)
     state = read_state(project.name, place)
     fresh = watched.labelled.fresh(state.last_training_event) if watched else 0
     report = watched.report if watched else None
@@ -93,17 +99,24 @@ def _state_file(model: str, place: Place) -> Path:
 
 
 def _last_by_hand(model: str, root: Path) -> tuple[datetime | None, datetime | None]:
-    """The day of the newest run of *model* below *root*, and the newest row of the last one that came so far."""
-    day = None
+    """When the newest run of *model* below *root* began, and the newest row of the last one that came so far."""
+    began = None
     for directory, arguments in _runs(root):
         if arguments.get("name") != model:
             continue
-        as_of = datetime.fromisoformat(arguments["as_of"]).replace(tzinfo=UTC)
-        day = day or as_of
+        began = began or _began(directory, arguments["as_of"])
         with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
             tasks = read_json(directory / "outputs.json")["tasks"]
-            return day, _learned(tasks.values()) or as_of + DAY
-    return day, None
+            day = datetime.fromisoformat(arguments["as_of"]).replace(tzinfo=UTC)
+            return began, _learned(tasks.values()) or day + DAY
+    return began, None
+
+
+def _began(directory: Path, as_of: str) -> datetime:
+    """When the run in *directory* started; of one that plays another day, that day's first moment."""
+    day, started = datetime.fromisoformat(as_of).replace(tzinfo=UTC), (directory / "spec.json").stat().st_mtime
+    moment = datetime.fromtimestamp(started, UTC)
+    return moment if moment.date() == day.date() else day
 
 
 def _runs(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import polars as pl
 from pydantic import ValidationError
 
 from components.data import sources
+from components.data.moments import within
 from components.judging import champions
 from components.judging.champions import Champion
 from components.pages.watch_page import watch_page
@@ -19,9 +21,10 @@ from components.watching.watch import WatchReport, watch
 from pipelines.project import Project
 from serving.errors import UsageError
 from serving.files import read_json, write_json, write_text
-from serving.local.counting import Tally, read_counts
+from serving.local.counting import read_counts
 from serving.local.paths import service_directory
 from serving.local.paths import service_paths as service_place
+from serving.tally import Tally
 
 REPORT, PAGE, ALERTS = "report.json", "report.html", "alerts.jsonl"
 
@@ -52,11 +55,13 @@ def watch_model(
     labels: str | None = None,
     since: datetime | None = None,
     champion: Champion | None = None,
+    answered: datetime | None = None,
 ) -> Watched:
     """Judge the version that serves by the log of this machine and the table of labels at the URI *labels*.
 
     Args:
         champion: that version, where it is open already.
+        answered: the present of the log and the proxy, where *as_of* is a pretended day; None: *as_of*.
 
     Raises:
         UsageError: no version serves yet.
@@ -69,7 +74,9 @@ def watch_model(
     log = prediction_log.read(where.predictions, contract, since)
     truths = sources.read(labels, s3_settings(place)) if labels else no_labels(contract)
     mine = log.filter(log["version"] == version)
-    seen = service(mine, _tallies(where.directory, f"{project.name}-{version}"))
+    end = answered or as_of
+    tallies = _tallies(where.directory, f"{project.name}-{version}", end - project.watch.window, end)
+    seen = service(mine.filter(within(pl.col("time"), end, project.watch.window)), tallies)
     labelled = join(mine, truths, contract, as_of)
     report = watch(
         log,
@@ -79,6 +86,7 @@ def watch_model(
         project.watch,
         seen,
         as_of,
+        answered=end,
         model=project.name,
         version=version,
     )
@@ -86,12 +94,9 @@ def watch_model(
     return Watched(report, labelled, directory, alerted, warning)
 
 
-def _tallies(directory: Path, revision: str) -> list[Tally]:
-    """The proxy's counts of *revision*; none where no service was ever started."""
-    if not directory.is_dir():
-        return []
-    epochs = read_counts(service_place(directory)).epochs
-    return [arms[revision] for arms in epochs.values() if revision in arms]
+def _tallies(directory: Path, revision: str, since: datetime, until: datetime) -> list[Tally]:
+    """The proxy's counts of *revision* in a window; none where no service was ever started, or none ran in it."""
+    return read_counts(service_place(directory)).between(revision, since, until) if directory.is_dir() else []
 
 
 def _publish(report: WatchReport, place: Place, project: Project) -> tuple[bool, str, Path]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from serving.errors import BackendRefusal, InfrastructureError
 from serving.local.client import supervisor_alive
-from serving.local.counting import CountsReader, Tally, parse
+from serving.local.counting import CountsReader, parse
 from serving.local.envoy_admin import Admin, InForce
 from serving.local.envoy_config import NAME
 from serving.local.paths import ServicePaths, service_paths
@@ -36,6 +36,7 @@ from serving.rollout.backend import (
     require_ready,
     require_token,
 )
+from serving.tally import Tally
 
 FRESH_S = 1.0
 Arms = Mapping[str, ArmCounts]

@@ -10,12 +10,13 @@ from typing import TypeVar
 
 from serving.errors import InfrastructureError, PlaceError
 from serving.local import processes
-from serving.local.counting import Tally, read_counts
+from serving.local.counting import read_counts
 from serving.local.envoy_admin import Admin, InForce
 from serving.local.paths import HOST, service_paths
 from serving.local.state import ObservedState, Running, WantedState, read_desired, read_observed
 from serving.polling import await_true
 from serving.rollout.backend import Split
+from serving.tally import Tally
 
 T = TypeVar("T")
 POLL_S = 0.05

@@ -1,4 +1,4 @@
-"""Counts of requests per epoch and revision, from Envoy's access log.
+"""Counts of requests per epoch and revision, and per hour and revision, from Envoy's access log.
 
 The log is read on from where the last reading stopped. Position and counts are one document, replaced as a whole, so a
 crash between two readings neither loses nor doubles a line. Durations are kept to the millisecond, not compared
@@ -14,26 +14,29 @@ import time
 from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import Field, ValidationError
 
-from serving.additive import Additive
 from serving.frozen import Frozen, write_model
 from serving.local.envoy_config import MIRROR_ROUTE, SPLIT_ROUTE
 from serving.local.paths import ServicePaths
 from serving.local.reading import Document, read_on
 from serving.locks import file_lock
+from serving.tally import Tally
 from serving.wire import UNIT_BYTES, unit
 
 log = logging.getLogger(__name__)
 
 ROTATE_AT = 64 << 20  # bytes
 KEEP_EPOCHS = 500
+KEEP_HOURS = 744  # 31 days
+HOUR_S = 3_600
 KEEP_KEYS = 100_000  # in one epoch
 KEEP_KEY_EPOCHS = 4
-STORE_EVERY_S = 5.0
+STORE_EVERY_S = 15.0  # a document with many hours takes some 40 ms to write
 SLOWEST_MS = 120_000  # longer durations are counted as this one
 COARSE_FROM_MS = 2_000  # from here on durations are rounded down to a tenth of a second
 
@@ -44,40 +47,11 @@ FAILURE_FLAGS = frozenset({"UF", "UC", "UR", "UT", "UH", "UO", "NC", "LR", "UPE"
 GRPC_AS_HTTP = {0: 200, 1: 499, 3: 400, 5: 404, 7: 403, 8: 429, 9: 400, 11: 400, 16: 401}
 
 
-class Tally(Additive, Frozen):
-    """Counts of one revision in one epoch.
-
-    Attributes:
-        refused: answers with a status 400 to 499 that are no errors: the request was to blame, or the arm takes others.
-        durations: milliseconds to user requests.
-        mirrored: copies sent to it beside the arm that answered, and how many of them failed; in no other count.
-        keys: those of the requests that were counted for their sticky key.
-        repeated: requests beside those that count, of keys that were counted already or are not taken any more.
-    """
-
-    requests: int = 0
-    errors: int = 0
-    refused: int = 0
-    mirrored: int = 0
-    mirrored_errors: int = 0
-    keys: int = 0
-    repeated: int = 0
-    durations: Mapping[int, int] = Field(default_factory=dict)
-
-    def slow(self, above_ms: float) -> int:
-        return sum(count for duration, count in self.durations.items() if duration > above_ms)
-
-    def quantile_ms(self, share: float) -> int | None:
-        """The duration that *share* (0 to 1) of the requests did not exceed; None without requests."""
-        seen = 0
-        for duration in sorted(self.durations):
-            seen += self.durations[duration]
-            if seen >= share * self.requests:
-                return duration
-        return None
-
-
 Epochs = Mapping[str, Mapping[str, Tally]]
+Hours = Mapping[int, Mapping[str, Tally]]
+
+_Arm = tuple[str, int, str]  # epoch, hour, revision
+_Key = TypeVar("_Key", str, int)
 
 
 class Counts(Frozen):
@@ -86,12 +60,20 @@ class Counts(Frozen):
     Attributes:
         positions: bytes read of each log file, by inode number.
         epochs: epoch token -> revision -> counts, oldest epoch first.
+        hours: hour since 1970 in which a request began -> revision -> the same, durations coarser; the newest
+            ``KEEP_HOURS`` hours, without lines that tell no time.
         units: epoch token -> hashes of the sticky keys that are counted, as ``Units`` writes them.
     """
 
     positions: Mapping[int, int] = Field(default_factory=dict)
     epochs: Epochs = Field(default_factory=dict)
+    hours: Hours = Field(default_factory=dict)
     units: Mapping[str, str] = Field(default_factory=dict)
+
+    def between(self, revision: str, since: datetime, until: datetime) -> list[Tally]:
+        """Counts of *revision* in the hours that lie between two moments with a zone; the hour of either is whole."""
+        first, last = int(since.timestamp()) // HOUR_S, int(until.timestamp()) // HOUR_S
+        return [arms[revision] for hour, arms in self.hours.items() if first <= hour <= last and revision in arms]
 
 
 def read_counts(where: ServicePaths) -> Counts:
@@ -190,6 +172,7 @@ class AccessLine(NamedTuple):
 
     Attributes:
         unit: hash of the request's sticky key; empty without one.
+        hour: since 1970, in which the request began; 0 for a line that does not tell.
     """
 
     epoch: str
@@ -199,6 +182,7 @@ class AccessLine(NamedTuple):
     duration_ms: int
     copy: bool
     unit: bytes = b""
+    hour: int = 0
 
 
 def parse(lines: Iterable[bytes]) -> Iterator[AccessLine]:
@@ -217,9 +201,19 @@ def parse(lines: Iterable[bytes]) -> Iterator[AccessLine]:
             refused = 400 <= status < 500 and not failed
             key = "" if copy else found.get("k") or ""
             hashed = unit(epoch.encode(), key.encode()) if key else b""
-            yield AccessLine(epoch, revision, failed, refused, int(found["d"] or 0), copy, hashed)
+            yield AccessLine(
+                epoch, revision, failed, refused, int(found["d"] or 0), copy, hashed, _hour(found.get("t"))
+            )
         except (ValueError, KeyError, TypeError, AttributeError):  # a line cut short when the disk was full
             continue
+
+
+def _hour(told: Any) -> int:
+    """Of the seconds since 1970 that *told* says; 0 where it says nothing: the line counts all the same."""
+    try:
+        return max(0, int(float(told)) // HOUR_S)
+    except (ValueError, TypeError, OverflowError):
+        return 0
 
 
 def _store(where: ServicePaths, counts: Counts, units: Units) -> Counts:
@@ -238,26 +232,38 @@ def _read_on(where: ServicePaths, before: Counts, units: Units) -> Counts:
         fresh += parse(lines)
     if positions == before.positions:
         return before
-    return before.model_copy(update={"positions": positions, "epochs": _added(before.epochs, units, fresh)})
+    return before.model_copy(update={"positions": positions} | _added(before, units, fresh))
 
 
-def _added(before: Epochs, units: Units, fresh: Iterable[AccessLine]) -> Epochs:
-    """Epochs after *fresh*, which is in the order of the log: any cut of it gives the same."""
-    epochs, counted = dict(before), dict[tuple[str, str], list[AccessLine]]()
-    repeated, opened = Counter[tuple[str, str]](), list(epochs)[-KEEP_KEY_EPOCHS:]
+def _added(before: Counts, units: Units, fresh: Iterable[AccessLine]) -> dict[str, Any]:
+    """Epochs and hours after *fresh*, which is in the order of the log: any cut of it gives the same.
+
+    The hours count what the epochs count: of a sticky key the request that counts in its epoch.
+    """
+    epochs, hours = dict(before.epochs), dict(before.hours)
+    counted, repeated = dict[_Arm, list[AccessLine]](), Counter[_Arm]()
+    opened = list(epochs)[-KEEP_KEY_EPOCHS:]
     for entry in fresh:
         if entry.epoch not in epochs:
             epochs[entry.epoch] = {}
             opened = list(epochs)[-KEEP_KEY_EPOCHS:]
-        arm = (entry.epoch, entry.revision)
+        arm = (entry.epoch, entry.hour, entry.revision)
         if entry.unit and not (entry.epoch in opened and units.first(entry.epoch, entry.unit)):
             repeated[arm] += 1
         else:
             counted.setdefault(arm, []).append(entry)
-    for epoch, revision in {**counted, **repeated}:
-        more = _tally(counted.get((epoch, revision), []), repeated[epoch, revision])
-        epochs[epoch] = {**epochs[epoch], revision: epochs[epoch].get(revision, Tally()) + more}
-    return dict(list(epochs.items())[-KEEP_EPOCHS:])
+    for arm in {**counted, **repeated}:
+        epoch, hour, revision = arm
+        more = _tally(counted.get(arm, []), repeated[arm])
+        _add(epochs, epoch, revision, more)
+        if hour:
+            _add(hours, hour, revision, more.coarse)
+    return {"epochs": dict(list(epochs.items())[-KEEP_EPOCHS:]), "hours": dict(sorted(hours.items())[-KEEP_HOURS:])}
+
+
+def _add(table: dict[_Key, Mapping[str, Tally]], key: _Key, revision: str, more: Tally) -> None:
+    arms = table.get(key, {})
+    table[key] = {**arms, revision: arms.get(revision, Tally()) + more}
 
 
 def _tally(seen: list[AccessLine], repeated: int) -> Tally:

@@ -17,7 +17,6 @@ import msgspec
 
 from serving.errors import ConflictError
 from serving.local import client
-from serving.local.counting import Tally
 from serving.local.extras import LogExtras, answers
 from serving.local.matching import Line, Names
 from serving.local.paths import service_paths
@@ -28,6 +27,7 @@ from serving.rollout.backend import ArmCounts
 from serving.rollout.evidence.continuous import Moments
 from serving.rollout.evidence.experiment import Arm, MetricKind
 from serving.rollout.plan import Gates, SlowGate
+from serving.tally import Tally
 
 
 class Told(msgspec.Struct, frozen=True):

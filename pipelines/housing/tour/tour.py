@@ -166,7 +166,7 @@ class Tour:
 
     def _ask_and_watch(self, part: str, months: range, day: datetime) -> Watched:
         self._ask(part, months)
-        seen = watch_model(self.project, self.place, day, labels=self._labels())
+        seen = watch_model(self.project, self.place, day, labels=self._labels(), answered=datetime.now(UTC))
         self._tell_watch(seen)
         return seen
 
@@ -189,8 +189,8 @@ class Tour:
 
         source = self._source(range(TURNED.stop))
         return turn(
-            self.project, self.place, SECOND_DAY, labels=self._labels(), source=source, on_decision=decided,
-            on_event=self.on_event,
+            self.project, self.place, SECOND_DAY, labels=self._labels(), source=source,
+            answered=datetime.now(UTC), on_decision=decided, on_event=self.on_event,
         )  # fmt: skip
 
     def _canary(self) -> End:

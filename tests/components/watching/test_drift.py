@@ -233,12 +233,14 @@ def test_each_test_keeps_its_level_over_fresh_references(n: int) -> None:
     """Over 2,000 pairs of samples each single test rejects at 1 % no more often than 1 %, up to the binomial bound."""
     random, worlds = np.random.default_rng(n), 2000
     edges = np.linspace(-1.6, 1.6, 19)
-    rejected = np.zeros(3)
+    rejected = np.zeros(4)
     for _ in range(worlds):
         first, second = random.normal(size=n), random.normal(size=n // 2)
         rejected[0] += ks(binned(first, edges), binned(second, edges))[1] < 0.01
         shares = [0.7, 0.2, 0.07, 0.03]
         before, now = random.multinomial(n, shares), random.multinomial(n // 2, shares)
         rejected[1] += chi_square(before.tolist(), now.tolist()) < 0.01
-        rejected[2] += rise_p(int(random.binomial(n, 0.02)), n, int(random.binomial(n // 2, 0.02)), n // 2) < 0.01
+        counts = int(random.binomial(n, 0.02)), n, int(random.binomial(n // 2, 0.02)), n // 2
+        rejected[2] += rise_p(*counts) < 0.01
+        rejected[3] += change_p(*counts) < 0.01
     assert (rejected <= stats.binom.ppf(0.9999, worlds, 0.01)).all(), rejected

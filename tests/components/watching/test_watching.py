@@ -22,7 +22,7 @@ from components.watching.labels import join
 from components.watching.policy import Watch
 from components.watching.watch import WatchReport, watch
 from serving.errors import ConfigError
-from serving.local.counting import Tally
+from serving.tally import Tally
 from tests.components.watching.support import CONTRACT, NOW, PROJECT, contract, logged, played, served
 
 SMALL = contract({"name": "y", "unit": "EUR"}, x={"type": "float"})
@@ -91,6 +91,12 @@ def look(
             id="slow",
         ),
         pytest.param(
+            {"policy": {"alarm": {"rmse": {"above": "1.25x"}, "error_rate": {"above": 0.01}}}},
+            "unknown",
+            "the error rate is not known: no request of the window was counted",
+            id="nothing-counted-in-the-window",
+        ),
+        pytest.param(
             {
                 "policy": {"alarm": {"rmse": {"above": "1.25x"}, "error_rate": {"above": 0.01}}},
                 "tallies": (Tally(requests=90, errors=4, durations={7: 90}), Tally(requests=10)),
@@ -129,12 +135,47 @@ def test_only_the_window_is_judged() -> None:
     assert reference.verdict == "unknown"
     profile = profiles.profile(random.normal(size=(500, 1)), SMALL, y, y + 10.0, {"rmse": 10.0})
     policy = Watch.model_validate(POLICY | {"window": "20d"})
-    report = watch(log, join(log, table, SMALL, NOW), profile, SMALL, policy, service(log), NOW)
+    end = moments[-1].replace(tzinfo=UTC)
+    report = watch(log, join(log, table, SMALL, NOW), profile, SMALL, policy, service(log), end)
     assert report.verdict == "degraded"
-    assert report.judged == 160
+    assert report.judged == 161  # three hours apart, both ends of 20 days
     assert report.every == "1w"
     assert sum(bucket.labelled for bucket in report.buckets) == 1000
     assert report.buckets[1].metrics["rmse"] < 15 < report.buckets[-2].metrics["rmse"]
+
+
+@pytest.mark.parametrize("shape", ["absent", "empty"])
+@pytest.mark.parametrize("answers", [True, False], ids=["answers", "no-probabilities"])
+def test_a_log_without_inputs_is_watched(shape: str, answers: bool) -> None:
+    """Columns that are not logged are no drift; where the answers cannot be compared either, drift is not judged."""
+    truth = np.arange(300.0) % 2
+    log = logged(pl.DataFrame({"x": truth}), ["yes" if t else "no" for t in truth]).drop("features")
+    if shape == "empty":
+        log = log.with_columns(pl.lit(None, dtype=pl.Struct([])).alias("features"))
+    both = np.column_stack([1 - truth, truth])
+    if answers:
+        log = log.with_columns(pl.Series("probabilities", both.tolist()))
+    profile = profiles.profile(truth.reshape(-1, 1), CLASSES, both, truth, {})
+    report = watch(log, None, profile, CLASSES, Watch(), service(log), datetime(2026, 6, 2, tzinfo=UTC))
+    assert report.drift is not None
+    assert report.drift.not_logged == ("x",)
+    assert [column.column for column in report.drift.columns] == (["prediction"] if answers else [])
+    assert ("drift is not judged" in report.sentence) == (not answers)
+    assert "Not logged: x" in watch_page(report)
+
+
+@pytest.mark.parametrize("further", [0, 400], ids=["ends", "goes-on"])
+def test_a_look_at_the_past_is_the_same_on_a_log_that_goes_on(further: int) -> None:
+    """What was answered after the moment of the look is in no figure and no drift."""
+    random = np.random.default_rng(5)
+    x, y = random.normal(size=400), random.normal(100, 30, 400)
+    end = datetime(2026, 6, 1, 0, 6, 39)
+    log = logged(pl.DataFrame({"x": [*x, *[9.0] * further]}), [*(y + random.normal(0, 10, 400)), *[0.0] * further])
+    table = pl.DataFrame({"request_id": log["request_id"], "y": [*y, *[500.0] * further]})
+    profile = profiles.profile(x.reshape(-1, 1), SMALL, y, y + 10.0, {"rmse": 10.0})
+    met, moment = join(log, table, SMALL, end.replace(tzinfo=UTC)), end.replace(tzinfo=UTC)
+    report = watch(log, met, profile, SMALL, Watch.model_validate(POLICY), service(log), moment)
+    assert (report.verdict, report.judged, report.drift and report.drift.rows) == ("healthy", 400, 400)
 
 
 @pytest.mark.parametrize("world", ["calm", "season"])
@@ -142,7 +183,8 @@ def test_nothing_happens_in_a_market_that_does_not_change(world: str) -> None:
     """Three months that go on like the training data, its yearly cycle included, are healthy: no alarm, no drift."""
     model = served(world)
     log, labels = played(world, range(24, 27), model)
-    report = watch(log, join(log, labels, CONTRACT, NOW), model.profile, CONTRACT, PROJECT.watch, service(log), NOW)
+    policy = PROJECT.watch.model_copy(update={"window": timedelta(days=180)})
+    report = watch(log, join(log, labels, CONTRACT, NOW), model.profile, CONTRACT, policy, service(log), NOW)
     assert report.verdict == "healthy", report.sentence
     assert report.judged > 600
 

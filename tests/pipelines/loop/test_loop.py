@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -11,14 +12,14 @@ from typing import Any
 import polars as pl
 import pytest
 from click.testing import CliRunner
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.judging.champions import Champion
 from components.steps.place import Place
 from components.watching import cron, prediction_log
 from components.watching.drift import ColumnDrift, Drift
-from components.watching.policy import Retrain
+from components.watching.policy import Retrain, Watch
 from components.watching.values import Figure, WatchReport
 from pipelines import settings as settings_module
 from pipelines.cli.main import slipway
@@ -29,6 +30,8 @@ from pipelines.loop import watch as watch_run
 from pipelines.loop.decide import LoopState, decide
 from serving.errors import ConfigError
 from serving.files import write_json
+from serving.local.counting import rotate
+from serving.local.paths import service_directory, service_paths
 from tests.components.watching.support import CONTRACT, PROJECT, played, served
 from tests.root import HOUSING
 
@@ -118,7 +121,8 @@ def test_no_run_ever_breaks_the_rules(verdict: str, days: int, running: bool, fr
     policy = ALL.model_copy(update={"on": tuple(sorted(on))})
     state = LoopState(last_run=NOW - days * DAY, last_training_event=NOW - 90 * DAY, running=running)
     decision = decide(policy, seen(verdict), state, fresh, NOW, NOW)
-    assume(decision.run)  # hypothesis fails where nothing is left
+    if not decision.run:
+        return
     assert not running
     assert days >= 7
     assert decision.trigger in on
@@ -356,6 +360,44 @@ def test_runs_by_hand_count_for_the_loop(home: Home) -> None:
     write_json(root / "q" / "report.json", {"freshness": {"newest": "2026-05-28T04:00:00"}})
     assert loop_run.read_state("housing", home.place).last_training_event == datetime(2026, 5, 28, 4, tzinfo=UTC)
     assert "waits until 2026-06-08" in home.turn().decision.why
+
+
+def test_the_cooldown_counts_from_the_moment_a_run_began(home: Home) -> None:
+    """Not from the start of the day it is of; a run that plays another day counts as of that day."""
+    spec = home.place.root / "runs" / "01" / "spec.json"
+    write_json(spec, {"arguments": {"name": "housing", "as_of": "2026-06-02"}})
+    began = datetime(2026, 6, 2, 23, 30, tzinfo=UTC)
+    os.utime(spec, (began.timestamp(), began.timestamp()))
+    assert loop_run.read_state("housing", home.place).last_run == began
+    assert "waits until 2026-06-03 23:30" in home.turn(datetime(2026, 6, 3, 9, tzinfo=UTC), cooldown="1d").decision.why
+    os.utime(spec, (began.timestamp() + 9e6, began.timestamp() + 9e6))
+    assert loop_run.read_state("housing", home.place).last_run == datetime(2026, 6, 2, tzinfo=UTC)
+
+
+def test_an_outage_alarms_while_it_is_in_the_window_and_not_before_or_after(home: Home) -> None:
+    """103 of 104 requests of one hour failed, in a history of 20,000 good ones; each look sees its own window."""
+    where = service_paths(service_directory(home.place.serving, "housing"))
+    where.prepare()
+    hour = datetime(2026, 5, 20, 12, tzinfo=UTC)
+
+    def told(moment: datetime, status: int) -> str:
+        entry = {"t": f"{moment.timestamp():.3f}", "r": "split|e", "c": "housing-1", "s": status, "f": "-", "d": 3}
+        return json.dumps(entry) + "\n"
+
+    good = [told(hour + timedelta(hours=h), 200) for h in (-99 * 24, 240) for _ in range(10_000)]
+    bad = [told(hour, 500)] * 103 + [told(hour, 200)]
+    where.access_log.write_text("".join(good + bad))
+    rotate(where, lambda: None, above=0)
+    alarm = {"alarm": {"error_rate": {"above": 0.1}}, "window": "5d"}
+    project = PROJECT.model_copy(update={"watch": Watch.model_validate(alarm)})
+
+    def rate(days: int) -> tuple[float | None, bool]:
+        report = watch_run.watch_model(project, home.place, hour + timedelta(days=days)).report
+        return report.service.error_rate, any(figure.name == "error_rate" for figure in report.beyond)
+
+    assert rate(-1) == (None, False)
+    assert rate(0) == rate(4) == (103 / 104, True)
+    assert rate(10) == (0.0, False)
 
 
 def test_new_rows_of_the_source_are_a_reason(home: Home) -> None:

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from serving.errors import InfrastructureError
 from serving.local.backend import EnvoyBackend
-from serving.local.counting import Tally
 from serving.local.experiment import _moments, append_values
 from serving.local.extras import LogExtras, append_labels, labels_file
 from serving.local.paths import service_paths
@@ -24,6 +23,7 @@ from serving.predictor.errors import Refusal
 from serving.profile import NumericHistogram, Profile
 from serving.rollout.backend import ArmCounts, Revision
 from serving.rollout.evidence.continuous import Moments
+from serving.tally import Tally
 
 NOON = 1_700_000_000.0
 PROFILE = Profile(

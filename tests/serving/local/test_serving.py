@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,6 +32,7 @@ from serving.local.state import AskedRevision, Running, Server, WantedState, rea
 from serving.local.supervisor import ServeOptions, serve
 from serving.predictor.settings import parse
 from serving.rollout.backend import Revision, Split
+from serving.tally import Tally
 from serving.wire import unit
 from tests.serving.local.support import (
     STUB,
@@ -341,6 +343,49 @@ def test_rotation_loses_no_line_even_of_an_envoy_that_writes_on(tmp_path: Path) 
     assert len(list(where.envoy.glob("access-*"))) == 1
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 90), st.sampled_from("ab"), st.booleans(), st.integers(0, 3)), max_size=40))
+def test_the_hours_add_up_to_the_counts(
+    tmp_path_factory: pytest.TempPathFactory, seen: list[tuple[int, str, bool, int]]
+) -> None:
+    """Across readers that start anew and rotations, hours hold what epochs hold, and a window only what is in it."""
+    where = service_paths(tmp_path_factory.mktemp("hours"))
+    where.prepare()
+    start = datetime(2026, 6, 1, tzinfo=UTC)
+    for hour, arm, failed, then in seen:
+        moment = (start + timedelta(hours=hour)).timestamp() + 59
+        with where.access_log.open("ab") as log:
+            log.write(line(t=f"{moment:.3f}", c=arm, s=500 if failed else 200, d=109, k="ann" if then == 3 else None))
+        if then == 1:
+            counting.rotate(where, lambda: None, above=0)
+        elif then == 2:
+            counting.read_counts(where)
+    found = counting.read_counts(where)
+    for arm in "ab":
+        whole = sum((arms.get(arm, Tally()) for arms in found.epochs.values()), Tally())
+        hours = sum(found.between(arm, start, start + timedelta(hours=90)), Tally())
+        assert hours == whole.coarse
+        late = sum(found.between(arm, start + timedelta(hours=40), start + timedelta(hours=50)), Tally())
+        mine = [entry for entry in seen if entry[1] == arm and 40 <= entry[0] <= 50 and entry[3] != 3]
+        assert late.requests - late.keys == len(mine)
+        assert found.between(arm, start - timedelta(hours=9), start - timedelta(hours=1)) == []
+
+
+def test_lines_without_a_moment_count_in_no_hour_and_hours_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Older lines are requests all the same; the oldest hours go first."""
+    monkeypatch.setattr(counting, "KEEP_HOURS", 3)
+    where = service_paths(tmp_path)
+    where.prepare()
+    odds: tuple[object, ...] = (None, "", "-", "inf", "nan", {})
+    odd = [line(t=told) for told in odds]
+    where.access_log.write_bytes(b"".join(odd) + b"".join(line(t=str(3600 * n)) for n in (5, 9, 7, 8)))
+    found = counting.read_counts(where)
+    assert found.epochs["e1"]["a"].requests == 10
+    assert list(found.hours) == [7, 8, 9]
+
+
 def test_a_crash_in_the_middle_of_a_rotation_changes_no_count(tmp_path: Path) -> None:
     """Wherever the rotation stops, the next reading has the same counts."""
     where = service_paths(tmp_path)
@@ -363,10 +408,10 @@ def test_a_crash_in_the_middle_of_a_rotation_changes_no_count(tmp_path: Path) ->
 
 def test_durations_answer_any_threshold() -> None:
     """Slow answers are those strictly above the threshold of whoever asks; quantiles come from the same numbers."""
-    tally = counting.Tally(requests=10, durations={1: 8, 50: 1, 900: 1})
+    tally = Tally(requests=10, durations={1: 8, 50: 1, 900: 1})
     assert [tally.slow(limit) for limit in (0.5, 1, 49, 50, 900)] == [10, 2, 2, 1, 0]
     assert [tally.quantile_ms(share) for share in (0.5, 0.8, 0.9, 0.99)] == [1, 1, 50, 900]
-    assert counting.Tally().quantile_ms(0.5) is None
+    assert Tally().quantile_ms(0.5) is None
 
 
 # --- the wanted state ---------------------------------------------------------------------------------------
