@@ -26,10 +26,7 @@ def moments(schema: Any, name: str) -> pl.Expr:
     """
     column, dtype = pl.col(name), schema[name]
     if dtype == pl.String:
-        text = column.str.strip_chars().str.replace(r"Z$", "")
-        local = [text.str.to_datetime(form, strict=False, time_unit="us") for form in LOCAL_FORMATS]
-        shifted = [text.str.to_datetime(form, strict=False, time_unit="us") for form in OFFSET_FORMATS]
-        return pl.coalesce(*local, *map(_utc, shifted))
+        return column.map_batches(_read, return_dtype=TYPE)
     if dtype not in (pl.Null, pl.Date, pl.Datetime):
         raise DataError(
             f"column {name!r} has type {dtype}: expected dates or times; correct the export or the column's type in "
@@ -71,6 +68,19 @@ def moment(as_of: str) -> datetime:
     if len(as_of) == len("2026-11-24"):
         stated = stated.replace(hour=23, minute=59, second=59, microsecond=999_999)
     return stated if stated.tzinfo else stated.replace(tzinfo=UTC)
+
+
+def _read(cells: pl.Series) -> pl.Series:
+    """The moments of *cells*; a form is only tried where cells are left that those before did not read."""
+    text = cells.str.strip_chars().str.replace(r"Z$", "")
+    found = pl.Series(cells.name, [None] * len(cells), dtype=TYPE)
+    for form in (*LOCAL_FORMATS, *OFFSET_FORMATS):
+        if found.null_count() == text.null_count():
+            break
+        moment = pl.col(text.name).str.to_datetime(form, strict=False, time_unit="us")
+        told = text.to_frame().select(_utc(moment) if form in OFFSET_FORMATS else moment).to_series()
+        found = found.zip_with(found.is_not_null(), told)
+    return found
 
 
 def _utc(moment: pl.Expr) -> pl.Expr:

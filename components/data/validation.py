@@ -22,7 +22,7 @@ from components.data import repeats
 from components.data.meaning import TYPES
 from components.data.moments import TYPE, naive
 from components.data.quarantine_report import EXAMPLES, Freshness, ReasonCount, Report
-from components.data.rules import Rule, fields, meant, named, rules, told, typed
+from components.data.rules import Rule, fields, named, rules, told, typed
 from serving.contract import Contract
 from serving.errors import DataError
 
@@ -106,9 +106,10 @@ class Validator:
 
 def _judged(frame: pl.DataFrame, contract: Contract, as_of: datetime) -> Validation:
     _check_columns(frame, contract)
-    marked, repeat_rules = _repeats(frame, contract)
-    forms = marked.lazy().select(*typed(marked.schema, contract), *(rule.bad for rule in repeat_rules)).collect()
-    asked = [*repeat_rules, *rules(marked.schema, contract, as_of)]
+    forms = frame.lazy().select(typed(frame.schema, contract)).collect()
+    marks, repeat_rules = _repeats(frame.with_columns(forms.select(named(contract)).iter_columns()), contract)
+    forms = forms.with_columns(marks)
+    asked = [*repeat_rules, *rules(frame.schema, contract, as_of)]
     sums = (rule.bad.sum().alias(str(i)) for i, rule in enumerate(asked))
     counts = forms.lazy().select(sums).collect(engine="streaming")
     failing = [rule for i, rule in enumerate(asked) if counts.item(0, str(i))]
@@ -179,18 +180,17 @@ def _check_columns(frame: pl.DataFrame, contract: Contract) -> None:
     )
 
 
-def _repeats(frame: pl.DataFrame, contract: Contract) -> tuple[pl.DataFrame, list[Rule]]:
-    """*frame* with a mark on repeated rows, and the rules that read the marks."""
-    meaning = frame.with_columns(meant(frame, contract).iter_columns())  # 1 and 1.0 are the same number
+def _repeats(meaning: pl.DataFrame, contract: Contract) -> tuple[list[pl.Series], list[Rule]]:
+    """Marks on the repeated rows of *meaning*, in which 1 and 1.0 are one number, and the rules that read the marks."""
     found, key = repeats.find(meaning, contract), contract.key or ""
     again = f"{key}: there again at the same {contract.event_time} with other values"
     row = Rule("", "duplicate row", pl.col(_REPEATED_ROW), pl.lit("the row is there already"), "each event once")
     event = Rule(key, "duplicate key", pl.col(_REPEATED_KEY), pl.lit(again), "each event once")
     asked = [(row, _REPEATED_ROW, found.rows), (event, _REPEATED_KEY, found.keys)]
     asked = [(rule, mark, positions) for rule, mark, positions in asked if len(positions)]
-    every = np.arange(frame.height)
+    every = np.arange(meaning.height)
     marks = [pl.Series(mark, np.isin(every, positions)) for _, mark, positions in asked]
-    return frame.with_columns(marks), [rule for rule, _, _ in asked]
+    return marks, [rule for rule, _, _ in asked]
 
 
 def _divide(
