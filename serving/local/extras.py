@@ -139,7 +139,6 @@ class LogExtras:
         for revision, parts in self._logs.get().items():
             for line in answers(parts.read()):
                 self._answered(line, revision, reference)
-        self._compare(reference)
         if self._with_labels:
             for text in self._tail.read(labels):
                 self._labelled(text)
@@ -186,15 +185,19 @@ class LogExtras:
         name = reference.bin(value)
         if first and name is not None:
             arm.bins[name] += 1
-        self._known.pairs.add(line, revision, value)
+        self._compare(line, revision, value, reference)
         if first and self._with_labels:
             self._expect(line, arm, value)
 
-    def _compare(self, reference: Reference) -> None:
-        for epoch, (one, said), (other, value) in self._known.pairs.settled(self._clock() - SETTLED_S):
-            if reference.apart(said, value):
-                for name in {one, other} - {self._stable}:
-                    self._known.arm(epoch, name).mirrored_differences += 1
+    def _compare(self, line: Line, revision: str, value: Value, reference: Reference) -> None:
+        """Count a pair at once, as a step may end by it, and take it back if its id turns out to be of several."""
+        changed = self._known.pairs.add(line, revision, value)
+        if changed is None:
+            return
+        sign, (one, said), (other, answer) = changed
+        if reference.apart(said, answer):
+            for name in {one, other} - {self._stable}:
+                self._known.arm(line.epoch, name).mirrored_differences += sign
 
     def _expect(self, line: Line, arm: _Arm, value: Value) -> None:
         known = self._known

@@ -4,7 +4,7 @@ A caller may use one correlation id for many requests. What it names then is not
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime
 
 import msgspec
@@ -71,22 +71,20 @@ class Pairs:
 
     def __init__(self) -> None:
         self._said: OrderedDict[tuple[str, str], list[Said]] = OrderedDict()
-        self._whole: dict[tuple[str, str], float] = {}
+        self._whole: set[tuple[str, str]] = set()
 
-    def add(self, line: Line, revision: str, value: Value) -> None:
+    def add(self, line: Line, revision: str, value: Value) -> tuple[int, Said, Said] | None:
+        """What *line* changes: 1 and a pair that it makes whole, or -1 and one that was none, as its id repeats."""
         key = (line.epoch, line.header_id or line.correlation_id or line.request_id)
         said = self._said.setdefault(key, [])
-        said.append((revision, value))
-        del said[3:]  # more than two answers are as good as three
-        self._whole.pop(key, None)
-        if len(said) == 2 and said[0][0] != revision:
-            self._whole[key] = line.moment
         if len(self._said) > KEEP_PAIRS:
-            self._whole.pop(self._said.popitem(last=False)[0], None)
-
-    def settled(self, until: float) -> Iterator[tuple[str, Said, Said]]:
-        """Pairs answered up to *until*, each with its epoch, and once."""
-        for key in [key for key, moment in self._whole.items() if moment <= until]:
-            del self._whole[key]
-            one, other = self._said[key]
-            yield key[0], one, other
+            self._whole.discard(self._said.popitem(last=False)[0])
+        said.append((revision, value))
+        if key in self._whole:
+            self._whole.discard(key)
+            return -1, said[0], said[1]
+        del said[3:]  # more than two answers are as good as three
+        if len(said) == 2 and said[0][0] != revision:
+            self._whole.add(key)
+            return 1, said[0], said[1]
+        return None
