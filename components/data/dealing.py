@@ -16,6 +16,7 @@ from components.data.stable_hash import Hashes
 HELD_ROWS = 1_000_000  # in memory, before all go to disk
 BITS = 12  # a chunk's rows are found again by so many leading bits of their hash
 MOST_PARTS = 1 << BITS
+STRIDE = 16  # buckets that are written and read back together
 
 
 class Dealt:
@@ -55,12 +56,10 @@ class Dealt:
         """The rows of each of *count* ranges of hashes that has any; *count* is a power of two up to ``MOST_PARTS``."""
         width = (1 << BITS) // count
         with ExitStack() as stack:
-            waiting = [(stack.enter_context(pa.memory_map(str(path))), cuts) for path, cuts in self._waiting]
-            tables = [(pa.ipc.open_file(file).read_all(), cuts) for file, cuts in waiting]
+            waiting = [PutDown(stack.enter_context(pa.OSFile(str(path))), cuts) for path, cuts in self._waiting]
             for first in range(0, 1 << BITS, width):
-                ends = first, first + width
-                found = [_frame(table, *cuts[[*ends]]) for table, cuts in tables]
-                found += [chunk[cuts[ends[0]] : cuts[ends[1]]] for chunk, cuts in self._held]
+                found = [chunk.rows(first, first + width) for chunk in waiting]
+                found += [chunk[cuts[first] : cuts[first + width]] for chunk, cuts in self._held]
                 if any(rows.height for rows in found):
                     yield pl.concat(found, rechunk=True).cast(self.schema)
 
@@ -70,13 +69,36 @@ class Dealt:
             self._folder = tempfile.TemporaryDirectory(prefix=".dealing-", dir=self._directory)
         for chunk, cuts in self._held:
             path = Path(self._folder.name) / f"{len(self._waiting)}.arrow"
-            table = chunk.to_arrow(compat_level=pl.CompatLevel.oldest())
+            table = chunk.to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks()
             with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
-                writer.write_table(table)
+                for first in range(0, 1 << BITS, STRIDE):
+                    writer.write_batch(_batch(table, cuts[first], cuts[first + STRIDE]))
             self._waiting.append((path, cuts))
         self._held.clear()
         self._in_memory = 0
 
 
-def _frame(table: pa.Table, start: int, end: int) -> pl.DataFrame:
-    return pl.DataFrame(table.slice(start, end - start))
+class PutDown:
+    """A chunk on disk, of which no more than a stride of buckets is in memory."""
+
+    def __init__(self, file: pa.NativeFile, cuts: npt.NDArray[np.intp]) -> None:
+        self._reader, self._cuts = pa.ipc.open_file(file), cuts
+        self._last: tuple[int, pl.DataFrame] | None = None
+
+    def rows(self, first: int, end: int) -> pl.DataFrame:
+        """The rows of the buckets from *first* to before *end*, which lie in one stride or are whole ones."""
+        if end - first >= STRIDE:
+            return pl.concat([self._stride(place) for place in range(first // STRIDE, end // STRIDE)])
+        begin = self._cuts[first // STRIDE * STRIDE]
+        return self._stride(first // STRIDE)[self._cuts[first] - begin : self._cuts[end] - begin]
+
+    def _stride(self, place: int) -> pl.DataFrame:
+        if self._last is None or self._last[0] != place:
+            self._last = place, pl.DataFrame(self._reader.get_batch(place))
+        return self._last[1]
+
+
+def _batch(table: pa.Table, start: int, end: int) -> pa.RecordBatch:
+    """Rows *start* to before *end* of *table* as one batch, also where there are none."""
+    batches = table.slice(start, end - start).to_batches()
+    return batches[0] if batches else pa.RecordBatch.from_pylist([], table.schema)

@@ -8,9 +8,7 @@ that stands there, which the contract then reads like that of a CSV file.
 import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import NamedTuple
-from urllib.parse import unquote
 
 import polars as pl
 
@@ -21,7 +19,6 @@ from serving.contract import Contract, Dialect
 from serving.errors import DataError
 
 CHUNK_ROWS = 500_000
-_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 class Needed(NamedTuple):
@@ -51,30 +48,6 @@ ANY = Needed()
 
 
 @dataclass(frozen=True)
-class SourceFile:
-    """One file with rows, and the columns that only its path tells (``year=2026/``)."""
-
-    reader: Reader
-    constants: dict[str, str | None]
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((*self.reader.names, *self.constants)))
-
-    @property
-    def schema(self) -> pl.Schema:
-        held = pl.DataFrame(self.reader.schema(self.reader.names).empty_table()).schema
-        return pl.Schema({name: held.get(name, pl.String) for name in self.columns})
-
-    def chunks(self, names: Sequence[str], rows: int) -> Iterator[pl.DataFrame]:
-        """Rows with those of *names* that the file has."""
-        read = [name for name in names if name in self.reader.names]
-        told = [pl.lit(self.constants[name], pl.String).alias(name) for name in names if name not in read]
-        for chunk in self.reader.chunks(read, rows):
-            yield pl.DataFrame(chunk).with_columns(told)
-
-
-@dataclass(frozen=True)
 class RawTable:
     """Rows under one another, in the order of the files' names.
 
@@ -86,7 +59,7 @@ class RawTable:
     uri: str
     schema: pl.Schema
     notices: tuple[str, ...] = ()
-    parts: tuple[SourceFile, ...] = ()
+    parts: tuple[Reader, ...] = ()
     whole: pl.DataFrame | None = None
     needed: Needed = ANY
 
@@ -106,18 +79,18 @@ class RawTable:
         if self.whole is not None:
             yield from self.whole.iter_slices(rows)
         for part in self.parts:
-            here = [name for name in self.columns if name in part.columns]
-            for chunk in part.chunks(here, rows):
+            here = [name for name in self.columns if name in part.names]
+            for chunk in map(pl.DataFrame, part.chunks(here, rows)):
                 yield chunk.select(self._met(name, chunk.schema, part) for name in self.columns)
 
     def frame(self) -> pl.DataFrame:
         """All rows at once."""
         return pl.concat(self.chunks(), rechunk=True)
 
-    def _met(self, name: str, held: pl.Schema, part: SourceFile) -> pl.Expr:
+    def _met(self, name: str, held: pl.Schema, part: Reader) -> pl.Expr:
         if name not in held:
             return pl.lit(None, self.schema[name]).alias(name)
-        cell = plain_numbers(pl.col(name)) if name in self.needed.numbers and part.reader.by_comma else pl.col(name)
+        cell = plain_numbers(pl.col(name)) if name in self.needed.numbers and part.by_comma else pl.col(name)
         if held[name] != self.schema[name] and self.schema[name] == pl.String:
             cell = spelled(cell, held[name])
         return cell.cast(self.schema[name]).alias(name)
@@ -129,7 +102,7 @@ def meeting(uri: str, readers: Sequence[Reader], needed: Needed, passed_over: Se
     Raises:
         DataError: no file has a row, or one lacks a needed column that another has.
     """
-    parts = tuple(SourceFile(reader, _constants(reader.name)) for reader in readers if not reader.empty)
+    parts = tuple(reader for reader in readers if not reader.empty)
     if not parts:
         raise _empty(uri)
     notices = [f"{reader.name} has a header and no row; it is skipped" for reader in readers if reader.empty]
@@ -144,11 +117,12 @@ def decimal_points(reader: Reader, needed: Needed) -> list[pl.Expr]:
     return [plain_numbers(pl.col(name)) for name in names if reader.by_comma]
 
 
-def _schema(parts: Sequence[SourceFile]) -> pl.Schema:
+def _schema(parts: Sequence[Reader]) -> pl.Schema:
     """Each column's type: what all files say, a number wide enough for all, or text."""
     seen: dict[str, list[pl.DataType]] = {}
     for part in parts:
-        for name, dtype in part.schema.items():
+        held = pl.DataFrame(part.schema(part.names).empty_table()).schema
+        for name, dtype in held.items():
             seen.setdefault(name, []).append(dtype)
     return pl.Schema({name: _common(found) for name, found in seen.items()})
 
@@ -162,29 +136,23 @@ def _common(found: Sequence[pl.DataType]) -> pl.DataType:
     return pl.Float64() if all(dtype.is_numeric() for dtype in known) else pl.String()
 
 
-def _lacking(parts: Sequence[SourceFile], needed: Needed) -> Iterator[str]:
+def _lacking(parts: Sequence[Reader], needed: Needed) -> Iterator[str]:
     """Notices about columns that one of *parts* lacks and may lack; raises for one that it may not."""
     for name in needed.names:
-        having = [part for part in parts if name in part.columns]
+        having = [part for part in parts if name in part.names]
         for part in parts if having else ():  # what no file has validation says better
-            if name not in part.columns and name not in needed.nullable:
+            if name not in part.names and name not in needed.nullable:
                 raise _absent(name, part, having[0], needed)
-            if name not in part.columns:
-                yield f"{part.reader.name} lacks {name}, which may be missing; its rows have none"
+            if name not in part.names:
+                yield f"{part.name} lacks {name}, which may be missing; its rows have none"
 
 
-def _absent(name: str, part: SourceFile, other: SourceFile, needed: Needed) -> DataError:
-    spare = [column for column in part.columns if column not in needed.names]
+def _absent(name: str, part: Reader, other: Reader, needed: Needed) -> DataError:
+    spare = [column for column in part.names if column not in needed.names]
     close = difflib.get_close_matches(name, spare, n=1, cutoff=0.5)
-    hint = f"is its {close[0]!r} meant?" if close else f"it has {', '.join(part.columns[:20])};"
-    has = other.reader.name
-    return DataError(f"{part.reader.name} lacks column {name!r}, which {has} has: {hint} export them alike")
-
-
-def _constants(name: str) -> dict[str, str | None]:
-    """What the folders of a path say (``country=de/``), as Hive writes partitions."""
-    pairs = (folder.partition("=") for folder in PurePosixPath(name).parts[:-1] if "=" in folder)
-    return {key: None if value == _NULL else unquote(value) for key, _, value in pairs if key}
+    hint = f"is its {close[0]!r} meant?" if close else f"it has {', '.join(part.names[:20])};"
+    has = other.name
+    return DataError(f"{part.name} lacks column {name!r}, which {has} has: {hint} export them alike")
 
 
 def _empty(uri: str) -> DataError:

@@ -1,25 +1,27 @@
 """One file of a table, in chunks: the one place where bytes become cells.
 
 A cell of a CSV file is the text that stands there, without exception: what it means is the contract's business (see
-``rules.value``). A cell of a parquet file has the type it was written with. What cannot be read is named by file, line
-and column.
+``meaning.value``). A cell of a parquet file has the type it was written with. What cannot be read is named by file,
+line and column.
 """
 
 import csv
 import gzip
 import io
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from components.data.columns import as_text, held, plain, rechunked, unique
 from components.data.dialect import HEAD, settled
 from components.data.files import kind
 from serving.contract import Dialect
@@ -27,6 +29,7 @@ from serving.errors import DataError
 
 BLOCK = 4 << 20  # bytes of a CSV file that are parsed at once
 PAGE_BUFFER = 1 << 20  # bytes; without it a whole column chunk of a row group is held in memory
+NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 SHOWN = 60  # characters of a cell or row in a message
 
 
@@ -35,8 +38,8 @@ class Reader:
     """The rows of the file at *path*, which people know as *name*.
 
     Attributes:
-        stated: how a CSV file is written, as far as the project says.
-        wanted: columns that the contract names; no other one can make a file unreadable.
+        stated: how a CSV file is written, as far as the contract says.
+        wanted: columns that are needed; no other one can make a file unreadable.
         groups: first and end of the row groups to read of a parquet file; None for all.
     """
 
@@ -64,10 +67,12 @@ class Reader:
     def names(self) -> tuple[str, ...]:
         """The columns of the file, without those that no table of rows can hold; names are unique and without padding.
 
+        What the folders of its path say (``country=de/``), as Hive writes partitions, are columns too.
+
         Raises:
             DataError: it cannot be read, or two columns have one name that is wanted.
         """
-        return tuple(self._types)
+        return tuple(dict.fromkeys((*self._types, *self._folders)))
 
     @property
     def empty(self) -> bool:
@@ -83,7 +88,8 @@ class Reader:
 
     def schema(self, columns: Sequence[str]) -> pa.Schema:
         """The types of *columns* in the file, in their order."""
-        return pa.schema([pa.field(name, self._types[name]) for name in columns])
+        types = dict.fromkeys(self._folders, pa.string()) | self._types
+        return pa.schema([pa.field(name, types[name]) for name in columns])
 
     def chunks(self, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
         """Tables of *rows* rows, the last one of fewer, whatever the layout of the file.
@@ -92,8 +98,10 @@ class Reader:
             DataError: a row has another number of cells than the header, or a cell is no text of the encoding.
         """
         with self._told():
-            batches = self._csv(columns) if self.is_csv else self._parquet(columns, rows)
-            yield from _rechunked(batches, rows, self.schema(columns))
+            own = [name for name in columns if name in self._types] or list(self._types)[:1]
+            batches = self._csv(own) if self.is_csv else self._parquet(own, rows)
+            for chunk in rechunked(batches, rows, self.schema(own)):
+                yield pa.table([self._column(name, chunk) for name in columns], self.schema(columns))
 
     # what is in the file
 
@@ -110,7 +118,7 @@ class Reader:
         """The names of a CSV file's columns as they are read, the second of two equal ones with its place."""
         rows = self._csv_rows(io.StringIO(self._text(self._head)))
         found = [name.strip() for name in next(rows, [])]
-        return tuple(_unique(self.name, found, self.wanted))
+        return tuple(unique(self.name, found, self.wanted))
 
     @cached_property
     def _types(self) -> dict[str, pa.DataType]:
@@ -118,9 +126,20 @@ class Reader:
             return dict.fromkeys(self._header, pa.string())
         with self._told():
             fields = list(pq.read_schema(self.path))
-        names = _unique(self.name, [field.name for field in fields], self.wanted)
+        names = unique(self.name, [field.name for field in fields], self.wanted)
         types = {name: field.type for name, field in zip(names, fields, strict=True)}
-        return {name: _held(found) for name, found in types.items() if name in self.wanted or _plain(found)}
+        return {name: held(found) for name, found in types.items() if name in self.wanted or plain(found)}
+
+    @cached_property
+    def _folders(self) -> dict[str, str | None]:
+        pairs = (folder.partition("=") for folder in PurePosixPath(self.name).parts[:-1] if "=" in folder)
+        return {key: None if value == NO_PARTITION else unquote(value) for key, _, value in pairs if key}
+
+    def _column(self, name: str, chunk: pa.Table) -> Any:
+        """The column *name* beside the rows of *chunk*, which holds those that are in the file."""
+        if name in self._types:
+            return chunk.column(name)
+        return pa.repeat(pa.scalar(self._folders[name], pa.string()), len(chunk))
 
     def _bytes(self) -> Any:
         return gzip.open(self.path) if self.path.name.lower().endswith(".gz") else self.path.open("rb")
@@ -176,7 +195,7 @@ class Reader:
         try:
             with pa_csv.open_csv(self.path, read, parse, convert) as file:
                 for batch in file:
-                    yield (last := _as_text(batch))
+                    yield (last := as_text(batch))
         except pa.ArrowInvalid as error:
             raise self._unreadable(error, bad) from error
         if last is not None:
@@ -241,55 +260,5 @@ class Reader:
             ) from error
 
 
-def _as_text(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """*batch* with its cells of bytes as text; of a column that nobody wants a byte that is no text costs that byte."""
-    return pa.RecordBatch.from_arrays([_decoded(column) for column in batch.columns], batch.schema.names)
-
-
-def _decoded(cells: pa.Array) -> pa.Array:
-    try:
-        return cells.cast(pa.string())
-    except pa.ArrowInvalid:
-        return pa.array([cell.decode("utf-8", "replace") for cell in cells.to_pylist()], pa.string())
-
-
-def _unique(file: str, names: Sequence[str], wanted: Collection[str]) -> Iterator[str]:
-    known = set[str]()
-    for place, name in enumerate(names, 1):
-        if name in known and name in wanted:
-            first = names.index(name) + 1
-            raise DataError(f"{file}: columns {first} and {place} are both called {name!r}; rename or drop one")
-        yield (name := name if name and name not in known else f"{name}#{place}")
-        known.add(name)
-
-
-def _held(found: pa.DataType) -> pa.DataType:
-    """As which type a column is read: dictionaries and bytes, as which some systems write text, are text."""
-    if pa.types.is_dictionary(found):
-        return _held(found.value_type)
-    if pa.types.is_binary(found) or pa.types.is_large_binary(found) or pa.types.is_large_string(found):
-        return pa.string()
-    return found
-
-
-def _plain(found: pa.DataType) -> bool:
-    bytes_ = pa.types.is_binary(found) or pa.types.is_large_binary(found) or pa.types.is_fixed_size_binary(found)
-    return not (pa.types.is_nested(found) or bytes_)
-
-
 def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0][:200] or type(error).__name__
-
-
-def _rechunked(batches: Iterable[pa.RecordBatch], rows: int, schema: pa.Schema) -> Iterator[pa.Table]:
-    held: list[pa.RecordBatch] = []
-    count = 0
-    for batch in batches:
-        held.append(batch)
-        count += batch.num_rows
-        while count >= rows:
-            table = pa.Table.from_batches(held, schema)
-            yield table.slice(0, rows)
-            held, count = table.slice(rows).to_batches(), count - rows
-    if count:
-        yield pa.Table.from_batches(held, schema)

@@ -85,7 +85,7 @@ def score_partition(job: Job, partition: Partition) -> tuple[PartitionManifest, 
         if done is not None:
             return done, False
         with job.output.scratch(partition.name) as folder:
-            sums = _score_file(job, reader(path, known, job.bundle.contract), known, folder)
+            sums = _score_file(job, reader(job.source, path, known, job.bundle.contract), known, folder)
             refused = folder / "refused.parquet"
             key = refused_key(partition.name)
             refusals = job.output.publish(refused, key) if refused.exists() else None

@@ -8,6 +8,7 @@ import contextlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from components.data.files import TableFiles, kind, suffix, table_files
 from components.data.reader import Reader
@@ -73,9 +74,11 @@ def at_hand(source: str, partition: Partition, s3: S3Settings | None = None) -> 
     _unchanged(path, partition)
 
 
-def reader(path: Path, partition: Partition, contract: Contract) -> Reader:
-    """The rows of *partition* in its file *path*, each cell as every other reader of tables has it."""
-    return Reader(path, partition.file, contract.csv, frozenset(contract.names), partition.groups)
+def reader(source: str, path: Path, partition: Partition, contract: Contract) -> Reader:
+    """The rows of *partition* of *source* in its file *path*, each cell as every other reader of tables has it."""
+    alone = Path(urlsplit(source).path).name == partition.file
+    name = source if alone else f"{source.rstrip('/')}/{partition.file}"
+    return Reader(path, name, contract.csv, frozenset(contract.names), partition.groups)
 
 
 def _parts(files: TableFiles, name: str, split_rows: int) -> Iterator[Partition]:

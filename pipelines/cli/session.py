@@ -93,7 +93,7 @@ class Session:
 
         with sources.opened(uri, s3_settings(self.place), needed or ANY) as table:
             for notice in table.notices:
-                self.line("source", notice)
+                click.echo(f"slipway: {notice}", err=True)  # no part of the verb's answer
             return table.frame()
 
     def line(self, subject: str, text: str, *, seconds: float | None = None, **facts: Any) -> None:

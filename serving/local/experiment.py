@@ -20,7 +20,7 @@ from serving.local import client
 from serving.local.extras import LogExtras, answers
 from serving.local.matching import Line, Names
 from serving.local.paths import service_paths
-from serving.local.reading import Parts, Tail
+from serving.local.reading import Parts, Tail, append
 from serving.local.servers import local_bundle
 from serving.local.state import read_desired
 from serving.rollout.backend import ArmCounts
@@ -44,9 +44,7 @@ def values_file(service_dir: Path) -> Path:
 
 def append_values(service_dir: Path, values: Mapping[str, float]) -> None:
     """Add values by request id; one that is there already counts as it was first told."""
-    lines = b"".join(msgspec.json.encode(Told(name, value)) + b"\n" for name, value in values.items())
-    with values_file(service_dir).open("ab") as file:
-        file.write(lines)
+    append(values_file(service_dir), (Told(name, value) for name, value in values.items()))
 
 
 @dataclass(frozen=True)

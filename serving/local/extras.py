@@ -24,7 +24,7 @@ import msgspec
 from serving.errors import InfrastructureError, SlipwayError
 from serving.local.matching import Line, Names, Pairs
 from serving.local.paths import service_paths
-from serving.local.reading import Document, Parts, Tail
+from serving.local.reading import Document, Parts, Tail, append
 from serving.local.reference import Reference, Value, reference_of
 from serving.local.state import read_desired
 from serving.profile import Profile
@@ -256,6 +256,4 @@ def labels_file(service_dir: Path) -> Path:
 
 def append_labels(service_dir: Path, labels: Mapping[str, Value]) -> None:
     """Add truths by request id; a label that is there already counts as it was first told."""
-    lines = b"".join(msgspec.json.encode(Label(name, truth)) + b"\n" for name, truth in labels.items())
-    with labels_file(service_dir).open("ab") as file:
-        file.write(lines)
+    append(labels_file(service_dir), (Label(name, truth) for name, truth in labels.items()))

@@ -8,9 +8,11 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+import msgspec
 
 T = TypeVar("T")
 COARSE_NS = 50_000_000
@@ -70,6 +72,13 @@ class KeptJson(Document[Any]):
             return json.loads(self.path.read_bytes())
         except (OSError, ValueError):
             return None
+
+
+def append(path: Path, lines: Iterable[msgspec.Struct]) -> None:
+    """Add *lines* to the file *path*, each as one line of JSON."""
+    data = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+    with path.open("ab") as file:
+        file.write(data)
 
 
 def read_on(path: Path, positions: Mapping[int, int]) -> tuple[dict[int, int], list[bytes]]:

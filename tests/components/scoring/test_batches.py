@@ -541,3 +541,21 @@ def test_large_files_are_cut_between_row_groups(tmp_path):
     ]
     assert scoring_inputs.partitions(str(tmp_path / "big.parquet"))[0].name == "big"
     assert pq.read_metadata(tmp_path / "big.parquet").num_rows == 100
+
+
+def test_folders_are_columns_for_scoring_as_for_training(bundles, tmp_path):
+    """A table that Hive wrote in partitions gives the predictions of the same rows in one file."""
+    whole = table(60).with_columns(pl.col("rooms").cast(pl.Int64))
+    whole.write_parquet(tmp_path / "whole.parquet")
+    for (rooms,), rows in whole.partition_by("rooms", as_dict=True, maintain_order=True).items():
+        folder = tmp_path / "parts" / f"rooms={rooms}"
+        folder.mkdir(parents=True)
+        rows.drop("rooms").write_csv(folder / "a.csv")
+    run(job(bundles["housing"], tmp_path / "whole.parquet", tmp_path / "one", keep=("sale",)))
+    run(job(bundles["housing"], tmp_path / "parts", tmp_path / "many", keep=("sale",)))
+    one = pl.read_parquet(tmp_path / "one" / "whole.parquet").sort("sale")
+    many = pl.concat(
+        pl.read_parquet(path, hive_partitioning=False) for path in (tmp_path / "many").rglob("rooms=*/*.parquet")
+    )
+    many = many.with_columns(pl.col("sale").cast(one.schema["sale"])).sort("sale")
+    assert one["prediction"].equals(many["prediction"])
