@@ -222,7 +222,8 @@ def _sentence(problem: dict[str, Any]) -> str:
     if message.startswith((f"{section}.", f"{section}:")):  # the section names its key itself, without its place
         return key + message.removeprefix(section)
     told = not isinstance(seen, str | int | float | None) or repr(seen) in message
-    return f"{key}: {message}" + ("" if told else f", got {seen!r}")
+    quotes = "; put it in quotes" if kind == "string_type" and isinstance(seen, int | float) else ""
+    return f"{key}: {message}" + ("" if told else f", got {seen!r}") + quotes
 
 
 def _key(location: tuple[Any, ...]) -> str:

@@ -4,9 +4,8 @@ Both sides are profiles counted into the same bins. Numbers are tested with the 
 the cumulated bins, which can only understate distance and significance of the raw values, and is equal to them where
 the bin edges separate the values; categories with the chi-square test; shares of missing values, both ways, and of
 unknown and out-of-range values, upwards, with Fisher's exact test. A column that was empty in training has no bins to
-compare and is told by its missing share alone. All p-values together are corrected by
-Holm (1979). Large tables make any difference significant, therefore a column has drifted only when its effect size says
-so too.
+compare and is told by its missing share alone. All p-values together are corrected by Holm (1979). Large tables make
+any difference significant, therefore a column has drifted only when its effect size says so too.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -20,10 +20,10 @@ def read(directory: Path, contract: Contract, since: datetime | None = None) -> 
     """Every logged row below *directory* that was predicted at or after *since*, the oldest first.
 
     Columns: request_id, correlation_id (the caller's, which may repeat, or null), row (position in the request),
-    time (naive UTC), version, prediction (a number, or the name of
-    a class), probabilities (a list in the order of the classes, null for regression), latency_ms (of the request inside
-    the server), flagged (columns whose value was outside of the contract and let through), and features: a struct of
-    the contract's columns, without those that the servers were told not to log.
+    time (naive UTC), version, prediction (a number, or the name of a class), probabilities (a list in the order of the
+    classes, null for regression), latency_ms (of the request inside the server), flagged (columns whose value was
+    outside of the contract and let through), and features: a struct of the contract's columns, without those that the
+    servers were told not to log.
 
     A line that is not whole, because its server is writing it or was killed, is passed over.
     """

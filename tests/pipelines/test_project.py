@@ -279,6 +279,12 @@ def test_what_is_written_is_of_the_type_that_is_meant(tmp_path: Path, key: str, 
     assert re.search(rf":\d+: {key}[.:]", told(tmp_path, **at(key, value)))
 
 
+@pytest.mark.parametrize("seen", [2116, 1.5, True])
+def test_a_text_that_looks_like_a_number_is_wanted_in_quotes(tmp_path: Path, seen: Any) -> None:
+    """Whether 02116 or 2116 is meant only its writer knows."""
+    assert told(tmp_path, **at("contract.key", seen)).endswith(f"got {seen!r}; put it in quotes")
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
