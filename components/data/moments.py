@@ -26,7 +26,7 @@ def moments(schema: Any, name: str) -> pl.Expr:
     """
     column, dtype = pl.col(name), schema[name]
     if dtype == pl.String:
-        return column.map_batches(_read, return_dtype=TYPE)
+        return column.map_batches(_read, return_dtype=TYPE, is_elementwise=True)
     if dtype not in (pl.Null, pl.Date, pl.Datetime):
         raise DataError(
             f"column {name!r} has type {dtype}: expected dates or times; correct the export or the column's type in "
@@ -71,15 +71,16 @@ def moment(as_of: str) -> datetime:
 
 
 def _read(cells: pl.Series) -> pl.Series:
-    """The moments of *cells*; a form is only tried where cells are left that those before did not read."""
-    text = cells.str.strip_chars().str.replace(r"Z$", "")
-    found = pl.Series(cells.name, [None] * len(cells), dtype=TYPE)
+    """The moments of *cells*; a form is only tried on cells that those before did not read."""
+    text = cells.str.strip_chars().str.strip_suffix("Z")
+    found = pl.Series(cells.name, [None], dtype=TYPE).new_from_index(0, len(cells))
+    left = text.is_not_null().arg_true()
     for form in (*LOCAL_FORMATS, *OFFSET_FORMATS):
-        if found.null_count() == text.null_count():
+        if not len(left):
             break
         moment = pl.col(text.name).str.to_datetime(form, strict=False, time_unit="us")
-        told = text.to_frame().select(_utc(moment) if form in OFFSET_FORMATS else moment).to_series()
-        found = found.zip_with(found.is_not_null(), told)
+        told = text.gather(left).to_frame().select(_utc(moment) if form in OFFSET_FORMATS else moment).to_series()
+        found, left = found.scatter(left, told), left.filter(told.is_null())
     return found
 
 

@@ -4,7 +4,7 @@ A rule is a vectorised question about one column with a sentence for a row that 
 column: ``name`` holds the value in the contract's type (null where there is none), ``raw:name`` what the table held.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -45,6 +45,7 @@ class Rule:
         bad: true for a row that fails, never null.
         text: what is wrong, as a sentence about the row.
         expected: what the contract asks for, for the report.
+        possible: one value for a whole table, false only where no row fails; cheap. None where ``bad`` is cheap itself.
     """
 
     column: str
@@ -52,6 +53,7 @@ class Rule:
     bad: pl.Expr
     text: pl.Expr
     expected: str = ""
+    possible: pl.Expr | None = None
 
 
 def raw(name: str) -> str:
@@ -145,6 +147,13 @@ def input_rules(schema: Any, contract: Contract) -> list[Rule]:
     return [r for name, column in contract.columns.items() for r in column_rules(name, column, schema[name], False)]
 
 
+def suspected(forms: pl.DataFrame, asked: Sequence[Rule]) -> list[Rule]:
+    """Those of *asked* that rows of *forms* may break: most rules cannot fail in a table without gaps."""
+    doubts = (rule.bad.any() if rule.possible is None else rule.possible for rule in asked)
+    found = forms.select(doubt.alias(str(i)) for i, doubt in enumerate(doubts)).row(0) if asked else ()
+    return [rule for rule, doubt in zip(asked, found, strict=True) if doubt]
+
+
 def told(failed: Iterable[Rule]) -> pl.Expr:
     """What is wrong with a row, as the sentences of the *failed* rules that it breaks, ``; `` between them."""
     return pl.concat_str([pl.when(rule.bad).then(rule.text) for rule in failed], separator="; ", ignore_nulls=True)
@@ -160,18 +169,18 @@ def column_rules(name: str, column: Column, dtype: Any, target: bool) -> Iterato
     value, seen = pl.col(name), spelled(pl.col(raw(name)), dtype)
     gone = missing(raw(name), dtype, column.values)
     role = "the target is missing" if target else "missing"
-    expected = _expected(column)
+    expected, gaps = _expected(column), value.null_count() > 0
     if not column.nullable:
-        yield Rule(name, "missing", gone, _said(name, role), "a value in every row")
+        yield Rule(name, "missing", gone, _said(name, role), "a value in every row", gaps)
     if _can_fail(column, dtype):
         noun = {"int": "no whole number", "float": "no number", "bool": "neither true nor false"}[column.type]
         text = _said(name, pl.lit("'"), seen.str.slice(0, 40), pl.lit(f"' is {noun}"))
-        yield Rule(name, "wrong type", ~gone & value.is_null(), text, expected)
+        yield Rule(name, "wrong type", ~gone & value.is_null(), text, expected, gaps)
     if column.range is not None and column.numeric:
         low, high = column.range
         bounds = f"[{number(low)}, {number(high)}]" + (f" {column.unit}" if column.unit else "")
-        bad = ~value.is_between(low, high)
-        yield Rule(name, "out of range", bad.fill_null(False), _said(name, seen, f" out of {bounds}"), expected)
+        bad, beyond = ~value.is_between(low, high), (value.min() < low) | (value.max() > high)
+        yield Rule(name, "out of range", bad.fill_null(False), _said(name, seen, f" out of {bounds}"), expected, beyond)
     if column.type == "category":
         bad = ~gone & ~one_of(value, column.values)
         text = _said(name, "'", seen.str.slice(0, 40), f"' is none of {_listed(column.values)}")
@@ -180,14 +189,14 @@ def column_rules(name: str, column: Column, dtype: Any, target: bool) -> Iterato
 
 def _moment_rules(name: str, dtype: Any, as_of: datetime) -> Iterator[Rule]:
     moment, seen = pl.col(name), spelled(pl.col(raw(name)), dtype).str.slice(0, 40)
-    gone = missing(raw(name), dtype)
-    yield Rule(name, "missing", gone, _said(name, "missing event time"), "a moment in every row")
+    gone, gaps = missing(raw(name), dtype), moment.null_count() > 0
+    yield Rule(name, "missing", gone, _said(name, "missing event time"), "a moment in every row", gaps)
     if dtype == pl.String:
         text = _said(name, "'", seen, "' is no date or time")
-        yield Rule(name, "wrong type", ~gone & moment.is_null(), text, "2025-11-30 or 2025-11-30T14:05:00")
-    late = (moment > pl.lit(as_of)).fill_null(False)
+        yield Rule(name, "wrong type", ~gone & moment.is_null(), text, "2025-11-30 or 2025-11-30T14:05:00", gaps)
+    late, newest = (moment > pl.lit(as_of)).fill_null(False), moment.max() > pl.lit(as_of)
     text = _said(name, seen, f" lies after {as_of:%Y-%m-%d %H:%M}")
-    yield Rule(name, "in the future", late, text, f"not after {as_of:%Y-%m-%d %H:%M} UTC")
+    yield Rule(name, "in the future", late, text, f"not after {as_of:%Y-%m-%d %H:%M} UTC", newest)
 
 
 def _said(name: str, *words: str | pl.Expr) -> pl.Expr:

@@ -11,16 +11,19 @@ Parts are what the installed polars writes: a new polars may give the same rows 
 """
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Self
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 from pydantic import Field, ValidationError
 
 from components.data.dealing import MOST_PARTS, Dealt
-from components.data.stable_hash import hash_rows, hash_values
+from components.data.stable_hash import Hashes, hash_rows, hash_values
 from components.data.words import spelled
 from serving.contract import Frozen
 from serving.errors import DataError
@@ -31,6 +34,7 @@ PARTS = "parts"
 PART_ROWS = 65_536
 MIN_PARTS = 16
 FORMAT = 1
+Mask = npt.NDArray[np.bool_]
 
 
 class NoRows(DataError):
@@ -78,6 +82,22 @@ def write(frame: pl.DataFrame, directory: Path, *, source: str, key: str | None 
     return write_chunks([frame], directory, source=source, key=key)
 
 
+def select(parent: Path, masks: Sequence[Mask], directory: Path, *, source: str) -> Snapshot:
+    """Store rows of the snapshot in *parent*, those that *masks* has true for, in turn one mask for each of its parts.
+
+    The bytes are those of ``write``, ``NoRows`` too, but only a part is in memory, and one that stays whole is copied.
+    """
+    whole, count = _manifest(parent), _part_count(sum(int(mask.sum()) for mask in masks))
+
+    def place(member: tuple[bytes, Mask]) -> int:
+        return int(_hashes(pl.read_parquet(io.BytesIO(member[0]), n_rows=1), whole.key)[0]) >> (65 - count.bit_length())
+
+    members = zip((_bytes(parent, part) for part in whole.parts), masks, strict=True)
+    groups = (_selected(list(group), whole.key, directory) for _, group in groupby(members, place))
+    types = dict(zip(whole.columns, whole.types, strict=True))
+    return _manifested(directory, [part for part in groups if part is not None], types, source, whole.key)
+
+
 def write_chunks(chunks: Iterable[pl.DataFrame], directory: Path, *, source: str, key: str | None = None) -> Snapshot:
     """Store the rows of all *chunks*; see ``SnapshotWriter``."""
     with SnapshotWriter(directory, source=source, key=key) as writer:
@@ -103,7 +123,7 @@ class SnapshotWriter:
         if self._key is not None and self._key not in chunk.columns:
             raise DataError(f"no key column {self._key!r} in the table: its columns are {', '.join(chunk.columns)}")
         plain = _plain(chunk)
-        self._dealt.add(plain, hash_rows(plain) if self._key is None else hash_values(key_cells(plain, self._key)))
+        self._dealt.add(plain, _hashes(plain, self._key))
 
     def finish(self) -> Snapshot:
         """Write what was added.
@@ -112,25 +132,10 @@ class SnapshotWriter:
             NoRows: that was nothing.
             PlaceError: the disk is full; the snapshot that was there still is.
         """
-        dealt, count = self._dealt, MIN_PARTS
-        if not dealt.rows:
-            raise NoRows("cannot store a snapshot of an empty table: expected at least one row, got none")
-        while count * PART_ROWS < dealt.rows and count < MOST_PARTS:
-            count *= 2
-        stored = tuple(_store(_ordered(rows, self._key), self._directory) for rows in dealt.parts(count))
-        content = {
-            "format": FORMAT,
-            "rows": dealt.rows,
-            "columns": dealt.schema.names(),
-            "types": [str(dtype) for dtype in dealt.schema.dtypes()],
-            "parts": [part.model_dump() for part in stored],
-            "key": self._key,
-        }
-        identity = sha256_bytes(canonical_json(content))
-        if _stored_id(self._directory) != identity:
-            write_json(self._directory / MANIFEST, {"id": identity, "source": self._source, "content": content})
-        _forget_others(self._directory, stored)
-        return _manifest(self._directory)
+        dealt = self._dealt.parts(_part_count(self._dealt.rows))
+        stored = [_store(rows, self._key, self._directory) for rows in dealt]
+        types = {name: str(dtype) for name, dtype in self._dealt.schema.items()}
+        return _manifested(self._directory, stored, types, self._source, self._key)
 
     def __enter__(self) -> Self:
         return self
@@ -163,10 +168,15 @@ def read(directory: Path) -> pl.DataFrame:
     return pl.concat(parts(directory), rechunk=True)
 
 
-def parts(directory: Path) -> Iterator[pl.DataFrame]:
-    """The rows of each part in turn, verified; all rows of one key, or equal rows without a key, are in one part."""
-    for part in _manifest(directory).parts:
-        yield pl.read_parquet(io.BytesIO(_bytes(directory, part)))
+def parts(directory: Path, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+    """The rows of each part in turn, verified; all rows of one key, or equal rows without a key, are in one part.
+
+    Of *columns* come those that the snapshot has; None means all.
+    """
+    snapshot = _manifest(directory)
+    asked = None if columns is None else [name for name in snapshot.columns if name in columns]
+    for part in snapshot.parts:
+        yield pl.read_parquet(io.BytesIO(_bytes(directory, part)), columns=asked)
 
 
 def key_cells(frame: pl.DataFrame, key: str) -> pl.Series:
@@ -174,9 +184,18 @@ def key_cells(frame: pl.DataFrame, key: str) -> pl.Series:
     return frame.select(spelled(pl.col(key), frame.schema[key])).to_series()
 
 
-def _check_key(frame: pl.DataFrame, key: str | None) -> None:
-    if key is not None and key not in frame.columns:
-        raise DataError(f"no key column {key!r} in the table: its columns are {', '.join(frame.columns)}")
+def _hashes(rows: pl.DataFrame, key: str | None) -> Hashes:
+    """By which *rows* are dealt to parts."""
+    return hash_rows(rows) if key is None else hash_values(key_cells(rows, key))
+
+
+def _part_count(rows: int) -> int:
+    if not rows:
+        raise NoRows("cannot store a snapshot of an empty table: expected at least one row, got none")
+    count = MIN_PARTS
+    while count * PART_ROWS < rows and count < MOST_PARTS:
+        count *= 2
+    return count
 
 
 def _plain(frame: pl.DataFrame) -> pl.DataFrame:
@@ -196,16 +215,46 @@ def _ordered(rows: pl.DataFrame, key: str | None) -> pl.DataFrame:
     return rows.sort(order, nulls_last=True)
 
 
-def _store(rows: pl.DataFrame, directory: Path) -> Part:
-    """Write one part unless its bytes are there already."""
+def _selected(members: Sequence[tuple[bytes, Mask]], key: str | None, directory: Path) -> Part | None:
+    """One part of what the masks leave of the parts of *members*, unless that is nothing."""
+    if len(members) == 1 and members[0][1].all():
+        return _stored(members[0][0], len(members[0][1]), directory)
+    frames = [pl.read_parquet(io.BytesIO(data)).filter(pl.Series(mask)) for data, mask in members if mask.any()]
+    return _store(pl.concat(frames), key, directory) if frames else None
+
+
+def _store(rows: pl.DataFrame, key: str | None, directory: Path) -> Part:
     buffer = io.BytesIO()
-    rows.rechunk().write_parquet(buffer, compression="zstd", statistics=True, row_group_size=PART_ROWS)
-    data = buffer.getvalue()
-    part = Part(sha256=sha256_bytes(data), rows=rows.height)
+    _ordered(rows, key).rechunk().write_parquet(buffer, compression="zstd", statistics=True, row_group_size=PART_ROWS)
+    return _stored(buffer.getvalue(), rows.height, directory)
+
+
+def _stored(data: bytes, rows: int, directory: Path) -> Part:
+    """Write one part unless its bytes are there already."""
+    part = Part(sha256=sha256_bytes(data), rows=rows)
     path = directory / part.name
     if not path.is_file() or path.read_bytes() != data:
         write_bytes(path, data)
     return part
+
+
+def _manifested(
+    directory: Path, stored: Sequence[Part], types: Mapping[str, str], source: str, key: str | None
+) -> Snapshot:
+    """Write the manifest over the *stored* parts, whose columns have these polars *types*, and forget other parts."""
+    content = {
+        "format": FORMAT,
+        "rows": sum(part.rows for part in stored),
+        "columns": list(types),
+        "types": list(types.values()),
+        "parts": [part.model_dump() for part in stored],
+        "key": key,
+    }
+    identity = sha256_bytes(canonical_json(content))
+    if _stored_id(directory) != identity:
+        write_json(directory / MANIFEST, {"id": identity, "source": source, "content": content})
+    _forget_others(directory, stored)
+    return _manifest(directory)
 
 
 def _stored_id(directory: Path) -> str | None:
@@ -244,7 +293,7 @@ def _bytes(directory: Path, part: Part) -> bytes:
     return data
 
 
-def _forget_others(directory: Path, parts: tuple[Part, ...]) -> None:
+def _forget_others(directory: Path, parts: Sequence[Part]) -> None:
     named = {directory / part.name for part in parts}
     for path in (directory / PARTS).glob("*.parquet"):
         if path not in named:

@@ -12,18 +12,15 @@ from datetime import datetime
 from typing import Annotated, Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 from pydantic import BeforeValidator, model_validator
 
-from components.data.rules import meant
-from components.data.snapshots import key_cells
+from components.data.rules import meant, named
+from components.data.snapshots import Mask, key_cells
 from components.data.stable_hash import Hashes, hash_rows, hash_values
 from serving.contract import Contract, Frozen
 from serving.durations import parse, text
 from serving.errors import ConfigError, DataError
-
-Mask = npt.NDArray[np.bool_]
 
 _MONTHS = re.compile(r"^\s*(\d+)\s*(?:mo|months?)\s*$")
 _SHARE = re.compile(r"^\s*0?\.\d+\s*$")
@@ -95,7 +92,7 @@ def split(frame: pl.DataFrame, policy: SplitPolicy, contract: Contract, seed: in
     """
     cut = decide(lambda: [frame], policy, contract, seed)
     train, held = cut.sides(frame)
-    return HoldoutSplit(train, held, cut.sentence())
+    return HoldoutSplit(frame.filter(pl.Series(train)), frame.filter(pl.Series(held)), cut.sentence())
 
 
 def masks(frame: pl.DataFrame, policy: SplitPolicy, contract: Contract, seed: int) -> tuple[Mask, Mask]:
@@ -103,12 +100,23 @@ def masks(frame: pl.DataFrame, policy: SplitPolicy, contract: Contract, seed: in
 
     The holdout and the folds of the search are both cut here.
     """
-    return decide(lambda: [frame], policy, contract, seed).masks(frame, meant(frame, contract))
+    return decide(lambda: [frame], policy, contract, seed).sides(frame)
+
+
+def columns(policy: SplitPolicy, contract: Contract) -> list[str] | None:
+    """Those that decide where a row goes; None: all of them."""
+    if policy.by == "random" and contract.key is None:
+        return None
+    return [*named(_asked(policy, contract)), *([policy.group] if policy.group else [])]
 
 
 def decide(chunks: Callable[[], Iterable[pl.DataFrame]], policy: SplitPolicy, contract: Contract, seed: int) -> "Cut":
-    """Where the table that *chunks* gives, as often as it is asked, is cut; raises as ``split``."""
+    """Where the table that *chunks* gives, as often as it is asked, is cut; raises as ``split``.
+
+    The chunks need no more than ``columns``.
+    """
     check_policy(policy, contract)
+    contract = _asked(policy, contract)
     cut = Cut(policy, contract, seed)
     if policy.by == "time":
         moments = [meant(chunk, contract)[contract.event_time] for chunk in chunks()]
@@ -140,22 +148,18 @@ class Cut:
     classes: dict[str, set[str]] = field(default_factory=lambda: {"train": set(), "holdout": set()})
     newest: datetime | None = None
 
-    def sides(self, chunk: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """The training rows and the held-out rows of *chunk*, as they came."""
+    def sides(self, chunk: pl.DataFrame) -> tuple[Mask, Mask]:
+        """Which rows of *chunk* train and which are held out."""
         meaning = meant(chunk, self.contract)
-        train, held = self.masks(chunk, meaning)
+        held = self._held(chunk, meaning)
+        train = ~held & ~_shares_key(meaning, held, self.contract)
         self._note(meaning, "train", train)
         self._note(meaning, "holdout", held)
         self.rows["dropped"] += int((~train & ~held).sum())
         if self.boundary is not None:
             newest = meaning.filter(pl.Series(held))[self.contract.event_time].max()
             self.newest = max((moment for moment in (self.newest, newest) if moment is not None), default=None)
-        return chunk.filter(pl.Series(train)), chunk.filter(pl.Series(held))
-
-    def masks(self, chunk: pl.DataFrame, meaning: pl.DataFrame) -> tuple[Mask, Mask]:
-        """Which rows of *chunk*, whose cells mean *meaning*, train and which are held out."""
-        held = self._held(chunk, meaning)
-        return ~held & ~_shares_key(meaning, held, self.contract), held
+        return train, held
 
     def note_extremes(self, chunk: pl.DataFrame) -> None:
         """Take note of the hashes of each class in *chunk*."""
@@ -237,6 +241,11 @@ class Cut:
                 f"the {side} side of the split has only class {seen} of {target.name}: expected "
                 f"{', '.join(target.classes)}; change split.holdout or split.by, or bring more rows"
             )
+
+
+def _asked(policy: SplitPolicy, contract: Contract) -> Contract:
+    """As much of *contract* as a cut asks for."""
+    return contract.model_copy(update={"columns": {k: v for k, v in contract.columns.items() if k == policy.group}})
 
 
 def _boundary(moments: pl.Series, policy: SplitPolicy) -> datetime:

@@ -7,7 +7,7 @@ from components.data import snapshots, sources
 from components.data.meeting import Needed
 from components.data.moments import Recent, moment
 from components.data.quarantine_report import quarantine_page
-from components.data.split import SplitPolicy, decide
+from components.data.split import SplitPolicy, columns, decide
 from components.data.validation import Validator, require
 from components.steps.place import Place, s3_settings
 from components.steps.telling import SHORT, tell
@@ -43,9 +43,9 @@ def validate(contract: str, as_of: str, snapshot: str, accepted: str, quarantine
     rules, rows = Contract.model_validate_json(contract), Path(snapshot)
     with whole_directory(Path(quarantine)) as folder:
         with Validator(rules, moment(as_of), snapshots.size(rows), folder / "rows.parquet") as validator:
-            kept = map(validator.keep, snapshots.parts(rows))
-            with suppress(snapshots.NoRows):  # which ``require`` says better
-                snapshots.write_chunks(kept, Path(accepted), source="validate", key=rules.key)
+            good = [validator.judge(part) for part in snapshots.parts(rows)]
+        with suppress(snapshots.NoRows):  # which ``require`` says better
+            snapshots.select(rows, good, Path(accepted), source="validate")
         write_text(folder / "report.json", validator.report.model_dump_json(indent=2))
         write_text(folder / "report.html", quarantine_page(validator.report))
     require(validator.report, rules)
@@ -55,16 +55,12 @@ def validate(contract: str, as_of: str, snapshot: str, accepted: str, quarantine
 
 def split(policy: str, contract: str, seed: int, accepted: str, train: str, holdout: str) -> str:
     """Write training and holdout rows; returns a digest of both."""
-    rules, rows = Contract.model_validate_json(contract), Path(accepted)
-    cut = decide(lambda: snapshots.parts(rows), SplitPolicy.model_validate_json(policy), rules, seed)
-    with (
-        snapshots.SnapshotWriter(Path(train), source="split", key=rules.key) as learned,
-        snapshots.SnapshotWriter(Path(holdout), source="split", key=rules.key) as held,
-    ):
-        for part in snapshots.parts(rows):
-            for writer, side in zip((learned, held), cut.sides(part), strict=True):
-                writer.add(side)
-        sentence = cut.sentence()
-        left, right = learned.finish(), held.finish()
+    how, rules, rows = SplitPolicy.model_validate_json(policy), Contract.model_validate_json(contract), Path(accepted)
+    asked = columns(how, rules)
+    cut = decide(lambda: snapshots.parts(rows, asked), how, rules, seed)
+    sides = [cut.sides(part) for part in snapshots.parts(rows, asked)]
+    sentence = cut.sentence()
+    left = snapshots.select(rows, [learned for learned, _ in sides], Path(train), source="split")
+    right = snapshots.select(rows, [held for _, held in sides], Path(holdout), source="split")
     tell(sentence)
     return sha256_bytes(canonical_json({"train": left.id, "holdout": right.id}))

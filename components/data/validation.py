@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow.parquet as pq
 
@@ -22,7 +23,7 @@ from components.data import repeats
 from components.data.meaning import TYPES
 from components.data.moments import TYPE, naive
 from components.data.quarantine_report import EXAMPLES, Freshness, ReasonCount, Report
-from components.data.rules import Rule, fields, named, rules, told, typed
+from components.data.rules import Rule, fields, named, rules, suspected, told, typed
 from serving.contract import Contract
 from serving.errors import DataError
 
@@ -39,12 +40,13 @@ class Validation:
 
     Attributes:
         accepted: key, event time, input columns and target in the contract's types.
-        kept: the same rows as they came, all columns: another contract may give them another meaning.
+        good: (n_rows,) of the table, true for the accepted rows: as they came, another contract may give them another
+            meaning.
         quarantined: the other rows as they came, and ``reasons``.
     """
 
     accepted: pl.DataFrame
-    kept: pl.DataFrame
+    good: npt.NDArray[np.bool_]
     quarantined: pl.DataFrame
     report: Report
 
@@ -82,15 +84,15 @@ class Validator:
         self._sample: list[pl.DataFrame] = []
         self._writer: pq.ParquetWriter | None = None
 
-    def keep(self, part: pl.DataFrame) -> pl.DataFrame:
-        """The rows of *part* that keep the contract, as they came."""
+    def judge(self, part: pl.DataFrame) -> npt.NDArray[np.bool_]:
+        """Which rows of *part* keep the contract."""
         found = _judged(part, self._contract, self._as_of)
         self.report = self.report + found.report if self._sample else found.report
         self._sample.append(found.accepted.gather_every(self._every) if self._every > 1 else found.accepted)
         fallen = found.quarantined.to_arrow(compat_level=pl.CompatLevel.oldest())
         self._writer = self._writer or pq.ParquetWriter(self._path, fallen.schema, compression="zstd")
         self._writer.write_table(fallen.cast(self._writer.schema))
-        return found.kept
+        return found.good
 
     def __enter__(self) -> Self:
         return self
@@ -109,15 +111,11 @@ def _judged(frame: pl.DataFrame, contract: Contract, as_of: datetime) -> Validat
     forms = frame.lazy().select(typed(frame.schema, contract)).collect()
     marks, repeat_rules = _repeats(frame.with_columns(forms.select(named(contract)).iter_columns()), contract)
     forms = forms.with_columns(marks)
-    asked = [*repeat_rules, *rules(frame.schema, contract, as_of)]
-    sums = (rule.bad.sum().alias(str(i)) for i, rule in enumerate(asked))
-    counts = forms.lazy().select(sums).collect(engine="streaming")
-    failing = [rule for i, rule in enumerate(asked) if counts.item(0, str(i))]
-    rows = [int(count) for count in counts.row(0) if count]
-    good, quarantined, reasons = _divide(frame, forms, failing, rows)
+    asked = suspected(forms, [*repeat_rules, *rules(frame.schema, contract, as_of)])
+    good, quarantined, reasons = _divide(frame, forms, asked)
     accepted = forms.select(named(contract)).filter(good)
     report = _report(frame, accepted, reasons, contract, as_of)
-    return Validation(accepted, frame.filter(good), quarantined, report)
+    return Validation(accepted, good.to_numpy(), quarantined, report)
 
 
 def require(report: Report, contract: Contract) -> None:
@@ -194,16 +192,17 @@ def _repeats(meaning: pl.DataFrame, contract: Contract) -> tuple[list[pl.Series]
 
 
 def _divide(
-    frame: pl.DataFrame, forms: pl.DataFrame, failing: Sequence[Rule], rows: Sequence[int]
+    frame: pl.DataFrame, forms: pl.DataFrame, asked: Sequence[Rule]
 ) -> tuple[pl.Series, pl.DataFrame, tuple[ReasonCount, ...]]:
     """Which rows are good, the others with their reasons, and how many there are of each."""
-    if not failing:
+    if not asked:
         none = frame.clear().with_columns(pl.lit("").alias(REASONS))
         return pl.repeat(True, frame.height, eager=True), none, ()
-    bad = forms.select(pl.any_horizontal(rule.bad for rule in failing)).to_series()
+    bad = forms.select(pl.any_horizontal(rule.bad for rule in asked)).to_series()
     fallen = forms.filter(bad)
-    reasons = tuple(_counted(rule, count, fallen) for rule, count in zip(failing, rows, strict=True))
-    texts = fallen.select(told(failing).alias(REASONS)).to_series()
+    counts = fallen.select(rule.bad.sum().alias(str(i)) for i, rule in enumerate(asked)).row(0)
+    reasons = tuple(_counted(rule, int(count), fallen) for rule, count in zip(asked, counts, strict=True) if count)
+    texts = fallen.select(told(asked).alias(REASONS)).to_series()
     return ~bad, frame.filter(bad).with_columns(texts), reasons
 
 

@@ -36,9 +36,18 @@ def _text(data: bytes) -> str:
 
 def number(text: pl.Expr) -> pl.Expr:
     """The number that *text* writes, with thousands in groups or not (``310,000``); null where it is none."""
-    bare = text.str.strip_chars()
-    ungrouped = pl.when(bare.str.contains(_GROUPS)).then(bare.str.replace_all(",", "", literal=True)).otherwise(bare)
-    return ungrouped.cast(pl.Float64, strict=False)
+    return text.map_batches(_numbers, return_dtype=pl.Float64, is_elementwise=True)
+
+
+def _numbers(text: pl.Series) -> pl.Series:
+    """Blanks and groups are only looked for in cells that are no number as they stand."""
+    found = text.cast(pl.Float64, strict=False)
+    left = (found.is_null() & text.is_not_null()).arg_true()
+    if not len(left):
+        return found
+    bare = text.gather(left).str.strip_chars()
+    plain = bare.str.replace_all(",", "", literal=True)
+    return found.scatter(left, plain.zip_with(bare.str.contains(_GROUPS), bare).cast(pl.Float64, strict=False))
 
 
 def plain_numbers(text: pl.Expr) -> pl.Expr:

@@ -1,6 +1,6 @@
 """Candidate and champion on the same rows, each through its own contract, and how the two contracts differ.
 
-Rows come as the source sent them (``validation.Validation.kept``), so that a champion which knows other columns or
+Rows come as the source sent them (``validation.Validation.good``), so that a champion which knows other columns or
 categories is asked about what it would have been asked. A row that only one of the two can answer is no evidence for
 either: both are judged on the others, and it is said how many were left out.
 """

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from components.data.rules import Rule, forms, input_rules, told
+from components.data.rules import Rule, forms, input_rules, suspected, told
 from components.data.tables import code
 from serving.contract import Column, Contract, Matrix
 from serving.errors import DataError
@@ -65,7 +65,8 @@ class RowScorer:
     def score(self, chunk: pl.DataFrame) -> Scores:
         """Scores of the contract's columns in *chunk*."""
         forms = chunk.select(self._forms)
-        bad = pl.any_horizontal(pl.lit(False), *(rule.bad for rule in self._rules)).alias(_BAD)
+        rules = suspected(forms, self._rules)
+        bad = pl.any_horizontal(pl.lit(False), *(rule.bad for rule in rules)).alias(_BAD)
         coded = forms.select(*self._codes, bad)
         fallen = coded[_BAD]
         matrix, broken = coded.drop(_BAD).to_numpy(order="c"), fallen.arg_true().to_numpy()
@@ -75,8 +76,8 @@ class RowScorer:
         counts = Counter({("", "no prediction"): len(faults)} if faults else {})
         if len(broken):
             bad_forms, forms = forms.filter(fallen), forms.filter(~fallen) if self._lenient else forms
-            refused |= zip(broken.tolist(), bad_forms.select(told(self._rules)).to_series(), strict=True)
-            counts += _counts(bad_forms, self._rules, [rule.reason for rule in self._rules])
+            refused |= zip(broken.tolist(), bad_forms.select(told(rules)).to_series(), strict=True)
+            counts += _counts(bad_forms, rules, [rule.reason for rule in rules])
         flagged = _counts(forms, self._lenient, self._flags)
         return _joined(values, kept, matrix.shape[0], refused, counts, flagged)
 

@@ -85,7 +85,7 @@ def test_every_reader_takes_a_cell_for_the_same(
     ]
     frame = sources.read(table, None, Needed.of(HOMES))
     learned = validate(frame.with_row_index("line"), HOMES, NOW)
-    assert learned.kept["line"].to_list() == [place for place, bad in enumerate(wrong) if not bad]
+    assert np.flatnonzero(learned.good).tolist() == [place for place, bad in enumerate(wrong) if not bad]
     assert np.array_equal(coded(learned.accepted, HOMES), np.array(expected).reshape(-1, 4), equal_nan=True)
     batch = RowScorer(frame.select(HOMES.names).schema, HOMES, scored).score(frame.select(HOMES.names))
     assert batch.refused.tolist() == [place for place, bad in enumerate(wrong) if bad]
@@ -314,5 +314,5 @@ def test_nothing_is_lost_between_a_file_and_its_validation(
         frame = pl.concat(table.chunks(chunk))
         assert sum("no row" in notice for notice in table.notices) == sum(not lines for lines in files)
     found = validate(frame, contract, NOW)
-    seen = [*found.kept.rows(), *found.quarantined.select(frame.columns).rows()]
+    seen = [*frame.filter(pl.Series(found.good)).rows(), *found.quarantined.select(frame.columns).rows()]
     assert sorted(seen) == sorted(rows)

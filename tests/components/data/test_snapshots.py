@@ -220,6 +220,31 @@ def test_neither_chunks_nor_what_waits_on_disk_show(
     assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["manifest.json", "parts"]
 
 
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), key=st.sampled_from([None, "id"]), part_rows=st.integers(1, 12), order=st.integers(0, 9))
+def test_a_selection_is_the_snapshot_of_the_rows_that_are_selected(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, key: str | None, part_rows: int, order: int
+) -> None:
+    """Any rows of any parts, also where parts vanish or meet others: the bytes of ``write``, or its refusal."""
+    folder, schema = tmp_path_factory.mktemp("select"), {"id": pl.Int64, "x": pl.Float64, "word": pl.String}
+    rows = data.draw(st.lists(VALUES, min_size=1, max_size=120))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(snapshots, "PART_ROWS", part_rows)
+        patch.setattr(snapshots, "MIN_PARTS", 2)
+        write(pl.DataFrame(rows, schema=schema, orient="row"), folder / "whole", key=key)
+        parts = list(snapshots.parts(folder / "whole"))
+        share = data.draw(st.sampled_from([0.0, 0.1, 0.5, 0.95, 1.0]))
+        masks = [np.random.default_rng([order, i]).random(part.height) < share for i, part in enumerate(parts)]
+        left = pl.concat(part.filter(pl.Series(mask)) for part, mask in zip(parts, masks, strict=True))
+        if left.height:
+            expected = write(left.sample(fraction=1, shuffle=True, seed=order), folder / "written", key=key)
+            assert snapshots.select(folder / "whole", masks, folder / "selected", source="test://") == expected
+            assert snapshots.read(folder / "selected").equals(snapshots.read(folder / "written"))
+        else:
+            with pytest.raises(snapshots.NoRows):
+                snapshots.select(folder / "whole", masks, folder / "selected", source="test://")
+
+
 @settings(max_examples=40, deadline=None)
 @given(rows=st.lists(VALUES, min_size=1, max_size=30), order=st.randoms(use_true_random=False))
 def test_any_order_of_any_rows_has_one_id(

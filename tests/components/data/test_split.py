@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from components.data.split import HoldoutSplit, SplitPolicy, split
+from components.data.split import HoldoutSplit, SplitPolicy, columns, decide, split
 from serving.contract import Column, Contract, Target
 from serving.errors import ConfigError, DataError
 
@@ -235,7 +235,7 @@ def test_a_holdout_may_be_written_as_people_do(written: object, meant: object) -
     seed=st.integers(0, 5),
 )
 def test_any_split_is_sound(keys: list[int], mode: str, share: float, seed: int) -> None:
-    """For any keys: either a refusal, or two tables without a common key that were rows of the input."""
+    """For any keys: either a refusal, or two tables without a common key, cut by the columns that decide alone."""
     frame = pl.DataFrame(
         {
             "id": keys,
@@ -253,3 +253,8 @@ def test_any_split_is_sound(keys: list[int], mode: str, share: float, seed: int)
     assert not set(parts.train["id"]) & set(parts.holdout["id"])
     assert not set(parts.train["x"]) & set(parts.holdout["x"])
     assert parts.train["x"].is_sorted()
+    asked = columns(by(mode, share), SALES)
+    chunks = [frame if asked is None else frame.select(asked)]
+    train, held = decide(lambda: chunks, by(mode, share), SALES, seed).sides(chunks[0])
+    assert frame.filter(pl.Series(train)).equals(parts.train)
+    assert frame.filter(pl.Series(held)).equals(parts.holdout)

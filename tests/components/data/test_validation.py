@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from components.data import validation
 from components.data.quarantine_report import Report, quarantine_page
-from components.data.rules import rules
+from components.data.rules import rules, suspected, typed
 from components.data.validation import pandera_schema, require, validate
 from serving.contract import Column, Contract, Target
 from serving.errors import DataError
@@ -404,3 +404,29 @@ def test_ten_million_rows_are_validated_in_seconds() -> None:
     ).with_columns(pl.when(pl.col("id") % 100 == 0).then(5.0).otherwise("c1").alias("c1"))
     report = validate(frame, contract, NOW).report
     assert report.quarantined == rows // 100
+
+
+TYPED = st.one_of(
+    st.lists(st.sampled_from(["", "NA", " 7", "7", "1e9", "1,000", "inf", "x", "flat", "true", None]), min_size=1),
+    st.lists(st.sampled_from([None, float("nan"), float("inf"), -1.0, 7.0, 7.5, 1e9]), min_size=1),
+    st.lists(st.sampled_from([None, 0, 7, 10**9]), min_size=1),
+    st.lists(st.none(), min_size=1),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(cells=TYPED, name=st.sampled_from([*COLUMNS, "price"]))
+def test_every_rule_that_a_row_breaks_is_suspected_of_it(cells: list[Any], name: str) -> None:
+    """The cheap question about a whole column never says no where the question about a row says yes."""
+    frame = homes(max(4, len(cells))).with_columns(pl.Series(name, cells + [None] * (max(4, len(cells)) - len(cells))))
+    asked = rules(frame.schema, HOMES, NOW.replace(tzinfo=None))
+    forms = frame.select(typed(frame.schema, HOMES))
+    suspects = suspected(forms, asked)
+    assert [rule for rule in asked if forms.select(rule.bad.any()).item() and rule not in suspects] == []
+
+
+def test_a_table_that_keeps_its_contract_has_no_suspects() -> None:
+    """No rule costs more than a look at a column as long as nothing is wrong."""
+    frame = homes(50)
+    asked = rules(frame.schema, HOMES, NOW.replace(tzinfo=None))
+    assert suspected(frame.select(typed(frame.schema, HOMES)), asked) == []
