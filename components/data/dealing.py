@@ -11,12 +11,20 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.ipc
 
-from components.data.stable_hash import Hashes
+from components.data.stable_hash import Hashes, hash_rows, hash_values
+from components.data.words import spelled
+from serving.errors import DataError
 
 HELD_ROWS = 1_000_000  # in memory, before all go to disk
 BITS = 12  # a chunk's rows are found again by so many leading bits of their hash
 MOST_PARTS = 1 << BITS
+MIN_PARTS = 16
+PART_ROWS = 65_536
 STRIDE = 16  # buckets that are written and read back together
+
+
+class NoRows(DataError):
+    """There is nothing to store."""
 
 
 class Dealt:
@@ -76,6 +84,43 @@ class Dealt:
             self._waiting.append((path, cuts))
         self._held.clear()
         self._in_memory = 0
+
+
+def key_cells(frame: pl.DataFrame, key: str) -> pl.Series:
+    """The keys of *frame* as the text that stands there, whatever type they were written in."""
+    return frame.select(spelled(pl.col(key), frame.schema[key])).to_series()
+
+
+def hashes(rows: pl.DataFrame, key: str | None) -> Hashes:
+    """By which *rows* are dealt to parts."""
+    return hash_rows(rows) if key is None else hash_values(key_cells(rows, key))
+
+
+def part_count(rows: int) -> int:
+    """Into how many parts *rows* rows are dealt; ``NoRows`` where that is none."""
+    if not rows:
+        raise NoRows("cannot store a snapshot of an empty table: expected at least one row, got none")
+    count = MIN_PARTS
+    while count * PART_ROWS < rows and count < MOST_PARTS:
+        count *= 2
+    return count
+
+
+def plain(frame: pl.DataFrame) -> pl.DataFrame:
+    """Equal values as equal bytes: dictionary columns as text, and one zero instead of -0.0 and 0.0."""
+    return frame.with_columns(
+        pl.col(pl.Categorical).cast(pl.String),
+        pl.selectors.enum().cast(pl.String),
+        pl.selectors.float() + 0.0,
+    )
+
+
+def ordered(rows: pl.DataFrame, key: str | None) -> pl.DataFrame:
+    """The rows of a part in canonical order; keys that occur once settle it alone, the other columns break ties."""
+    unique = key is not None and rows[key].n_unique() == rows.height
+    order = [key] if key else []
+    order += [] if unique else [name for name in rows.columns if name != key]
+    return rows.sort(order, nulls_last=True)
 
 
 class PutDown:

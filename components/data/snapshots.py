@@ -11,7 +11,7 @@ Parts are what the installed polars writes: a new polars may give the same rows 
 """
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
@@ -22,23 +22,16 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import Field, ValidationError
 
-from components.data.dealing import MOST_PARTS, Dealt
-from components.data.stable_hash import Hashes, hash_rows, hash_values
-from components.data.words import spelled
+from components.data.dealing import PART_ROWS, Dealt, hashes, ordered, part_count, plain
+from components.steps.parallel import Result, in_order
 from serving.contract import Frozen
 from serving.errors import DataError
 from serving.files import canonical_json, read_json, sha256_bytes, write_bytes, write_json
 
 MANIFEST = "manifest.json"
 PARTS = "parts"
-PART_ROWS = 65_536
-MIN_PARTS = 16
 FORMAT = 1
 Mask = npt.NDArray[np.bool_]
-
-
-class NoRows(DataError):
-    """There is nothing to store."""
 
 
 class Part(Frozen):
@@ -87,15 +80,16 @@ def select(parent: Path, masks: Sequence[Mask], directory: Path, *, source: str)
 
     The bytes are those of ``write``, ``NoRows`` too, but only a part is in memory, and one that stays whole is copied.
     """
-    whole, count = _manifest(parent), _part_count(sum(int(mask.sum()) for mask in masks))
+    whole, count = _manifest(parent), part_count(sum(int(mask.sum()) for mask in masks))
 
     def place(member: tuple[bytes, Mask]) -> int:
-        return int(_hashes(pl.read_parquet(io.BytesIO(member[0]), n_rows=1), whole.key)[0]) >> (65 - count.bit_length())
+        return int(hashes(pl.read_parquet(io.BytesIO(member[0]), n_rows=1), whole.key)[0]) >> (65 - count.bit_length())
 
     members = zip((_bytes(parent, part) for part in whole.parts), masks, strict=True)
-    groups = (_selected(list(group), whole.key, directory) for _, group in groupby(members, place))
+    groups = (list(group) for _, group in groupby(members, place))
+    stored = in_order(lambda group: _selected(group, whole.key, directory), groups)
     types = dict(zip(whole.columns, whole.types, strict=True))
-    return _manifested(directory, [part for part in groups if part is not None], types, source, whole.key)
+    return _manifested(directory, [part for part in stored if part is not None], types, source, whole.key)
 
 
 def write_chunks(chunks: Iterable[pl.DataFrame], directory: Path, *, source: str, key: str | None = None) -> Snapshot:
@@ -122,8 +116,8 @@ class SnapshotWriter:
         """Take the rows of *chunk*; ``DataError`` where it has no key column."""
         if self._key is not None and self._key not in chunk.columns:
             raise DataError(f"no key column {self._key!r} in the table: its columns are {', '.join(chunk.columns)}")
-        plain = _plain(chunk)
-        self._dealt.add(plain, _hashes(plain, self._key))
+        rows = plain(chunk)
+        self._dealt.add(rows, hashes(rows, self._key))
 
     def finish(self) -> Snapshot:
         """Write what was added.
@@ -132,8 +126,8 @@ class SnapshotWriter:
             NoRows: that was nothing.
             PlaceError: the disk is full; the snapshot that was there still is.
         """
-        dealt = self._dealt.parts(_part_count(self._dealt.rows))
-        stored = [_store(rows, self._key, self._directory) for rows in dealt]
+        dealt = self._dealt.parts(part_count(self._dealt.rows))
+        stored = list(in_order(lambda rows: _store(rows, self._key, self._directory), dealt))
         types = {name: str(dtype) for name, dtype in self._dealt.schema.items()}
         return _manifested(self._directory, stored, types, self._source, self._key)
 
@@ -168,51 +162,25 @@ def read(directory: Path) -> pl.DataFrame:
     return pl.concat(parts(directory), rechunk=True)
 
 
-def parts(directory: Path, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
-    """The rows of each part in turn, verified; all rows of one key, or equal rows without a key, are in one part.
+def parts(directory: Path) -> Iterator[pl.DataFrame]:
+    """The rows of each part in turn, verified; all rows of one key, or equal rows without a key, are in one part."""
+    return each(directory, lambda rows: rows)
+
+
+def each(
+    directory: Path, function: Callable[[pl.DataFrame], Result], columns: Sequence[str] | None = None
+) -> Iterator[Result]:
+    """What *function* makes of each of ``parts`` in turn, by threads.
 
     Of *columns* come those that the snapshot has; None means all.
     """
     snapshot = _manifest(directory)
     asked = None if columns is None else [name for name in snapshot.columns if name in columns]
-    for part in snapshot.parts:
-        yield pl.read_parquet(io.BytesIO(_bytes(directory, part)), columns=asked)
 
+    def work(part: Part) -> Result:
+        return function(pl.read_parquet(io.BytesIO(_bytes(directory, part)), columns=asked))
 
-def key_cells(frame: pl.DataFrame, key: str) -> pl.Series:
-    """The keys of *frame* as the text that stands there, whatever type they were written in."""
-    return frame.select(spelled(pl.col(key), frame.schema[key])).to_series()
-
-
-def _hashes(rows: pl.DataFrame, key: str | None) -> Hashes:
-    """By which *rows* are dealt to parts."""
-    return hash_rows(rows) if key is None else hash_values(key_cells(rows, key))
-
-
-def _part_count(rows: int) -> int:
-    if not rows:
-        raise NoRows("cannot store a snapshot of an empty table: expected at least one row, got none")
-    count = MIN_PARTS
-    while count * PART_ROWS < rows and count < MOST_PARTS:
-        count *= 2
-    return count
-
-
-def _plain(frame: pl.DataFrame) -> pl.DataFrame:
-    """Equal values as equal bytes: dictionary columns as text, and one zero instead of -0.0 and 0.0."""
-    return frame.with_columns(
-        pl.col(pl.Categorical).cast(pl.String),
-        pl.selectors.enum().cast(pl.String),
-        pl.selectors.float() + 0.0,
-    )
-
-
-def _ordered(rows: pl.DataFrame, key: str | None) -> pl.DataFrame:
-    """The rows of a part in canonical order; keys that occur once settle it alone, the other columns break ties."""
-    unique = key is not None and rows[key].n_unique() == rows.height
-    order = [key] if key else []
-    order += [] if unique else [name for name in rows.columns if name != key]
-    return rows.sort(order, nulls_last=True)
+    return in_order(work, snapshot.parts)
 
 
 def _selected(members: Sequence[tuple[bytes, Mask]], key: str | None, directory: Path) -> Part | None:
@@ -225,7 +193,7 @@ def _selected(members: Sequence[tuple[bytes, Mask]], key: str | None, directory:
 
 def _store(rows: pl.DataFrame, key: str | None, directory: Path) -> Part:
     buffer = io.BytesIO()
-    _ordered(rows, key).rechunk().write_parquet(buffer, compression="zstd", statistics=True, row_group_size=PART_ROWS)
+    ordered(rows, key).rechunk().write_parquet(buffer, compression="zstd", statistics=True, row_group_size=PART_ROWS)
     return _stored(buffer.getvalue(), rows.height, directory)
 
 

@@ -6,17 +6,18 @@ on both sides: training rows of a key that is held out are dropped, and counted.
 """
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import polars as pl
 from pydantic import BeforeValidator, model_validator
 
+from components.data.dealing import key_cells
 from components.data.rules import meant, named
-from components.data.snapshots import Mask, key_cells
+from components.data.snapshots import Mask
 from components.data.stable_hash import Hashes, hash_rows, hash_values
 from serving.contract import Contract, Frozen
 from serving.durations import parse, text
@@ -90,9 +91,10 @@ def split(frame: pl.DataFrame, policy: SplitPolicy, contract: Contract, seed: in
         ConfigError: the policy needs an event time or a group that the contract and the table do not have.
         DataError: a side is empty, or has one class only.
     """
-    cut = decide(lambda: [frame], policy, contract, seed)
-    train, held = cut.sides(frame)
-    return HoldoutSplit(frame.filter(pl.Series(train)), frame.filter(pl.Series(held)), cut.sentence())
+    cut = decide(lambda function: [function(frame)], policy, contract, seed)
+    sides = cut.sides(frame)
+    sentence = cut.sentence([sides])
+    return HoldoutSplit(frame.filter(pl.Series(sides.train)), frame.filter(pl.Series(sides.held)), sentence)
 
 
 def masks(frame: pl.DataFrame, policy: SplitPolicy, contract: Contract, seed: int) -> tuple[Mask, Mask]:
@@ -100,7 +102,8 @@ def masks(frame: pl.DataFrame, policy: SplitPolicy, contract: Contract, seed: in
 
     The holdout and the folds of the search are both cut here.
     """
-    return decide(lambda: [frame], policy, contract, seed).sides(frame)
+    sides = decide(lambda function: [function(frame)], policy, contract, seed).sides(frame)
+    return sides.train, sides.held
 
 
 def columns(policy: SplitPolicy, contract: Contract) -> list[str] | None:
@@ -110,24 +113,37 @@ def columns(policy: SplitPolicy, contract: Contract) -> list[str] | None:
     return [*named(_asked(policy, contract)), *([policy.group] if policy.group else [])]
 
 
-def decide(chunks: Callable[[], Iterable[pl.DataFrame]], policy: SplitPolicy, contract: Contract, seed: int) -> "Cut":
-    """Where the table that *chunks* gives, as often as it is asked, is cut; raises as ``split``.
+def decide(each: Callable[[Any], Iterable[Any]], policy: SplitPolicy, contract: Contract, seed: int) -> "Cut":
+    """Where a table is cut; raises as ``split``.
 
-    The chunks need no more than ``columns``.
+    Args:
+        each: gives what a function makes of each of the table's chunks, which need no more than ``columns``.
     """
     check_policy(policy, contract)
-    contract = _asked(policy, contract)
-    cut = Cut(policy, contract, seed)
+    cut = Cut(policy, _asked(policy, contract), seed)
     if policy.by == "time":
-        moments = [meant(chunk, contract)[contract.event_time] for chunk in chunks()]
-        cut.boundary = _boundary(pl.concat(moments), policy)
-    elif policy.by == "random" and contract.task == "classification":
-        for chunk in chunks():
-            cut.note_extremes(chunk)
+        return replace(cut, boundary=_boundary(pl.concat(each(cut.moments)), policy))
+    if policy.by == "random" and contract.task == "classification":
+        return replace(cut, extremes=_outermost(each(cut.of_classes)))
     return cut
 
 
-@dataclass
+@dataclass(frozen=True)
+class Sides:
+    """Which rows of a chunk train and which are held out, each (n_rows,).
+
+    Attributes:
+        classes: of the training rows and of those held out.
+        newest: event that is held out, by time.
+    """
+
+    train: Mask
+    held: Mask
+    classes: tuple[set[str], set[str]]
+    newest: datetime | None = None
+
+
+@dataclass(frozen=True)
 class Cut:
     """On which side each row stands; a chunk that is asked about must hold all rows of its keys.
 
@@ -136,52 +152,51 @@ class Cut:
         extremes: by class, the lowest and the highest hash of its rows; a class too small for the cut has one row on
             each side. All classes are cut at one hash, so their shares agree up to chance and rows stay where they are
             when rows are added; exact shares per class would move rows at the cut.
-        seen: rows of each side so far, and their classes; ``dropped`` training rows had a key of the holdout.
     """
 
     policy: SplitPolicy
     contract: Contract
     seed: int
     boundary: datetime | None = None
-    extremes: dict[str, tuple[int, int]] = field(default_factory=dict)
-    rows: dict[str, int] = field(default_factory=lambda: {"train": 0, "holdout": 0, "dropped": 0})
-    classes: dict[str, set[str]] = field(default_factory=lambda: {"train": set(), "holdout": set()})
-    newest: datetime | None = None
+    extremes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
-    def sides(self, chunk: pl.DataFrame) -> tuple[Mask, Mask]:
-        """Which rows of *chunk* train and which are held out."""
+    def sides(self, chunk: pl.DataFrame) -> Sides:
+        """On which side the rows of *chunk* stand."""
         meaning = meant(chunk, self.contract)
         held = self._held(chunk, meaning)
         train = ~held & ~_shares_key(meaning, held, self.contract)
-        self._note(meaning, "train", train)
-        self._note(meaning, "holdout", held)
-        self.rows["dropped"] += int((~train & ~held).sum())
-        if self.boundary is not None:
-            newest = meaning.filter(pl.Series(held))[self.contract.event_time].max()
-            self.newest = max((moment for moment in (self.newest, newest) if moment is not None), default=None)
-        return train, held
+        learned, judged = meaning.filter(pl.Series(train)), meaning.filter(pl.Series(held))
+        newest = None if self.boundary is None else judged[self.contract.event_time].max()
+        return Sides(train, held, (self._classes(learned), self._classes(judged)), newest)
 
-    def note_extremes(self, chunk: pl.DataFrame) -> None:
-        """Take note of the hashes of each class in *chunk*."""
+    def moments(self, chunk: pl.DataFrame) -> pl.Series:
+        """When the events of *chunk* happened."""
+        return meant(chunk, self.contract)[self.contract.event_time]
+
+    def of_classes(self, chunk: pl.DataFrame) -> dict[str, tuple[int, int]]:
+        """``extremes`` of *chunk* alone."""
         target, hashes = meant(chunk, self.contract)[self.contract.target.name], self._hashes(chunk)
         words = target.to_numpy()
-        for name in target.drop_nulls().unique():
-            of_class = hashes[words == name]
-            low, high = self.extremes.get(name, (int(of_class.min()), int(of_class.max())))
-            self.extremes[name] = min(low, int(of_class.min())), max(high, int(of_class.max()))
+        return {
+            name: (int(hashes[words == name].min()), int(hashes[words == name].max()))
+            for name in target.drop_nulls().unique()
+        }
 
-    def sentence(self) -> str:
-        """'by time: train until 2025-10-31 (28,412 rows), holdout after (2,514 rows); 141 rows dropped, ...'.
+    def sentence(self, sides: Sequence[Sides]) -> str:
+        """'by time: train until 2025-10-31 (28,412 rows), holdout after (2,514 rows)', given all chunks' *sides*.
 
         Raises:
             DataError: a side is empty, or has one class only.
         """
-        for side in ("train", "holdout"):
-            self._check(side)
-        train, holdout, dropped = self.rows["train"], self.rows["holdout"], self.rows["dropped"]
+        train, holdout = sum(int(side.train.sum()) for side in sides), sum(int(side.held.sum()) for side in sides)
+        dropped = sum(len(side.held) for side in sides) - train - holdout
+        learned, judged = (set[str]().union(*(side.classes[i] for side in sides)) for i in (0, 1))
+        self._check("train", train, dropped, learned, judged)
+        self._check("holdout", holdout, dropped, judged, judged)
         if self.boundary is not None:
+            newest = max(side.newest for side in sides if side.newest is not None)
             train_words = f"train until {self.boundary:%Y-%m-%d} ({train:,} rows)"
-            words = f"by time: {train_words}, holdout until {self.newest:%Y-%m-%d} ({holdout:,} rows)"
+            words = f"by time: {train_words}, holdout until {newest:%Y-%m-%d} ({holdout:,} rows)"
         else:
             mode = "by group" if self.policy.by == "group" else "at random"
             unit = self.policy.group or self.contract.key or "row"
@@ -219,23 +234,20 @@ class Cut:
             raise ConfigError(f"split.group: no column {group!r} among {', '.join(chunk.columns)}")
         return key_cells(chunk, group)
 
-    def _note(self, meaning: pl.DataFrame, side: str, mask: Mask) -> None:
-        self.rows[side] += int(mask.sum())
-        if self.contract.target.classes:
-            self.classes[side] |= set(meaning.filter(pl.Series(mask))[self.contract.target.name].unique())
+    def _classes(self, meaning: pl.DataFrame) -> set[str]:
+        target = self.contract.target
+        return set(meaning[target.name].unique()) if target.classes else set()
 
-    def _check(self, side: str) -> None:
+    def _check(self, side: str, rows: int, dropped: int, here: set[str], judged: set[str]) -> None:
         """Both sides need rows and two classes, and nothing can be judged on a class that the training rows lack."""
         target, policy = self.contract.target, self.policy
-        if not self.rows[side]:
-            dropped = self.rows["dropped"]
+        if not rows:
             also = f"; {dropped:,} rows were dropped because their key is in the holdout" if dropped else ""
             raise DataError(
                 f"the {side} side of the split is empty{also}: expected rows on both sides of split "
                 f"{{by: {policy.by}, holdout: {policy.holdout}}}; change split.holdout or bring more rows"
             )
-        here = self.classes[side]
-        if target.classes and (len(here) < 2 or self.classes["holdout"] - here):
+        if target.classes and (len(here) < 2 or judged - here):
             seen = ", ".join(name for name in target.classes if name in here)
             raise DataError(
                 f"the {side} side of the split has only class {seen} of {target.name}: expected "
@@ -246,6 +258,15 @@ class Cut:
 def _asked(policy: SplitPolicy, contract: Contract) -> Contract:
     """As much of *contract* as a cut asks for."""
     return contract.model_copy(update={"columns": {k: v for k, v in contract.columns.items() if k == policy.group}})
+
+
+def _outermost(found: Iterable[Mapping[str, tuple[int, int]]]) -> dict[str, tuple[int, int]]:
+    both: dict[str, tuple[int, int]] = {}
+    for of_chunk in found:
+        for name, (low, high) in of_chunk.items():
+            lowest, highest = both.get(name, (low, high))
+            both[name] = min(low, lowest), max(high, highest)
+    return both
 
 
 def _boundary(moments: pl.Series, policy: SplitPolicy) -> datetime:

@@ -1,9 +1,11 @@
 """The data stages on paths: what the doorways ``ingest``, ``validate`` and ``split`` call."""
 
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from components.data import snapshots, sources
+from components.data.dealing import NoRows
 from components.data.meeting import Needed
 from components.data.moments import Recent, moment
 from components.data.quarantine_report import quarantine_page
@@ -43,8 +45,8 @@ def validate(contract: str, as_of: str, snapshot: str, accepted: str, quarantine
     rules, rows = Contract.model_validate_json(contract), Path(snapshot)
     with whole_directory(Path(quarantine)) as folder:
         with Validator(rules, moment(as_of), snapshots.size(rows), folder / "rows.parquet") as validator:
-            good = [validator.judge(part) for part in snapshots.parts(rows)]
-        with suppress(snapshots.NoRows):  # which ``require`` says better
+            good = [validator.note(found) for found in snapshots.each(rows, validator.judge)]
+        with suppress(NoRows):  # which ``require`` says better
             snapshots.select(rows, good, Path(accepted), source="validate")
         write_text(folder / "report.json", validator.report.model_dump_json(indent=2))
         write_text(folder / "report.html", quarantine_page(validator.report))
@@ -56,11 +58,11 @@ def validate(contract: str, as_of: str, snapshot: str, accepted: str, quarantine
 def split(policy: str, contract: str, seed: int, accepted: str, train: str, holdout: str) -> str:
     """Write training and holdout rows; returns a digest of both."""
     how, rules, rows = SplitPolicy.model_validate_json(policy), Contract.model_validate_json(contract), Path(accepted)
-    asked = columns(how, rules)
-    cut = decide(lambda: snapshots.parts(rows, asked), how, rules, seed)
-    sides = [cut.sides(part) for part in snapshots.parts(rows, asked)]
-    sentence = cut.sentence()
-    left = snapshots.select(rows, [learned for learned, _ in sides], Path(train), source="split")
-    right = snapshots.select(rows, [held for _, held in sides], Path(holdout), source="split")
+    each = partial(snapshots.each, rows, columns=columns(how, rules))
+    cut = decide(each, how, rules, seed)
+    sides = list(each(cut.sides))
+    sentence = cut.sentence(sides)
+    left = snapshots.select(rows, [side.train for side in sides], Path(train), source="split")
+    right = snapshots.select(rows, [side.held for side in sides], Path(holdout), source="split")
     tell(sentence)
     return sha256_bytes(canonical_json({"train": left.id, "holdout": right.id}))

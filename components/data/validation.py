@@ -84,9 +84,12 @@ class Validator:
         self._sample: list[pl.DataFrame] = []
         self._writer: pq.ParquetWriter | None = None
 
-    def judge(self, part: pl.DataFrame) -> npt.NDArray[np.bool_]:
-        """Which rows of *part* keep the contract."""
-        found = _judged(part, self._contract, self._as_of)
+    def judge(self, part: pl.DataFrame) -> Validation:
+        """What becomes of the rows of *part*; changes nothing here."""
+        return _judged(part, self._contract, self._as_of)
+
+    def note(self, found: Validation) -> npt.NDArray[np.bool_]:
+        """Take what was *found* into the report and the quarantine; returns which rows of the part are good."""
         self.report = self.report + found.report if self._sample else found.report
         self._sample.append(found.accepted.gather_every(self._every) if self._every > 1 else found.accepted)
         fallen = found.quarantined.to_arrow(compat_level=pl.CompatLevel.oldest())

@@ -6,12 +6,11 @@ show in the bytes. What a partition with the same input, bundle and settings gav
 """
 
 import contextlib
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -24,18 +23,15 @@ from components.scoring.inputs import Partition, at_hand, reader
 from components.scoring.manifest import Asked, PartitionManifest, counted
 from components.scoring.output import Output, manifest_key, prediction_key, refused_key
 from components.scoring.rows import Counts, RowScorer, Scores
+from components.steps.parallel import in_order
 from serving.bundle.bundle import Bundle
 from serving.contract import Contract
 from serving.errors import DataError, UsageError
 from serving.store.store import S3Settings
 
 CHUNK_ROWS = 65_536  # also a row group of the results; larger ones leave the cache of the processor
-AHEAD = 2  # chunks that wait, beyond those being scored
 PREDICTION, VERSION, PROBABILITY = "prediction", "model_version", "probability_"
 ROW, REASONS = "row", "reasons"
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -213,22 +209,6 @@ def kept_columns(names: Sequence[str], contract: Contract, wanted: tuple[str, ..
     if taken := [name for name in wanted if name in own]:
         raise UsageError(f"column {taken[0]!r} has the name of a result; say which columns to keep without it")
     return wanted
-
-
-def in_order(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """``map`` by *workers* threads, which run ahead of the caller by a few items only."""
-    waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="score") as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) >= workers + AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 def _check_columns(reader: Reader, contract: Contract) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from components.data import snapshots
+from components.data import dealing, snapshots
 from components.data.stable_hash import hash_rows, hash_values
 from serving.errors import DataError, PlaceError
 
@@ -229,8 +229,8 @@ def test_a_selection_is_the_snapshot_of_the_rows_that_are_selected(
     folder, schema = tmp_path_factory.mktemp("select"), {"id": pl.Int64, "x": pl.Float64, "word": pl.String}
     rows = data.draw(st.lists(VALUES, min_size=1, max_size=120))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(snapshots, "PART_ROWS", part_rows)
-        patch.setattr(snapshots, "MIN_PARTS", 2)
+        patch.setattr(dealing, "PART_ROWS", part_rows)
+        patch.setattr(dealing, "MIN_PARTS", 2)
         write(pl.DataFrame(rows, schema=schema, orient="row"), folder / "whole", key=key)
         parts = list(snapshots.parts(folder / "whole"))
         share = data.draw(st.sampled_from([0.0, 0.1, 0.5, 0.95, 1.0]))
@@ -241,7 +241,7 @@ def test_a_selection_is_the_snapshot_of_the_rows_that_are_selected(
             assert snapshots.select(folder / "whole", masks, folder / "selected", source="test://") == expected
             assert snapshots.read(folder / "selected").equals(snapshots.read(folder / "written"))
         else:
-            with pytest.raises(snapshots.NoRows):
+            with pytest.raises(dealing.NoRows):
                 snapshots.select(folder / "whole", masks, folder / "selected", source="test://")
 
 

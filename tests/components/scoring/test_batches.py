@@ -23,7 +23,7 @@ from moto.server import ThreadedMotoServer
 from components.data.reader import Reader
 from components.scoring import batches as batches
 from components.scoring import inputs as scoring_inputs
-from components.scoring.batches import Job, in_order, kept_columns, score_partition
+from components.scoring.batches import Job, kept_columns, score_partition
 from components.scoring.inputs import partitions
 from components.scoring.manifest import Manifest, require
 from components.scoring.output import open_output
@@ -514,21 +514,6 @@ def test_manifests_hold_no_time_and_no_place(bundles, tmp_path):
     assert seen["asked"]["version"] == "2"
     assert seen["asked"]["input"]["sha256"] == sha256_file(tmp_path / "one" / "in" / "a.parquet")
     assert seen["predictions"]["sha256"] == sha256_file(tmp_path / "one" / "out" / "a.parquet")
-
-
-def test_threads_run_ahead_by_a_few_chunks_only():
-    """Memory is bounded: at most workers + AHEAD chunks are read before one is written, and order is kept."""
-    taken: list[int] = []
-
-    def items():
-        for i in range(50):
-            taken.append(i)
-            yield i
-
-    for done, result in enumerate(in_order(lambda i: i * i, items(), workers=3)):
-        assert result == done * done
-        assert len(taken) <= done + 3 + batches.AHEAD
-    assert (done, len(taken)) == (49, 50)
 
 
 def test_large_files_are_cut_between_row_groups(tmp_path):
