@@ -191,9 +191,8 @@ def _moment_rules(name: str, dtype: Any, as_of: datetime) -> Iterator[Rule]:
     moment, seen = pl.col(name), spelled(pl.col(raw(name)), dtype).str.slice(0, 40)
     gone, gaps = missing(raw(name), dtype), moment.null_count() > 0
     yield Rule(name, "missing", gone, _said(name, "missing event time"), "a moment in every row", gaps)
-    if dtype == pl.String:
-        text = _said(name, "'", seen, "' is no date or time")
-        yield Rule(name, "wrong type", ~gone & moment.is_null(), text, "2025-11-30 or 2025-11-30T14:05:00", gaps)
+    text = _said(name, "'", seen, "' is no date or time")
+    yield Rule(name, "wrong type", ~gone & moment.is_null(), text, "2025-11-30 or 2025-11-30T14:05:00", gaps)
     late, newest = (moment > pl.lit(as_of)).fill_null(False), moment.max() > pl.lit(as_of)
     text = _said(name, seen, f" lies after {as_of:%Y-%m-%d %H:%M}")
     yield Rule(name, "in the future", late, text, f"not after {as_of:%Y-%m-%d %H:%M} UTC", newest)

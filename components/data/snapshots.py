@@ -82,8 +82,11 @@ def select(parent: Path, masks: Sequence[Mask], directory: Path, *, source: str)
     """
     whole, count = _manifest(parent), part_count(sum(int(mask.sum()) for mask in masks))
 
+    decisive = None if whole.key is None else [whole.key]
+
     def place(member: tuple[bytes, Mask]) -> int:
-        return int(hashes(pl.read_parquet(io.BytesIO(member[0]), n_rows=1), whole.key)[0]) >> (65 - count.bit_length())
+        first = pl.read_parquet(io.BytesIO(member[0]), n_rows=1, columns=decisive)
+        return int(hashes(first, whole.key)[0]) >> (65 - count.bit_length())
 
     members = zip((_bytes(parent, part) for part in whole.parts), masks, strict=True)
     groups = (list(group) for _, group in groupby(members, place))

@@ -430,3 +430,16 @@ def test_a_table_that_keeps_its_contract_has_no_suspects() -> None:
     frame = homes(50)
     asked = rules(frame.schema, HOMES, NOW.replace(tzinfo=None))
     assert suspected(frame.select(typed(frame.schema, HOMES)), asked) == []
+
+
+@pytest.mark.parametrize("cell", ["0000-01-01", "0000-02-30 12:00:00", "+12026-01-01"])
+@pytest.mark.parametrize("typed", [False, True])
+def test_a_moment_outside_of_the_calendar_is_no_moment(cell: str, typed: bool) -> None:
+    """The years 1 to 9999 are all that a report can name; other rows are set aside, in text as in Parquet's moments."""
+    cells = [datetime(2026, 1, 5).isoformat()] * 3 + [cell]
+    column = pl.Series("sold_at", cells)
+    if typed:
+        column = pl.Series([1_767_600_000_000_000] * 3 + [-(10**17)], dtype=pl.Datetime("us"))
+    found = validate(homes().with_columns(column.alias("sold_at")), HOMES, NOW)
+    assert found.good.tolist() == [True, True, True, False]
+    assert "sold_at" in found.quarantined["reasons"][0]
