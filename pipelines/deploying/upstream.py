@@ -1,7 +1,8 @@
 """``python -m pipelines.deploying.upstream``: bring the release manifests of third parties beside our patches.
 
-Which ones, at which versions and with which digests is in ``manifests/versions.yaml``. They come from their projects,
-or from a directory of a site that reaches none of them; either way nothing is written that has not a known digest.
+Which ones at which versions is in ``manifests/versions.yaml``, which objects they hold in ``manifests/pinned``. They
+come from their projects, or from a directory of a site that reaches none of them; either way no object is written that
+was not looked at.
 """
 
 import sys
@@ -15,11 +16,13 @@ import yaml
 from pydantic import Field
 
 from pipelines.checkout import MANIFESTS
+from pipelines.deploying import pins
 from serving.contract import Frozen
-from serving.errors import ConfigError, GateRefusal, InfrastructureError, SlipwayError
-from serving.files import sha256_bytes, sha256_file, write_bytes
+from serving.errors import ConfigError, InfrastructureError, SlipwayError
+from serving.files import write_bytes, write_text
 
 TIMEOUT_S = 120
+PINNED = "pinned"
 
 
 class ThirdParty(Frozen):
@@ -29,7 +32,6 @@ class ThirdParty(Frozen):
         file: its name in a directory of copies. into: where our kustomization reads it, below ``manifests/``.
         url, kustomize: where its project publishes it, as a file or as a kustomization; one of them.
         replace: texts to put in the place of others after rendering.
-        digests: SHA-256 of the contents that may be applied.
     """
 
     version: str
@@ -40,7 +42,6 @@ class ThirdParty(Frozen):
     kustomize: str = ""
     replace: dict[str, str] = Field(default_factory=dict)
     proxy: str = ""
-    digests: tuple[str, ...] = ()
 
 
 def releases(versions: Path = MANIFESTS / "versions.yaml") -> dict[str, ThirdParty]:
@@ -49,19 +50,10 @@ def releases(versions: Path = MANIFESTS / "versions.yaml") -> dict[str, ThirdPar
     return {name: ThirdParty.model_validate(release) for name, release in found["upstream"].items()}
 
 
-def require_known(name: str, release: ThirdParty, data: bytes) -> None:
-    """Refuse *data* that is not the manifest that was looked at.
-
-    Raises:
-        GateRefusal: its digest is not among those of *release*.
-    """
-    digest = sha256_bytes(data)
-    if digest not in release.digests:
-        known = ", ".join(release.digests) or "none yet"
-        raise GateRefusal(
-            f"{name} {release.version}: expected SHA-256 {known}, got {digest}; look at what arrived, then add the "
-            "digest to manifests/versions.yaml, or say --accept to see it in place first"
-        )
+def pinned(name: str, manifests: Path = MANIFESTS) -> dict[str, str]:
+    """The digests of the release *name*, by object; none where nothing of it was ever looked at."""
+    path = manifests / PINNED / f"{name}.txt"
+    return pins.read(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def from_directory(directory: Path) -> Callable[[str, ThirdParty], bytes]:
@@ -95,7 +87,7 @@ def from_network(name: str, release: ThirdParty) -> bytes:
 
 
 def bring(
-    pinned: Mapping[str, ThirdParty],
+    releases: Mapping[str, ThirdParty],
     fetch: Callable[[str, ThirdParty], bytes],
     manifests: Path,
     say: Callable[[str], None],
@@ -104,20 +96,31 @@ def bring(
 ) -> None:
     """Write each release to its place under *manifests*, unless it is there already.
 
-    With *accept* an unknown digest is said and let through.
+    With *accept* what arrives is pinned as it is; the change of the pins is there to be looked at.
     """
-    for name, release in pinned.items():
-        place = manifests / release.into
-        if place.is_file() and sha256_file(place) in release.digests:
+    known = {name: pinned(name, manifests) for name in releases}
+    for name, release in releases.items():
+        place, title = manifests / release.into, f"{name} {release.version}"
+        others = set[str]().union(*(known[other] for other in releases if other != name))
+        if not accept and place.is_file() and _is_there(title, place, known[name]):
             say(f"{name:<16} {release.version:<10} is there")
             continue
-        data = fetch(name, release)
+        found = pins.objects(fetch(name, release))
         if accept:
-            say(f"{name:<16} sha256 {sha256_bytes(data)}")
-        else:
-            require_known(name, release, data)
-        write_bytes(place, data)
-        say(f"{name:<16} {release.version:<10} {data.count(b'kind:')} kinds, {len(data) >> 10} KiB")
+            own = {each: one for each, one in found.items() if each not in others}
+            known[name] = pins.read(pins.lines(own))
+            write_text(manifests / PINNED / f"{name}.txt", pins.lines(own))
+        write_bytes(place, pins.judged(title, found, known[name], others))
+        say(f"{name:<16} {release.version:<10} {len(known[name])} objects, {place.stat().st_size >> 10} KiB")
+
+
+def _is_there(title: str, place: Path, known: Mapping[str, str]) -> bool:
+    """Whether *place* has the pinned objects, and nothing else."""
+    try:
+        pins.judged(title, pins.objects(place.read_bytes()), known)
+    except SlipwayError:
+        return False
+    return True
 
 
 def _downloaded(url: str) -> bytes:
@@ -134,7 +137,7 @@ def _kustomized(address: str) -> bytes:
 
 @click.command(help=(__doc__ or "").splitlines()[0])
 @click.option("--from", "directory", type=click.Path(file_okay=False, path_type=Path), help="A directory of copies.")
-@click.option("--accept", is_flag=True, help="Let an unknown digest through, and print it.")
+@click.option("--accept", is_flag=True, help="Pin what arrives; look at the change.")
 def main(directory: Path | None, accept: bool) -> None:
     fetch = from_directory(directory) if directory else from_network
     try:

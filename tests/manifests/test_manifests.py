@@ -19,13 +19,11 @@ import pytest
 import yaml
 from cryptography import x509
 
-from pipelines.deploying import doctor_cluster, upstream, webhook_certificate
+from pipelines.deploying import doctor_cluster, webhook_certificate
 from pipelines.deploying import secrets as deploy_secrets
 from serving.bundle.signing import PublicKey, SigningKey
 from serving.cluster import manifest, manifest_canary, manifest_route, two_slots
 from serving.cluster.client import Kind
-from serving.errors import ConfigError, GateRefusal, InfrastructureError
-from serving.files import sha256_bytes
 from serving.predictor.metrics import Metrics
 from serving.predictor.settings import parse
 from serving.rollout.backend import Revision, Split
@@ -440,59 +438,6 @@ def shake(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> None:
 
 
 # Third parties' manifests
-
-
-def test_a_manifest_with_another_digest_is_refused_and_not_written(tmp_path):
-    """What was not looked at is not applied."""
-    (tmp_path / "x.yaml").write_bytes(b"kind: Other\n")
-    release = upstream.ThirdParty(version="v1", tested=("v1",), file="x.yaml", into="out.yaml", digests=("0" * 64,))
-
-    with pytest.raises(GateRefusal, match="expected SHA-256 0000"):
-        upstream.bring({"x": release}, upstream.from_directory(tmp_path), tmp_path, lambda _: None)
-
-    assert not (tmp_path / "out.yaml").exists()
-
-
-def test_a_manifest_that_is_there_is_not_fetched_again(tmp_path):
-    """The second `make upstream` needs no network."""
-    data = b"kind: Known\n"
-    release = upstream.ThirdParty(
-        version="v1", tested=("v1",), file="x.yaml", into="out.yaml", digests=(sha256_bytes(data),)
-    )
-    upstream.bring({"x": release}, lambda *_: data, tmp_path, lambda _: None)
-    said: list[str] = []
-
-    upstream.bring({"x": release}, lambda *_: pytest.fail("fetched"), tmp_path, said.append)
-
-    assert said == ["x                v1         is there"]
-
-
-def test_a_directory_without_the_file_says_which(tmp_path):
-    """Of five files one is easily forgotten."""
-    release = upstream.ThirdParty(version="v1", tested=("v1",), file="kserve.yaml", into="o")
-
-    with pytest.raises(ConfigError, match=r"no file kserve\.yaml"):
-        upstream.from_directory(tmp_path)("kserve", release)
-
-
-def test_a_place_that_does_not_answer_is_named_with_the_way_around():
-    """An air-gapped site learns of UPSTREAM=DIR here."""
-    release = upstream.ThirdParty(version="v1", tested=("v1",), file="x", into="o", url="https://127.0.0.1:9/x.yaml")
-
-    with pytest.raises(InfrastructureError, match="UPSTREAM=DIR"):
-        upstream.from_network("x", release)
-
-
-def test_every_release_has_one_place_to_come_from_a_digest_and_a_tested_version():
-    """And each place is git-ignored."""
-    releases = upstream.releases()
-    assert releases
-    for name, release in releases.items():
-        assert bool(release.url) != bool(release.kustomize), name
-        assert release.digests, name
-        assert release.version in release.tested, name
-        assert release.into.endswith("/upstream.yaml"), name
-        assert release.version in (release.url or release.kustomize), name
 
 
 @needs_kubectl
