@@ -10,6 +10,10 @@ bench: $(READY) ## The model server beside stock KServe and other servers (ARGS=
 bench-batch: $(READY) ## Ten million rows scored file to file (ARGS="--rows 1000000")
 	@$(BIN)/python -m tests.bench.batch $(ARGS)
 
+.PHONY: bench-data
+bench-data: $(READY) ## Ten million rows ingested, validated and split (ARGS="--rows 50000000 --folder DIR")
+	@$(BIN)/python -m tests.bench.data $(ARGS)
+
 .PHONY: bench-supervisor
 bench-supervisor: $(READY) ## CPU of supervisor and controller beside that of model servers (ARGS="--rate 40 --seconds 60")
 	@$(BIN)/python -m tests.bench.supervisor $(ARGS)

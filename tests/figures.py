@@ -31,6 +31,7 @@ BLOCKS = {
     "simulated-rollouts": Block("docs/rollout.md", ("simulate",)),
     "rollouts-on-envoy": Block("docs/rollout.md", ("bench-rollout",)),
     "model-server": Block("docs/benchmarks.md", ("bench", "ARGS=--rounds 2")),
+    "long-tables": Block("docs/benchmarks.md", ("bench-data",)),
     "batch": Block("docs/benchmarks.md", ("bench-batch",)),
     "supervisor": Block("docs/benchmarks.md", ("bench-supervisor",)),
 }

@@ -111,7 +111,11 @@ def plain(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(
         pl.col(pl.Categorical).cast(pl.String),
         pl.selectors.enum().cast(pl.String),
-        pl.selectors.float() + 0.0,
+        *(
+            pl.when(pl.col(name) == 0).then(pl.lit(0.0, dtype)).otherwise(pl.col(name)).alias(name)
+            for name, dtype in frame.schema.items()
+            if dtype.is_float()
+        ),
     )
 
 

@@ -196,7 +196,9 @@ def _selected(members: Sequence[tuple[bytes, Mask]], key: str | None, directory:
 
 def _store(rows: pl.DataFrame, key: str | None, directory: Path) -> Part:
     buffer = io.BytesIO()
-    ordered(rows, key).rechunk().write_parquet(buffer, compression="zstd", statistics=True, row_group_size=PART_ROWS)
+    ordered(rows, key).rechunk().write_parquet(
+        buffer, compression="zstd", compression_level=1, row_group_size=PART_ROWS
+    )
     return _stored(buffer.getvalue(), rows.height, directory)
 
 
