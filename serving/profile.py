@@ -32,6 +32,10 @@ class NumericHistogram(Frozen):
             raise ValueError(f"{len(self.edges)} edges make {len(self.edges) + 1} bins, seen {len(self.counts)} counts")
         return self
 
+    def __add__(self, other: "NumericHistogram") -> "NumericHistogram":
+        counts = tuple(here + there for here, there in zip(self.counts, other.counts, strict=True))
+        return self.model_copy(update={"counts": counts, "missing": self.missing + other.missing})
+
 
 class CategoryHistogram(Frozen):
     """Counts per category of ``values``, in the contract's order, and of categories outside of them."""
@@ -41,6 +45,11 @@ class CategoryHistogram(Frozen):
     counts: tuple[int, ...]
     unknown: Annotated[int, Field(ge=0)] = 0
     missing: Annotated[int, Field(ge=0)] = 0
+
+    def __add__(self, other: "CategoryHistogram") -> "CategoryHistogram":
+        counts = tuple(here + there for here, there in zip(self.counts, other.counts, strict=True))
+        more = {"unknown": self.unknown + other.unknown, "missing": self.missing + other.missing}
+        return self.model_copy(update={"counts": counts, **more})
 
 
 Histogram = Annotated[NumericHistogram | CategoryHistogram, Field(discriminator="kind")]
@@ -60,6 +69,19 @@ class Profile(Frozen):
     prediction: NumericHistogram
     error: NumericHistogram | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
+
+    def __add__(self, other: "Profile") -> "Profile":
+        """Rows of both, which were counted into the same bins; metrics do not add up and are left out."""
+        inputs: dict[str, Any] = {name: seen + other.inputs[name] for name, seen in self.inputs.items()}  # type: ignore[operator]
+        error = self.error + other.error if self.error and other.error else None
+        return Profile(
+            rows=self.rows + other.rows, inputs=inputs, prediction=self.prediction + other.prediction, error=error
+        )
+
+    @property
+    def without_prediction(self) -> "Profile":
+        none = self.prediction.model_copy(update={"counts": (0,) * len(self.prediction.counts), "missing": 0})
+        return self.model_copy(update={"prediction": none})
 
 
 def population_stability(current: Any, reference: Any) -> float:

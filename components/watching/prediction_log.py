@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,31 @@ LOG = logging.getLogger("slipway.watch")
 PATTERN = "*.jsonl"
 
 
-def read(directory: Path, contract: Contract, since: datetime | None = None) -> pl.DataFrame:
-    """Every logged row below *directory* that was predicted at or after *since*, the oldest first.
+def read(
+    directory: Path,
+    contract: Contract,
+    since: datetime | None = None,
+    seen: Callable[[pl.DataFrame], None] | None = None,
+) -> pl.DataFrame:
+    """Every logged row below *directory* that was predicted at or after *since*, the oldest first; see ``parts``.
+
+    Args:
+        seen: is given each part, whose features are not kept then.
+    """
+    frames, none = list[pl.DataFrame](), _shaped(pl.DataFrame(schema=_schema(contract)))
+    for rows in parts(directory, contract, since):
+        if seen is not None:
+            seen(rows)
+        frames.append(rows if seen is None else rows.drop("features"))
+    logged = {name for rows in frames for name in _logged(rows)} if frames else set(contract.names)
+    names = [name for name in contract.names if name in logged]
+    frames = [_with_features(rows, names) for rows in frames] if seen is None else frames
+    empty = _with_features(none, names) if seen is None else none.drop("features")
+    return pl.concat([empty, *frames], rechunk=True).sort("time", "request_id", "row")
+
+
+def parts(directory: Path, contract: Contract, since: datetime | None = None) -> Iterator[pl.DataFrame]:
+    """The rows of each part file below *directory* that were predicted at or after *since*.
 
     Columns: request_id, correlation_id (the caller's, which may repeat, or null), row (position in the request),
     time (naive UTC), version, prediction (a number, or the name of a class), probabilities (a list in the order of the
@@ -28,19 +52,25 @@ def read(directory: Path, contract: Contract, since: datetime | None = None) -> 
     A line that is not whole, because its server is writing it or was killed, is passed over.
     """
     start = pl.lit(True) if since is None else pl.col("time") >= naive(since)
-    frames, logged = [_shaped(pl.DataFrame(schema=_schema(contract)))], set[str]()
     for path in sorted(directory.rglob(PATTERN)):
         if since is not None and path.stat().st_mtime < since.timestamp():
             continue  # written to for the last time before anything that is asked for
         rows, names = _part(path, contract)
         rows = rows.filter(start)
         if rows.height:
-            frames.append(rows)
-            logged |= names
-    kept = [pl.col("features").struct.field(name) for name in contract.names if name in logged or len(frames) == 1]
+            yield _with_features(rows, [name for name in contract.names if name in names])
+
+
+def _logged(rows: pl.DataFrame) -> list[str]:
+    return [field.name for field in getattr(rows.schema.get("features"), "fields", ())]
+
+
+def _with_features(rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """*rows* with the features *names*, null where they have none."""
+    here, field = _logged(rows), pl.col("features").struct.field
+    kept = [field(name) if name in here else pl.lit(None).alias(name) for name in names]
     features = pl.struct(kept) if kept else pl.lit(None, dtype=pl.Struct([]))  # where servers log none
-    table = pl.concat(frames, rechunk=True).with_columns(features.alias("features"))
-    return table.sort("time", "request_id", "row")
+    return rows.with_columns(features.alias("features"))
 
 
 def _part(path: Path, contract: Contract) -> tuple[pl.DataFrame, set[str]]:

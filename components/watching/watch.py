@@ -11,13 +11,11 @@ import numpy as np
 import polars as pl
 
 from components.data.moments import naive, within
-from components.data.tables import coded
 from components.judging import metrics
-from components.modelling import profiles
-from components.watching.drift import Drift, compare
+from components.watching.drift import Drift
 from components.watching.figures import buckets, deviation, figure, scores, usable
 from components.watching.labels import Labelled, join, no_labels
-from components.watching.policy import Bar, DriftPolicy, Watch
+from components.watching.policy import Bar, Watch
 from components.watching.values import SERVICE_FIGURES, Bucket, Figure, ServiceFigures, Verdict, WatchReport
 from serving.contract import Contract
 from serving.durations import text
@@ -30,23 +28,23 @@ __all__ = ["Bucket", "Figure", "ServiceFigures", "WatchReport", "check_alarms", 
 def watch(
     predictions: pl.DataFrame,
     labelled: Labelled | None,
+    drift: Drift,
     profile: Profile,
     contract: Contract,
     policy: Watch,
     service: ServiceFigures,
     as_of: datetime,
     *,
-    answered: datetime | None = None,
     model: str = "",
     version: str = "",
 ) -> WatchReport:
     """Judge the rows that *version* predicted; an empty *version* takes them all.
 
     Args:
-        predictions: as ``prediction_log.read`` returns them.
+        predictions: as ``prediction_log.read`` returns them; their features are not looked at.
         labelled: those of *version* with their truth by *as_of*, from ``labels.join``. None: there are no labels.
+        drift: of what it predicted in the window, from ``counts.Counts``.
         profile: of the version that serves.
-        answered: the end of the window in the log's own time, where *as_of* is of another clock; None: *as_of*.
 
     Raises:
         ConfigError: an alarm is set on something that is not watched.
@@ -58,9 +56,6 @@ def watch(
     recent = met.frame.filter(within(pl.col("moment"), as_of, policy.labels.delay + policy.window))
     measured = _performance(recent, profile, contract, policy)
     figures = (*measured, *_service_figures(service, policy))
-    drift = measure_drift(
-        mine.filter(within(pl.col("time"), answered or as_of, policy.window)), profile, contract, policy.drift
-    )
     unknown = _unknown(met, recent, figures, policy, as_of)
     every, course = _course(mine, met, contract)
     report = WatchReport(
@@ -102,32 +97,6 @@ def _check_side(where: str, metric: metrics.Metric | None, bar: Bar) -> None:
     if times is not None and (times < 1 if seen == "above" else times > 1):
         least = "1x or more" if seen == "above" else "1x or less"
         raise ConfigError(f"{where}.{seen}: expected {least} of the holdout's value, seen {bar.stated!r}")
-
-
-def measure_drift(rows: pl.DataFrame, profile: Profile, contract: Contract, policy: DriftPolicy) -> Drift:
-    """Logged rows against the profile."""
-    logged = [field.name for field in getattr(rows.schema.get("features"), "fields", ())]  # none where none is logged
-    names = [name for name in contract.names if name in logged]
-    features = pl.col("features").struct
-    matrix = coded(rows, contract, lambda name: features.field(name) if name in names else pl.lit(None))
-    good = usable(rows, contract)
-    prediction, possible = scores(good, contract)
-    if contract.task == "classification" and "log_loss" not in possible:
-        prediction = np.empty(0)  # the profile's is of probabilities, which were not logged
-    current = profiles.count(matrix, profile, contract, prediction)
-    return compare(
-        profile,
-        current,
-        policy,
-        out_of_range=_flagged(rows, contract),
-        not_logged=[name for name in contract.names if name not in names],
-    )
-
-
-def _flagged(rows: pl.DataFrame, contract: Contract) -> Mapping[str, int]:
-    """Rows per number column that came from outside of its range; unknown categories are counted by their code."""
-    seen = rows.select(pl.col("flagged").list.unique().explode().drop_nulls())["flagged"].value_counts()
-    return {name: count for name, count in seen.iter_rows() if contract.columns[name].type != "category"}
 
 
 def _performance(rows: pl.DataFrame, profile: Profile, contract: Contract, policy: Watch) -> tuple[Figure, ...]:

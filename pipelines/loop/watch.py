@@ -15,6 +15,7 @@ from components.judging.champions import Champion
 from components.pages.watch_page import watch_page
 from components.steps.place import Place, s3_settings
 from components.watching import alerts, prediction_log
+from components.watching.counts import Counts
 from components.watching.figures import service
 from components.watching.labels import Labelled, join, no_labels
 from components.watching.watch import WatchReport, watch
@@ -71,22 +72,23 @@ def watch_model(
         raise UsageError(f"no version of {project.name} serves yet; `slipway run` makes one and releases it")
     contract, version = champion.bundle.contract, str(champion.version)
     where = service_place(service_directory(place.serving, project.name))
-    log = prediction_log.read(where.predictions, contract, since)
+    end, counts = answered or as_of, Counts(champion.bundle.profile, contract)
+    recent = (pl.col("version") == version) & within(pl.col("time"), end, project.watch.window)
+    log = prediction_log.read(where.predictions, contract, since, lambda part: counts.add(part.filter(recent)))
     truths = sources.read(labels, s3_settings(place)) if labels else no_labels(contract)
     mine = log.filter(log["version"] == version)
-    end = answered or as_of
     tallies = _tallies(where.directory, f"{project.name}-{version}", end - project.watch.window, end)
     seen = service(mine.filter(within(pl.col("time"), end, project.watch.window)), tallies)
     labelled = join(mine, truths, contract, as_of)
     report = watch(
         log,
         labelled,
+        counts.drift(project.watch.drift),
         champion.bundle.profile,
         contract,
         project.watch,
         seen,
         as_of,
-        answered=end,
         model=project.name,
         version=version,
     )

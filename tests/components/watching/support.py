@@ -8,12 +8,18 @@ from typing import Any
 
 import polars as pl
 
+from components.data.moments import within
 from components.data.tables import matrix_and_target
 from components.judging import metrics
 from components.modelling import profiles
 from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec
 from components.modelling.training import fit, predict
+from components.watching.counts import Counts
+from components.watching.labels import Labelled
+from components.watching.policy import Watch
+from components.watching.values import ServiceFigures, WatchReport
+from components.watching.watch import watch
 from pipelines import project as projects
 from pipelines.housing import market
 from serving.contract import Contract
@@ -80,4 +86,27 @@ def logged(features: pl.DataFrame, predictions: list[Any], **columns: Any) -> pl
 def contract(target: Mapping[str, Any] | None = None, **columns: Mapping[str, Any]) -> Contract:
     return Contract.model_validate(
         {"columns": columns or {"x": {"type": "float"}}, "target": target or {"name": "y"}, "event_time": "happened_at"}
+    )
+
+
+def judged(
+    log: pl.DataFrame,
+    labelled: Labelled | None,
+    profile: Profile,
+    contract: Contract,
+    policy: Watch,
+    service: ServiceFigures,
+    as_of: datetime,
+    *,
+    answered: datetime | None = None,
+    **names: str,
+) -> WatchReport:
+    """``watch`` after the window of *log* was counted in parts of 100 rows."""
+    mine = pl.col("version") == names["version"] if names.get("version") else pl.lit(value=True)
+    counts = Counts(profile, contract)
+    for part in log.iter_slices(100):
+        counts.add(part.filter(mine & within(pl.col("time"), answered or as_of, policy.window)))
+    drift = counts.drift(policy.drift)
+    return watch(
+        log.drop("features", strict=False), labelled, drift, profile, contract, policy, service, as_of, **names
     )

@@ -20,10 +20,10 @@ from components.watching import alerts
 from components.watching.figures import deviation, service
 from components.watching.labels import join
 from components.watching.policy import Watch
-from components.watching.watch import WatchReport, watch
+from components.watching.watch import WatchReport
 from serving.errors import ConfigError
 from serving.tally import Tally
-from tests.components.watching.support import CONTRACT, NOW, PROJECT, contract, logged, played, served
+from tests.components.watching.support import CONTRACT, NOW, PROJECT, contract, judged, logged, played, served
 
 SMALL = contract({"name": "y", "unit": "EUR"}, x={"type": "float"})
 CLASSES = contract({"name": "ill", "classes": ["no", "yes"]}, x={"type": "float"})
@@ -61,7 +61,7 @@ def look(
     mine = log.filter(pl.col("version") == arguments["version"])
     arguments["labelled"] = join(mine, table, SMALL, NOW) if truths else None
     wanted = Watch.model_validate(POLICY if policy is None else policy)
-    return watch(log, profile=reference, contract=SMALL, policy=wanted, service=service(log, tallies), **arguments)
+    return judged(log, profile=reference, contract=SMALL, policy=wanted, service=service(log, tallies), **arguments)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_only_the_window_is_judged() -> None:
     profile = profiles.profile(random.normal(size=(500, 1)), SMALL, y, y + 10.0, {"rmse": 10.0})
     policy = Watch.model_validate(POLICY | {"window": "20d"})
     end = moments[-1].replace(tzinfo=UTC)
-    report = watch(log, join(log, table, SMALL, NOW), profile, SMALL, policy, service(log), end)
+    report = judged(log, join(log, table, SMALL, NOW), profile, SMALL, policy, service(log), end)
     assert report.verdict == "degraded"
     assert report.judged == 161  # three hours apart, both ends of 20 days
     assert report.every == "1w"
@@ -156,7 +156,7 @@ def test_a_log_without_inputs_is_watched(shape: str, answers: bool) -> None:
     if answers:
         log = log.with_columns(pl.Series("probabilities", both.tolist()))
     profile = profiles.profile(truth.reshape(-1, 1), CLASSES, both, truth, {})
-    report = watch(log, None, profile, CLASSES, Watch(), service(log), datetime(2026, 6, 2, tzinfo=UTC))
+    report = judged(log, None, profile, CLASSES, Watch(), service(log), datetime(2026, 6, 2, tzinfo=UTC))
     assert report.drift is not None
     assert report.drift.not_logged == ("x",)
     assert [column.column for column in report.drift.columns] == (["prediction"] if answers else [])
@@ -174,7 +174,7 @@ def test_a_look_at_the_past_is_the_same_on_a_log_that_goes_on(further: int) -> N
     table = pl.DataFrame({"request_id": log["request_id"], "y": [*y, *[500.0] * further]})
     profile = profiles.profile(x.reshape(-1, 1), SMALL, y, y + 10.0, {"rmse": 10.0})
     met, moment = join(log, table, SMALL, end.replace(tzinfo=UTC)), end.replace(tzinfo=UTC)
-    report = watch(log, met, profile, SMALL, Watch.model_validate(POLICY), service(log), moment)
+    report = judged(log, met, profile, SMALL, Watch.model_validate(POLICY), service(log), moment)
     assert (report.verdict, report.judged, report.drift and report.drift.rows) == ("healthy", 400, 400)
 
 
@@ -184,7 +184,7 @@ def test_nothing_happens_in_a_market_that_does_not_change(world: str) -> None:
     model = served(world)
     log, labels = played(world, range(24, 27), model)
     policy = PROJECT.watch.model_copy(update={"window": timedelta(days=180)})
-    report = watch(log, join(log, labels, CONTRACT, NOW), model.profile, CONTRACT, policy, service(log), NOW)
+    report = judged(log, join(log, labels, CONTRACT, NOW), model.profile, CONTRACT, policy, service(log), NOW)
     assert report.verdict == "healthy", report.sentence
     assert report.judged > 600
 
@@ -199,7 +199,7 @@ def test_nothing_happens_in_a_market_that_does_not_change(world: str) -> None:
 def test_a_market_that_turns_is_noticed(world: str, verdict: str, columns: set[str]) -> None:
     """A changed relationship is an alarm by error, changed inputs one by drift, on the columns that changed."""
     log, labels = played(world)
-    report = watch(
+    report = judged(
         log,
         join(log, labels, CONTRACT, NOW),
         served().profile,
@@ -218,7 +218,7 @@ def test_labels_of_the_future_are_not_used() -> None:
     """Seen from the first of February hardly a label of the turned market is known, so nothing can be said of it."""
     log, labels = played("recession")
     early = datetime(2026, 2, 1, tzinfo=UTC)
-    report = watch(
+    report = judged(
         log, join(log, labels, CONTRACT, early), served().profile, CONTRACT, PROJECT.watch, service(log), early
     )
     assert not report.performance_alarm
@@ -241,7 +241,7 @@ def test_classification_uses_the_probabilities_when_they_are_logged(probabilitie
     values = metrics.compute("classification", truth, both)
     profile = profiles.profile(x.reshape(-1, 1), CLASSES, both, truth, values)
     policy = Watch.model_validate({"alarm": {"log_loss": {"above": 2}} if probabilities else {"f1": {"below": 0.1}}})
-    report = watch(log, join(log, table, CLASSES, NOW), profile, CLASSES, policy, service(log), NOW)
+    report = judged(log, join(log, table, CLASSES, NOW), profile, CLASSES, policy, service(log), NOW)
     seen = {figure.name: figure.value for figure in report.figures if figure.name in metrics.METRICS}
     assert report.verdict == "healthy"
     assert set(seen) == ({"roc_auc", "log_loss"} if probabilities else set()) | {"f1", "accuracy"}
