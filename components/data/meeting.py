@@ -79,9 +79,11 @@ class RawTable:
         if self.whole is not None:
             yield from self.whole.iter_slices(rows)
         for part in self.parts:
-            here = [name for name in self.columns if name in part.names]
+            known = set(part.names)
+            here = [name for name in self.columns if name in known]
             for chunk in map(pl.DataFrame, part.chunks(here, rows)):
-                yield chunk.select(self._met(name, chunk.schema, part) for name in self.columns)
+                held = chunk.schema  # made anew at each look, which takes as long as there are columns
+                yield chunk.select(self._met(name, held, part) for name in self.columns)
 
     def frame(self) -> pl.DataFrame:
         """All rows at once."""
