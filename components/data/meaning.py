@@ -57,12 +57,16 @@ def _truth(name: str, value: pl.Expr, dtype: Any) -> pl.Expr:
 
 
 def _category(name: str, value: pl.Expr, dtype: Any, values: tuple[str, ...]) -> pl.Expr:
-    """The text that stands there; a number or a boolean is the one of *values* that spells it."""
     if dtype.is_nested():
         raise _impossible(name, dtype, "categories")
+    known = as_category(value, dtype, values)
+    return pl.when(~_is_missing_word(spelled(value, dtype), values)).then(known) if dtype == pl.String else known
+
+
+def as_category(value: pl.Expr, dtype: Any, values: tuple[str, ...]) -> pl.Expr:
+    """The text that stands there; a number or a boolean is the one of *values* that spells it."""
     text, others = spelled(value, dtype), _spellings(dtype, values)
-    known = text.replace(others) if others else text
-    return pl.when(~_is_missing_word(text, values)).then(known) if dtype == pl.String else known
+    return text.replace(others) if others else text
 
 
 def _spellings(dtype: Any, values: tuple[str, ...]) -> dict[str, str]:

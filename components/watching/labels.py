@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from components.data.meaning import missing, value
+from components.data.meeting import Needed
 from components.data.moments import TYPE, moments, naive
 from components.data.rules import column_rules, fields, forms, key_of, raw
 from components.data.tables import truth
@@ -91,6 +92,12 @@ class Truths:
     rows: int
     unusable: int
     example: str
+
+
+def needed(column: str, meaning: Column) -> Needed:
+    """What a reader needs of a table that tells *column* of requests; see ``told``."""
+    numbers = frozenset((column,) if meaning.numeric else ())
+    return Needed((REQUEST_ID, column), numbers=numbers, categories={column: meaning.values} if meaning.values else {})
 
 
 def told(table: pl.DataFrame, column: str, uri: str, meaning: Column) -> Truths:

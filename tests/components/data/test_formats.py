@@ -6,6 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -34,9 +35,9 @@ def read(folder: Path, cells: Any, kind: str) -> list[Any]:
     """What each cell of a parquet column means where the contract has a column of *kind*."""
     pq.write_table(pa.table({"c": cells, "y": [float(place) for place in range(len(cells))]}), folder / "t.parquet")
     contract = Contract(columns={"c": KINDS[kind]}, target=Target(name="y"), refuse_above=1.0)
-    frame = sources.read(str(folder / "t.parquet"), None, Needed.of(contract)).with_row_index("line")
+    frame = sources.read(str(folder / "t.parquet"), None, Needed.of(contract))
     found = validate(frame, contract, NOW)
-    meaning = dict(zip(found.kept["line"], coded(found.accepted, contract)[:, 0].tolist(), strict=True))
+    meaning = dict(zip(np.flatnonzero(found.good), coded(found.accepted, contract)[:, 0].tolist(), strict=True))
     codes = [CODES[int(value)] if kind == "category" and value == value else value for value in meaning.values()]
     told = dict(zip(meaning, (value if value == value else None for value in codes), strict=True))
     return [told.get(place, X) for place in range(len(cells))]
