@@ -199,3 +199,18 @@ def test_a_table_of_thousands_of_columns_is_read_column_by_column(tmp_path: Path
     wide = pl.DataFrame({f"c{place}": ["1"] for place in range(3_000)} | {"n": ["a"], "x": ["1"], "y": ["2"]})
     wide.write_csv(tmp_path / "t.csv")
     assert sources.read(str(tmp_path / "t.csv"), None, Needed.of(TABLE)).width == 3_003
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        *({"separator": mark} for mark in ("", "::", "\n", "\r", "é", "\0", '"')),
+        *({"quote": mark} for mark in ("", "é", "\n")),
+        *({"encoding": name} for name in ("base64", "rot13", "idna", "no-such")),
+    ],
+    ids=repr,
+)
+def test_a_dialect_that_no_file_can_have_is_refused_with_the_contract(stated: dict[str, str]) -> None:
+    """A separator or a quote is one character of ASCII that ends no line, and an encoding is one of text."""
+    with pytest.raises(ValueError, match=next(iter(stated))):
+        Contract.model_validate({"columns": {"x": {"type": "float"}}, "target": "y", "csv": stated})
