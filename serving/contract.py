@@ -114,6 +114,10 @@ class Target(Frozen):
         return tuple(map(int, self.classes)) if whole else self.classes
 
 
+# One character of ASCII that ends no line.
+Mark = Annotated[str, Field(pattern=r"\A[\x01-\x09\x0b\x0c\x0e-\x7f]\z")]
+
+
 class Dialect(Frozen):
     """How CSV files are written; what is left open is found in each file.
 
@@ -123,18 +127,25 @@ class Dialect(Frozen):
         quote: what encloses a cell that holds a separator, a quote (doubled) or a line's end.
     """
 
-    separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    separator: Mark | None = None
     decimal: Literal[".", ","] | None = None
     encoding: str | None = None
-    quote: Annotated[str, Field(min_length=1, max_length=1)] = '"'
+    quote: Mark = '"'
 
     @field_validator("encoding")
     @classmethod
     def _known(cls, value: str | None) -> str | None:
         try:
+            b"a".decode(value or "utf-8", "ignore")  # which is no text by base64, and by idna no half of one is
             return value if value is None else codecs.lookup(value).name
-        except LookupError:
+        except (LookupError, UnicodeError):
             raise ValueError("expected the name of an encoding such as utf-8, cp1252 or utf-16") from None
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Self:
+        if self.separator == self.quote:
+            raise ValueError(f"'separator' and 'quote' must differ, seen {self.quote!r} for both")
+        return self
 
 
 class Contract(Frozen):

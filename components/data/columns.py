@@ -6,17 +6,38 @@ import pyarrow as pa
 
 from serving.errors import DataError
 
+_is_fixed = pa.types.is_fixed_size_binary
+# Types that cells keep; a dictionary of sixteen bytes or a decimal of 256 bits is none.
+_KNOWN = (
+    pa.types.is_null,
+    pa.types.is_boolean,
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_decimal128,
+    pa.types.is_date,
+    pa.types.is_time,
+    pa.types.is_timestamp,
+    pa.types.is_duration,
+)
+
 
 def as_text(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """*batch* with its cells of bytes as text; of a column that nobody wants a byte that is no text costs that byte."""
+    """*batch* with its cells of bytes as text, in which a byte that is no text is spelled ``\\xff``."""
     return pa.RecordBatch.from_arrays([_decoded(column) for column in batch.columns], batch.schema.names)
 
 
 def _decoded(cells: pa.Array) -> pa.Array:
+    if isinstance(cells, pa.ExtensionArray):
+        cells = cells.storage
+    if pa.types.is_dictionary(cells.type):
+        cells = cells.dictionary_decode()
+    if not _is_bytes(cells.type):
+        return cells
     try:
-        return cells.cast(pa.string())
+        return cells.cast(pa.binary()).cast(pa.string())
     except pa.ArrowInvalid:
-        return pa.array([cell.decode("utf-8", "replace") for cell in cells.to_pylist()], pa.string())
+        words = (None if cell is None else cell.decode("utf-8", "backslashreplace") for cell in cells.to_pylist())
+        return pa.array(words, pa.string())
 
 
 def unique(file: str, names: Sequence[str], wanted: Collection[str]) -> Iterator[str]:
@@ -31,18 +52,23 @@ def unique(file: str, names: Sequence[str], wanted: Collection[str]) -> Iterator
 
 
 def held(found: pa.DataType) -> pa.DataType:
-    """As which type a column is read: dictionaries and bytes, as which some systems write text, are text."""
+    """As which type a column is read: dictionaries, bytes and what polars has no type for are text."""
     if pa.types.is_dictionary(found):
         return held(found.value_type)
-    if pa.types.is_binary(found) or pa.types.is_large_binary(found) or pa.types.is_large_string(found):
-        return pa.string()
-    return found
+    if isinstance(found, pa.BaseExtensionType):
+        return held(found.storage_type)
+    if pa.types.is_float16(found):
+        return pa.float32()
+    return found if pa.types.is_nested(found) or any(is_such(found) for is_such in _KNOWN) else pa.string()
 
 
 def plain(found: pa.DataType) -> bool:
     """Whether a snapshot holds a column of this type that nobody asked for."""
-    bytes_ = pa.types.is_binary(found) or pa.types.is_large_binary(found) or pa.types.is_fixed_size_binary(found)
-    return not (pa.types.is_nested(found) or bytes_)
+    return not (pa.types.is_nested(found) or _is_bytes(found) or isinstance(found, pa.BaseExtensionType))
+
+
+def _is_bytes(found: pa.DataType) -> bool:
+    return any(is_such(found) for is_such in (pa.types.is_binary, pa.types.is_large_binary, _is_fixed))
 
 
 def rechunked(batches: Iterable[pa.RecordBatch], rows: int, schema: pa.Schema) -> Iterator[pa.Table]:

@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import io
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -13,7 +14,20 @@ SEPARATORS = (",", ";", "\t", "|")
 HEAD = 1 << 18  # bytes that detection looks at
 ROWS = 200
 
-_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",  # begins as the next one does
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_OTHERS = {
+    b"PAR1": "a parquet file",
+    b"PK\x03\x04": "an Excel workbook or a zip archive",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook",
+    b"\x1f\x8b": "packed by gzip",
+    b"\x28\xb5\x2f\xfd": "packed by zstd",
+    b"SQLite": "a database",
+}
 _COMMA = re.compile(r"\s*[-+]?(\d+|\d{1,3}(\.\d{3})+),\d+\s*")
 _POINT = re.compile(r"\s*[-+]?\d*\.\d+([eE][-+]?\d+)?\s*")
 
@@ -32,10 +46,18 @@ def settled(stated: Dialect, head: bytes, wanted: Collection[str] = ()) -> Diale
     return Dialect(separator=separator, decimal=decimal, encoding=encoding, quote=stated.quote)
 
 
+def other(head: bytes) -> str:
+    """What a file with these first bytes is that is no CSV file whatever its name; empty for one that may be."""
+    return next((name for mark, name in _OTHERS.items() if head.startswith(mark)), "")
+
+
 def _encoding(head: bytes) -> str:
     for mark, name in _MARKS.items():
         if head.startswith(mark):
             return name
+    halves = head[0:8:2], head[1:8:2]  # of a header of plain letters, each of two bytes, one half is zero
+    if any(half and not any(half) for half in halves):
+        return "utf-16-le" if any(halves[0]) else "utf-16-be"
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
@@ -44,7 +66,7 @@ def _encoding(head: bytes) -> str:
 
 
 def _rows(text: str, separator: str, quote: str) -> list[list[str]]:
-    lines = csv.reader(text.splitlines(keepends=True), delimiter=separator, quotechar=quote)
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, quotechar=quote)
     try:
         return [row for row, _ in zip((row for row in lines if row), range(ROWS), strict=False)]
     except csv.Error:

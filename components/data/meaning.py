@@ -1,5 +1,7 @@
 """What one cell means, given the contract's column and the polars type it was read as."""
 
+import re
+from collections import Counter
 from typing import Any
 
 import polars as pl
@@ -13,6 +15,7 @@ MISSING_WORDS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 TRUE_WORDS = ("true", "1", "1.0", "yes")
 FALSE_WORDS = ("false", "0", "0.0", "no")
 FEW = 16
+_DECIMAL = re.compile(r"-?\d+\.\d*0")
 
 TYPES = {"float": pl.Float64, "int": pl.Float64, "bool": pl.Boolean, "category": pl.String}
 
@@ -54,19 +57,23 @@ def _truth(name: str, value: pl.Expr, dtype: Any) -> pl.Expr:
 
 
 def _category(name: str, value: pl.Expr, dtype: Any, values: tuple[str, ...]) -> pl.Expr:
-    """The text that stands there; a number or a boolean is the one of *values* that spells it."""
     if dtype.is_nested():
         raise _impossible(name, dtype, "categories")
+    known = as_category(value, dtype, values)
+    return pl.when(~_is_missing_word(spelled(value, dtype), values)).then(known) if dtype == pl.String else known
+
+
+def as_category(value: pl.Expr, dtype: Any, values: tuple[str, ...]) -> pl.Expr:
+    """The text that stands there; a number or a boolean is the one of *values* that spells it."""
     text, others = spelled(value, dtype), _spellings(dtype, values)
-    known = text.replace(others) if others else text
-    return pl.when(~_is_missing_word(text, values)).then(known) if dtype == pl.String else known
+    return text.replace(others) if others else text
 
 
 def _spellings(dtype: Any, values: tuple[str, ...]) -> dict[str, str]:
     """Other ways to write one of *values*, each of which can mean nothing else.
 
-    True for true and 1.0 for 1 where booleans and numbers are spelled; and 1.0 in a text for 1, as pandas exports whole
-    numbers of a column with gaps.
+    True for true, and 1.0 for 1 and 1.50 for 1.5, where booleans and numbers are spelled; and 1.0 in a text for 1, as
+    pandas exports whole numbers of a column with gaps.
     """
     if dtype == pl.Boolean:
         return {word.lower(): word for word in values if word.lower() in ("true", "false")}
@@ -75,7 +82,9 @@ def _spellings(dtype: Any, values: tuple[str, ...]) -> dict[str, str]:
         return {f"{word}.0": word for word in whole if f"{word}.0" not in values}
     if not dtype.is_numeric():
         return {}
-    return {word[:-2]: word for word in values if word.endswith(".0") and word[:-2] not in values}
+    short = {word: word.rstrip("0").rstrip(".") for word in values if _DECIMAL.fullmatch(word)}
+    alike = Counter(short.values())
+    return {text: word for word, text in short.items() if text not in values and alike[text] == 1}
 
 
 def _impossible(name: str, dtype: Any, wanted: str) -> DataError:

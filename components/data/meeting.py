@@ -6,12 +6,14 @@ that stands there, which the contract then reads like that of a CSV file.
 """
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import polars as pl
 
+from components.data.meaning import as_category
 from components.data.reader import Reader
 from components.data.rules import fields, named
 from components.data.words import plain_numbers, spelled
@@ -28,12 +30,14 @@ class Needed(NamedTuple):
         names: columns that have to be in every file, but for those that *nullable* allows to be absent in some.
         numbers: columns that hold numbers, which may be written with a decimal comma.
         csv: how CSV files are written.
+        categories: the words that columns of categories may hold, by name of the column.
     """
 
     names: tuple[str, ...] = ()
     nullable: frozenset[str] = frozenset()
     numbers: frozenset[str] = frozenset()
     csv: Dialect = Dialect()
+    categories: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
     @classmethod
     def of(cls, contract: Contract, *, inputs: bool = False) -> "Needed":
@@ -41,7 +45,8 @@ class Needed(NamedTuple):
         columns = contract.columns if inputs else fields(contract)
         nullable = frozenset(name for name, column in contract.columns.items() if column.nullable)
         numbers = frozenset(name for name, column in columns.items() if column.numeric)
-        return cls(tuple(columns if inputs else named(contract)), nullable, numbers, contract.csv)
+        words = {name: column.values for name, column in columns.items() if column.values}
+        return cls(tuple(columns if inputs else named(contract)), nullable, numbers, contract.csv, words)
 
 
 ANY = Needed()
@@ -79,9 +84,11 @@ class RawTable:
         if self.whole is not None:
             yield from self.whole.iter_slices(rows)
         for part in self.parts:
-            here = [name for name in self.columns if name in part.names]
+            known = set(part.names)
+            here = [name for name in self.columns if name in known]
             for chunk in map(pl.DataFrame, part.chunks(here, rows)):
-                yield chunk.select(self._met(name, chunk.schema, part) for name in self.columns)
+                held = chunk.schema  # made anew at each look, which takes as long as there are columns
+                yield chunk.select(self._met(name, held, part) for name in self.columns)
 
     def frame(self) -> pl.DataFrame:
         """All rows at once."""
@@ -90,10 +97,19 @@ class RawTable:
     def _met(self, name: str, held: pl.Schema, part: Reader) -> pl.Expr:
         if name not in held:
             return pl.lit(None, self.schema[name]).alias(name)
-        cell = plain_numbers(pl.col(name)) if name in self.needed.numbers and part.by_comma else pl.col(name)
+        number, cell = name in self.needed.numbers, pl.col(name)
+        cell = plain_numbers(cell) if number and part.by_comma else cell
         if held[name] != self.schema[name] and self.schema[name] == pl.String:
-            cell = spelled(cell, held[name])
+            cell = self._text(name, cell, held[name], number)
         return cell.cast(self.schema[name]).alias(name)
+
+    def _text(self, name: str, cell: pl.Expr, dtype: pl.DataType, number: bool) -> pl.Expr:
+        """A *cell* of a file that has *name* as another type, as the text that means the same."""
+        if number and dtype == pl.Float32:  # whose text has fewer digits than its value
+            return spelled(cell.cast(pl.Float64), pl.Float64())
+        if name in self.needed.categories:
+            return as_category(cell, dtype, self.needed.categories[name])
+        return spelled(cell, dtype)
 
 
 def meeting(uri: str, readers: Sequence[Reader], needed: Needed, passed_over: Sequence[str] = ()) -> RawTable:
@@ -108,7 +124,7 @@ def meeting(uri: str, readers: Sequence[Reader], needed: Needed, passed_over: Se
     notices = [f"{reader.name} has a header and no row; it is skipped" for reader in readers if reader.empty]
     if passed_over:
         notices.append(f"no tables, and not read: {', '.join(passed_over)}")
-    return RawTable(uri, _schema(parts), (*notices, *_lacking(parts, needed)), parts, needed=needed)
+    return RawTable(uri, _schema(parts, needed), (*notices, *_lacking(parts, needed)), parts, needed=needed)
 
 
 def decimal_points(reader: Reader, needed: Needed) -> list[pl.Expr]:
@@ -117,23 +133,25 @@ def decimal_points(reader: Reader, needed: Needed) -> list[pl.Expr]:
     return [plain_numbers(pl.col(name)) for name in names if reader.by_comma]
 
 
-def _schema(parts: Sequence[Reader]) -> pl.Schema:
+def _schema(parts: Sequence[Reader], needed: Needed) -> pl.Schema:
     """Each column's type: what all files say, a number wide enough for all, or text."""
     seen: dict[str, list[pl.DataType]] = {}
     for part in parts:
         held = pl.DataFrame(part.schema(part.names).empty_table()).schema
         for name, dtype in held.items():
             seen.setdefault(name, []).append(dtype)
-    return pl.Schema({name: _common(found) for name, found in seen.items()})
+    return pl.Schema({name: _common(found, name in needed.numbers) for name, found in seen.items()})
 
 
-def _common(found: Sequence[pl.DataType]) -> pl.DataType:
+def _common(found: Sequence[pl.DataType], number: bool) -> pl.DataType:
+    """A type for cells of the types *found*; of what is no *number*, such as a key, no digit may be lost."""
     known = list(dict.fromkeys(dtype for dtype in found if dtype != pl.Null)) or [pl.Null()]
     if len(known) == 1:
         return known[0]
-    if all(dtype.is_integer() for dtype in known):
+    if all(dtype.is_integer() and dtype != pl.UInt64 for dtype in known):
         return pl.Int64()
-    return pl.Float64() if all(dtype.is_numeric() for dtype in known) else pl.String()
+    floats = all(dtype.is_float() or (number and dtype.is_numeric()) for dtype in known)
+    return pl.Float64() if floats else pl.String()
 
 
 def _lacking(parts: Sequence[Reader], needed: Needed) -> Iterator[str]:

@@ -5,6 +5,7 @@ A cell of a CSV file is the text that stands there, without exception: what it m
 line and column.
 """
 
+import codecs
 import csv
 import gzip
 import io
@@ -13,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
@@ -22,7 +24,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from components.data.columns import as_text, held, plain, rechunked, unique
-from components.data.dialect import HEAD, settled
+from components.data.dialect import HEAD, other, settled
 from components.data.files import kind
 from serving.contract import Dialect
 from serving.errors import DataError
@@ -78,7 +80,8 @@ class Reader:
     def empty(self) -> bool:
         """Whether there is no row; a CSV file then has a header at most."""
         if self.is_csv:
-            return len(self._head) < HEAD and len(list(self._csv_rows(io.StringIO(self._text(self._head))))) < 2
+            with self._told():
+                return len(self._head) < HEAD and len(list(islice(filter(None, self._head_rows()), 2))) < 2
         return bool(self.footer().num_rows == 0)
 
     def footer(self) -> Any:
@@ -109,16 +112,30 @@ class Reader:
     def _head(self) -> bytes:
         with self._told(), self._bytes() as file:
             head = bytes(file.read(HEAD))
-        if not head.strip():
+        if what := other(head):
+            raise DataError(f"{self.name} is {what} and no CSV file; correct its name, or write it anew as CSV")
+        if not head.removeprefix(codecs.BOM_UTF8).strip():
             raise DataError(f"{self.name} is empty: expected a header and rows, got no bytes; is the export complete?")
         return head
 
     @cached_property
     def _header(self) -> tuple[str, ...]:
         """The names of a CSV file's columns as they are read, the second of two equal ones with its place."""
-        rows = self._csv_rows(io.StringIO(self._text(self._head)))
-        found = [name.strip() for name in next(rows, [])]
+        found = [name.strip() for row in self._top[-1:] for name in row]
+        if any("\0" in name for name in found):
+            raise DataError(f"{self.name}: a column's name holds NUL bytes; set contract.csv.encoding, such as utf-16")
         return tuple(unique(self.name, found, self.wanted))
+
+    @cached_property
+    def _top(self) -> list[list[str]]:
+        """The rows that hold no data: the header, and blank ones before it."""
+        with self._told():
+            rows = list[list[str]]()
+            for row in self._head_rows():
+                rows.append(row)
+                if row:
+                    break
+            return rows
 
     @cached_property
     def _types(self) -> dict[str, pa.DataType]:
@@ -147,12 +164,10 @@ class Reader:
     def _lines(self) -> io.TextIOWrapper:
         return io.TextIOWrapper(self._bytes(), self.dialect.encoding, "replace", newline="")
 
-    def _text(self, head: bytes) -> str:
-        return head.decode(self.dialect.encoding or "utf-8", "ignore").removeprefix("\ufeff")
-
-    def _csv_rows(self, lines: Iterable[str]) -> Iterator[list[str]]:
-        """Rows as Python's reader sees them, for headers and messages."""
-        return (row for row in self._reader(lines) if row)
+    def _head_rows(self) -> Iterator[list[str]]:
+        """Rows as Python's reader sees them in the first bytes of the file."""
+        text = self._head.decode(self.dialect.encoding or "utf-8", "ignore").removeprefix("\ufeff")
+        yield from self._reader(io.StringIO(text, newline=""))
 
     def _reader(self, lines: Iterable[str]) -> Any:
         return csv.reader(lines, delimiter=self.dialect.separator or ",", quotechar=self.dialect.quote)
@@ -163,7 +178,7 @@ class Reader:
         with pq.ParquetFile(self.path, buffer_size=PAGE_BUFFER) as file:
             groups, wanted = range(*(self.groups or (0, file.num_row_groups))), self.schema(columns)
             for batch in file.iter_batches(rows, row_groups=groups, columns=list(columns), use_threads=False):
-                yield from pa.Table.from_batches([batch]).select(list(columns)).cast(wanted).to_batches()
+                yield from pa.Table.from_batches([as_text(batch)]).select(list(columns)).cast(wanted).to_batches()
 
     def _csv(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         dialect, bad = self.dialect, list[Any]()
@@ -176,7 +191,7 @@ class Reader:
             use_threads=False,
             block_size=BLOCK,
             column_names=list(self._header),
-            skip_rows_after_names=1,
+            skip_rows_after_names=len(self._top),
             encoding=(dialect.encoding or "utf8").removesuffix("-sig"),
         )
         parse = pa_csv.ParseOptions(
@@ -212,6 +227,11 @@ class Reader:
                 f"{self.name}, line {self._line(row.number)}: expected {row.expected_columns} cells as in the header, "
                 f"seen {row.actual_columns}: {row.text[:SHOWN]!r}; a cell that holds the separator "
                 f"{self.dialect.separator!r} must stand in quotes, or set contract.csv.separator"
+            )
+        if "straddling" in str(error):
+            return DataError(
+                f"{self.name}: a row of over {BLOCK >> 20} MB, as where a quote {self.dialect.quote} is opened and "
+                "never closed; close it, or set contract.csv.quote"
             )
         place = re.search(r"In CSV column #(\d+): Row #(\d+)", str(error))
         if place is None:

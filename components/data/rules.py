@@ -218,4 +218,4 @@ def _can_fail(column: Column, dtype: Any) -> bool:
         return False
     if column.type == "bool":
         return bool(dtype != pl.Boolean)
-    return bool(dtype == pl.String or dtype.is_float())
+    return not dtype.is_integer()

@@ -13,7 +13,8 @@ MOMENT = "%Y-%m-%dT%H:%M:%S%.f"
 def spelled(cell: pl.Expr, dtype: Any) -> pl.Expr:
     """The text that a *cell* of polars type *dtype* would be in a CSV file; null where it holds nothing.
 
-    A whole number has no decimal point, as a code such as 3.0 comes from a column with gaps. What no CSV file holds,
+    A whole number has no decimal point, as a code such as 3.0 comes from a column with gaps, and a decimal ends in no
+    zero, as systems write the code 3 with all the digits its column could have (3.0000000000). What no CSV file holds,
     such as a list, is named by its type.
     """
     if dtype.is_nested() or dtype == pl.Object:
@@ -25,6 +26,12 @@ def spelled(cell: pl.Expr, dtype: Any) -> pl.Expr:
     if dtype == pl.Datetime:
         zoned = getattr(dtype, "time_zone", None)
         return (cell.dt.convert_time_zone("UTC") if zoned else cell).dt.to_string(MOMENT)
+    if dtype == pl.Duration:
+        return cell.dt.to_string("iso")
+    if dtype.is_decimal():
+        text = cell.cast(pl.String)
+        short = text.str.strip_chars_end("0").str.strip_chars_end(".")
+        return pl.when(text.str.contains(".", literal=True)).then(short).otherwise(text)
     if dtype == pl.Binary:
         return cell.map_elements(_text, return_dtype=pl.String)
     return cell.cast(pl.String)

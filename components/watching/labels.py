@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from components.data.meaning import missing, value
+from components.data.meeting import Needed
 from components.data.moments import TYPE, moments, naive
 from components.data.rules import column_rules, fields, forms, key_of, raw
 from components.data.tables import truth
@@ -91,6 +92,12 @@ class Truths:
     rows: int
     unusable: int
     example: str
+
+
+def needed(column: str, meaning: Column) -> Needed:
+    """What a reader needs of a table that tells *column* of requests; see ``told``."""
+    numbers = frozenset((column,) if meaning.numeric else ())
+    return Needed((REQUEST_ID, column), numbers=numbers, categories={column: meaning.values} if meaning.values else {})
 
 
 def told(table: pl.DataFrame, column: str, uri: str, meaning: Column) -> Truths:
@@ -193,9 +200,9 @@ def _checked(labels: pl.DataFrame, contract: Contract, as_of: datetime) -> pl.Da
             f"{', '.join(labels.columns)}; export the truth together with the id each answer carried"
         )
     row = _row(labels.schema[ROW]) if ROW in labels.columns else pl.lit(ANY_ROW, dtype=pl.Int64)
-    known = _moments(labels, LABEL_AT) if LABEL_AT in labels.columns else pl.lit(naive(as_of), dtype=TYPE)
+    known = moments(labels.schema, LABEL_AT) if LABEL_AT in labels.columns else pl.lit(naive(as_of), dtype=TYPE)
     has_event = contract.event_time is not None and contract.event_time in labels.columns
-    event = _moments(labels, str(contract.event_time)) if has_event else pl.lit(None, dtype=TYPE)
+    event = moments(labels.schema, str(contract.event_time)) if has_event else pl.lit(None, dtype=TYPE)
     table = labels.select(
         key_of(labels.schema, REQUEST_ID),
         row.alias(ROW),
@@ -228,9 +235,3 @@ def _reasons(odd: pl.DataFrame) -> tuple[Unusable, ...]:
     counted = odd.group_by("why", maintain_order=True).agg(pl.len(), pl.col("example").first().fill_null(""))
     rows = counted.sort("len", descending=True, maintain_order=True).iter_rows()
     return tuple(Unusable(reason=why, labels=n, example=example) for why, n, example in rows)
-
-
-def _moments(labels: pl.DataFrame, name: str) -> pl.Expr:
-    """The column *name*, also of text in another form than contracts take, when all of it has one."""
-    read = moments(labels.schema, name)
-    return pl.coalesce(read, pl.col(name).str.to_datetime(strict=False)) if labels.schema[name] == pl.String else read

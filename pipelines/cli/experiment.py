@@ -12,8 +12,6 @@ from serving.errors import DataError, UsageError
 if TYPE_CHECKING:
     from typing import Literal
 
-    import polars as pl
-
     from serving.rollout.evidence.experiment import MetricKind
 
 metric_option = click.option(
@@ -107,7 +105,7 @@ def value(session: Session, uri: str) -> None:
     """
     from serving.local.experiment import append_values
 
-    values = _values(session.read_table(uri), uri)
+    values = _values(session, uri)
     session.directory.mkdir(parents=True, exist_ok=True)
     append_values(session.directory, values)
     session.result({"values": len(values)}, f"{len(values):,} values for {session.model}")
@@ -144,12 +142,13 @@ def power(
     session.result(asdict(found), text)
 
 
-def _values(table: "pl.DataFrame", uri: str) -> dict[str, float]:
-    """What each request of *table*, which was read from *uri*, was worth."""
-    from components.watching.labels import told
+def _values(session: Session, uri: str) -> dict[str, float]:
+    """What each request of the table at *uri* was worth."""
+    from components.watching.labels import needed, told
     from serving.contract import Column
 
-    found = told(table, "value", uri, Column(type="float"))
+    number = Column(type="float")
+    found = told(session.read_table(uri, needed("value", number)), "value", uri, number)
     if found.unusable:
         raise DataError(f"values: expected finite numbers in {uri}, got {found.example!r}; mend or leave out that row")
     if len(found.values) < found.rows:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from components.data import sources
 from components.data.moments import within
+from components.data.rules import fields
 from components.judging import champions
 from components.judging.champions import Champion
 from components.pages.watch_page import watch_page
@@ -17,7 +18,7 @@ from components.steps.place import Place, s3_settings
 from components.watching import alerts, prediction_log
 from components.watching.counts import Counts
 from components.watching.figures import service
-from components.watching.labels import Labelled, join, no_labels
+from components.watching.labels import Labelled, join, needed, no_labels
 from components.watching.watch import WatchReport, watch
 from pipelines.project import Project
 from serving.errors import UsageError
@@ -75,7 +76,8 @@ def watch_model(
     end, counts = answered or as_of, Counts(champion.bundle.profile, contract)
     recent = (pl.col("version") == version) & within(pl.col("time"), end, project.watch.window)
     log = prediction_log.read(where.predictions, contract, since, lambda part: counts.add(part.filter(recent)))
-    truths = sources.read(labels, s3_settings(place)) if labels else no_labels(contract)
+    wanted = needed(contract.target.name, fields(contract)[contract.target.name])
+    truths = sources.read(labels, s3_settings(place), wanted) if labels else no_labels(contract)
     mine = log.filter(log["version"] == version)
     tallies = _tallies(where.directory, f"{project.name}-{version}", end - project.watch.window, end)
     seen = service(mine.filter(within(pl.col("time"), end, project.watch.window)), tallies)

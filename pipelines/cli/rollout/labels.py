@@ -13,12 +13,13 @@ from pipelines.cli.session import Session
 def labels(session: Session, uri: str) -> None:
     """Tell the rollout the truths in the table at URI: columns request_id and the target's name."""
     from components.data.rules import fields
-    from components.watching.labels import told
+    from components.watching.labels import needed, told
     from serving.local.extras import append_labels
 
     project = session.project
     target = project.contract.target.name
-    found = told(session.read_table(uri), target, uri, fields(project.contract)[target])
+    meaning = fields(project.contract)[target]
+    found = told(session.read_table(uri, needed(target, meaning)), target, uri, meaning)
     directory = session.directory
     directory.mkdir(parents=True, exist_ok=True)
     append_labels(directory, found.values)

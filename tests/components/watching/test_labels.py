@@ -349,3 +349,11 @@ def test_the_counts_always_add_up(requests: dict[str, Any], truths: list[Any], w
     assert counts.ambiguous == ambiguous
     used = counts.labelled + counts.orphans + counts.duplicates + counts.later + counts.ambiguous
     assert (used, counts.unusable) == (len(truths), 0)
+
+
+@pytest.mark.parametrize("cell", ["01/02/2025", "2025/02/01", "0000-01-01", "1735689600", "2025-02-29"])
+def test_a_moment_of_a_label_is_one_that_training_reads(cell: str) -> None:
+    """Whether day or month is first is not guessed; such a label is counted as one without a moment."""
+    table = pl.DataFrame({"request_id": ["a"], "price": [1.0], "label_at": [cell]})
+    report = join(predictions(("a", 0)), table, CONTRACT, AS_OF).report
+    assert [(odd.reason, odd.labels) for odd in report.reasons] == [("without a moment", 1)]
