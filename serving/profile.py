@@ -72,7 +72,8 @@ class Profile(Frozen):
 
     def __add__(self, other: "Profile") -> "Profile":
         """Rows of both, which were counted into the same bins; metrics do not add up and are left out."""
-        inputs: dict[str, Any] = {name: seen + other.inputs[name] for name, seen in self.inputs.items()}  # type: ignore[operator]
+        here: dict[str, Any] = self.inputs  # of one kind of histogram for each name, on both sides
+        inputs = {name: seen + other.inputs[name] for name, seen in here.items()}
         error = self.error + other.error if self.error and other.error else None
         return Profile(
             rows=self.rows + other.rows, inputs=inputs, prediction=self.prediction + other.prediction, error=error

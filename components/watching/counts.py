@@ -1,7 +1,6 @@
 """Logged rows counted into the bins of a profile, a part of the log after the other."""
 
 from collections import Counter
-from collections.abc import Callable
 
 import numpy as np
 import polars as pl
@@ -15,7 +14,7 @@ from serving.contract import Contract
 from serving.profile import Profile
 
 
-class Counts:
+class LoggedCounts:
     """What was logged so far, of which nothing is kept but counts in the bins of the reference *profile*."""
 
     def __init__(self, profile: Profile, contract: Contract) -> None:
@@ -26,12 +25,12 @@ class Counts:
     def add(self, rows: pl.DataFrame) -> None:
         """Take *rows* as ``prediction_log.parts`` gives them; a column that they do not log is missing in all."""
         logged = [field.name for field in getattr(rows.schema.get("features"), "fields", ())]
-        names, features = [name for name in self._contract.names if name in logged], pl.col("features").struct
-        cell: Callable[[str], pl.Expr] = lambda name: features.field(name) if name in names else pl.lit(None)  # noqa: E731
+        names = [name for name in self._contract.names if name in logged]
         prediction, possible = scores(usable(rows, self._contract), self._contract)
         # The profile's prediction is of probabilities; where a part has none, they are nowhere compared.
         self._predicted &= self._contract.task == "regression" or "log_loss" in possible or not len(prediction)
-        matrix = coded(rows, self._contract, cell)
+        features = pl.col("features").struct
+        matrix = coded(rows, self._contract, lambda name: features.field(name) if name in names else pl.lit(None))
         self._seen += profiles.count(matrix, self._reference, self._contract, prediction)
         flagged = rows.select(pl.col("flagged").list.unique().explode().drop_nulls())["flagged"]
         self._outside.update(dict(flagged.value_counts().iter_rows()))

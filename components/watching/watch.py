@@ -43,7 +43,7 @@ def watch(
     Args:
         predictions: as ``prediction_log.read`` returns them; their features are not looked at.
         labelled: those of *version* with their truth by *as_of*, from ``labels.join``. None: there are no labels.
-        drift: of what it predicted in the window, from ``counts.Counts``.
+        drift: of what it predicted in the window, from ``counts.LoggedCounts``.
         profile: of the version that serves.
 
     Raises:

@@ -16,7 +16,7 @@ from components.judging.champions import Champion
 from components.pages.watch_page import watch_page
 from components.steps.place import Place, s3_settings
 from components.watching import alerts, prediction_log
-from components.watching.counts import Counts
+from components.watching.counts import LoggedCounts
 from components.watching.figures import service
 from components.watching.labels import Labelled, join, needed, no_labels
 from components.watching.watch import WatchReport, watch
@@ -73,7 +73,7 @@ def watch_model(
         raise UsageError(f"no version of {project.name} serves yet; `slipway run` makes one and releases it")
     contract, version = champion.bundle.contract, str(champion.version)
     where = service_place(service_directory(place.serving, project.name))
-    end, counts = answered or as_of, Counts(champion.bundle.profile, contract)
+    end, counts = answered or as_of, LoggedCounts(champion.bundle.profile, contract)
     recent = (pl.col("version") == version) & within(pl.col("time"), end, project.watch.window)
     log = prediction_log.read(where.predictions, contract, since, lambda part: counts.add(part.filter(recent)))
     wanted = needed(contract.target.name, fields(contract)[contract.target.name])

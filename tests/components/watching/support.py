@@ -15,7 +15,7 @@ from components.modelling import profiles
 from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec
 from components.modelling.training import fit, predict
-from components.watching.counts import Counts
+from components.watching.counts import LoggedCounts
 from components.watching.labels import Labelled
 from components.watching.policy import Watch
 from components.watching.values import ServiceFigures, WatchReport
@@ -103,7 +103,7 @@ def judged(
 ) -> WatchReport:
     """``watch`` after the window of *log* was counted in parts of 100 rows."""
     mine = pl.col("version") == names["version"] if names.get("version") else pl.lit(value=True)
-    counts = Counts(profile, contract)
+    counts = LoggedCounts(profile, contract)
     for part in log.iter_slices(100):
         counts.add(part.filter(mine & within(pl.col("time"), answered or as_of, policy.window)))
     drift = counts.drift(policy.drift)
