@@ -24,7 +24,7 @@ class Run:
     """How one run went.
 
     Attributes:
-        reuses: stages that the cache served, from the newest run that made them.
+        reuses: stages that the cache served, from the first run that made them.
         ended: as ``killed`` before it had outputs, ``failed``, ``refused`` or ``released``.
         promoted: the version took all traffic.
         waits: MLflow was away.
@@ -56,7 +56,7 @@ class MadeHome:
     """A home below *root*, and who made what."""
 
     root: Path
-    newest: dict[tuple[str, str], Path] = field(default_factory=dict)  # by project and stage
+    first: dict[tuple[str, str], Path] = field(default_factory=dict)  # made, by project and stage
     count: int = 0
 
     @property
@@ -83,17 +83,17 @@ class MadeHome:
             write_text(record / "report.html", f"<p>run {number}</p>")
 
     def _stage(self, run: Run, number: str, stage: str) -> dict[str, Any]:
-        made = self.newest.get((run.project, stage))
+        made = self.first.get((run.project, stage))
         if made is None or stage not in run.reuses or not made.exists():
             made = self.root / f"pipeline_root/runs/{number}/{stage}/try-{number}{stage[:6]}"
             write_text(made / "data", f"{stage} of {number}")
             write_json(made / "executor_output.json", {})
-            self.newest[run.project, stage] = made
+            self.first.setdefault((run.project, stage), made)
             key = sha256_bytes(str(made.relative_to(self.root)).encode())
             contents = {str(made / "data"): {"kind": "file"}}
             write_json(self.root / f"pipeline_root/cache/{key}.json", {"run_id": number, "contents": contents})
             if stage == "track" and run.waits:
-                bundle = self.newest.get((run.project, "train"), made)
+                bundle = self.first.get((run.project, "train"), made)
                 write_json(made / "record.json", {"artifacts": {"bundle": str(bundle / "data")}})
         return {stage: {"artifact": {"uri": str(made / "data"), "name": stage}}}
 
