@@ -18,6 +18,10 @@ bench-data: $(READY) ## Ten million rows ingested, validated and split (ARGS="--
 bench-supervisor: $(READY) ## CPU of supervisor and controller beside that of model servers (ARGS="--rate 40 --seconds 60")
 	@$(BIN)/python -m tests.bench.supervisor $(ARGS)
 
+.PHONY: bench-clean
+bench-clean: $(READY) ## What `slipway clean` takes of a home with 50 runs and 20 rollouts (ARGS="--runs 10 --rollouts 4")
+	@$(BIN)/python -m tests.bench.clean $(ARGS)
+
 .PHONY: figures
 figures: $(READY) ## Measure every figure of README and docs again and write it there (FIGURES="story batch")
 	@$(BIN)/python -m tests.figures $(FIGURES)

@@ -15,7 +15,7 @@ from serving.errors import PlaceError, SlipwayError
 
 VERBS = (
     *("run", "submit", "compile", "serve", "predict", "score", "models", "rollout", "watch", "loop"),
-    *("data", "ui", "doctor", "tour"),
+    *("data", "ui", "doctor", "clean", "tour"),
 )
 
 EPILOG = """\b

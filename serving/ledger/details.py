@@ -102,8 +102,20 @@ class SlotChanged(Detail):
         return f"{self.percent:g} % of traffic{sticky}{before}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class BundleGone(Detail):
+    """The bundle of a version that was put away was removed from the store, or is there again."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("bundle removed", "bundle restored")
+    digest: str
+
+    @property
+    def told(self) -> str:
+        return f"bundle {self.digest[:12]}"
+
+
 _KINDS: dict[str, type[Detail]] = {
-    kind: each for each in (Registered, Moved, Judged, SlotChanged) for kind in each.kinds
+    kind: each for each in (Registered, Moved, Judged, SlotChanged, BundleGone) for kind in each.kinds
 }
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from serving.errors import GateRefusal, UsageError
-from serving.ledger import rows, schema, traffic
+from serving.ledger import bundles, rows, schema, traffic
 from serving.ledger.database import Database
 from serving.ledger.details import Judged, Registered
 from serving.ledger.events import chain_fault, replay, state_fault
@@ -78,6 +78,7 @@ class Ledger:
             known = rows.versions(writing.connection, model)
             for version in known:
                 if version.digest == facts.digest:
+                    bundles.bring_back(writing, version)
                     return version
             number = max((version.version for version in known), default=0) + 1
             new = facts.version(writing.append(model, "registered", number, facts))
@@ -111,6 +112,20 @@ class Ledger:
             row = rows.version(writing.connection, model, version)
             traffic.move(writing, row, to_stage)
             return rows.version(writing.connection, model, version)
+
+    def drop_bundle(self, model: str, version: int, actor: str, reason: str) -> None:
+        """Say that the bundle of *version* is removed: it takes no traffic until its run registers it again.
+
+        Raises:
+            ConflictError: the version is not archived, or is kept for a rollback.
+        """
+        with self._writing(actor, reason) as writing:
+            bundles.drop(writing, rows.version(writing.connection, model, version))
+
+    def require_bundle(self, model: str, version: int) -> None:
+        """Raise ``GateRefusal`` for a version whose bundle was removed."""
+        with self._database.reading() as connection:
+            bundles.require(connection, rows.version(connection, model, version))
 
     # Approval
 

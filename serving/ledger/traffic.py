@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from serving.errors import ConflictError, GateRefusal
-from serving.ledger import rows
+from serving.ledger import bundles, rows
 from serving.ledger.values import MOVES, Slot, SlotName, Stage, Version
 from serving.ledger.writing import Writing
 
@@ -20,6 +20,7 @@ def check_release(writing: Writing, row: Version, slots: Mapping[SlotName, Slot]
         raise GateRefusal(f"{name} is in development and cannot take traffic; move it to staging first")
     if row.approval != "approved":
         raise GateRefusal(f"{name} is not approved ({row.approval}); approve it with a reason first")
+    bundles.require(writing.connection, row)
 
 
 def serve(writing: Writing, row: Version, kind: str, gate_report: Mapping[str, Any] | None = None) -> None:

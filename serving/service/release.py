@@ -44,6 +44,7 @@ def release_version(
         timeout_s: for how long to wait until traffic follows a first version; None for what the place usually needs.
 
     Raises:
+        GateRefusal: its bundle was removed.
         InfrastructureError: a version in production does not get its traffic; the message says why.
     """
     model, when = service.model, f" when {service.keeper} runs"
@@ -64,6 +65,7 @@ def release_version(
         return Release("released", f"{model} {version} has all traffic already")
     if found.stage == "archived" and not again:
         return Release("waiting", f"{found.name} was put away before: slipway rollout start {version} brings it back")
+    ledger.require_bundle(model, version)
     if production is None:
         ledger.promote(model, version, actor, "first version")
         followed = service.await_traffic(ledger, timeout_s)

@@ -100,6 +100,15 @@ class Store(ABC):
             self.put(keys[path], path)
         return len(files)
 
+    def delete_directory(self, prefix: str, first: str = "manifest.json") -> None:
+        """Remove all keys below *prefix*; an absent folder is done already.
+
+        The file called *first* goes first, so that a reader who finds it finds the others.
+        """
+        keys, before = self.list(prefix), f"{prefix}/{first}"
+        for key in sorted(keys, key=lambda key: (key != before, key)):
+            self.delete(key)
+
     def download_directory(self, prefix: str, directory: Path) -> int:
         """Bring all keys below *prefix* into *directory*, which is replaced as a whole; return how many there were."""
         keys = self.list(prefix)
@@ -136,6 +145,10 @@ class DirectoryStore(Store):
     def delete(self, key: str) -> None:
         with self._told(key), contextlib.suppress(FileNotFoundError, NotADirectoryError):
             self._path(key).unlink()
+
+    def delete_directory(self, prefix: str, first: str = "manifest.json") -> None:
+        super().delete_directory(prefix, first)
+        shutil.rmtree(self._path(prefix), ignore_errors=True)  # empty folders, and what a killed writer left in them
 
     def download(self, key: str, path: Path) -> None:
         with self._told(key):

@@ -20,6 +20,8 @@ TOLD = {
     "previous": "kept for a rollback",
     "rolled back": "100 % of traffic, before: version 2",
     "retired": "the slot is empty, before: version 1",
+    "bundle removed": "bundle 000000000000",
+    "bundle restored": "bundle 000000000000",
 }
 
 
@@ -37,6 +39,9 @@ def ledger(tmp_path: Path) -> Ledger:
     made.promote("housing", 2, "ann", "better", {"rmse": 41.0})
     made.rollback("housing", "ann", "worse after all")
     made.move("housing", 1, "archived", "ann", "out of service")
+    made.move("housing", 3, "archived", "ann", "worse")
+    made.drop_bundle("housing", 3, "ann", "slipway clean")
+    made.register("housing", facts(f"{3:064}"), "ann")
     return made
 
 

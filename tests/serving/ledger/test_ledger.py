@@ -330,6 +330,26 @@ def test_a_repeated_promotion_is_done_already(ledger: Ledger) -> None:
     assert ledger.history() == events
 
 
+def test_a_version_without_its_bundle_takes_no_traffic(ledger: Ledger) -> None:
+    """What is put away may lose its bundle; it comes back when its run registers it again, and all of it is told."""
+    for digest in "abc":
+        version = registered(ledger, digest).version
+        ledger.approve("housing", version, "ann", "fine")
+        ledger.promote("housing", version, "ann", "next")
+    for kept, why in ((2, "previous"), (3, "production")):
+        with pytest.raises(ConflictError, match=f"housing version {kept} is {why} and keeps its bundle"):
+            ledger.drop_bundle("housing", kept, "ann", "clean")
+    ledger.drop_bundle("housing", 1, "ann", "clean")
+    ledger.drop_bundle("housing", 1, "ann", "clean again")
+    for act in (lambda: ledger.promote("housing", 1, "ann", "x"), lambda: ledger.canary("housing", 1, 5, "ann", "x")):
+        with pytest.raises(GateRefusal, match=r"housing version 1 has no bundle any more.*page of its run run-a says"):
+            act()
+    registered(ledger, "a")
+    ledger.promote("housing", 1, "ann", "made again")
+    assert [e.kind for e in ledger.history() if "bundle" in e.kind] == ["bundle removed", "bundle restored"]
+    assert ledger.verify().intact
+
+
 def test_canary_steps(ledger: Ledger) -> None:
     """Steps change the canary's share and its revision; the rest stays with production; 0 ends it."""
     approved(ledger)
@@ -619,6 +639,17 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule()
     def rollback(self) -> None:
         self.attempt(lambda: self.ledger.rollback("housing", "ann", "x"))
+
+    @precondition(lambda self: self.ledger.versions("housing"))
+    @rule(version=st.integers(1, 4))
+    def drop_bundle(self, version: int) -> None:
+        self.attempt(lambda: self.ledger.drop_bundle("housing", version, "ann", "x"))
+
+    @invariant()
+    def what_has_traffic_or_waits_for_a_rollback_has_its_bundle(self) -> None:
+        for slot in self.ledger.slots("housing").values():
+            if slot.version is not None:
+                self.ledger.require_bundle("housing", slot.version)
 
     @invariant()
     def consistent(self) -> None:

@@ -156,6 +156,37 @@ def test_directories_travel_whole(store: Store, tmp_path: Path) -> None:
     assert files == {"manifest.json": b"{}", "zz.npz": b"later in the alphabet", "deep/er/x": b"x"}
 
 
+def test_a_directory_goes_with_the_file_first_that_readers_look_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All below the folder goes and nothing beside it; what an interruption left is removed by the next call."""
+    for key in ("m/1/manifest.json", "m/1/a", "m/1/deep/er/x", "m/10/manifest.json", "m/2"):
+        store.put(key, b"x")
+    order, delete = list[str](), type(store).delete
+
+    def noted(self: Store, key: str) -> None:
+        order.append(key)
+        delete(self, key)
+
+    monkeypatch.setattr(type(store), "delete", noted)
+    store.delete_directory("m/1")
+    assert order[0] == "m/1/manifest.json"
+    assert store.list() == ("m/10/manifest.json", "m/2")
+    store.put("m/1/left", b"x")
+    store.delete_directory("m/1")
+    store.delete_directory("m/1")
+    assert store.list() == ("m/10/manifest.json", "m/2")
+
+
+def test_a_bundle_that_goes_leaves_no_empty_folder(tmp_path: Path) -> None:
+    """Nor what a killed writer left in it."""
+    store = open_store(str(tmp_path))
+    store.put("m/1/deep/x", b"x")
+    (tmp_path / "m/1/.x.abcdefgh").write_bytes(b"half")
+    store.delete_directory("m/1")
+    assert [path.name for path in tmp_path.rglob("*")] == ["m"]
+
+
 def test_an_absent_directory_is_named(store: Store, tmp_path: Path) -> None:
     """Downloading nothing, or uploading an empty directory, is an error and leaves the target as it was."""
     with pytest.raises(StoreKeyError, match=r"nothing below .*models/9"):
