@@ -66,6 +66,16 @@ class RunRecord(Frozen):
     tuning: Tuning = Tuning()
 
 
+def check(uri: str) -> None:
+    """Ask the store at *uri* for anything at all, so that a silent one is given up once and not for each record.
+
+    Raises:
+        InfrastructureError: it does not answer.
+    """
+    with _client(uri) as client:
+        client.search_experiments(max_results=1)
+
+
 def record(run: RunRecord, uri: str) -> str:
     """Write *run* to the MLflow store at *uri*, ``sqlite:///file.db`` or a server's address, and return MLflow's id.
 
@@ -90,62 +100,67 @@ def record(run: RunRecord, uri: str) -> str:
         _log(client, run_id, run.parameters, run.metrics, run.ended)
         _log_data(client, run_id, run)
         _log_artifacts(client, run_id, run)
-        began = run.started
         for trial in run.tuning.trials:
-            _log_trial(client, experiment, run_id, run, trial, began)
-            began += timedelta(seconds=trial.seconds)
+            _log_trial(client, experiment, run_id, run, trial)
         client.set_terminated(run_id, "FINISHED", end_time=_ms(run.ended))
         client.set_tag(run_id, RECORDED, "true")
         return run_id
 
 
-def mirror(ledger: Ledger, uri: str) -> int:
-    """Show the ledger's versions and slots as MLflow model versions and aliases; return how many writes that took.
+def mirror(ledger: Ledger, uri: str) -> str:
+    """Show the ledger's versions and slots as MLflow model versions and aliases; returns the head that is shown.
 
-    May be run again at any time: it brings over what is missing or has changed, with 0 writes when nothing has. The
-    newest hash of the ledger's history is kept as a tag, where somebody who edits the ledger does not reach it.
+    May be run again at any time and by several at once: only what is missing or differs is written, and what the ledger
+    has become meanwhile is shown as well, so that whoever ends last has compared with the ledger as it was at the end.
+    The newest hash of its history is kept as a tag, where somebody who edits the ledger does not reach it.
     """
     with _client(uri) as client:
-        head = ledger.verify().head
-        return sum(_mirror_model(client, ledger, model, head) for model in ledger.models())
+        while True:
+            head = ledger.head()
+            for model in ledger.models():
+                _mirror_model(client, ledger, model, head)
+            if ledger.head() == head:
+                return head
 
 
-def _mirror_model(client: Any, ledger: Ledger, model: str, head: str) -> int:
-    registered = next(iter(client.search_registered_models(f"name = '{model}'")), None)
-    writes = int(registered is None)
-    registered = registered or client.create_registered_model(model)
+def _mirror_model(client: Any, ledger: Ledger, model: str, head: str) -> None:
+    if not client.search_registered_models(f"name = '{model}'"):
+        client.create_registered_model(model)
     experiments = [found.experiment_id for found in client.search_experiments()]
     shown = {one.tags[VERSION]: one for one in client.search_model_versions(f"name = '{model}'") if VERSION in one.tags}
     numbers: dict[int, str] = {}
     for version in ledger.versions(model):
-        wanted, found = _version_tags(version), shown.get(str(version.version))
-        if found is None:
+        found = shown.get(str(version.version))
+        if found is None or not found.run_id:
             own = _runs(client, experiments, version.provenance.get("mlflow", version.run_id))
-            arguments = {"source": version.bundle_uri, "run_id": own[0].info.run_id if own else None, "tags": wanted}
-            found = client.create_model_version(model, **arguments, await_creation_for=0)
-            writes += 1
+            found = _mirror_version(client, version, found, own[0].info.run_id if own else None)
         numbers[version.version] = str(found.version)
-        for key, value in wanted.items() - found.tags.items():
+        for key, value in _version_tags(version).items() - found.tags.items():
             client.set_model_version_tag(model, found.version, key, value)
-            writes += 1
-    writes += _mirror_slots(client, ledger, model, numbers, dict(registered.aliases or {}))
+    registered = client.get_registered_model(model)
+    _mirror_slots(client, ledger, model, numbers, dict(registered.aliases or {}))
     if registered.tags.get("ledger.head") != head:
         client.set_registered_model_tag(model, "ledger.head", head)
-        writes += 1
-    return writes
 
 
-def _mirror_slots(client: Any, ledger: Ledger, model: str, numbers: Mapping[int, str], aliases: dict[str, Any]) -> int:
-    writes = 0
+def _mirror_version(client: Any, version: Version, found: Any, run_id: str | None) -> Any:
+    """MLflow's version; one whose run was recorded later is made anew, as MLflow links the two only then."""
+    if found is not None and run_id is None:
+        return found
+    if found is not None:
+        client.delete_model_version(version.model, found.version)
+    told = {"source": version.bundle_uri, "run_id": run_id, "tags": _version_tags(version)}
+    return client.create_model_version(version.model, **told, await_creation_for=0)
+
+
+def _mirror_slots(client: Any, ledger: Ledger, model: str, numbers: Mapping[int, str], aliases: dict[str, Any]) -> None:
     for name, slot in ledger.slots(model).items():
-        wanted = None if slot.version is None else numbers[slot.version]
+        wanted = numbers.get(slot.version or 0)  # of a version that came meanwhile: the next turn shows it
         shown = None if name not in aliases else str(aliases[name])
         if wanted is None and shown is not None:
             client.delete_registered_model_alias(model, name)
         elif wanted != shown:
             client.set_registered_model_alias(model, name, wanted)
-        writes += wanted != shown
-    return writes
 
 
 def _version_tags(version: Version) -> dict[str, str]:
@@ -208,8 +223,9 @@ def _log_artifacts(client: Any, run_id: str, run: RunRecord) -> None:
     client.log_dict(run_id, run.model_dump(mode="json"), "run.json")
 
 
-def _log_trial(client: Any, experiment: str, parent: str, run: RunRecord, trial: Trial, began: datetime) -> None:
-    ended = began + timedelta(seconds=trial.seconds)  # lengths are known, and that one came after the other
+def _log_trial(client: Any, experiment: str, parent: str, run: RunRecord, trial: Trial) -> None:
+    began = trial.started or run.started  # of a search that an older version made only lengths are known
+    ended = began + timedelta(seconds=trial.seconds)
     tags = {"mlflow.parentRunId": parent, "slipway.trial": str(trial.number)}
     made = client.create_run(experiment, start_time=_ms(began), run_name=f"trial {trial.number}", tags=tags)
     values, status = ({}, "FAILED") if trial.value is None else ({run.tuning.metric: trial.value}, "FINISHED")
@@ -265,7 +281,7 @@ def _mlflow() -> Any:
     which is why they are set here; what the caller has set already stays.
     """
     os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     try:
         import mlflow

@@ -66,6 +66,7 @@ def facts(
     trials = tuple(Trial(number=k, params={"depth": k}, value=v) for k, v in enumerate((3.0, None, 2.0, 2.5)))
     return RunFacts(
         name="housing",
+        command="slipway run --project project.yaml",
         run_id="07",
         settings={
             "problem": {"objective": "Price a home.", "success": {"metric": metric, "at_most": 100, "at_least": None}},

@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 
 from components.recording import tracking
-from components.recording.run_records import catch_up
+from components.recording.catching_up import bring
 from pipelines.settings import load
 from serving.ledger.ledger import open_ledger
 from serving.ledger.values import Version
@@ -115,13 +115,13 @@ def test_without_mlflow_a_run_releases_and_its_record_is_made_up(
     said = go(tmp_path, "--json", home=home)
     assert (said.code, last_line(said)["outcome"]) == (0, "released"), said.err
     (warning,) = [line["text"] for line in said.lines if line.get("task") == "track"]
-    assert warning.startswith("warning: the record of run 01 is incomplete")
+    assert warning.startswith("warning: run 01 is not in MLflow: ")
     assert "slipway ui" in warning
     if broken == "experiment-deleted":
         with tracking._client(uri) as client:
             client.restore_experiment(client.get_experiment_by_name("homes").experiment_id)
     (tmp_path / "artifacts").unlink(missing_ok=True) if broken == "artifacts-unwritable" else None
-    catch_up(load(str(home), {"SLIPWAY_TRACKING": uri}))
+    bring(load(str(home), {"SLIPWAY_TRACKING": uri}), always=True)
     (version,) = versions(home)
     with tracking._client(uri) as client:
         shown = client.get_model_version_by_alias("homes", "production")
