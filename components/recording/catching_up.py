@@ -32,7 +32,7 @@ def bring(place: Place, *, always: bool) -> None:
     ledger, before = open_ledger(place.ledger), mirroring.read(place.root)
     if not always and before.head == ledger.head():
         return
-    from components.recording import tracking  # these load what a run was made with
+    from components.recording import registry, tracking  # these load what a run was made with
     from components.recording.run_records import catch_up
 
     missing: list[str] = []
@@ -40,7 +40,7 @@ def bring(place: Place, *, always: bool) -> None:
     with spared("MLflow does not show the ledger", mirroring.LATER, missing.append):
         tracking.check(place.tracking)
         missing += catch_up(place)
-        shown = tracking.mirror(ledger, place.tracking)
+        shown = registry.mirror(ledger, place.tracking)
     mirroring.write(place.root, before.after(shown, "; ".join(missing), time.time()))
 
 

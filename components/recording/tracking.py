@@ -21,8 +21,6 @@ from components.modelling.tuning_values import Trial, Tuning
 from components.steps.provenance import CodeVersion, Environment
 from serving.contract import Frozen
 from serving.errors import ConfigError, DataError, InfrastructureError, PlaceError
-from serving.ledger.ledger import Ledger
-from serving.ledger.values import Version
 from serving.locks import file_lock
 
 LONGEST_PARAMETER = 6000  # characters, MLflow's limits; the whole value is in run.json
@@ -30,7 +28,6 @@ LONGEST_TAG = 5000
 BATCH = 100  # parameters or tags per call, MLflow's limit; metrics may be more
 RUN_ID = "slipway.run_id"
 RECORDED = "slipway.recorded"
-VERSION = "slipway.version"
 
 
 class Data(Frozen):
@@ -72,7 +69,7 @@ def check(uri: str) -> None:
     Raises:
         InfrastructureError: it does not answer.
     """
-    with _client(uri) as client:
+    with store_client(uri) as client:
         client.search_experiments(max_results=1)
 
 
@@ -89,9 +86,9 @@ def record(run: RunRecord, uri: str) -> str:
     for name, path in run.artifacts.items():
         if not path.exists():
             raise DataError(f"artifact {name!r} of run {run.run_id} is not at {path}; the run is not recorded")
-    with _client(uri) as client:
+    with store_client(uri) as client:
         experiment = _experiment(client, run.project, uri)
-        for found in _runs(client, [experiment], run.run_id):
+        for found in runs_of(client, [experiment], run.run_id):
             if found.data.tags.get(RECORDED) == "true":
                 return str(found.info.run_id)
             _discard(client, experiment, found.info.run_id)
@@ -105,75 +102,6 @@ def record(run: RunRecord, uri: str) -> str:
         client.set_terminated(run_id, "FINISHED", end_time=_ms(run.ended))
         client.set_tag(run_id, RECORDED, "true")
         return run_id
-
-
-def mirror(ledger: Ledger, uri: str) -> str:
-    """Show the ledger's versions and slots as MLflow model versions and aliases; returns the head that is shown.
-
-    May be run again at any time and by several at once: only what is missing or differs is written, and what the ledger
-    has become meanwhile is shown as well, so that whoever ends last has compared with the ledger as it was at the end.
-    The newest hash of its history is kept as a tag, where somebody who edits the ledger does not reach it.
-    """
-    with _client(uri) as client:
-        while True:
-            head = ledger.head()
-            for model in ledger.models():
-                _mirror_model(client, ledger, model, head)
-            if ledger.head() == head:
-                return head
-
-
-def _mirror_model(client: Any, ledger: Ledger, model: str, head: str) -> None:
-    if not client.search_registered_models(f"name = '{model}'"):
-        client.create_registered_model(model)
-    experiments = [found.experiment_id for found in client.search_experiments()]
-    shown = {one.tags[VERSION]: one for one in client.search_model_versions(f"name = '{model}'") if VERSION in one.tags}
-    numbers: dict[int, str] = {}
-    for version in ledger.versions(model):
-        found = shown.get(str(version.version))
-        if found is None or not found.run_id:
-            own = _runs(client, experiments, version.provenance.get("mlflow", version.run_id))
-            found = _mirror_version(client, version, found, own[0].info.run_id if own else None)
-        numbers[version.version] = str(found.version)
-        for key, value in _version_tags(version).items() - found.tags.items():
-            client.set_model_version_tag(model, found.version, key, value)
-    registered = client.get_registered_model(model)
-    _mirror_slots(client, ledger, model, numbers, dict(registered.aliases or {}))
-    if registered.tags.get("ledger.head") != head:
-        client.set_registered_model_tag(model, "ledger.head", head)
-
-
-def _mirror_version(client: Any, version: Version, found: Any, run_id: str | None) -> Any:
-    """MLflow's version; one whose run was recorded later is made anew, as MLflow links the two only then."""
-    if found is not None and run_id is None:
-        return found
-    if found is not None:
-        client.delete_model_version(version.model, found.version)
-    told = {"source": version.bundle_uri, "run_id": run_id, "tags": _version_tags(version)}
-    return client.create_model_version(version.model, **told, await_creation_for=0)
-
-
-def _mirror_slots(client: Any, ledger: Ledger, model: str, numbers: Mapping[int, str], aliases: dict[str, Any]) -> None:
-    for name, slot in ledger.slots(model).items():
-        wanted = numbers.get(slot.version or 0)  # of a version that came meanwhile: the next turn shows it
-        shown = None if name not in aliases else str(aliases[name])
-        if wanted is None and shown is not None:
-            client.delete_registered_model_alias(model, name)
-        elif wanted != shown:
-            client.set_registered_model_alias(model, name, wanted)
-
-
-def _version_tags(version: Version) -> dict[str, str]:
-    tags = {
-        VERSION: str(version.version),
-        "lifecycle.stage": version.stage,
-        "lifecycle.approval": version.approval,
-        "artifact.sha256": version.digest,
-        "data.snapshot": version.snapshot,
-        "git.commit": str(version.provenance.get("git_commit", version.provenance.get("commit", ""))),
-        RUN_ID: version.run_id,
-    }
-    return {key: value for key, value in tags.items() if value}
 
 
 def _tags(run: RunRecord) -> dict[str, str]:
@@ -239,7 +167,7 @@ def _discard(client: Any, experiment: str, run_id: str) -> None:
     client.delete_run(run_id)
 
 
-def _runs(client: Any, experiments: Sequence[str], run_id: str) -> list[Any]:
+def runs_of(client: Any, experiments: Sequence[str], run_id: str) -> list[Any]:
     asked = experiments and "'" not in run_id
     return list(client.search_runs(list(experiments), f"tags.`{RUN_ID}` = '{run_id}'")) if asked else []
 
@@ -260,7 +188,7 @@ def _experiment(client: Any, name: str, uri: str) -> str:
 
 
 @contextlib.contextmanager
-def _client(uri: str) -> Iterator[Any]:
+def store_client(uri: str) -> Iterator[Any]:
     """An MLflow client of the store at *uri*, its tables made; the only one of this machine for an SQLite file."""
     mlflow = _mlflow()
     file = _sqlite_file(uri)

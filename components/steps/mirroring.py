@@ -93,7 +93,7 @@ def start(place: Mapping[str, str], *, always: bool = False) -> "subprocess.Pope
     return child
 
 
-def settle(child: "subprocess.Popen[bytes]", home: Path, limit_s: float = PATIENCE_S) -> str:
+def settle(child: "subprocess.Popen[bytes]", home: Path, limit_s: float) -> str:
     """Wait for the process *child*, and say what is missing; empty when nothing is or it was told before."""
     try:
         code = child.wait(limit_s)

@@ -82,7 +82,7 @@ class Session:
 
         place, self.changes = settings.values(self.home), False
         with contextlib.suppress(KeyboardInterrupt):
-            if missing := mirroring.settle(mirroring.start(place), Path(place["home"])):
+            if missing := mirroring.settle(mirroring.start(place), Path(place["home"]), mirroring.PATIENCE_S):
                 click.echo(f"slipway: {missing}", err=True)
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from components.recording import catching_up, run_records, tracking
+from components.recording import catching_up, registry, run_records, tracking
 from components.recording.run_records import REFUSED, WAITING
 from components.steps import mirroring
 from components.steps.mirroring import Mirrored
@@ -21,6 +21,12 @@ from tests.pipelines.here.support import slipway
 from tests.serving.ledger.facts import facts
 
 MODEL = "housing"
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no trouble of MLflow."""
+    monkeypatch.setattr(mirroring, "PATIENCE_S", 400.0)
 
 
 def three_versions(home: Path) -> Ledger:
@@ -152,7 +158,7 @@ def test_what_changes_meanwhile_is_shown_at_the_end(tmp_path: Path, monkeypatch:
         return found
 
     monkeypatch.setattr(ledger, "slots", slots_read_before)
-    assert tracking.mirror(ledger, place.tracking) == ledger.head()
+    assert registry.mirror(ledger, place.tracking) == ledger.head()
     assert shown(tmp_path)[0] == {"production": 2, "previous": 1}
     assert 4 in shown(tmp_path)[1]
 

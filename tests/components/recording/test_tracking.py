@@ -16,7 +16,8 @@ import pytest
 
 from components.modelling.tuning_values import Trial, Tuning
 from components.recording import tracking
-from components.recording.tracking import Data, RunRecord, mirror, record
+from components.recording.registry import mirror
+from components.recording.tracking import Data, RunRecord, record
 from components.steps.provenance import CodeVersion, Environment, code_version, environment
 from serving.errors import ConfigError, DataError, InfrastructureError, PlaceError
 from serving.ledger.ledger import Ledger, open_ledger
@@ -35,7 +36,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def uri(home: Path) -> str:
     """One store for the module: making its tables takes seconds."""
     uri = f"sqlite:///{home / 'mlflow.db'}"
-    with tracking._client(uri):
+    with tracking.store_client(uri):
         return uri
 
 
@@ -207,7 +208,7 @@ def test_a_missing_artifact_is_named(home: Path, uri: str) -> None:
 
 def test_an_sqlite_store_has_one_user_at_a_time(uri: str, home: Path) -> None:
     """While one process uses the store, another one waits at its lock instead of making tables beside it."""
-    with tracking._client(uri), (home / "mlflow.db.lock").open("ab") as other, pytest.raises(BlockingIOError):
+    with tracking.store_client(uri), (home / "mlflow.db.lock").open("ab") as other, pytest.raises(BlockingIOError):
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     with (home / "mlflow.db.lock").open("ab") as other:
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
