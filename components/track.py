@@ -11,6 +11,7 @@ def track(
     run_id: str,
     place: str,
     settings: str,
+    command: str,
     digest: str,
     verdict: str,
     snapshot: dsl.Input[dsl.Dataset],
@@ -24,12 +25,13 @@ def track(
     from components.recording.run_records import track as stage
     from components.steps.failing import spared
 
-    with spared(f"the record of run {run_id} is incomplete", "mend it; the next run here, or slipway ui, makes it up"):
+    with spared(f"the record of run {run_id} is incomplete", "its figures are in the logs"):
         return stage(
             name,
             run_id,
             place,
             settings,
+            command,
             report.path,
             snapshot=snapshot.path,
             quarantine=quarantine.path,

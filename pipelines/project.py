@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -101,7 +100,7 @@ def load(path: Path) -> Project:
     project, mistakes = _read(project_file.read(path), units=True)
     if project is None or mistakes:
         raise ConfigError("; ".join(project_file.placed(path, mistakes)))
-    project = _anchored(project, path.parent)
+    project = project.model_copy(update={"source": Source(uri=anchored(project.source.uri, path.parent))})
     project._file = path
     return project
 
@@ -154,12 +153,9 @@ def _lists_as_tuples(value: Any) -> Any:
     return tuple(map(_lists_as_tuples, value)) if isinstance(value, list | tuple) else value
 
 
-def _anchored(project: Project, base: Path) -> Project:
-    """With a relative source path made absolute, so that a run does not depend on where it was started."""
-    uri = project.source.uri
-    if urlsplit(uri).scheme or Path(uri).is_absolute():
-        return project
-    return project.model_copy(update={"source": Source(uri=str((base / uri).resolve()))})
+def anchored(uri: str, base: Path) -> str:
+    """*uri* with a relative path made absolute, so that a run does not depend on where it was started."""
+    return uri if "://" in uri or Path(uri).is_absolute() else str((base / uri).resolve())
 
 
 def _check_slices(project: Project) -> None:

@@ -53,6 +53,7 @@ def train(
     commit: str,
     code: str,
     seed: int,
+    command: str,
 ) -> TrainOutputs:
     raw = ingest(source=source, contract=contract, as_of=as_of, window=window, place=place)
     raw.set_caching_options(False)  # the source may have changed
@@ -121,6 +122,7 @@ def train(
         run_id=run_id,
         place=place,
         settings=settings,
+        command=command,
         digest=fitted.outputs["Output"],
         verdict=verdict.outputs["Output"],
         snapshot=raw.outputs["snapshot"],

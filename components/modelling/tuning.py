@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -220,7 +221,7 @@ def _search(objective: _Objective, search: Search, seed: int, clock: Callable[[]
 
 
 def _trial(number: int, params: Mapping[str, Any], objective: _Objective, clock: Callable[[], float]) -> Trial:
-    start = clock()
+    start, started = clock(), datetime.now(UTC)
     value, failure = None, ""
     try:
         seen = objective.value(params if number else {})
@@ -228,7 +229,8 @@ def _trial(number: int, params: Mapping[str, Any], objective: _Objective, clock:
         failure = "" if value is not None else f"{objective.metric.label} cannot be computed on the validation rows"
     except ConfigError as error:
         failure = str(error)
-    return Trial(number=number, params=dict(params), value=value, failure=failure, seconds=round(clock() - start, 3))
+    took = round(clock() - start, 3)
+    return Trial(number=number, params=dict(params), value=value, failure=failure, seconds=took, started=started)
 
 
 def _optuna() -> Any:

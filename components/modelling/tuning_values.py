@@ -1,5 +1,6 @@
 """What a search came to, as one value that is stored as JSON and drawn in the report."""
 
+from datetime import datetime
 from typing import Any
 
 from pydantic import Field
@@ -9,13 +10,18 @@ from serving.frozen import Frozen
 
 
 class Trial(Frozen):
-    """One set of parameters and the metric it reached; None, with the reason, when it could not be fitted."""
+    """One set of parameters and the metric it reached; None, with the reason, when it could not be fitted.
+
+    Attributes:
+        started, seconds: when it was tried and for how long; a search from the cache keeps the times it was made at.
+    """
 
     number: int
     params: dict[str, Any]
     value: float | None
     failure: str = ""
     seconds: float = 0.0
+    started: datetime | None = None
 
 
 class Tuning(Frozen):

@@ -48,18 +48,14 @@ def _made_with(facts: "RunFacts") -> Html:
 def reproduce(facts: "RunFacts") -> Iterator[str]:
     """The commands, and how to tell that they gave the same."""
     commit = str(facts.provenance.get("commit", "unknown")).partition("+")[0]
-    day, source = facts.validation.as_of[:10], shlex.quote(facts.snapshot.source)
-    command = facts.command or f"slipway run --project PROJECT --source {source} --as-of {day}"
     lines = [f"git checkout {shlex.quote(commit)}"] if commit != "unknown" else []
     lines += [
-        command,
+        facts.command,
         f"slipway models list {shlex.quote(facts.name)}",
         f"slipway models show {shlex.quote(facts.name)} VERSION",
         f"slipway models history {shlex.quote(facts.name)}",
     ]
     yield commands(lines)
-    if not facts.command:
-        yield tag("p", "PROJECT is the project's file, whose path is not known where this page was written.")
     yield tag(
         "p",
         f"The same rows give snapshot {facts.snapshot.short}, and with the same code and seed they give bundle"

@@ -21,7 +21,7 @@ class RunFacts:
         settings: the project file as read.
         champion, champion_version: the champion's evaluation on the same rows; None without a champion.
         digest: of the bundle; provenance: as in its manifest.
-        command: what makes this run again; empty where the project's file is not known, as in a step of the pipeline.
+        command: what makes this run again.
     """
 
     name: str
@@ -38,4 +38,4 @@ class RunFacts:
     provenance: Mapping[str, Any]
     environment: Environment
     ended: datetime
-    command: str = ""
+    command: str

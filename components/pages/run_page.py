@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from components.data.quarantine_report import told
 from components.judging import metrics
 from components.judging.metrics import Metric
+from components.modelling.tuning_values import Trial
 from components.pages.evaluation_plots import evaluation_plots, trials_plot
 from components.pages.lineage import lineage, reproduce
 from components.pages.slices import slices_table
@@ -175,9 +176,16 @@ def _model(facts: "RunFacts") -> Iterator[str]:
     )
     caption = f"Measured on {tuning.validation}. Trial 0 has the project's own parameters."
     yield left if tuning.skipped else beside(left, figure(_search_title(facts), trials_plot(tuning), caption))
-    failed = [trial for trial in tuning.trials if trial.failure]
-    if failed:
-        yield table(("Trial", "Why it has no value"), [(str(trial.number), trial.failure) for trial in failed])
+    if not tuning.skipped:
+        yield tag("h3", "Trials")
+        yield table(("Trial", "Began, UTC", "Seconds", "Value"), [_trial(facts, one) for one in tuning.trials])
+
+
+def _trial(facts: "RunFacts", trial: Trial) -> tuple[str, ...]:
+    began = "" if trial.started is None else f"{trial.started:%Y-%m-%d %H:%M:%S}"
+    metric = metrics.get(facts.tuning.metric)
+    value = trial.failure if trial.value is None else metric.show(trial.value, facts.tuning.unit)
+    return str(trial.number), began, f"{trial.seconds:.1f}", value
 
 
 def _search_title(facts: "RunFacts") -> str:

@@ -15,13 +15,14 @@ from components.pages.evaluation_plots import evaluation_plots
 from components.pages.run_facts import RunFacts
 from components.pages.run_page import run_page
 from components.recording import tracking
+from components.steps import mirroring
+from components.steps.failing import spared
 from components.steps.place import Place
 from components.steps.provenance import CodeVersion, environment, record_id
-from components.steps.telling import SHORT, tell
+from components.steps.telling import tell
 from serving.bundle.files import MANIFEST
 from serving.contract import Frozen
 from serving.files import read_json, sha256_file, write_text
-from serving.ledger.ledger import open_ledger
 from serving.pages.charts import alone
 
 LIBRARIES = (
@@ -38,6 +39,7 @@ LIBRARIES = (
     "optuna",
 )
 WAITING = "record.json"  # beside the report of a run that MLflow has not got yet
+REFUSED = "record.refused.txt"  # beside that: why, when it was tried last
 LOCK = Path(__file__).parents[2] / "requirements.lock"
 
 
@@ -52,7 +54,7 @@ class StageOutputs(Frozen):
     decision: Path
 
 
-def gather(name: str, run_id: str, settings: Mapping[str, Any], paths: StageOutputs, command: str = "") -> RunFacts:
+def gather(name: str, run_id: str, settings: Mapping[str, Any], paths: StageOutputs, command: str) -> RunFacts:
     """Read what the stages wrote."""
     champion = paths.decision / "champion.json"
     has_champion = champion.exists()
@@ -75,29 +77,52 @@ def gather(name: str, run_id: str, settings: Mapping[str, Any], paths: StageOutp
     )
 
 
-def track(name: str, run_id: str, place: str, settings: str, report: str, **outputs: str) -> str:
+def track(name: str, run_id: str, place: str, settings: str, command: str, report: str, **outputs: str) -> str:
     """Record the run in MLflow and write its report; *outputs* are ``StageOutputs``. Returns the MLflow run id."""
     paths = StageOutputs.model_validate(outputs)
     where = Place.model_validate_json(place)
-    facts = gather(name, run_id, json.loads(settings), paths)
+    facts = gather(name, run_id, json.loads(settings), paths, command)
     write_text(Path(report), run_page(facts))
     run, waiting = mlflow_record(facts, paths, Path(report)), Path(report).with_name(WAITING)
     write_text(waiting, run.model_dump_json())
-    tracked = tracking.record(run, where.tracking)
-    waiting.unlink()
-    catch_up(where)
-    tell(
-        f"MLflow run {tracked[:SHORT]} in experiment {name}, {len(facts.evaluation.metrics)} metrics, plots and report"
-    )
-    return tracked
+    news = mirroring.settle(mirroring.start(where.model_dump(), always=True), where.root, mirroring.LIMIT_S)
+    if waiting.exists():
+        tell(f"warning: run {run_id} is not in MLflow: {_why(waiting, where.root)}")
+    else:
+        told = f"in MLflow's experiment {name}: {len(facts.evaluation.metrics)} metrics, plots and report"
+        tell("; ".join(filter(None, (told, news))))
+    return run.run_id
 
 
-def catch_up(where: Place) -> None:
-    """Bring MLflow the runs of this home that it missed, and the versions and aliases of the ledger."""
-    for waiting in sorted(where.root.glob(f"pipeline_root/runs/*/track/*/{WAITING}")):
-        tracking.record(tracking.RunRecord.model_validate_json(waiting.read_bytes()), where.tracking)
-        waiting.unlink(missing_ok=True)
-    tracking.mirror(open_ledger(where.ledger), where.tracking)
+def _why(waiting: Path, home: Path) -> str:
+    """Why the record *waiting* is not in MLflow."""
+    refused = waiting.with_name(REFUSED)
+    said = refused.read_text(encoding="utf-8") if refused.exists() else mirroring.read(home).trouble
+    return said or f"it did not take it within {mirroring.LIMIT_S:g} s; {mirroring.LATER}"
+
+
+def catch_up(where: Place) -> list[str]:
+    """Bring MLflow the runs of this home that it missed, each by itself; returns what is still missing, and why.
+
+    The record of a run that MLflow has not got waits beside its report, with the reason; who has waited longest since
+    it was tried comes first, so that none is always behind one that takes all the time.
+    """
+    missing: list[str] = []
+    for waiting in sorted(where.root.glob(f"pipeline_root/runs/*/track/*/{WAITING}"), key=_tried):
+        refused: list[str] = []
+        with spared(f"a run is not in MLflow, its record waits as {waiting}", mirroring.LATER, refused.append):
+            tracking.record(tracking.RunRecord.model_validate_json(waiting.read_bytes()), where.tracking)
+            waiting.unlink(missing_ok=True)
+            waiting.with_name(REFUSED).unlink(missing_ok=True)
+        for reason in refused:
+            write_text(waiting.with_name(REFUSED), reason)
+        missing += refused
+    return missing
+
+
+def _tried(waiting: Path) -> tuple[float, Path]:
+    refused = waiting.with_name(REFUSED)
+    return refused.stat().st_mtime if refused.exists() else 0.0, waiting
 
 
 def mlflow_record(facts: RunFacts, paths: StageOutputs, report_path: Path) -> tracking.RunRecord:
@@ -123,7 +148,7 @@ def mlflow_record(facts: RunFacts, paths: StageOutputs, report_path: Path) -> tr
         started=_began(paths, facts.ended),
         ended=facts.ended,
         tags={"verdict": "accepted" if facts.decision.accepted else "refused", "bundle": facts.digest,
-              "code": str(facts.provenance.get("code", ""))},
+              "code": str(facts.provenance.get("code", "")), "command": facts.command},
         tuning=facts.tuning,
     )  # fmt: skip
 

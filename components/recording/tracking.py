@@ -21,8 +21,6 @@ from components.modelling.tuning_values import Trial, Tuning
 from components.steps.provenance import CodeVersion, Environment
 from serving.contract import Frozen
 from serving.errors import ConfigError, DataError, InfrastructureError, PlaceError
-from serving.ledger.ledger import Ledger
-from serving.ledger.values import Version
 from serving.locks import file_lock
 
 LONGEST_PARAMETER = 6000  # characters, MLflow's limits; the whole value is in run.json
@@ -30,7 +28,6 @@ LONGEST_TAG = 5000
 BATCH = 100  # parameters or tags per call, MLflow's limit; metrics may be more
 RUN_ID = "slipway.run_id"
 RECORDED = "slipway.recorded"
-VERSION = "slipway.version"
 
 
 class Data(Frozen):
@@ -66,6 +63,16 @@ class RunRecord(Frozen):
     tuning: Tuning = Tuning()
 
 
+def check(uri: str) -> None:
+    """Ask the store at *uri* for anything at all, so that a silent one is given up once and not for each record.
+
+    Raises:
+        InfrastructureError: it does not answer.
+    """
+    with store_client(uri) as client:
+        client.search_experiments(max_results=1)
+
+
 def record(run: RunRecord, uri: str) -> str:
     """Write *run* to the MLflow store at *uri*, ``sqlite:///file.db`` or a server's address, and return MLflow's id.
 
@@ -79,9 +86,9 @@ def record(run: RunRecord, uri: str) -> str:
     for name, path in run.artifacts.items():
         if not path.exists():
             raise DataError(f"artifact {name!r} of run {run.run_id} is not at {path}; the run is not recorded")
-    with _client(uri) as client:
+    with store_client(uri) as client:
         experiment = _experiment(client, run.project, uri)
-        for found in _runs(client, [experiment], run.run_id):
+        for found in runs_of(client, [experiment], run.run_id):
             if found.data.tags.get(RECORDED) == "true":
                 return str(found.info.run_id)
             _discard(client, experiment, found.info.run_id)
@@ -90,75 +97,11 @@ def record(run: RunRecord, uri: str) -> str:
         _log(client, run_id, run.parameters, run.metrics, run.ended)
         _log_data(client, run_id, run)
         _log_artifacts(client, run_id, run)
-        began = run.started
         for trial in run.tuning.trials:
-            _log_trial(client, experiment, run_id, run, trial, began)
-            began += timedelta(seconds=trial.seconds)
+            _log_trial(client, experiment, run_id, run, trial)
         client.set_terminated(run_id, "FINISHED", end_time=_ms(run.ended))
         client.set_tag(run_id, RECORDED, "true")
         return run_id
-
-
-def mirror(ledger: Ledger, uri: str) -> int:
-    """Show the ledger's versions and slots as MLflow model versions and aliases; return how many writes that took.
-
-    May be run again at any time: it brings over what is missing or has changed, with 0 writes when nothing has. The
-    newest hash of the ledger's history is kept as a tag, where somebody who edits the ledger does not reach it.
-    """
-    with _client(uri) as client:
-        head = ledger.verify().head
-        return sum(_mirror_model(client, ledger, model, head) for model in ledger.models())
-
-
-def _mirror_model(client: Any, ledger: Ledger, model: str, head: str) -> int:
-    registered = next(iter(client.search_registered_models(f"name = '{model}'")), None)
-    writes = int(registered is None)
-    registered = registered or client.create_registered_model(model)
-    experiments = [found.experiment_id for found in client.search_experiments()]
-    shown = {one.tags[VERSION]: one for one in client.search_model_versions(f"name = '{model}'") if VERSION in one.tags}
-    numbers: dict[int, str] = {}
-    for version in ledger.versions(model):
-        wanted, found = _version_tags(version), shown.get(str(version.version))
-        if found is None:
-            own = _runs(client, experiments, version.provenance.get("mlflow", version.run_id))
-            arguments = {"source": version.bundle_uri, "run_id": own[0].info.run_id if own else None, "tags": wanted}
-            found = client.create_model_version(model, **arguments, await_creation_for=0)
-            writes += 1
-        numbers[version.version] = str(found.version)
-        for key, value in wanted.items() - found.tags.items():
-            client.set_model_version_tag(model, found.version, key, value)
-            writes += 1
-    writes += _mirror_slots(client, ledger, model, numbers, dict(registered.aliases or {}))
-    if registered.tags.get("ledger.head") != head:
-        client.set_registered_model_tag(model, "ledger.head", head)
-        writes += 1
-    return writes
-
-
-def _mirror_slots(client: Any, ledger: Ledger, model: str, numbers: Mapping[int, str], aliases: dict[str, Any]) -> int:
-    writes = 0
-    for name, slot in ledger.slots(model).items():
-        wanted = None if slot.version is None else numbers[slot.version]
-        shown = None if name not in aliases else str(aliases[name])
-        if wanted is None and shown is not None:
-            client.delete_registered_model_alias(model, name)
-        elif wanted != shown:
-            client.set_registered_model_alias(model, name, wanted)
-        writes += wanted != shown
-    return writes
-
-
-def _version_tags(version: Version) -> dict[str, str]:
-    tags = {
-        VERSION: str(version.version),
-        "lifecycle.stage": version.stage,
-        "lifecycle.approval": version.approval,
-        "artifact.sha256": version.digest,
-        "data.snapshot": version.snapshot,
-        "git.commit": str(version.provenance.get("git_commit", version.provenance.get("commit", ""))),
-        RUN_ID: version.run_id,
-    }
-    return {key: value for key, value in tags.items() if value}
 
 
 def _tags(run: RunRecord) -> dict[str, str]:
@@ -208,8 +151,9 @@ def _log_artifacts(client: Any, run_id: str, run: RunRecord) -> None:
     client.log_dict(run_id, run.model_dump(mode="json"), "run.json")
 
 
-def _log_trial(client: Any, experiment: str, parent: str, run: RunRecord, trial: Trial, began: datetime) -> None:
-    ended = began + timedelta(seconds=trial.seconds)  # lengths are known, and that one came after the other
+def _log_trial(client: Any, experiment: str, parent: str, run: RunRecord, trial: Trial) -> None:
+    began = trial.started or run.started  # of a search that an older version made only lengths are known
+    ended = began + timedelta(seconds=trial.seconds)
     tags = {"mlflow.parentRunId": parent, "slipway.trial": str(trial.number)}
     made = client.create_run(experiment, start_time=_ms(began), run_name=f"trial {trial.number}", tags=tags)
     values, status = ({}, "FAILED") if trial.value is None else ({run.tuning.metric: trial.value}, "FINISHED")
@@ -223,7 +167,7 @@ def _discard(client: Any, experiment: str, run_id: str) -> None:
     client.delete_run(run_id)
 
 
-def _runs(client: Any, experiments: Sequence[str], run_id: str) -> list[Any]:
+def runs_of(client: Any, experiments: Sequence[str], run_id: str) -> list[Any]:
     asked = experiments and "'" not in run_id
     return list(client.search_runs(list(experiments), f"tags.`{RUN_ID}` = '{run_id}'")) if asked else []
 
@@ -244,7 +188,7 @@ def _experiment(client: Any, name: str, uri: str) -> str:
 
 
 @contextlib.contextmanager
-def _client(uri: str) -> Iterator[Any]:
+def store_client(uri: str) -> Iterator[Any]:
     """An MLflow client of the store at *uri*, its tables made; the only one of this machine for an SQLite file."""
     mlflow = _mlflow()
     file = _sqlite_file(uri)
@@ -265,7 +209,7 @@ def _mlflow() -> Any:
     which is why they are set here; what the caller has set already stays.
     """
     os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     try:
         import mlflow

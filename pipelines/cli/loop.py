@@ -62,6 +62,7 @@ def _turn(session: Session, now: datetime, labels: str | None, source: str | Non
     if done.result is None:
         return 0
     conclude(session, done.result)
+    session.close()
     return done.result.exit_code
 
 

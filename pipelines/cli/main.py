@@ -64,6 +64,7 @@ def _help(verb: str) -> str | None:
 def slipway(ctx: click.Context, home: str | None, as_json: bool) -> None:
     """From a table of data to a model in production, and back when it fails."""
     ctx.obj = Session(home, as_json)
+    ctx.call_on_close(ctx.obj.close)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -52,6 +52,7 @@ def run(
 
 def conclude(session: Session, result: "TrainingResult") -> None:
     """Say what came of a run."""
+    session.changes = True
     run = result.run
     facts = {"outcome": result.outcome, "run_id": run.run_id, "digest": run.outputs.get("digest")}
     session.line("result", result.sentence, seconds=run.seconds, **facts, report=str(result.report))

@@ -1,5 +1,6 @@
 """What a verb works with: the place, project and model that are meant, and whoever reads its lines and its answer."""
 
+import contextlib
 import json
 import textwrap
 from dataclasses import dataclass
@@ -30,12 +31,14 @@ class Session:
         as_json: print JSON objects instead of lines for people.
         named: the project's file that was named.
         named_model: the model that was named, without a project's file.
+        changes: what the verb started may have changed the ledger.
     """
 
     home: str | None
     as_json: bool
     named: Path | None = None
     named_model: str | None = None
+    changes: bool = False
 
     @cached_property
     def place(self) -> "Place":
@@ -65,12 +68,27 @@ class Session:
 
         return project_file.name(self.project_file)
 
-    @property
+    @cached_property
     def ledger(self) -> "Ledger":
         from pipelines import settings
         from serving.ledger.ledger import open_ledger
 
         return open_ledger(settings.values(self.home)["ledger"])
+
+    def mirror(self) -> None:
+        """After a change of the ledger: have MLflow show it, and say what is missing there; Ctrl-C does not wait."""
+        from components.steps import mirroring
+        from pipelines import settings
+
+        place, self.changes = settings.values(self.home), False
+        with contextlib.suppress(KeyboardInterrupt):
+            if missing := mirroring.settle(mirroring.start(place), Path(place["home"]), mirroring.PATIENCE_S):
+                click.echo(f"slipway: {missing}", err=True)
+
+    def close(self) -> None:
+        """The end of a verb, however it ended."""
+        if self.changes or ("ledger" in vars(self) and self.ledger.changed):
+            self.mirror()
 
     @property
     def directory(self) -> Path:

@@ -47,7 +47,7 @@ def submit(
     Steps, summaries and exit codes are those of `slipway run`; places, secrets and the image are the cluster's.
     A run that is no longer followed (Ctrl-C) goes on.
     """
-    from pipelines.here.training import train_arguments
+    from pipelines.here.training import again, train_arguments
     from pipelines.kubeflow import submitting
     from pipelines.kubeflow.follow import Follower
     from pipelines.kubeflow.server import connect
@@ -72,6 +72,7 @@ def submit(
         return _scheduled(session, *found)
     name = submitting.run_name(datetime.now(UTC))
     arguments = train_arguments(project, there, name, as_of=as_of, source=source, window=window) | runs.arguments()
+    arguments["command"] = again("submit", project.file, arguments)
     run_id = server.create_run(prepared.version, prepared.experiment, f"{project.name} {name}", arguments)
     session.line("run", f"{name} is {run_id} on the server", run_id=name, server_id=run_id)
     if no_wait:

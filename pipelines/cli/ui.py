@@ -14,10 +14,12 @@ from serving.errors import InfrastructureError
 @click.pass_obj
 def ui(session: Session, port: int) -> None:
     """Show runs, plots and versions in MLflow on 127.0.0.1 until interrupted."""
-    from components.recording.run_records import catch_up
+    from components.steps import mirroring
 
     place = session.place
-    catch_up(place)
+    mirroring.settle(mirroring.start(place.model_dump(), always=True), place.root, mirroring.LIMIT_S)
+    if missing := mirroring.read(place.root).trouble:  # who opens the pages is told each time
+        click.echo(f"slipway: {missing}", err=True)
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", place.tracking, "--port", str(port)]
     command += ["--host", "127.0.0.1", "--workers", "1"]
     session.line("mlflow", f"http://127.0.0.1:{port}  (Ctrl-C ends it)")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.steps.keys import trusted_keys
+from components.steps.mirroring import follow
 from components.steps.place import Place, s3_settings
 from pipelines.project import Project
 from serving.files import write_bytes
@@ -42,9 +43,12 @@ def serve_until(project: Project, place: Place, port: int, stop: threading.Event
     notify = Notices(directory / "notices.jsonl", place.rollout_webhook)
     ledger = open_ledger(place.ledger, keep=True)  # it is read at every look
     control = local_control(directory, project.name, ledger, backend, notify)
+    ended = threading.Event()
+    follow(place.model_dump(), ledger.head, ended)
     try:
         serve_and_decide(directory, control, backend, options, stop)
     finally:
+        ended.set()
         ledger.close()
 
 

@@ -19,7 +19,7 @@ from pipelines.checkout import PIPELINES, ROOT
 from pipelines.here import runner
 from pipelines.here.code_digest import code_digest
 from pipelines.here.runner import RunResult, TaskEvent
-from pipelines.project import Project
+from pipelines.project import Project, anchored
 from serving.errors import SlipwayError
 from serving.files import write_json, write_text
 from serving.locks import only_holder
@@ -89,7 +89,7 @@ def train(
         )
         outcome = judge(result)
         if outcome.outcome != "failed":
-            outcome = _reported(outcome, project, _command(project.file, arguments))
+            outcome = _reported(outcome, project, arguments["command"])
         write_json(result.directory / FINISHED, {"outcome": outcome.outcome, "sentence": outcome.sentence})
     if outcome.outcome == "failed":
         raise RunFailed(outcome.sentence, outcome.exit_code)
@@ -107,10 +107,10 @@ def train_arguments(
 ) -> dict[str, Any]:
     """The pipeline's parameters; each section of the project travels alone, so that only what it touches runs again."""
     version = code_version(ROOT)
-    return {
+    arguments = {
         "name": project.name,
         "run_id": run_id,
-        "source": source or project.source.uri,
+        "source": anchored(source, Path.cwd()) if source else project.source.uri,
         "contract": _json(project.contract),
         "split_policy": _json(project.split),
         "features": _json(project.features),
@@ -131,6 +131,20 @@ def train_arguments(
         "code": code_digest(),
         "seed": project.seed,
     }
+    return arguments | {"command": again("run", project.file, arguments)}
+
+
+def again(verb: str, file: Path | None, arguments: Mapping[str, Any]) -> str:
+    """The command that gives a run these *arguments* once more, as one types it in the checkout.
+
+    The inverse of what ``slipway run`` and ``slipway submit`` make of their options. PROJECT stands for a project that
+    was read from no *file*.
+    """
+    path = Path("PROJECT") if file is None else file.resolve()
+    given = {"project": path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}
+    given |= {name: arguments[name] for name in ("source", "as_of", "window")}
+    words = [f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in given.items() if value]
+    return " ".join(["slipway", verb, *words])
 
 
 def _reported(outcome: TrainingResult, project: Project, command: str) -> TrainingResult:
@@ -141,7 +155,7 @@ def _reported(outcome: TrainingResult, project: Project, command: str) -> Traini
     return replace(outcome, sentence="; ".join([outcome.sentence, *said]))
 
 
-def write_report(project: Project, result: RunResult, command: str = "") -> Path:
+def write_report(project: Project, result: RunResult, command: str) -> Path:
     """The run's report beside its logs, with what happened after the verdict; MLflow has it as of the verdict."""
     made = {task.task.rsplit("/", 1)[-1]: task for task in result.tasks}
     paths = StageOutputs(**{output: Path(made[step].outputs[output]["uri"]) for step, output in REPORTED.items()})
@@ -181,17 +195,6 @@ def next_run_id(runs: Path) -> str:
 def lock_of(place: Place) -> Path:
     """Held by the run that is under way in *place*."""
     return place.root / "run.lock"
-
-
-def _command(file: Path | None, arguments: Mapping[str, Any]) -> str:
-    """What makes the run again, as one types it in the checkout; empty when the project's file is not known."""
-    if file is None:
-        return ""
-    path = file.resolve()
-    given = {"project": path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}
-    given |= {name: arguments[name] for name in ("source", "as_of", "window")}
-    words = [f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in given.items() if value]
-    return " ".join(["slipway run", *words])
 
 
 def _json(section: Any) -> str:

@@ -14,7 +14,7 @@ from components.watching.cron import six_fields
 from pipelines import settings
 from pipelines.compiling.compiling import read_package
 from pipelines.here.interpreter import leaves
-from pipelines.here.training import PACKAGE, train_arguments
+from pipelines.here.training import PACKAGE, again, train_arguments
 from pipelines.kubeflow import submission
 from pipelines.kubeflow.follow import STEPS
 from pipelines.kubeflow.server import KfpServer, PipelineVersion
@@ -134,5 +134,6 @@ def schedule(
     own = "" if project.retrain.window is None else text(project.retrain.window)
     arguments = train_arguments(project, place, SCHEDULED_RUN, source=source, window=window or own)
     arguments |= {**code, "as_of": SCHEDULED_DAY}
+    arguments["command"] = again("submit", project.file, arguments)
     cron = six_fields(project.retrain.schedule)
     return server.schedule(prepared.version, prepared.experiment, project.name, cron, arguments)

@@ -51,7 +51,13 @@ def open_ledger(
 
 class Ledger:
     """All methods may be called from several processes at once. Unknown versions are a ``UsageError``, a database that
-    does not answer an ``InfrastructureError``; after any error the ledger is as before the call."""
+    does not answer an ``InfrastructureError``; after any error the ledger is as before the call.
+
+    Attributes:
+        changed: whether anything was changed through this object.
+    """
+
+    changed = False
 
     def __init__(self, database: Database, now: Callable[[], datetime], place: str) -> None:
         self._database = database
@@ -278,6 +284,11 @@ class Ledger:
         with self._database.reading() as connection:
             return rows.events(connection, *(() if model is None else (schema.event.c.model == model,)))
 
+    def head(self) -> str:
+        """The newest hash of the history: another one after each change, whoever made it."""
+        with self._database.reading() as connection:
+            return str(connection.scalar(sa.select(schema.head.c.hash)))
+
     def verify(self) -> HistoryVerification:
         """Whether the history is unchanged since it was written and the tables are what it amounts to."""
         try:
@@ -297,4 +308,5 @@ class Ledger:
         with self._database.writing() as connection:
             writing = Writing(connection, self._now, self._place, actor, reason)
             yield writing
-            writing.finish()
+            news = writing.finish()
+        self.changed = self.changed or news

@@ -69,12 +69,13 @@ class Writing:
         self._seq, self._hash = event.seq, event.hash
         return event
 
-    def finish(self) -> None:
-        """Move the head to the newest event, if there is a new one; the last statement of the transaction."""
+    def finish(self) -> bool:
+        """Move the head to the newest event, the last statement of the transaction; says whether there is a new one."""
         if self._seq == self._before:
-            return
+            return False
         values = {"seq": self._seq, "hash": self._hash, "at": time_text(self.at)}
         self.connection.execute(schema.head.update().values(values))
+        return True
 
     def set_version(self, version: Version, **values: str) -> None:
         table = schema.version.c

@@ -30,6 +30,7 @@ def controller(session: Session, namespace: str | None, health: str, interval: f
 
     SIGTERM gives the leases back, so that the next one goes on at once; traffic stays as it is.
     """
+    from components.steps.mirroring import follow
     from serving.cluster.choice import backends_of
     from serving.cluster.client import open_cluster
     from serving.cluster.control import ClusterControl
@@ -51,6 +52,7 @@ def controller(session: Session, namespace: str | None, health: str, interval: f
     engine = _once_it_answers(lambda: open_rollouts(place.ledger), stopping)
     ledger = open_ledger(place.ledger, place=f"kserve://{where.namespace}")
     place.root.mkdir(parents=True, exist_ok=True)
+    follow(place.model_dump(), open_ledger(place.ledger).head, stopping)
     notices = Notices(place.root / "notices.jsonl", place.rollout_webhook)
     control = ClusterControl(where.namespace, ledger, engine, backend_of, cluster.server_version, notices)
     with answering(control, health) as port:

@@ -1,6 +1,7 @@
 """Tuning: repeatable, never worse than the project's own parameters, and on training rows alone."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ def by(contract: Contract) -> SplitPolicy:
 
 
 def timeless(result: Tuning) -> dict[str, Any]:
-    return result.model_dump(exclude={"trials": {"__all__": {"seconds"}}})
+    return result.model_dump(exclude={"trials": {"__all__": {"seconds", "started"}}})
 
 
 @pytest.mark.parametrize(
@@ -79,6 +80,9 @@ def test_a_search_gives_the_same_trials_twice(contract: Contract, model: ModelSp
     first, second = (run(contract, model, search(8, space)) for _ in range(2))
     assert [(t.params, t.value) for t in first.trials] == [(t.params, t.value) for t in second.trials]
     assert timeless(first) == timeless(second)
+    ends = [t.started + timedelta(seconds=t.seconds - 0.01) for t in first.trials if t.started]
+    assert len(ends) == len(first.trials)
+    assert all(end <= after.started for end, after in zip(ends, first.trials[1:], strict=False) if after.started)
     assert timeless(run(contract, model, search(8, space), seed=8)) != timeless(first)
 
 

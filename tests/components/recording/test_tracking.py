@@ -3,9 +3,11 @@
 import fcntl
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ import pytest
 
 from components.modelling.tuning_values import Trial, Tuning
 from components.recording import tracking
-from components.recording.tracking import Data, RunRecord, mirror, record
+from components.recording.registry import mirror
+from components.recording.tracking import Data, RunRecord, record
 from components.steps.provenance import CodeVersion, Environment, code_version, environment
 from serving.errors import ConfigError, DataError, InfrastructureError, PlaceError
 from serving.ledger.ledger import Ledger, open_ledger
@@ -33,7 +36,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def uri(home: Path) -> str:
     """One store for the module: making its tables takes seconds."""
     uri = f"sqlite:///{home / 'mlflow.db'}"
-    with tracking._client(uri):
+    with tracking.store_client(uri):
         return uri
 
 
@@ -69,7 +72,7 @@ def a_run(home: Path, run_id: str, **changes: Any) -> RunRecord:
         "tuning": Tuning(
             metric="rmse",
             trials=(
-                Trial(number=0, params={"lr": 0.1}, value=44.0),
+                Trial(number=0, params={"lr": 0.1}, value=44.0, seconds=2.5, started=STARTED + timedelta(seconds=20)),
                 Trial(number=1, params={"lr": 0.2}, value=None, failure="it broke"),
             ),
         ),
@@ -130,7 +133,7 @@ def test_every_aspect_is_recorded(complete: tuple[Any, set[str]], aspect: str) -
 
 
 def test_trials_are_child_runs(client: Any, complete: tuple[Any, set[str]]) -> None:
-    """Each trial of a search is a run below its run, with parameters, score and status."""
+    """Each trial of a search is a run below its run, with parameters, score, status and its own times."""
     run, _ = complete
     children = client.search_runs([run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
     seen = {child.info.run_name: (child.data.params, child.data.metrics, child.info.status) for child in children}
@@ -138,6 +141,8 @@ def test_trials_are_child_runs(client: Any, complete: tuple[Any, set[str]]) -> N
         "trial 0": ({"lr": "0.1"}, {"rmse": 44.0}, "FINISHED"),
         "trial 1": ({"lr": "0.2"}, {}, "FAILED"),
     }
+    (first,) = (child.info for child in children if child.info.run_name == "trial 0")
+    assert (first.start_time, first.end_time - first.start_time) == (tracking._ms(STARTED) + 20_000, 2_500)
 
 
 def test_recording_again_changes_nothing(home: Path, uri: str, client: Any, complete: tuple[Any, set[str]]) -> None:
@@ -203,7 +208,7 @@ def test_a_missing_artifact_is_named(home: Path, uri: str) -> None:
 
 def test_an_sqlite_store_has_one_user_at_a_time(uri: str, home: Path) -> None:
     """While one process uses the store, another one waits at its lock instead of making tables beside it."""
-    with tracking._client(uri), (home / "mlflow.db.lock").open("ab") as other, pytest.raises(BlockingIOError):
+    with tracking.store_client(uri), (home / "mlflow.db.lock").open("ab") as other, pytest.raises(BlockingIOError):
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     with (home / "mlflow.db.lock").open("ab") as other:
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -278,13 +283,15 @@ def test_the_mirror_shows_the_ledger(ledger: Ledger, uri: str, client: Any, comp
         stages = {found.tags["slipway.version"]: found.tags["lifecycle.stage"] for found in versions}
         return {name: str(version) for name, version in aliases.items()}, stages
 
-    assert mirror(ledger, uri) > 0
+    assert mirror(ledger, uri) == ledger.head()
     assert shown() == ({"production": "1", "canary": "2"}, {"1": "production", "2": "staging"})
-    assert mirror(ledger, uri) == 0
     ledger.promote("housing", 2, "ann", "good")
-    assert mirror(ledger, uri) > 0
+    mirror(ledger, uri)
     assert shown() == ({"production": "2", "previous": "1"}, {"1": "archived", "2": "production"})
-    assert mirror(ledger, uri) == 0
+    with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as watching:
+        before = watching.execute("PRAGMA data_version").fetchone()
+        mirror(ledger, uri)
+        assert watching.execute("PRAGMA data_version").fetchone() == before
     version = client.get_model_version("housing", "1")
     assert (version.source, version.run_id) == ("s3://models/a", complete[0].info.run_id)
     assert version.tags["artifact.sha256"] == "a" * 64

@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 
 from components.recording import tracking
-from components.recording.run_records import catch_up
+from components.recording.catching_up import bring
 from pipelines.settings import load
 from serving.ledger.ledger import open_ledger
 from serving.ledger.values import Version
@@ -81,7 +81,7 @@ def test_a_killed_run_completes_and_every_stage_counts_once(place: Path, first: 
     stored = Path(version.bundle_uri.removeprefix("file://"))
     assert {"manifest.json", "manifest.sig", "contract.json", "golden.json"} <= {path.name for path in stored.iterdir()}
     assert leftovers(home) == []
-    with tracking._client(f"sqlite:///{home}/mlflow/mlflow.db") as client:
+    with tracking.store_client(f"sqlite:///{home}/mlflow/mlflow.db") as client:
         assert len(client.search_runs([client.get_experiment_by_name("homes").experiment_id])) == 1
 
 
@@ -108,22 +108,22 @@ def test_without_mlflow_a_run_releases_and_its_record_is_made_up(
     write_project(tmp_path, approval="auto")
     monkeypatch.setenv("SLIPWAY_TRACKING", "http://127.0.0.1:9" if broken == "server-away" else uri)
     if broken == "experiment-deleted":
-        with tracking._client(uri) as client:
+        with tracking.store_client(uri) as client:
             client.delete_experiment(tracking._experiment(client, "homes", uri))
     if broken == "artifacts-unwritable":
         (tmp_path / "artifacts").write_text("a file where the folder should be")
     said = go(tmp_path, "--json", home=home)
     assert (said.code, last_line(said)["outcome"]) == (0, "released"), said.err
     (warning,) = [line["text"] for line in said.lines if line.get("task") == "track"]
-    assert warning.startswith("warning: the record of run 01 is incomplete")
+    assert warning.startswith("warning: run 01 is not in MLflow: ")
     assert "slipway ui" in warning
     if broken == "experiment-deleted":
-        with tracking._client(uri) as client:
+        with tracking.store_client(uri) as client:
             client.restore_experiment(client.get_experiment_by_name("homes").experiment_id)
     (tmp_path / "artifacts").unlink(missing_ok=True) if broken == "artifacts-unwritable" else None
-    catch_up(load(str(home), {"SLIPWAY_TRACKING": uri}))
+    bring(load(str(home), {"SLIPWAY_TRACKING": uri}), always=True)
     (version,) = versions(home)
-    with tracking._client(uri) as client:
+    with tracking.store_client(uri) as client:
         shown = client.get_model_version_by_alias("homes", "production")
         run = client.get_run(shown.run_id)
     assert run.data.tags["slipway.run_id"] == version.provenance["mlflow"]
@@ -143,7 +143,7 @@ def test_mlflow_has_everything_about_the_run(place: Path, first: Said) -> None:
     """Parameters, metrics, artifacts, code, data, environment, times and tags, under the ledger's own link."""
     (version,) = versions(place / "home")
     uri = f"sqlite:///{place}/home/mlflow/mlflow.db"
-    with tracking._client(uri) as client:
+    with tracking.store_client(uri) as client:
         experiment = client.get_experiment_by_name("homes").experiment_id
         (run,) = client.search_runs([experiment], f"tags.`slipway.run_id` = '{version.provenance['mlflow']}'")
         artifacts = {found.path for found in client.list_artifacts(run.info.run_id)}
