@@ -52,7 +52,7 @@ def test_what_stayed_is_whole_and_what_went_is_told(played: Played) -> None:
     assert played.ledger.verify().intact
     told = slipway("models", "history", "homes", "--json", home=played.home).value["events"]
     assert [event["version"] for event in told if event["kind"] == "bundle removed"] == [1]
-    with tracking._client(f"sqlite:///{played.home}/mlflow/mlflow.db") as mlflow:
+    with tracking.store_client(f"sqlite:///{played.home}/mlflow/mlflow.db") as mlflow:
         experiment = mlflow.get_experiment_by_name("homes").experiment_id
         runs = mlflow.search_runs([experiment])
         assert len(runs) == 3
