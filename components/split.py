@@ -7,6 +7,8 @@ from components.step import step
 
 @step
 def split(
+    name: str,
+    place: str,
     policy: str,
     contract: str,
     seed: int,
@@ -20,4 +22,4 @@ def split(
     from components.steps.failing import told
 
     with told():
-        return stage(policy, contract, seed, accepted.path, train.path, holdout.path)
+        return stage(name, place, policy, contract, seed, accepted.path, train.path, holdout.path)

@@ -65,6 +65,8 @@ def train(
         snapshot=raw.outputs["snapshot"],
     )
     parts = split(
+        name=name,
+        place=place,
         policy=split_policy,
         contract=contract,
         seed=seed,
@@ -72,6 +74,7 @@ def train(
         accepted_id=rows.outputs["Output"],
         accepted=rows.outputs["accepted"],
     )
+    parts.set_caching_options(False)  # the champion may have changed, by whose rule rows keep their sides
     search_result = tune(
         model=model,
         features=features,

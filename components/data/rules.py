@@ -164,6 +164,12 @@ def number(value: float) -> str:
     return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
+def listed(values: Sequence[str]) -> str:
+    """*values* with commas between them, and how many more there are after twelve."""
+    more = f" and {len(values) - LISTED_VALUES:,} more" if len(values) > LISTED_VALUES else ""
+    return ", ".join(values[:LISTED_VALUES]) + more
+
+
 def column_rules(name: str, column: Column, dtype: Any, target: bool) -> Iterator[Rule]:
     """What is asked of one column, given both its forms; *dtype* is what the table held."""
     value, seen = pl.col(name), spelled(pl.col(raw(name)), dtype)
@@ -183,7 +189,7 @@ def column_rules(name: str, column: Column, dtype: Any, target: bool) -> Iterato
         yield Rule(name, "out of range", bad.fill_null(False), _said(name, seen, f" out of {bounds}"), expected, beyond)
     if column.type == "category":
         bad = ~gone & ~one_of(value, column.values)
-        text = _said(name, "'", seen.str.slice(0, 40), f"' is none of {_listed(column.values)}")
+        text = _said(name, "'", seen.str.slice(0, 40), f"' is none of {listed(column.values)}")
         yield Rule(name, "unknown category", bad.fill_null(False), text, expected)
 
 
@@ -203,13 +209,8 @@ def _said(name: str, *words: str | pl.Expr) -> pl.Expr:
     return pl.concat_str([pl.lit(f"{name}: "), *parts])
 
 
-def _listed(values: tuple[str, ...]) -> str:
-    more = f" and {len(values) - LISTED_VALUES} more" if len(values) > LISTED_VALUES else ""
-    return ", ".join(values[:LISTED_VALUES]) + more
-
-
 def _expected(column: Column) -> str:
-    return f"one of {_listed(column.values)}" if column.type == "category" else column.expected
+    return f"one of {listed(column.values)}" if column.type == "category" else column.expected
 
 
 def _can_fail(column: Column, dtype: Any) -> bool:

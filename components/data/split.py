@@ -5,74 +5,22 @@ never changes sides when rows are added, and the share that is held out is met u
 on both sides: training rows of a key that is held out are dropped, and counted.
 """
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Any
 
 import numpy as np
 import polars as pl
-from pydantic import BeforeValidator, model_validator
 
-from components.data.dealing import key_cells
 from components.data.rules import meant, named
 from components.data.snapshots import Mask
-from components.data.stable_hash import Hashes, hash_rows, hash_values
-from serving.contract import Contract, Frozen
-from serving.durations import parse, text
-from serving.errors import ConfigError, DataError
+from components.data.split_rule import MONTHS, Identity, SplitPolicy, SplitRule, asked, check_policy
+from serving.contract import Contract
+from serving.durations import parse
+from serving.errors import DataError
 
-_MONTHS = re.compile(r"^\s*(\d+)\s*(?:mo|months?)\s*$")
-_SHARE = re.compile(r"^\s*0?\.\d+\s*$")
-_RANGE = 2.0**64  # of the hashes
-
-
-def _holdout(value: object) -> object:
-    """A share as a number, a length of time as its text."""
-    if isinstance(value, str) and _SHARE.match(value):
-        value = float(value)
-    if isinstance(value, float) and 0 < value < 1:
-        return value
-    if isinstance(value, str) and (months := _MONTHS.match(value)) and int(months[1]):
-        return f"{int(months[1])} months"
-    if isinstance(value, str):
-        try:
-            if (length := parse(value)).total_seconds() > 0:
-                return text(length)
-        except ValueError:
-            pass
-    raise ValueError("expected a share between 0 and 1 such as 0.2, or a length of time such as 60d or 2 months")
-
-
-class SplitPolicy(Frozen):
-    """The ``split`` section of a project.
-
-    Attributes:
-        holdout: share of the rows (0..1), or, by time only, how far back from the newest event the holdout reaches
-            (``60d``, ``2 months``).
-        group: column whose values are kept together; by default the contract's key.
-    """
-
-    by: Literal["time", "group", "random"] = "random"
-    holdout: Annotated[float | str, BeforeValidator(_holdout)] = 0.2
-    group: str | None = None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.by != "time" and isinstance(self.holdout, str):
-            raise ValueError(f"'holdout' {self.holdout!r} is a length of time, which only 'by: time' understands")
-        if self.by != "group" and self.group is not None:
-            raise ValueError(f"'group' is for 'by: group', not for 'by: {self.by}'")
-        return self
-
-
-def check_policy(policy: SplitPolicy, contract: Contract) -> None:
-    """Refuse a *policy* that needs a column which the *contract* does not name."""
-    if policy.by == "time" and contract.event_time is None:
-        raise ConfigError("split.by: time needs contract.event_time, the column with the moment of each row")
-    if policy.by == "group" and policy.group is None and contract.key is None:
-        raise ConfigError("split.by: group needs split.group or contract.key, the column whose rows stay together")
+__all__ = ["Cut", "HoldoutSplit", "SplitPolicy", "check_policy", "columns", "decide", "masks", "split"]
 
 
 @dataclass(frozen=True)
@@ -110,21 +58,31 @@ def columns(policy: SplitPolicy, contract: Contract) -> list[str] | None:
     """Those that decide where a row goes; None: all of them."""
     if policy.by == "random" and contract.key is None:
         return None
-    return [*named(_asked(policy, contract)), *([policy.group] if policy.group else [])]
+    return [*named(asked(policy, contract)), *([policy.group] if policy.group else [])]
 
 
-def decide(each: Callable[[Any], Iterable[Any]], policy: SplitPolicy, contract: Contract, seed: int) -> "Cut":
+def decide(
+    each: Callable[[Any], Iterable[Any]],
+    policy: SplitPolicy,
+    contract: Contract,
+    seed: int,
+    identity: Identity | None = None,
+) -> "Cut":
     """Where a table is cut; raises as ``split``.
 
     Args:
         each: gives what a function makes of each of the table's chunks, which need no more than ``columns``.
+        identity: by which rows were told apart before; it stands as long as the table has its columns.
     """
     check_policy(policy, contract)
-    cut = Cut(policy, _asked(policy, contract), seed)
+    cut = Cut(SplitRule(policy=policy, seed=seed), asked(policy, contract))
     if policy.by == "time":
-        return replace(cut, boundary=_boundary(pl.concat(each(cut.moments)), policy))
+        return cut.knowing(boundary=_boundary(pl.concat(each(cut.moments)), policy))
+    if policy.by == "random" and contract.key is None:
+        known = identity and identity.readable(next(iter(each(lambda chunk: chunk.schema))))
+        cut = cut.knowing(identity=identity if known else Identity.of(each(lambda chunk: chunk), contract))
     if policy.by == "random" and contract.task == "classification":
-        return replace(cut, extremes=_outermost(each(cut.of_classes)))
+        return cut.knowing(extremes=_outermost(each(cut.of_classes)))
     return cut
 
 
@@ -148,25 +106,23 @@ class Cut:
     """On which side each row stands; a chunk that is asked about must hold all rows of its keys.
 
     Attributes:
-        boundary: last moment of the training rows; None unless by time.
-        extremes: by class, the lowest and the highest hash of its rows; a class too small for the cut has one row on
-            each side. All classes are cut at one hash, so their shares agree up to chance and rows stay where they are
-            when rows are added; exact shares per class would move rows at the cut.
+        contract: as much of it as the rule asks for.
     """
 
-    policy: SplitPolicy
+    rule: SplitRule
     contract: Contract
-    seed: int
-    boundary: datetime | None = None
-    extremes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    def knowing(self, **facts: Any) -> "Cut":
+        """The same with more *facts* in its rule."""
+        return Cut(self.rule.model_copy(update=facts), self.contract)
 
     def sides(self, chunk: pl.DataFrame) -> Sides:
         """On which side the rows of *chunk* stand."""
         meaning = meant(chunk, self.contract)
-        held = self._held(chunk, meaning)
+        held = self.rule.held(chunk, meaning, self.contract)
         train = ~held & ~_shares_key(meaning, held, self.contract)
         learned, judged = meaning.filter(pl.Series(train)), meaning.filter(pl.Series(held))
-        newest = None if self.boundary is None else judged[self.contract.event_time].max()
+        newest = None if self.rule.boundary is None else judged[self.contract.event_time].max()
         return Sides(train, held, (self._classes(learned), self._classes(judged)), newest)
 
     def moments(self, chunk: pl.DataFrame) -> pl.Series:
@@ -175,7 +131,7 @@ class Cut:
 
     def of_classes(self, chunk: pl.DataFrame) -> dict[str, tuple[int, int]]:
         """``extremes`` of *chunk* alone."""
-        target, hashes = meant(chunk, self.contract)[self.contract.target.name], self._hashes(chunk)
+        target, hashes = meant(chunk, self.contract)[self.contract.target.name], self.rule.hashes(chunk, self.contract)
         words = target.to_numpy()
         return {
             name: (int(hashes[words == name].min()), int(hashes[words == name].max()))
@@ -193,46 +149,17 @@ class Cut:
         learned, judged = (set[str]().union(*(side.classes[i] for side in sides)) for i in (0, 1))
         self._check("train", train, dropped, learned, judged)
         self._check("holdout", holdout, dropped, judged, judged)
-        if self.boundary is not None:
+        if self.rule.boundary is not None:
             newest = max(side.newest for side in sides if side.newest is not None)
-            train_words = f"train until {self.boundary:%Y-%m-%d} ({train:,} rows)"
+            train_words = f"train until {self.rule.boundary:%Y-%m-%d} ({train:,} rows)"
             words = f"by time: {train_words}, holdout until {newest:%Y-%m-%d} ({holdout:,} rows)"
         else:
-            mode = "by group" if self.policy.by == "group" else "at random"
-            unit = self.policy.group or self.contract.key or "row"
+            mode = "by group" if self.rule.policy.by == "group" else "at random"
+            unit = self.rule.policy.group or self.contract.key or "row"
             share = holdout / (train + holdout)
             words = f"{mode}, by hash of {unit}: train {train:,} rows, holdout {holdout:,} rows ({share:.1%})"
         gone = f"; {dropped:,} training rows dropped, their {self.contract.key} is in the holdout" if dropped else ""
         return words + gone
-
-    def _held(self, chunk: pl.DataFrame, meaning: pl.DataFrame) -> Mask:
-        if self.boundary is not None:
-            later: Mask = (meaning[self.contract.event_time] > self.boundary).fill_null(False).to_numpy()
-            return later
-        share = self.policy.holdout
-        assert isinstance(share, float)  # noqa: S101 - SplitPolicy refuses lengths of time here
-        if self.policy.by == "group":
-            return hash_values(self._groups(chunk, meaning), self.seed) < share * _RANGE
-        hashes = self._hashes(chunk)
-        held: Mask = hashes < share * _RANGE
-        words = meaning[self.contract.target.name].to_numpy() if self.extremes else None
-        for name, (low, high) in self.extremes.items():
-            if low < high:
-                held[(words == name) & (hashes == np.uint64(high))] = False
-                held[(words == name) & (hashes == np.uint64(low))] = True
-        return held
-
-    def _hashes(self, chunk: pl.DataFrame) -> Hashes:
-        key = self.contract.key
-        return hash_values(key_cells(chunk, key), self.seed) if key else hash_rows(chunk, self.seed)
-
-    def _groups(self, chunk: pl.DataFrame, meaning: pl.DataFrame) -> pl.Series:
-        group = str(self.policy.group or self.contract.key)
-        if group in meaning.columns:
-            return meaning[group]
-        if group not in chunk.columns:
-            raise ConfigError(f"split.group: no column {group!r} among {', '.join(chunk.columns)}")
-        return key_cells(chunk, group)
 
     def _classes(self, meaning: pl.DataFrame) -> set[str]:
         target = self.contract.target
@@ -240,7 +167,7 @@ class Cut:
 
     def _check(self, side: str, rows: int, dropped: int, here: set[str], judged: set[str]) -> None:
         """Both sides need rows and two classes, and nothing can be judged on a class that the training rows lack."""
-        target, policy = self.contract.target, self.policy
+        target, policy = self.contract.target, self.rule.policy
         if not rows:
             also = f"; {dropped:,} rows were dropped because their key is in the holdout" if dropped else ""
             raise DataError(
@@ -253,11 +180,6 @@ class Cut:
                 f"the {side} side of the split has only class {seen} of {target.name}: expected "
                 f"{', '.join(target.classes)}; change split.holdout or split.by, or bring more rows"
             )
-
-
-def _asked(policy: SplitPolicy, contract: Contract) -> Contract:
-    """As much of *contract* as a cut asks for."""
-    return contract.model_copy(update={"columns": {k: v for k, v in contract.columns.items() if k == policy.group}})
 
 
 def _outermost(found: Iterable[Mapping[str, tuple[int, int]]]) -> dict[str, tuple[int, int]]:
@@ -277,7 +199,7 @@ def _boundary(moments: pl.Series, policy: SplitPolicy) -> datetime:
     assert isinstance(newest, datetime)  # noqa: S101 - validation refuses rows without a moment
     if isinstance(policy.holdout, float):
         return _earlier_than_share(moments, policy.holdout, newest)
-    if months := _MONTHS.match(policy.holdout):
+    if months := MONTHS.match(policy.holdout):
         back: datetime = pl.Series([newest]).dt.offset_by(f"-{int(months[1])}mo")[0]
         return back
     return newest - parse(policy.holdout)

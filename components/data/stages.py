@@ -10,9 +10,11 @@ from components.data.meeting import Needed
 from components.data.moments import Recent, moment
 from components.data.quarantine_report import quarantine_page
 from components.data.split import SplitPolicy, columns, decide
+from components.data.split_rule import inherited
 from components.data.validation import Validator, require
 from components.steps.place import Place, s3_settings
 from components.steps.telling import SHORT, tell
+from serving.bundle.files import SPLIT
 from serving.contract import Contract
 from serving.files import canonical_json, sha256_bytes, whole_directory, write_text
 
@@ -55,14 +57,15 @@ def validate(contract: str, as_of: str, snapshot: str, accepted: str, quarantine
     return snapshots.open_snapshot(Path(accepted)).id
 
 
-def split(policy: str, contract: str, seed: int, accepted: str, train: str, holdout: str) -> str:
-    """Write training and holdout rows; returns a digest of both."""
+def split(name: str, place: str, policy: str, contract: str, seed: int, accepted: str, train: str, holdout: str) -> str:
+    """Write training and holdout rows, and beside the former the rule that chose them; returns a digest of both."""
     how, rules, rows = SplitPolicy.model_validate_json(policy), Contract.model_validate_json(contract), Path(accepted)
     each = partial(snapshots.each, rows, columns=columns(how, rules))
-    cut = decide(each, how, rules, seed)
+    cut = decide(each, how, rules, seed, inherited(name, Place.model_validate_json(place)))
     sides = list(each(cut.sides))
     sentence = cut.sentence(sides)
     left = snapshots.select(rows, [side.train for side in sides], Path(train), source="split")
     right = snapshots.select(rows, [side.held for side in sides], Path(holdout), source="split")
+    write_text(Path(train) / SPLIT, cut.rule.model_dump_json())
     tell(sentence)
     return sha256_bytes(canonical_json({"train": left.id, "holdout": right.id}))

@@ -24,19 +24,26 @@ class Champion:
     bundle: "Bundle"
 
 
+def serving_now(name: str, place: Place) -> int | None:
+    """The number of the champion of model *name*; None before the first promotion."""
+    return open_ledger(place.ledger).slot(name, "production").version
+
+
 def find(name: str, place: Place, number: int | None = None) -> Champion | None:
     """The champion of model *name*, or its version *number*; None before the first promotion.
 
     Raises:
         GateRefusal: the bundle must not be used.
     """
-    ledger = open_ledger(place.ledger)
-    number = number or ledger.slot(name, "production").version
-    if number is None:
-        return None
+    number = number or serving_now(name, place)
+    return None if number is None else opened(name, place, number)
+
+
+def opened(name: str, place: Place, number: int) -> Champion:
+    """Version *number* of model *name*; raises as ``find``."""
     from serving.bundle.bundle import open_bundle  # brings numba, which a first run need not wait for
 
-    version = ledger.version(name, number)
+    version = open_ledger(place.ledger).version(name, number)
     return Champion(version.version, open_bundle(local_bundle(version, place), trusted_keys(place.key)))
 
 

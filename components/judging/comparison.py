@@ -1,22 +1,33 @@
-"""Candidate and champion on the same rows, each through its own contract, and how the two contracts differ.
+"""Candidate and champion on the same rows, each through its own contract.
 
 Rows come as the source sent them (``validation.Validation.good``), so that a champion which knows other columns or
-categories is asked about what it would have been asked. A row that only one of the two can answer is no evidence for
-either: both are judged on the others, and it is said how many were left out.
+categories is asked about what it would have been asked. A row that only one of the two can answer, or that the champion
+was trained on, is no evidence: both are judged on the others, and it is said how many were left out.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
+from pydantic import ValidationError
 
-from components.data.rules import field_rules, fields, forms
+from components.data.rules import field_rules, fields, forms, listed, meant
+from components.data.split_rule import SplitRule
 from components.data.stable_hash import hash_rows
 from components.data.tables import matrix_and_target
-from components.judging.evaluation import Evaluation, evaluate
+from components.judging.evaluation import FEW_ROWS, Evaluation, evaluate
+from components.judging.gates import Gate, GateReport, judge
+from components.judging.narrowing import narrowed
 from serving.bundle.bundle import Bundle
-from serving.contract import Column, Contract
+from serving.contract import Contract
+from serving.errors import DataError, GateRefusal
 from serving.files import sha256_bytes
+from serving.store.store import StoreKeyError
+
+
+class CannotBeAsked(Exception):
+    """Why a champion is no bar for a candidate; the text goes on after "since"."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +36,8 @@ class SideBySide:
 
     Attributes:
         champion: None where it cannot be asked.
-        sentence: why, or which rows were left out; empty where all rows were compared.
+        sentence: which rows were left out, or, without a champion, why it cannot be asked; empty where all rows were
+            compared.
     """
 
     candidate: Evaluation
@@ -33,52 +45,104 @@ class SideBySide:
     sentence: str = ""
 
 
-def scored(bundle: Bundle, rows: pl.DataFrame, slices: Sequence[str]) -> Evaluation:
-    """*rows* through the bundle's own contract and scorer, judged along those of *slices* that it has."""
-    contract = bundle.contract
+def beside(
+    champion: Callable[[], Bundle],
+    candidate: Callable[[], Bundle],
+    rows: Callable[[], pl.DataFrame],
+    judged: Evaluation,
+    gates: Sequence[Gate],
+    slices: Sequence[str],
+) -> tuple[GateReport, Evaluation | None]:
+    """The verdict on a candidate that was *judged* on all *rows*, and the champion on those that it was asked about."""
+    try:
+        theirs = champion()
+    except (GateRefusal, StoreKeyError) as error:
+        return judge(judged, None, gates, unasked=f"its bundle does not load: {error}"), None
+    ours = candidate()
+    found = compare(rows(), judged, ours, theirs, slices)
+    facts = {"compared": found.sentence} if found.champion else {}
+    unasked = "" if found.champion else found.sentence
+    verdict = judge(judged, found.champion, gates, found.candidate, unasked)
+    less = tuple(narrowed(theirs.contract, ours.contract))
+    return verdict.model_copy(update={**facts, "narrowed": less}), found.champion
+
+
+def scored(bundle: Bundle, rows: pl.DataFrame, slices: Sequence[str], classes: tuple[str, ...] = ()) -> Evaluation:
+    """*rows* through the bundle's own contract and scorer, judged along those of *slices* that it has.
+
+    Args:
+        classes: those to be told apart, in this order; by default all of the contract's.
+    """
+    own = bundle.contract
+    classes = classes or own.target.classes
+    target_only = {"key": None, "event_time": None, "target": own.target.model_copy(update={"classes": classes})}
+    contract = own.model_copy(update=target_only)
     matrix, target = matrix_and_target(rows, contract)
+    predicted = bundle.scorer.score(matrix)
+    if classes != own.target.classes:
+        predicted = np.ascontiguousarray(predicted[:, [own.target.classes.index(name) for name in classes]])
     known = [name for name in slices if name in contract.columns]
-    found = evaluate(bundle.scorer.score(matrix), target, matrix, contract, known)
+    found = evaluate(predicted, target, matrix, contract, known)
     return found.model_copy(update={"rows_digest": sha256_bytes(hash_rows(rows).tobytes())})
 
 
 def compare(
-    rows: pl.DataFrame, judged: Evaluation, candidate: Callable[[], Bundle], champion: Bundle, slices: Sequence[str]
+    rows: pl.DataFrame, judged: Evaluation, candidate: Bundle, champion: Bundle, slices: Sequence[str]
 ) -> SideBySide:
-    """The *champion* beside the candidate, which was *judged* on all *rows*.
+    """The *champion* beside the *candidate*, which was *judged* on all *rows*."""
+    try:
+        _check(rows, judged, champion.contract)
+        common, sentence = _common(rows, champion)
+        classes = _classes(common, judged, champion.contract)
+    except (CannotBeAsked, DataError) as error:
+        return SideBySide(judged, None, str(error))
+    theirs = scored(champion, common, slices, classes)
+    again = common.height < rows.height or classes != judged.classes
+    return SideBySide(scored(candidate, common, slices, classes) if again else judged, theirs, sentence)
 
-    Args:
-        candidate: its bundle, asked for only where some of the rows have to be left out.
-    """
-    contract = champion.contract
+
+def _check(rows: pl.DataFrame, judged: Evaluation, contract: Contract) -> None:
+    """Refuse a champion that knows something which is gone, or predicts something else than the candidate."""
     absent = [name for name in fields(contract) if name not in rows.columns]
     if absent:
-        return _floors(judged, f"the table no longer has its {', '.join(absent)}")
-    if (contract.task, contract.target.name) != (judged.task, judged.target):
-        return _floors(judged, f"it predicts {contract.target.name} ({contract.task})")
-    refused = _refused(rows, contract)
-    common = rows.filter(~refused)
-    if not refused.any():
-        return SideBySide(judged, scored(champion, rows, slices))
-    if not common.height:
-        return _floors(judged, f"its contract refuses all {rows.height:,} rows")
-    sentence = f"compared on {common.height:,} of {rows.height:,} rows, as the champion's contract refuses the others"
-    return SideBySide(scored(candidate(), common, slices), scored(champion, common, slices), sentence)
+        raise CannotBeAsked(f"the table no longer has its {listed(absent)}")
+    target, unit = contract.target, f" in {contract.target.unit}" if contract.target.unit else ""
+    if (target.name, target.task, target.unit) != (judged.target, judged.task, judged.unit):
+        raise CannotBeAsked(f"it predicts {target.name}{unit} ({target.task})")
 
 
-def narrowed(old: Contract, new: Contract) -> Iterator[str]:
-    """What the *new* contract refuses, or no longer uses, that the *old* one took; one phrase each."""
-    before, now = fields(old), fields(new)
-    for name, column in before.items():
-        if name not in now:
-            yield f"{name} is not used any more"
-        else:
-            yield from _narrower(name, column, now[name])
-    yield from (f"{name} is needed now" for name, column in now.items() if name not in before and not column.nullable)
+def _common(rows: pl.DataFrame, champion: Bundle) -> tuple[pl.DataFrame, str]:
+    """The rows that both can be asked about, and how many were left out and why."""
+    if not champion.split:
+        raise CannotBeAsked("its bundle does not say on which rows it was trained, as bundles do now")
+    contract = champion.contract
+    try:
+        rule = SplitRule.model_validate_json(champion.split)
+    except ValidationError as error:
+        raise CannotBeAsked("its bundle says in other words on which rows it was trained") from error
+    unseen = rule.unseen(rows, contract)
+    refused = unseen & _refused(rows, contract)
+    common, trained, unfit = rows.filter(unseen & ~refused), int((~unseen).sum()), int(refused.sum())
+    reasons = [f"it may have been trained on {trained:,}"] if trained else []
+    reasons += [f"its contract refuses {unfit:,}"] if unfit else []
+    if common.height < min(FEW_ROWS, rows.height):
+        raise CannotBeAsked(f"of {rows.height:,} rows {common.height:,} are left: {' and '.join(reasons)}")
+    told = f"compared with the champion on {common.height:,} of {rows.height:,} rows: {' and '.join(reasons)}"
+    return common, told if reasons else ""
 
 
-def _floors(judged: Evaluation, why: str) -> SideBySide:
-    return SideBySide(judged, None, f"the champion cannot be asked, since {why}; floors and slices decide")
+def _classes(common: pl.DataFrame, judged: Evaluation, contract: Contract) -> tuple[str, ...]:
+    """The classes that both know, in the candidate's order."""
+    if contract.task == "regression":
+        return ()
+    both = tuple(name for name in judged.classes if name in contract.target.classes)
+    bare = contract.model_copy(update={"key": None, "event_time": None})
+    here = set(meant(common, bare)[contract.target.name].unique())
+    if absent := [name for name in both if name not in here]:
+        raise CannotBeAsked(f"no row of {judged.target} {listed(absent)} is left")
+    if len(both) < 2:
+        raise CannotBeAsked(f"it tells {listed(contract.target.classes)} apart")
+    return both
 
 
 def _refused(rows: pl.DataFrame, contract: Contract) -> pl.Series:
@@ -87,14 +151,3 @@ def _refused(rows: pl.DataFrame, contract: Contract) -> pl.Series:
     meaning = rows.select(forms(rows.schema, columns))
     bad = [rule.bad for rule in field_rules(rows.schema, contract)]
     return meaning.select(pl.any_horizontal(pl.lit(value=False), *bad)).to_series()
-
-
-def _narrower(name: str, old: Column, new: Column) -> Iterator[str]:
-    if old.type != new.type:
-        yield f"{name} is {new.type} instead of {old.type}"
-    if gone := [word for word in old.values if word not in new.values]:
-        yield f"{name} no longer takes {', '.join(gone[:12])}" + (f" and {len(gone) - 12} more" if gone[12:] else "")
-    if old.nullable and not new.nullable:
-        yield f"{name} may not be missing any more"
-    if new.range is not None and (old.range is None or new.range[0] > old.range[0] or new.range[1] < old.range[1]):
-        yield f"{name} must lie in [{new.range[0]:g}, {new.range[1]:g}]"

@@ -17,6 +17,7 @@ from serving.contract import Contract, Frozen
 from serving.errors import ConfigError, DataError
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
+FEW = 12  # narrowed things that are told before it is said how many more there are
 _PERCENT = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*%\s*$")
 
 
@@ -95,8 +96,8 @@ class GateReport(Frozen):
     """Whether the candidate is accepted, and the sentence that explains it.
 
     Attributes:
-        compared: which rows the champion was not asked about, or why it was not asked at all; empty where it was about
-            all, or there is none.
+        compared: which rows the champion was not asked about; empty where it was about all, or not at all.
+        unasked: why the champion could not be asked; empty where it was, or there is none.
         narrowed: what the candidate's contract refuses that the champion's took.
     """
 
@@ -104,7 +105,16 @@ class GateReport(Frozen):
     sentence: str
     checks: tuple[Check, ...] = ()
     compared: str = ""
+    unasked: str = ""
     narrowed: tuple[str, ...] = ()
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a person should know beside the verdict, one phrase each."""
+        unasked = f"the champion cannot be asked, since {self.unasked}" if self.unasked else ""
+        refuses = f"the new contract narrows: {'; '.join(self.narrowed[:FEW])}" if self.narrowed else ""
+        more = f" and {len(self.narrowed) - FEW:,} more" if self.narrowed[FEW:] else ""
+        return tuple(filter(None, (self.compared, unasked, refuses + more)))
 
 
 def check_gates(gates: Sequence[Gate], contract: Contract) -> None:
@@ -118,12 +128,17 @@ def check_gates(gates: Sequence[Gate], contract: Contract) -> None:
 
 
 def judge(
-    candidate: Evaluation, champion: Evaluation | None, gates: Sequence[Gate], compared: Evaluation | None = None
+    candidate: Evaluation,
+    champion: Evaluation | None,
+    gates: Sequence[Gate],
+    compared: Evaluation | None = None,
+    unasked: str = "",
 ) -> GateReport:
     """Say whether *candidate* may serve, and why; with no *champion* the floors and slices are the bar.
 
     Args:
         compared: the candidate on the rows that the champion was asked about, where these are not all.
+        unasked: why there is a champion and no evaluation of it.
 
     Raises:
         DataError: the two were not evaluated on the same rows.
@@ -134,23 +149,25 @@ def judge(
             f"the champion was evaluated on other rows ({champion.rows}) than the candidate ({beside.rows});"
             " score both on the candidate's holdout"
         )
-    checks = tuple(_check(gate, candidate, beside, champion) for gate in gates)
+    absence = "the champion cannot be asked" if unasked else "no champion yet"
+    checks = tuple(_check(gate, candidate, beside, champion, absence) for gate in gates)
     failed = [check for check in checks if not check.passed]
     if failed:
         told = "; ".join(check.sentence for check in failed)
         count = "its one gate fails" if len(checks) == 1 else f"{len(failed)} of {len(checks)} gates fail"
-        return GateReport(accepted=False, sentence=f"refused: {count}: {told}", checks=checks)
-    return GateReport(accepted=True, sentence=_accepted(checks, champion), checks=checks)
+        return GateReport(accepted=False, sentence=f"refused: {count}: {told}", checks=checks, unasked=unasked)
+    sentence = _accepted(checks, "" if champion else absence)
+    return GateReport(accepted=True, sentence=sentence, checks=checks, unasked=unasked)
 
 
-def _accepted(checks: Sequence[Check], champion: Evaluation | None) -> str:
+def _accepted(checks: Sequence[Check], absence: str) -> str:
     if not checks:
         return "accepted: the project defines no gates, so nothing was compared"
     held = "its one gate holds" if len(checks) == 1 else f"all {len(checks)} gates hold"
-    return f"accepted: {held}" + (", no champion yet" if champion is None else "")
+    return f"accepted: {held}" + (f", {absence}" if absence else "")
 
 
-def _check(gate: Gate, candidate: Evaluation, beside: Evaluation, champion: Evaluation | None) -> Check:
+def _check(gate: Gate, candidate: Evaluation, beside: Evaluation, champion: Evaluation | None, absence: str) -> Check:
     metric = metrics.get(gate.metric, where="gates.metric", task=candidate.task)
     if gate.worst is not None:
         return _worst(gate, metric, gate.worst, candidate)
@@ -161,7 +178,7 @@ def _check(gate: Gate, candidate: Evaluation, beside: Evaluation, champion: Eval
     if bar is not None:
         return _bar(metric, bar, seen, candidate.unit)
     if champion is None:
-        sentence = f"{candidate.show(gate.metric)}: no champion yet"
+        sentence = f"{candidate.show(gate.metric)}: {absence}"
         return Check(metric=gate.metric, bar=None, seen=seen, passed=True, sentence=sentence)
     seen = beside.metrics.get(gate.metric)
     return _undefined(metric, bar, "of the candidate") if seen is None else _against(gate, metric, seen, champion)

@@ -1,6 +1,5 @@
 """The judging stages on paths: what the doorways ``evaluate``, ``gate`` and ``verify`` call."""
 
-import functools
 import json
 from pathlib import Path
 
@@ -35,25 +34,29 @@ def gate(
     where = Place.model_validate_json(place)
     candidate = Evaluation.model_validate(read_json(Path(evaluation) / "evaluation.json"))
     bars = [Gate.model_validate(one) for one in json.loads(gates)]
-    champion = champions.find(name, where)
-    verdict, theirs = judge(candidate, None, bars), None
-    if champion is not None:
+    version = champions.serving_now(name, where)
+    if version is None:
+        verdict, theirs = judge(candidate, None, bars), None
+    else:
         from components.data import snapshots  # without a champion a gate has no rows to read
-        from components.judging.comparison import compare, narrowed
+        from components.judging.comparison import beside
         from serving.bundle.bundle import open_bundle
 
-        ours = functools.cache(lambda: open_bundle(Path(bundle), trusted_keys(where.key)))
-        rows = snapshots.read(Path(holdout))
-        found = compare(rows, candidate, ours, champion.bundle, json.loads(slices))
-        theirs, less = found.champion, tuple(narrowed(champion.bundle.contract, ours().contract))
-        verdict = judge(candidate, theirs, bars, found.candidate)
-        verdict = verdict.model_copy(update={"compared": found.sentence, "narrowed": less})
+        verdict, theirs = beside(
+            lambda: champions.opened(name, where, version).bundle,
+            lambda: open_bundle(Path(bundle), trusted_keys(where.key)),
+            lambda: snapshots.read(Path(holdout)),
+            candidate,
+            bars,
+            json.loads(slices),
+        )
     with whole_directory(Path(decision)) as folder:
         write_text(folder / "decision.json", verdict.model_dump_json(indent=2))
-        if champion is not None and theirs is not None:
+        if version is not None:
+            write_text(folder / "champion_version.json", json.dumps({"version": version}))
+        if theirs is not None:
             write_text(folder / "champion.json", theirs.model_dump_json(indent=2))
-            write_text(folder / "champion_version.json", json.dumps({"version": champion.version}))
-    tell("; ".join([verdict.sentence, *filter(None, [verdict.compared]), *verdict.narrowed]))
+    tell("; ".join([verdict.sentence, *verdict.notices]))
     return "accepted" if verdict.accepted else "refused"
 
 

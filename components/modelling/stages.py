@@ -23,6 +23,7 @@ from components.modelling.tuning import tune as search_parameters
 from components.steps.keys import signing_key
 from components.steps.telling import SHORT, tell
 from serving.bundle.bundle import write_bundle
+from serving.bundle.files import SPLIT
 from serving.contract import Contract, Matrix
 from serving.files import canonical_json, sha256_bytes, whole_directory, write_text
 
@@ -80,6 +81,7 @@ def train(recipe: Recipe, key: str, train: str, holdout: str, bundle: str) -> st
         card=card(spec, params, rules, evaluation, facts),
         provenance=facts,
         key=signing_key(key),
+        split=(Path(train) / SPLIT).read_text(encoding="utf-8"),
     )
     tell(f"{spec.family}, {len(target):,} rows, bundle {digest[:SHORT]}")
     return digest

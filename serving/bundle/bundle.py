@@ -6,6 +6,7 @@
     profile.json    what the model saw: the reference of drift
     golden.json     rows with the predictions the pipeline gave for them when it was trained
     card.md         for people
+    split.json      by which rule it was told on which rows the model learns; absent where nobody said
     manifest.json   digest and size of each file above, library versions, where it all came from
     manifest.sig    signature of manifest.json
 
@@ -25,7 +26,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from serving.archive import same_arrays
-from serving.bundle.files import CARD, CONTRACT, GOLDEN, MANIFEST, MODEL, PROFILE, SCORING, SIGNATURE
+from serving.bundle.files import CARD, CONTRACT, GOLDEN, MANIFEST, MODEL, PROFILE, SCORING, SIGNATURE, SPLIT
 from serving.bundle.golden import Golden
 from serving.bundle.model_file import audit, load_model, write_model
 from serving.bundle.signing import PublicKey, SigningKey, sign, verify
@@ -54,6 +55,7 @@ class Bundle:
         digest: its name, the SHA-256 hex of the manifest.
         golden: coded matrix of the golden rows.
         expected: what the pipeline predicted for them when it was trained.
+        split: the rule of ``components.data.split_rule`` as JSON; empty where the bundle has none.
     """
 
     directory: Path
@@ -64,6 +66,7 @@ class Bundle:
     golden: Matrix
     expected: Predictions
     scorer: Scorer
+    split: str = ""
 
     @functools.cached_property
     def pipeline(self) -> "Pipeline":
@@ -85,6 +88,7 @@ def write_bundle(
     card: str,
     provenance: Mapping[str, Any],
     key: SigningKey,
+    split: str = "",
 ) -> BundleId:
     """Write and sign the bundle of a fitted *pipeline*; an existing *directory* is replaced whole.
 
@@ -111,6 +115,8 @@ def write_bundle(
         GOLDEN: known.to_json(),
         CARD: card.encode(),
     }
+    if split:
+        files[SPLIT] = split.encode()
     if isinstance(fast, CompiledScorer):
         files[SCORING] = to_bytes(fast)
     manifest = _manifest(files, fast, provenance)
@@ -148,7 +154,8 @@ def open_bundle(directory: Path, trusted: Sequence[PublicKey], *, deep: bool = F
     except (ValidationError, ValueError, KeyError, TypeError) as error:
         raise GateRefusal(f"{directory}: contract, profile or golden rows cannot be read: {error}") from error
     scorer = _scorer(directory, files, manifest, contract, golden)
-    bundle = Bundle(directory, digest, manifest, contract, profile, golden.rows, golden.expected, scorer)
+    split = files.get(SPLIT, b"").decode()
+    bundle = Bundle(directory, digest, manifest, contract, profile, golden.rows, golden.expected, scorer, split)
     if deep:
         _check_deeply(bundle, files)
     return bundle
