@@ -78,7 +78,7 @@ class Project(Frozen):
     search: Annotated[Search, WrapValidator(_as_mistake)] = Search()
     slices: tuple[str, ...] = ()
     gates: tuple[Annotated[Gate, WrapValidator(_as_mistake)], ...] = ()
-    approval: Literal["auto", "manual"] = "auto"
+    approval: Literal["auto", "manual", "auto-if-compared"] = "auto"
     rollout: RolloutPlan = RolloutPlan()
     watch: Watch = Watch()
     retrain: Retrain = Retrain()

@@ -19,7 +19,8 @@ class RunFacts:
 
     Attributes:
         settings: the project file as read.
-        champion, champion_version: the champion's evaluation on the same rows; None without a champion.
+        champion: its evaluation on the rows that both were asked about; None without one, or where it cannot be asked.
+        champion_version: None without a champion.
         digest: of the bundle; provenance: as in its manifest.
         command: what makes this run again.
     """

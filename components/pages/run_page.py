@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from components.judging.gates import Check, GateReport
     from components.pages.run_facts import RunFacts
 
+LISTED = 50  # of what a contract narrows
 PICTURES = {
     "errors": (
         "Errors",
@@ -124,7 +125,11 @@ def _beside_champion(metric: Metric, seen: float | None, facts: "RunFacts") -> I
     theirs = facts.champion.metrics.get(metric.name) if facts.champion else None
     if theirs is None:
         return
-    yield f"champion {metric.show(theirs, facts.evaluation.unit)}"
+    shown = f"champion {metric.show(theirs, facts.evaluation.unit)}"
+    if facts.champion and facts.champion.rows != facts.evaluation.rows:  # of other rows there is no better or worse
+        yield f"{shown} on {facts.champion.rows:,} rows"
+        return
+    yield shown
     if seen is not None and theirs and metric.unit != "none" and (gain := metric.loss(theirs) - metric.loss(seen)):
         yield f"{100 * abs(gain) / abs(theirs):.0f} % {'better' if gain > 0 else 'worse'}"
 
@@ -200,11 +205,18 @@ def _gates(facts: "RunFacts") -> Iterator[str]:
     decision = facts.decision
     if facts.champion_version is None:
         yield tag("p", "There was no champion to compare with.", cls="soft")
+    elif facts.champion is None:
+        yield tag("p", f"The champion, version {facts.champion_version}, cannot be asked: {decision.unasked}.")
     else:
-        told = (
-            f"The champion, version {facts.champion_version}, was asked about the same {facts.evaluation.rows:,} rows."
-        )
-        yield tag("p", told, cls="soft")
+        rows = f"was asked about the same {facts.champion.rows:,} rows."
+        yield tag("p", f"The champion, version {facts.champion_version}, {rows}", cls="soft")
+    if decision.compared:
+        yield tag("p", f"{decision.compared[:1].upper()}{decision.compared[1:]}.")
+    if decision.narrowed:
+        yield tag("p", "The new contract refuses, or no longer uses, what the champion's took:")
+        yield tag("ul", *(tag("li", phrase) for phrase in decision.narrowed[:LISTED]))
+    if (more := len(decision.narrowed) - LISTED) > 0:
+        yield tag("p", f"And {more:,} more, which decision.json of the run lists.", cls="soft")
     if not decision.checks:
         yield tag("p", "The project defines no gates.")
     checked = [_check_row(check, facts.evaluation.unit) for check in decision.checks]

@@ -56,8 +56,7 @@ class StageOutputs(Frozen):
 
 def gather(name: str, run_id: str, settings: Mapping[str, Any], paths: StageOutputs, command: str) -> RunFacts:
     """Read what the stages wrote."""
-    champion = paths.decision / "champion.json"
-    has_champion = champion.exists()
+    champion, number = paths.decision / "champion.json", paths.decision / "champion_version.json"
     return RunFacts(
         name=name,
         run_id=run_id,
@@ -66,8 +65,8 @@ def gather(name: str, run_id: str, settings: Mapping[str, Any], paths: StageOutp
         validation=ValidationReport.model_validate(read_json(paths.quarantine / "report.json")),
         tuning=Tuning.model_validate(read_json(paths.trials / "trials.json")),
         evaluation=Evaluation.model_validate(read_json(paths.evaluation / "evaluation.json")),
-        champion=Evaluation.model_validate(read_json(champion)) if has_champion else None,
-        champion_version=read_json(paths.decision / "champion_version.json")["version"] if has_champion else None,
+        champion=Evaluation.model_validate(read_json(champion)) if champion.exists() else None,
+        champion_version=read_json(number)["version"] if number.exists() else None,
         decision=GateReport.model_validate(read_json(paths.decision / "decision.json")),
         digest=sha256_file(paths.bundle / MANIFEST),
         provenance=read_json(paths.bundle / MANIFEST)["provenance"],

@@ -24,18 +24,21 @@ def register(name: str, run_id: str, place: str, approval: str, bundle: str, dec
     prefix = f"{name}/{digest}"
     store.upload_directory(Path(bundle), prefix)
     ledger = open_ledger(where.ledger)
+    gate = {**verdict.model_dump(mode="json"), "notices": list(verdict.notices)}
     facts = Registered(
         digest=digest,
         bundle_uri=store.uri(prefix),
         run_id=run_id,
         snapshot=str(provenance.get("snapshot", "")),
         metrics=read_json(Path(bundle) / "profile.json")["metrics"],
-        provenance={**provenance, "mlflow": record_id(name, run_id, digest), "gate": verdict.model_dump(mode="json")},
+        provenance={**provenance, "mlflow": record_id(name, run_id, digest), "gate": gate},
     )
     version = ledger.register(name, facts, where.actor, reason=verdict.sentence)
-    if approval == "auto" and version.approval == "pending":
-        ledger.approve(name, version.version, where.actor, f"policy auto: {verdict.sentence}", policy="auto")
-    words = "approved by policy auto" if approval == "auto" else "waiting for approval"
+    by_policy = approval == "auto" or (approval == "auto-if-compared" and not verdict.unasked)
+    if by_policy and version.approval == "pending":
+        ledger.approve(name, version.version, where.actor, f"policy {approval}: {verdict.sentence}", policy="auto")
+    unasked = ", as the champion cannot be asked" if approval == "auto-if-compared" else ""
+    words = f"approved by policy {approval}" if by_policy else f"waiting for approval{unasked}"
     tell(f"{name} {version.version} ({version.stage}), {words}")
     return version.version
 

@@ -70,6 +70,7 @@ def show(session: Session, model: str, version: int) -> None:
         f"  run       {found.run_id}, snapshot {found.snapshot}",
         "  metrics   " + ", ".join(f"{name} {value:.6g}" for name, value in sorted(found.metrics.items())),
         *(f"  {key:<9} {value}" for key, value in sorted(found.provenance.items()) if isinstance(value, str | int)),
+        *(f"  gate      {notice}" for notice in found.provenance.get("gate", {}).get("notices", ())),
     ]
     session.result({"version": asdict(found), "approval": asdict(approval)}, "\n".join(lines))
 

@@ -20,10 +20,15 @@ State = Literal["released", "waiting"]
 
 @dataclass(frozen=True)
 class Release:
-    """What became of a release, and the sentence that says it."""
+    """What became of a release, and the sentence that says it, with what a person should know of the version.
+
+    Attributes:
+        notices: whether its champion could be asked, and what its contract refuses that the champion's took.
+    """
 
     state: State
     sentence: str
+    notices: tuple[str, ...] = ()
 
 
 def release_version(
@@ -54,10 +59,8 @@ def release_version(
     else:
         service.keep_plan(version, plan)
     if found.approval != "approved":
-        return Release(
-            "waiting",
-            f"{found.name} is {found.approval}, not approved: slipway models approve {model} {version} --reason '...'",
-        )
+        approve = f"slipway models approve {model} {version} --reason '...'"
+        return _noticed(Release("waiting", f"{found.name} is {found.approval}, not approved: {approve}"), found)
     production = ledger.slot(model, "production").version
     if production == version:
         if service.live() is None:
@@ -70,7 +73,13 @@ def release_version(
         ledger.promote(model, version, actor, "first version")
         followed = service.await_traffic(ledger, timeout_s)
         return Release("released", f"{model} {version} takes 100 %" + ("" if followed else when))
-    return _beside(ledger, service, found, ledger.version(model, production), plan)
+    return _noticed(_beside(ledger, service, found, ledger.version(model, production), plan), found)
+
+
+def _noticed(release: Release, found: Version) -> Release:
+    """*release* with what the gate had to say of the version beside its verdict."""
+    notices = tuple(map(str, found.provenance.get("gate", {}).get("notices", ())))
+    return Release(release.state, "; ".join([release.sentence, *notices]), notices)
 
 
 def _beside(ledger: Ledger, service: Service, found: Version, stable: Version, plan: RolloutPlan) -> Release:
