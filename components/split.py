@@ -10,10 +10,11 @@ def split(
     name: str,
     place: str,
     policy: str,
-    contract: str,
     seed: int,
     code: str,
+    contract_id: str,
     accepted_id: str,
+    contract: dsl.Input[dsl.Artifact],
     accepted: dsl.Input[dsl.Dataset],
     train: dsl.Output[dsl.Dataset],
     holdout: dsl.Output[dsl.Dataset],
@@ -22,4 +23,4 @@ def split(
     from components.steps.failing import told
 
     with told():
-        return stage(name, place, policy, contract, seed, accepted.path, train.path, holdout.path)
+        return stage(name, place, policy, contract.path, seed, accepted.path, train.path, holdout.path)

@@ -11,10 +11,11 @@ def tune(
     features: str,
     search: str,
     policy: str,
-    contract: str,
     seed: int,
     code: str,
+    contract_id: str,
     split_id: str,
+    contract: dsl.Input[dsl.Artifact],
     train: dsl.Input[dsl.Dataset],
     trials: dsl.Output[dsl.Artifact],
 ) -> str:
@@ -22,4 +23,4 @@ def tune(
     from components.steps.failing import told
 
     with told():
-        return stage(model, features, search, policy, contract, seed, train.path, trials.path)
+        return stage(model, features, search, policy, contract.path, seed, train.path, trials.path)

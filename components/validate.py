@@ -7,10 +7,11 @@ from components.step import step
 
 @step
 def validate(
-    contract: str,
     as_of: str,
     code: str,
+    contract_id: str,
     snapshot_id: str,
+    contract: dsl.Input[dsl.Artifact],
     snapshot: dsl.Input[dsl.Dataset],
     accepted: dsl.Output[dsl.Dataset],
     quarantine: dsl.Output[dsl.Artifact],
@@ -19,4 +20,4 @@ def validate(
     from components.steps.failing import told
 
     with told():
-        return stage(contract, as_of, snapshot.path, accepted.path, quarantine.path)
+        return stage(contract.path, as_of, snapshot.path, accepted.path, quarantine.path)

@@ -37,6 +37,7 @@ def train(
     run_id: str,
     source: str,
     contract: str,
+    contract_id: str,
     split_policy: str,
     features: str,
     model: str,
@@ -58,7 +59,8 @@ def train(
     raw = ingest(source=source, contract=contract, as_of=as_of, window=window, place=place)
     raw.set_caching_options(False)  # the source may have changed
     rows = validate(
-        contract=contract,
+        contract_id=contract_id,
+        contract=raw.outputs["rules"],
         as_of=as_of,
         code=code,
         snapshot_id=raw.outputs["Output"],
@@ -68,7 +70,8 @@ def train(
         name=name,
         place=place,
         policy=split_policy,
-        contract=contract,
+        contract_id=contract_id,
+        contract=raw.outputs["rules"],
         seed=seed,
         code=code,
         accepted_id=rows.outputs["Output"],
@@ -80,7 +83,8 @@ def train(
         features=features,
         search=search,
         policy=split_policy,
-        contract=contract,
+        contract_id=contract_id,
+        contract=raw.outputs["rules"],
         seed=seed,
         code=code,
         split_id=parts.outputs["Output"],
@@ -89,7 +93,8 @@ def train(
     fitted = fit(
         model=model,
         features=features,
-        contract=contract,
+        contract_id=contract_id,
+        contract=raw.outputs["rules"],
         seed=seed,
         code=code,
         commit=commit,

@@ -11,6 +11,7 @@ the contract; numbers and booleans as they are, a category as its position in ``
 import codecs
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Column", "ColumnType", "Contract", "Dialect", "Frozen", "Matrix", "OutOfRange", "Target"]
 
+LISTED_VALUES = 12  # categories a sentence names before it says how many more there are
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")
 Matrix = npt.NDArray[np.float64]
 ColumnType = Literal["float", "int", "bool", "category"]
@@ -73,7 +75,8 @@ class Column(Frozen):
     def expected(self) -> str:
         """The phrase error messages use: 'a number in [10, 1500] m2', 'one of house, flat'."""
         if self.type == "category":
-            return "one of " + ", ".join(self.values)
+            more = f" and {len(self.values) - LISTED_VALUES:,} more" if len(self.values) > LISTED_VALUES else ""
+            return "one of " + ", ".join(self.values[:LISTED_VALUES]) + more
         if self.type == "bool":
             return "true or false"
         noun = "a whole number" if self.type == "int" else "a number"
@@ -172,6 +175,11 @@ class Contract(Frozen):
             if name in self.columns:
                 raise ValueError(f"column {name!r} is the {role} and cannot be an input column too")
         return self
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The contract in the JSON file at *path*."""
+        return cls.model_validate_json(path.read_bytes())
 
     @property
     def names(self) -> tuple[str, ...]:

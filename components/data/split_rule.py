@@ -112,9 +112,8 @@ class Identity(Frozen):
         rows = pl.concat(looked_at)
         if pl.Series(named.hashes(rows)).n_unique() >= DISTINCT * rows.height:
             return named
-        others = {
-            name: None for name, dtype in rows.schema.items() if not dtype.is_nested() and name not in named.names
-        }
+        ours, schema = set(named.names), rows.schema
+        others = {name: None for name, dtype in schema.items() if not dtype.is_nested() and name not in ours}
         return cls(columns={**meant, **others}, event_time=contract.event_time)
 
     @property

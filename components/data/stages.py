@@ -12,6 +12,7 @@ from components.data.quarantine_report import quarantine_page
 from components.data.split import SplitPolicy, columns, decide
 from components.data.split_rule import inherited
 from components.data.validation import Validator, require
+from components.steps import carried
 from components.steps.place import Place, s3_settings
 from components.steps.telling import SHORT, tell
 from serving.bundle.files import SPLIT
@@ -19,21 +20,25 @@ from serving.contract import Contract
 from serving.files import canonical_json, sha256_bytes, whole_directory, write_text
 
 
-def ingest(source: str, contract: str, as_of: str, window: str, place: str, snapshot: str) -> str:
+def ingest(source: str, contract: str, as_of: str, window: str, place: str, snapshot: str, rules: str) -> str:
     """Write the table behind the URI *source* to the directory *snapshot*; returns the snapshot's id.
 
     Args:
+        contract: as JSON, or the address of a file with it, as wide ones are too long for a parameter; the steps that
+            follow read the file *rules*.
         window: ``""`` for all rows, or a length such as ``180d``: only events since then, seen from *as_of*.
     """
-    rules, s3 = Contract.model_validate_json(contract), s3_settings(Place.model_validate_json(place))
-    cut = Recent(rules.event_time, moment(as_of), window) if window else None
-    with sources.opened(source, s3, Needed.of(rules)) as table:
+    s3 = s3_settings(Place.model_validate_json(place))
+    write_text(Path(rules), contract if contract.startswith("{") else carried.read(contract, s3))
+    wanted = Contract.read(Path(rules))
+    cut = Recent(wanted.event_time, moment(as_of), window) if window else None
+    with sources.opened(source, s3, Needed.of(wanted)) as table:
         for notice in table.notices:
             tell(notice)
         chunks = map(cut, table.chunks()) if cut else table.chunks()
-        written = snapshots.write_chunks(chunks, Path(snapshot), source=source, key=rules.key)
+        written = snapshots.write_chunks(chunks, Path(snapshot), source=source, key=wanted.key)
     if cut and cut.unreadable:
-        tell(f"{cut.unreadable:,} rows have no readable {rules.event_time} and are in no window; they are left out")
+        tell(f"{cut.unreadable:,} rows have no readable {wanted.event_time} and are in no window; they are left out")
     tell(f"snapshot {written.id[:SHORT]} ({written.rows:,} rows, {len(written.columns)} columns)")
     return written.id
 
@@ -44,7 +49,7 @@ def validate(contract: str, as_of: str, snapshot: str, accepted: str, quarantine
     Raises:
         DataError: a column is absent, or more rows are bad than the contract tolerates; the report is written first.
     """
-    rules, rows = Contract.model_validate_json(contract), Path(snapshot)
+    rules, rows = Contract.read(Path(contract)), Path(snapshot)
     with whole_directory(Path(quarantine)) as folder:
         with Validator(rules, moment(as_of), snapshots.size(rows), folder / "rows.parquet") as validator:
             good = [validator.note(found) for found in snapshots.each(rows, validator.judge)]
@@ -59,7 +64,7 @@ def validate(contract: str, as_of: str, snapshot: str, accepted: str, quarantine
 
 def split(name: str, place: str, policy: str, contract: str, seed: int, accepted: str, train: str, holdout: str) -> str:
     """Write training and holdout rows, and beside the former the rule that chose them; returns a digest of both."""
-    how, rules, rows = SplitPolicy.model_validate_json(policy), Contract.model_validate_json(contract), Path(accepted)
+    how, rules, rows = SplitPolicy.model_validate_json(policy), Contract.read(Path(contract)), Path(accepted)
     each = partial(snapshots.each, rows, columns=columns(how, rules))
     cut = decide(each, how, rules, seed, inherited(name, Place.model_validate_json(place)))
     sides = list(each(cut.sides))

@@ -25,14 +25,14 @@ from components.steps.telling import SHORT, tell
 from serving.bundle.bundle import write_bundle
 from serving.bundle.files import SPLIT
 from serving.contract import Contract, Matrix
-from serving.files import canonical_json, sha256_bytes, whole_directory, write_text
+from serving.files import canonical_json, read_json, sha256_bytes, whole_directory, write_text
 
 GOLDEN_ROWS = 200
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a model is made of, as the doorway receives it: sections of the project as JSON, and where it comes from."""
+    """What a model is made of, as the doorway receives it: sections of the project as JSON, the contract as a file."""
 
     model: str
     features: str
@@ -44,7 +44,7 @@ class Recipe:
 
 def tune(model: str, features: str, search: str, policy: str, contract: str, seed: int, train: str, trials: str) -> str:
     """Write the trials to the directory *trials*; returns the best parameters as JSON, ``{}`` for the defaults."""
-    rules = Contract.model_validate_json(contract)
+    rules = Contract.read(Path(contract))
     spec, wanted = ModelSpec.model_validate_json(model), Search.model_validate_json(search)
     rows, columns = snapshots.read(Path(train)), FeatureSpec.model_validate_json(features)
     cut = SplitPolicy.model_validate_json(policy)
@@ -60,7 +60,7 @@ def train(recipe: Recipe, key: str, train: str, holdout: str, bundle: str) -> st
 
     Holdout rows touch nothing but the reference profile of predictions and errors.
     """
-    rules = Contract.model_validate_json(recipe.contract)
+    rules = Contract.read(Path(recipe.contract))
     spec, features = ModelSpec.model_validate_json(recipe.model), FeatureSpec.model_validate_json(recipe.features)
     params = json.loads(recipe.params)
     matrix, target = matrix_and_target(snapshots.read(Path(train)), rules)
@@ -69,7 +69,9 @@ def train(recipe: Recipe, key: str, train: str, holdout: str, bundle: str) -> st
     prediction = predict(pipeline, rules, unseen)
     evaluation = judge_predictions(prediction, truth, unseen, rules)
     configuration = sha256_bytes(
-        canonical_json([json.loads(recipe.model), json.loads(recipe.features), json.loads(recipe.contract), params])
+        canonical_json(
+            [json.loads(recipe.model), json.loads(recipe.features), read_json(Path(recipe.contract)), params]
+        )
     )
     facts = {**recipe.provenance, "configuration": configuration, "seed": recipe.seed, "rows": len(target)}
     digest = write_bundle(

@@ -47,6 +47,7 @@ def submit(
     Steps, summaries and exit codes are those of `slipway run`; places, secrets and the image are the cluster's.
     A run that is no longer followed (Ctrl-C) goes on.
     """
+    from components.steps.place import s3_settings
     from pipelines.here.training import again, train_arguments
     from pipelines.kubeflow import submitting
     from pipelines.kubeflow.follow import Follower
@@ -67,12 +68,13 @@ def submit(
     prepared = submitting.prepare(server, project, runs.image, cache=not no_cache)
     _tell(session, prepared)
     if schedule:
-        code = runs.arguments()
-        found = submitting.schedule(server, prepared, project, there, source=source, window=window, code=code)
+        code, s3 = runs.arguments(), s3_settings(session.place)
+        found = submitting.schedule(server, prepared, project, there, source=source, window=window, code=code, s3=s3)
         return _scheduled(session, *found)
     name = submitting.run_name(datetime.now(UTC))
     arguments = train_arguments(project, there, name, as_of=as_of, source=source, window=window) | runs.arguments()
     arguments["command"] = again("submit", project.file, arguments)
+    arguments["contract"] = submitting.contract_there(arguments["contract"], there, s3_settings(session.place))
     run_id = server.create_run(prepared.version, prepared.experiment, f"{project.name} {name}", arguments)
     session.line("run", f"{name} is {run_id} on the server", run_id=name, server_id=run_id)
     if no_wait:

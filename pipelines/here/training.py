@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from components.pages.run_page import run_page
 from components.recording.run_records import StageOutputs, gather
+from components.steps import carried
 from components.steps.failing import spared
 from components.steps.place import Place
 from components.steps.provenance import code_version
@@ -21,7 +22,7 @@ from pipelines.here.code_digest import code_digest
 from pipelines.here.runner import RunResult, TaskEvent
 from pipelines.project import Project, anchored
 from serving.errors import SlipwayError
-from serving.files import write_json, write_text
+from serving.files import sha256_bytes, write_json, write_text
 from serving.locks import only_holder
 
 PACKAGE = PIPELINES / "train.yaml"
@@ -78,6 +79,7 @@ def train(
     with only_holder(lock_of(place), lambda who: f"{told}, {who}; wait for it, or use another place with --home"):
         run_id = next_run_id(place.root / "runs")
         arguments = train_arguments(project, place, run_id, as_of=as_of, source=source, window=window)
+        arguments["contract"] = carried.put(arguments["contract"], str(place.root))
         result = runner.run(
             PACKAGE,
             arguments,
@@ -106,12 +108,13 @@ def train_arguments(
     window: str = "",
 ) -> dict[str, Any]:
     """The pipeline's parameters; each section of the project travels alone, so that only what it touches runs again."""
-    version = code_version(ROOT)
+    version, contract = code_version(ROOT), _json(project.contract)
     arguments = {
         "name": project.name,
         "run_id": run_id,
         "source": anchored(source, Path.cwd()) if source else project.source.uri,
-        "contract": _json(project.contract),
+        "contract": contract,
+        "contract_id": sha256_bytes(contract.encode()),
         "split_policy": _json(project.split),
         "features": _json(project.features),
         "model": _json(project.model),
@@ -122,7 +125,7 @@ def train_arguments(
         ),
         "approval": project.approval,
         "rollout": _json(project.rollout),
-        "settings": _json(project),
+        "settings": project.model_dump_json(exclude={"contract"}),
         "place": _json(place),
         "key": place.key,
         "as_of": (as_of or datetime.now(UTC)).date().isoformat(),

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from components.steps import carried
 from components.steps.place import Place
 from components.watching.cron import six_fields
 from pipelines import settings
 from pipelines.compiling.compiling import read_package
 from pipelines.here.interpreter import leaves
+from pipelines.here.run import LARGEST
 from pipelines.here.training import PACKAGE, again, train_arguments
 from pipelines.kubeflow import submission
 from pipelines.kubeflow.follow import STEPS
@@ -22,6 +24,7 @@ from pipelines.project import Project
 from serving.cluster.client import CONFIG_MAP, DEPLOYMENT, Cluster
 from serving.durations import text
 from serving.errors import ConfigError, InfrastructureError, UsageError
+from serving.store.settings import S3Settings
 
 HOME = "slipway-system"
 PLACE, CONTROLLER = "slipway-place", "rollout-controller"
@@ -105,6 +108,11 @@ def prepare(server: KfpServer, project: Project, image: str, *, cache: bool = Tr
     return Prepared(image, version, experiment, graph, tuple(leaves(read_package(package)[0])))
 
 
+def contract_there(contract: str, place: Place, s3: S3Settings | None) -> str:
+    """*contract* as a parameter; a wide one by its address in the store of *place*, which *s3* reaches from here."""
+    return contract if len(contract) <= LARGEST else carried.put(contract, place.store, s3)
+
+
 def run_name(now: datetime) -> str:
     """The number of a run: its moment, since there is nobody on a cluster who counts for all who submit."""
     return now.astimezone(UTC).strftime("%Y%m%dT%H%M%S")
@@ -119,6 +127,7 @@ def schedule(
     source: str | None,
     window: str,
     code: Mapping[str, str],
+    s3: S3Settings | None = None,
 ) -> tuple[str, bool]:
     """Train by the project's schedule; returns the server's id, and whether anything had to be changed.
 
@@ -133,7 +142,7 @@ def schedule(
         raise ConfigError(f"{project.name} has no retrain.schedule; add one such as '0 3 1 * *' to the project")
     own = "" if project.retrain.window is None else text(project.retrain.window)
     arguments = train_arguments(project, place, SCHEDULED_RUN, source=source, window=window or own)
-    arguments |= {**code, "as_of": SCHEDULED_DAY}
+    arguments |= {**code, "as_of": SCHEDULED_DAY, "contract": contract_there(arguments["contract"], place, s3)}
     arguments["command"] = again("submit", project.file, arguments)
     cron = six_fields(project.retrain.schedule)
     return server.schedule(prepared.version, prepared.experiment, project.name, cron, arguments)

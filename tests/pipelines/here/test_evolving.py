@@ -4,13 +4,22 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import numpy as np
 import polars as pl
 import pytest
 import yaml
 
+from components.steps import carried
+from pipelines import settings
+from pipelines.here.run import check_arguments
+from pipelines.here.training import train_arguments
+from pipelines.kubeflow.submitting import contract_there
+from pipelines.project import load
+from serving.errors import DataError
 from serving.ledger.ledger import open_ledger
-from tests.pipelines.here.support import Said, slipway
+from tests.pipelines.here.support import Said, slipway, write_project
 
 CASES = Path(__file__).with_name("evo")
 
@@ -80,3 +89,61 @@ def test_where_the_champion_cannot_be_asked_a_person_may_decide(tmp_path: Path) 
     assert (approved.code, approved.value["release"]["state"]) == (0, "released")
     assert approved.value["release"]["notices"] == [why, "the new contract narrows: kind is not used any more"]
     assert open_ledger(f"sqlite:///{home}/ledger.db").approval("evo", 2).policy == "manual"
+
+
+COLUMNS, CATEGORIES = 5_000, 100_000
+WIDE: dict[str, Any] = {f"c{place:04}": {"type": "float"} for place in range(COLUMNS)}
+LONG: dict[str, Any] = {
+    "x": {"type": "float"},
+    "kind": {"type": "category", "values": [f"place-{place:06}" for place in range(CATEGORIES)]},
+}
+
+
+def wide(folder: Path, columns: dict[str, Any]) -> Path:
+    random, rows = np.random.default_rng(1), 400
+    table = pl.DataFrame(
+        {
+            name: random.random(rows)
+            if one["type"] == "float"
+            else [one["values"][place] for place in random.integers(0, CATEGORIES, rows)]
+            for name, one in columns.items()
+        }
+    )
+    table.with_columns(y=10 * table.to_series(0)).write_parquet(folder / "t.parquet")
+    return write_project(
+        folder,
+        name="wide",
+        source={"uri": "t.parquet"},
+        contract={"target": {"name": "y"}, "columns": columns},
+        split={"by": "random", "holdout": 0.25},
+        features={},
+        gates=[{"metric": "rmse", "at_most": 50}],
+    )
+
+
+@pytest.mark.parametrize("columns", [WIDE, LONG], ids=["columns", "categories"])
+def test_no_parameter_of_a_run_grows_with_the_contract(tmp_path: Path, columns: dict[str, Any]) -> None:
+    """A contract goes by address, and what stands there is what was put; one that was changed there is refused."""
+    project = load(wide(tmp_path, columns))
+    place = settings.load(str(tmp_path / "home"), {})
+    arguments = train_arguments(project, place, "01")
+    contract = arguments["contract"]
+    arguments["contract"] = carried.put(contract, str(place.root))
+    check_arguments(arguments)
+    assert sum(len(str(value)) for value in arguments.values()) < 10_000
+    assert carried.read(arguments["contract"]) == contract
+    there = place.model_copy(update={"store": f"file://{tmp_path}/there"})
+    assert carried.read(contract_there(contract, there, None)) == contract
+    assert contract_there("{}", there, None) == "{}"
+    Path(urlsplit(arguments["contract"]).path).write_text("{}")
+    with pytest.raises(DataError, match="was changed after it was written"):
+        carried.read(arguments["contract"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [WIDE, LONG], ids=["columns", "categories"])
+def test_a_wide_contract_is_trained_verified_and_released(tmp_path: Path, columns: dict[str, Any]) -> None:
+    """5,000 columns, or a category of 100,000 values; the step ``verify`` asks a real model server."""
+    said, decision, _ = went(tmp_path / "home", wide(tmp_path, columns))
+    assert (said.code, decision["accepted"]) == (0, True), said.out
+    assert "server" in texts(said, "verify")
