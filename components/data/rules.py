@@ -101,7 +101,8 @@ def meant(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
     Raises:
         DataError: one of them is absent, or of a type that cannot hold what the contract asks for.
     """
-    absent = [name for name in named(contract) if name not in frame.columns]
+    here = set(frame.columns)
+    absent = [name for name in named(contract) if name not in here]
     if absent:
         raise DataError(f"the table has no column {absent[0]!r}; it has {', '.join(frame.columns)}")
     return frame.select(typed(frame.schema, contract)).select(named(contract))

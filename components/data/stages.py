@@ -65,8 +65,10 @@ def validate(contract: str, as_of: str, snapshot: str, accepted: str, quarantine
 def split(name: str, place: str, policy: str, contract: str, seed: int, accepted: str, train: str, holdout: str) -> str:
     """Write training and holdout rows, and beside the former the rule that chose them; returns a digest of both."""
     how, rules, rows = SplitPolicy.model_validate_json(policy), Contract.read(Path(contract)), Path(accepted)
-    each = partial(snapshots.each, rows, columns=columns(how, rules))
-    cut = decide(each, how, rules, seed, inherited(name, Place.model_validate_json(place)))
+    asked = columns(how, rules)
+    each = partial(snapshots.each, rows, columns=asked)
+    before = inherited(name, Place.model_validate_json(place)) if asked is None else None
+    cut = decide(each, how, rules, seed, before)
     sides = list(each(cut.sides))
     sentence = cut.sentence(sides)
     left = snapshots.select(rows, [side.train for side in sides], Path(train), source="split")

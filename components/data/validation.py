@@ -167,11 +167,11 @@ def pandera_schema(contract: Contract) -> Any:
 
 
 def _check_columns(frame: pl.DataFrame, contract: Contract) -> None:
-    wanted = named(contract)
-    absent = [name for name in wanted if name not in frame.columns]
+    wanted, here = dict.fromkeys(named(contract)), dict.fromkeys(frame.columns)
+    absent = [name for name in wanted if name not in here]
     if not absent:
         return
-    spare = [name for name in frame.columns if name not in wanted]
+    spare = [name for name in here if name not in wanted]
     close = {name: difflib.get_close_matches(name, spare, n=1, cutoff=0.5) for name in absent}
     hints = "".join(f"; is {found[0]!r} meant to be {name!r}?" for name, found in close.items() if found)
     noun = "column" if len(absent) == 1 else "columns"
@@ -234,12 +234,13 @@ def _second_opinion(accepted: pl.DataFrame, contract: Contract) -> None:
 def _report(
     frame: pl.DataFrame, accepted: pl.DataFrame, reasons: tuple[ReasonCount, ...], contract: Contract, as_of: datetime
 ) -> Report:
+    wanted = set(named(contract))
     return Report(
         rows=frame.height,
         accepted=accepted.height,
         quarantined=frame.height - accepted.height,
         reasons=reasons,
-        extra_columns=tuple(name for name in frame.columns if name not in named(contract)),
+        extra_columns=tuple(name for name in frame.columns if name not in wanted),
         missing={
             name: accepted[name].null_count() / max(accepted.height, 1)
             for name, column in contract.columns.items()

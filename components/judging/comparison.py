@@ -103,7 +103,8 @@ def compare(
 
 def _check(rows: pl.DataFrame, judged: Evaluation, contract: Contract) -> None:
     """Refuse a champion that knows something which is gone, or predicts something else than the candidate."""
-    absent = [name for name in fields(contract) if name not in rows.columns]
+    here = set(rows.columns)
+    absent = [name for name in fields(contract) if name not in here]
     if absent:
         raise CannotBeAsked(f"the table no longer has its {listed(absent)}")
     target, unit = contract.target, f" in {contract.target.unit}" if contract.target.unit else ""

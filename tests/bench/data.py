@@ -98,15 +98,18 @@ def _stage(stage: str, table: str, folder: Path) -> None:
     os.dup2(2, 1)  # what a stage tells is no row of the table
     raw, good, now = str(folder / "raw"), str(folder / "accepted"), "2026-01-01"
     sides = [str(folder / side) for side in ("train", "holdout")]
+    folder.mkdir(parents=True, exist_ok=True)
+    rules = str(folder / "contract.json")
+    Path(rules).write_text(CONTRACT)
     match stage:
         case "ingest":
-            stages.ingest(table, CONTRACT, now, "", _place(folder), raw)
+            stages.ingest(table, CONTRACT, now, "", _place(folder), raw, str(folder / "rules.json"))
         case "validate":
-            stages.validate(CONTRACT, now, raw, good, str(folder / "quarantine"))
+            stages.validate(rules, now, raw, good, str(folder / "quarantine"))
         case "split by time":
-            stages.split('{"by": "time", "holdout": 0.2}', CONTRACT, 1, good, *sides)
+            stages.split("bench", _place(folder), '{"by": "time", "holdout": 0.2}', rules, 1, good, *sides)
         case "split at random":
-            stages.split('{"by": "random", "holdout": 0.2}', CONTRACT, 1, good, *sides)
+            stages.split("bench", _place(folder), '{"by": "random", "holdout": 0.2}', rules, 1, good, *sides)
 
 
 if __name__ == "__main__":
