@@ -15,7 +15,6 @@ from serving.errors import GateRefusal, UsageError
 from serving.ledger import bundles, rows, schema, traffic
 from serving.ledger.database import Database
 from serving.ledger.details import Judged, Registered
-from serving.ledger.events import chain_fault, replay, state_fault
 from serving.ledger.schema import open_database, time_text
 from serving.ledger.values import (
     Approval,
@@ -29,15 +28,12 @@ from serving.ledger.values import (
     Verdict,
     Version,
 )
+from serving.ledger.verifying import verified
 from serving.ledger.writing import Writing
 
 
-def utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 def open_ledger(
-    url: str, *, now: Callable[[], datetime] = utc_now, place: str = "local", keep: bool = False
+    url: str, *, now: Callable[[], datetime] = lambda: datetime.now(UTC), place: str = "local", keep: bool = False
 ) -> "Ledger":
     """The ledger at *url*, a database URL or the path of an SQLite file, made on first use.
 
@@ -251,9 +247,7 @@ class Ledger:
             writing.expect(slots["production"], expected_revision)
             target = slots["previous"].version
             if target is None:
-                raise GateRefusal(
-                    f"{model} has no version to roll back to: nothing was in production before; promote one"
-                )
+                raise GateRefusal(f"{model} has no version to roll back to: nothing was in production; promote one")
             row = rows.version(writing.connection, model, target)
             if row.approval == "rejected":
                 raise GateRefusal(f"{model} version {target} was rejected and cannot come back; promote another")
@@ -291,17 +285,7 @@ class Ledger:
 
     def verify(self) -> HistoryVerification:
         """Whether the history is unchanged since it was written and the tables are what it amounts to."""
-        try:
-            with self._database.reading() as connection:
-                head = connection.execute(sa.select(schema.head)).one()
-                events = rows.events(connection)
-                tables = rows.versions(connection), rows.stored_slots(connection), rows.deployments(connection)
-        except (ValueError, TypeError) as error:
-            return HistoryVerification(
-                False, 0, "", f"a row cannot be read: {error}; it was changed after it was written"
-            )
-        fault = chain_fault(events, head.seq, head.hash) or state_fault(replay(events), *tables)
-        return HistoryVerification(not fault, len(events), head.hash, fault or f"{len(events)} events, all as written")
+        return verified(self._database)
 
     @contextmanager
     def _writing(self, actor: str, reason: str) -> Iterator[Writing]:
