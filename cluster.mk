@@ -66,6 +66,12 @@ images-upstream: upstream ## Give third parties' images to kind where none can b
 deploy: $(READY) ## Apply controllers, base and overlay in order, and wait for each (OVERLAY=kind|production)
 	@PYTHON=$(CURDIR)/$(BIN)/python manifests/deploy.sh '$(OVERLAY)' "$(call image,pipeline)" "$(call image,serving)"
 
+.PHONY: namespace
+namespace: $(READY) ## Let a namespace serve bundles (NAMESPACE=NAME, AS="kserve-sklearnserver=sklearn": also under such names)
+	@test -n '$(NAMESPACE)' || { echo "make: which one? say NAMESPACE=NAME" >&2; exit 2; }
+	@$(KUBECTL) -n models get $$($(BIN)/python -c 'from pipelines.deploying.namespace import COPIED; print(COPIED)') -o json \
+		| $(BIN)/python -m pipelines.deploying.namespace '$(NAMESPACE)' $(AS) | $(KUBECTL) apply --server-side --force-conflicts -f -
+
 .PHONY: submit
 submit: $(READY) ## Run the training pipeline on the cluster and follow it (PROJECT=FILE, ARGS="--as-of 2026-01-31")
 	@$(BIN)/slipway submit --project '$(PROJECT)' $(if $(filter kind,$(OVERLAY)),--context kind-$(CLUSTER)) $(ARGS)

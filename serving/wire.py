@@ -62,6 +62,8 @@ ANY_VERSION = "[^/]+"
 _COLON = "(:|%3[Aa])"
 GRPC_SERVICES = ("inference.GRPCInferenceService", "grpc.health.v1.Health")
 GRPC_INFER = f"/{GRPC_SERVICES[0]}/ModelInfer"  # divided and counted too; a service has one model
+GRPC_AS_HTTP = {0: 200, 1: 499, 3: 400, 5: 404, 7: 403, 8: 429, 9: 400, 11: 400, 16: 401}
+"""The statuses of gRPC that a caller is to blame for, or nobody; all others count as errors, as 500 does."""
 
 
 def paths_of(model: str, version: str) -> dict[str, ProtocolPath]:

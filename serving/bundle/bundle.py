@@ -97,7 +97,8 @@ def write_bundle(
         provenance: JSON-able facts such as snapshot, commit, configuration digest and seed; no times, no paths.
 
     Raises:
-        GateRefusal: the pipeline holds a type that no bundle may hold, or knows other classes than the contract.
+        GateRefusal: the pipeline holds a type that no bundle may hold, gives no probabilities for classes, or knows
+            other classes than the contract.
         DataError: the pipeline cannot predict a golden row, or not as a finite number.
     """
     if golden.ndim != 2 or not len(golden) or np.isinf(golden).any():

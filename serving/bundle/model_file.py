@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serving.archive import pack
-from serving.bundle.model_types import ALLOWED, KEY_TYPES, TRUSTED
+from serving.bundle.model_types import ALLOWED, KEY_TYPES, MODELS, TRUSTED
 from serving.bundle.tree_bounds import check_trees
 from serving.errors import GateRefusal
 
@@ -47,6 +47,7 @@ def write_model(pipeline: "Pipeline") -> bytes:
     with zipfile.ZipFile(io.BytesIO(skops.io.dumps(pipeline))) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     schema: Node = json.loads(members.pop(SCHEMA))
+    _check_made(schema)
     kept: dict[str, bytes] = {}
     for node in nodes_of(schema):
         node.pop("__id__", None)
@@ -118,17 +119,34 @@ def _read_schema(archive: zipfile.ZipFile) -> Node:
     return dict(schema)
 
 
-def _check_types(schema: Node) -> None:
+def _check_made(schema: Node) -> None:
+    """What somebody wants to write, in words for whoever has trained it."""
+    foreign = sorted({name for _, name in foreign_types(schema)})
+    if foreign:
+        raise GateRefusal(
+            f"a bundle cannot hold {', '.join(foreign)}: expected a Pipeline of scikit-learn that ends in one of "
+            f"{', '.join(MODELS)}, behind its common transformers; train one of those"
+        )
+
+
+def foreign_types(schema: Node) -> Iterator[tuple[str, str]]:
+    """Loader and type of each node of *schema* that no bundle may hold."""
     for node in nodes_of(schema):
         loader, name = node["__loader__"], f"{node['__module__']}.{node['__class__']}"
         if name not in ALLOWED.get(loader, ()):
-            raise GateRefusal(
-                f"model.skops holds {name} (as {loader}), which is not among the types a bundle may hold; "
-                "it was tampered with or made by something else than this pipeline"
-            )
+            yield loader, name
+
+
+def _check_types(schema: Node) -> None:
+    for loader, name in foreign_types(schema):
+        raise GateRefusal(
+            f"model.skops holds {name} (as {loader}), which is not among the types a bundle may hold; "
+            "it was tampered with or made by something else than this pipeline"
+        )
+    for node in nodes_of(schema):
         if "__id__" in node:
             raise GateRefusal("model.skops lets nodes stand for each other by '__id__', which its writer never does")
-        if loader == "DictNode":
+        if node["__loader__"] == "DictNode":
             _check_keys(node)
         if "file" in node and not _MEMBER.fullmatch(node["file"]):
             raise GateRefusal(f"model.skops names the member {node['file'][:80]!r}; train the bundle again")

@@ -36,6 +36,12 @@ _LINEAR = (
     | _named("sklearn.linear_model._coordinate_descent", "Lasso ElasticNet")
     | _named("sklearn.linear_model._logistic", "LogisticRegression")
 )
+# Arrays and settings alone; boosted trees are checked as others are.
+_OTHERS = (
+    _named("sklearn.naive_bayes", "GaussianNB")
+    | _named("sklearn.linear_model._stochastic_gradient", "SGDClassifier SGDRegressor")
+    | _named("sklearn.ensemble._weight_boosting", "AdaBoostClassifier AdaBoostRegressor")
+)
 _TRANSFORMERS = (
     _named("sklearn.pipeline", "Pipeline")
     | _named("sklearn.compose._column_transformer", "ColumnTransformer _RemainderColsList")
@@ -61,6 +67,7 @@ _COMPILED_LOSSES = _named(
     "CyAbsoluteError CyExponentialLoss CyHalfBinomialLoss CyHalfGammaLoss CyHalfMultinomialLoss CyHalfPoissonLoss "
     "CyHalfSquaredError CyHuberLoss CyPinballLoss",
 )
+MODELS = tuple(sorted(name.rpartition(".")[2] for name in TREE_ESTIMATORS | _LINEAR | _OTHERS))  # for people
 KEY_TYPES = frozenset({"builtins.str", "builtins.int", "numpy.int64"})  # of dicts
 _SCALARS = _named("numpy", "bool bool_ float32 float64 int32 int64 intc intp uint8 uint32 uint64 str_")
 
@@ -78,7 +85,7 @@ ALLOWED: Mapping[str, frozenset[str]] = MappingProxyType(
         "DTypeNode": _named("numpy", "dtype"),
         "RandomStateNode": _named("numpy.random.mtrand", "RandomState"),
         "RandomGeneratorNode": _named("numpy.random._generator", "Generator"),
-        "ObjectNode": TREE_ESTIMATORS | _LINEAR | _TRANSFORMERS | _PARTS,
+        "ObjectNode": TREE_ESTIMATORS | _LINEAR | _OTHERS | _TRANSFORMERS | _PARTS,
         "TreeNode": _named("sklearn.tree._tree", "Tree"),
         "LossNode": _COMPILED_LOSSES,
     }

@@ -19,6 +19,7 @@ VERSION_LABEL = "slipway.dev/version"
 DIGEST = "slipway.dev/digest"
 FENCE = "slipway.dev/fence"
 VISIBILITY = "networking.kserve.io/visibility"
+HTTP_PORT, GRPC_PORT = 80, 8081  # of the Services that KServe makes: of the first port of a container, and of any other
 
 _NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
 _LABEL_LENGTH = 63
@@ -85,6 +86,12 @@ def predictor(revision: Revision, at: Installation) -> Object:
             "storageUri": storage_uri(revision.bundle_uri),
             # The path of a model outlives its revisions; without this it would be that of the InferenceService.
             "args": [f"--model_name={revision.model}"],
+            # Here and not in the runtime: Knative takes one port. From the name KServe tells its own routes and the
+            # gateway that this one speaks HTTP/2.
+            "ports": [
+                {"name": "http1", "containerPort": 8080, "protocol": "TCP"},
+                {"name": "h2c", "containerPort": GRPC_PORT, "protocol": "TCP"},
+            ],
             "env": [
                 {"name": "SLIPWAY_VERSION", "value": str(revision.version)},
                 {"name": "SLIPWAY_REVISION", "value": revision.name},

@@ -81,7 +81,7 @@ def knative_service(model: str, revision: Revision, at: Installation, *, replica
     annotations["serving.kserve.io/deploymentMode"] = "Knative"
     # From the first revision on: adding it during a rollout would itself make a revision.
     annotations["serving.kserve.io/enable-tag-routing"] = "true"
-    made["spec"]["predictor"] = {"minReplicas": replicas, **predictor(revision, at)}
+    made["spec"]["predictor"] = {"minReplicas": replicas, **_of_one_port(revision, at)}
     return made
 
 
@@ -91,12 +91,18 @@ def knative_template(revision: Revision, at: Installation) -> Object:
     Also on the way back, when the template is cleaned so that no later edit serves the bad model: without a number the
     newest revision that is ready has everything, and until the clean one is up that is the bad one.
     """
-    return {"spec": {"predictor": {**predictor(revision, at), "canaryTrafficPercent": 0}}}
+    return {"spec": {"predictor": {**_of_one_port(revision, at), "canaryTrafficPercent": 0}}}
 
 
 def knative_weight(per_mille: int) -> Object:
     """Change the share alone, which makes no new revision; 1000 promotes, 0 pins the previous revision."""
     return {"spec": {"predictor": {"canaryTrafficPercent": whole_percent(per_mille)}}}
+
+
+def _of_one_port(revision: Revision, at: Installation) -> dict[str, Any]:
+    asked = predictor(revision, at)
+    del asked["model"]["ports"]  # Knative refuses a second one
+    return asked
 
 
 def _public(made: Object, name: str) -> None:

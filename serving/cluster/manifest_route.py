@@ -1,19 +1,41 @@
 """One HTTPRoute that divides the traffic of one model between two revisions, and the way back from it.
 
-The route has four rules and never more or fewer; the references of its split are the slots of ``two_slots``.
+The route has eight rules and never more or fewer: four for HTTP and the same four for gRPC, for which KServe's Services
+have another port. The references of both splits are the slots of ``two_slots``, with the same weights. Calls of gRPC
+are in the HTTPRoute too, as in those that KServe makes itself: a GRPCRoute may not have the host of an HTTPRoute.
 """
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from serving.cluster.manifest import FENCE, Installation, Object, check_name, host, labels_of, service_name, status_host
+from serving.cluster.manifest import (
+    FENCE,
+    GRPC_PORT,
+    HTTP_PORT,
+    Installation,
+    Object,
+    check_name,
+    host,
+    labels_of,
+    service_name,
+    status_host,
+)
 from serving.cluster.two_slots import BackendRef, Route, RouteSlot
 from serving.errors import BackendRefusal, ConfigError
-from serving.wire import ARM_HEADER, EPOCH_HEADER, REVISION_HEADER, ROUTES, path_expression
+from serving.wire import (
+    ARM_HEADER,
+    EPOCH_HEADER,
+    GRPC_INFER,
+    GRPC_SERVICES,
+    REVISION_HEADER,
+    ROUTES,
+    path_expression,
+)
 
 ARM_A, ARM_B, SPLIT, OTHER = range(4)  # positions of the route's rules
-PORT = 80  # of the Services that KServe makes
+GRPC = OTHER + 1  # where those of gRPC begin, in the same order
+SPLITS = (SPLIT, GRPC + SPLIT)  # whose requests are counted
 TIMEOUT = "60s"
 
 EPOCH, STABLE_SLOT = "slipway.dev/epoch", "slipway.dev/stable-slot"
@@ -44,7 +66,7 @@ def http_route(route: Route, at: Installation, *, fence: int = 0) -> Object:
             ],
             # Who takes a revision's own address from its InferenceService is divided and counted as everybody is.
             "hostnames": [host(route.model, at), *dict.fromkeys(status_host(s.revision, at) for s in route.slots)],
-            "rules": [_arm_rule(route, slot) for slot in route.slots] + [_split_rule(route), _other_rule(route)],
+            "rules": [rule for protocol in (_http(route.model), _grpc()) for rule in _rules(route, protocol)],
         },
     }
 
@@ -59,7 +81,7 @@ def read_route(found: Mapping[str, Any]) -> Route:
         annotations, rules = found["metadata"]["annotations"], found["spec"]["rules"]
         arms = (_header_value(rule) for rule in rules[:SPLIT])
         refs = rules[SPLIT]["backendRefs"]
-        if (len(rules), len(refs)) != (OTHER + 1, 2):
+        if len(refs) != 2 or len(rules) not in (GRPC, 2 * GRPC):  # an earlier version wrote those of HTTP alone
             raise ConfigError(_changed(found, "rules or references were added or removed"))
         a, b = (BackendRef(_revision_of(ref["name"]), int(ref["weight"])) for ref in refs)
         mirrors = [f["requestMirror"]["backendRef"]["name"] for f in rules[SPLIT]["filters"] if "requestMirror" in f]
@@ -76,14 +98,38 @@ def read_route(found: Mapping[str, Any]) -> Route:
         raise ConfigError(_changed(found, str(error))) from error
 
 
-def backend_position(slot: RouteSlot) -> str:
-    """How Envoy's statistics name a slot of the split: ``httproute/NAMESPACE/MODEL/`` goes before it."""
-    return f"rule/{SPLIT}/backend/{0 if slot == 'A' else 1}"
+def backend_positions(slot: RouteSlot) -> tuple[str, ...]:
+    """How Envoy's statistics name a slot of the splits: ``httproute/NAMESPACE/MODEL/`` goes before each."""
+    return tuple(f"rule/{rule}/backend/{0 if slot == 'A' else 1}" for rule in SPLITS)
 
 
-def _predictions(model: str) -> Object:
-    """Requests that are divided and counted."""
-    return {"path": _expression(path_expression(model, kind="prediction")), "method": "POST"}
+class _Protocol(NamedTuple):
+    """What tells the requests of one protocol from others.
+
+    Attributes:
+        port: of the Services.
+        predictions: match of what is divided and counted.
+        readings: matches of what anybody may ask, which the stable revision answers.
+        pins: whether a path may name a version.
+    """
+
+    port: int
+    predictions: Object
+    readings: list[Object]
+    pins: bool
+
+
+def _http(model: str) -> _Protocol:
+    predictions = {"path": _expression(path_expression(model, kind="prediction")), "method": "POST"}
+    return _Protocol(HTTP_PORT, predictions, _metadata(), pins=True)
+
+
+def _grpc() -> _Protocol:
+    """A call names its model in the message, and a host has one model: the server says whether it is that one."""
+    grpc = {"headers": [{**_expression("application/grpc.*"), "name": "content-type"}]}
+    predictions = {"path": {"type": "Exact", "value": GRPC_INFER}, "method": "POST", **grpc}
+    readings = [{"path": {"type": "PathPrefix", "value": f"/{service}"}, **grpc} for service in GRPC_SERVICES]
+    return _Protocol(GRPC_PORT, predictions, readings, pins=False)
 
 
 def _pinned(model: str, revision: str) -> Object:
@@ -106,15 +152,21 @@ def _metadata() -> list[Object]:
     return [*under, *({"path": {"type": "Exact", "value": path}} for path in asked)]
 
 
-def _arm_rule(route: Route, slot: BackendRef) -> Object:
+def _rules(route: Route, protocol: _Protocol) -> list[Object]:
+    arms = [_arm_rule(route, slot, protocol) for slot in route.slots]
+    return [*arms, _split_rule(route, protocol), _other_rule(route, protocol)]
+
+
+def _arm_rule(route: Route, slot: BackendRef, protocol: _Protocol) -> Object:
     value = slot.revision if slot.revision in route.header_arms else UNREACHABLE
-    chosen = {"headers": [{"type": "Exact", "name": ARM_HEADER, "value": value}]}
+    chosen = {"type": "Exact", "name": ARM_HEADER, "value": value}
+    asked = [protocol.predictions, *protocol.readings]
     return {
         "matches": [
-            *({**match, **chosen} for match in (_predictions(route.model), *_metadata())),
-            _pinned(route.model, slot.revision),
+            *({**match, "headers": [chosen, *match.get("headers", ())]} for match in asked),
+            *([_pinned(route.model, slot.revision)] if protocol.pins else ()),
         ],
-        "backendRefs": [_ref(slot.revision)],
+        "backendRefs": [_ref(slot.revision, protocol.port)],
         "timeouts": {"request": TIMEOUT},
     }
 
@@ -123,7 +175,7 @@ def _epoch(route: Route) -> Object:
     return {"set": [{"name": EPOCH_HEADER, "value": route.epoch}]}
 
 
-def _split_rule(route: Route) -> Object:
+def _split_rule(route: Route, protocol: _Protocol) -> Object:
     # In the answer for whoever waits for this write to be in force, in the request for the predictor's own log.
     epoch = _epoch(route)
     filters: list[Object] = [
@@ -131,28 +183,28 @@ def _split_rule(route: Route) -> Object:
         {"type": "ResponseHeaderModifier", "responseHeaderModifier": epoch},
     ]
     if route.mirror is not None:
-        backend = {"kind": "Service", "name": service_name(route.mirror), "port": PORT}
+        backend = {"kind": "Service", "name": service_name(route.mirror), "port": protocol.port}
         filters.append({"type": "RequestMirror", "requestMirror": {"backendRef": backend, "percent": 100}})
     return {
-        "matches": [_predictions(route.model)],
+        "matches": [protocol.predictions],
         "filters": filters,
-        "backendRefs": [_ref(slot.revision, slot.weight) for slot in route.slots],
+        "backendRefs": [_ref(slot.revision, protocol.port, slot.weight) for slot in route.slots],
         "timeouts": {"request": TIMEOUT},
     }
 
 
-def _other_rule(route: Route) -> Object:
+def _other_rule(route: Route, protocol: _Protocol) -> Object:
     stable, _ = route.sides
     return {
-        "matches": _metadata(),
+        "matches": protocol.readings,
         # The proxy takes all rules of a route at once: whether this write is in force can be asked here, uncounted.
         "filters": [{"type": "ResponseHeaderModifier", "responseHeaderModifier": _epoch(route)}],
-        "backendRefs": [_ref(stable.revision)],
+        "backendRefs": [_ref(stable.revision, protocol.port)],
         "timeouts": {"request": TIMEOUT},
     }
 
 
-def _ref(revision: str, weight: int = 1) -> Object:
+def _ref(revision: str, port: int, weight: int = 1) -> Object:
     # The filter is what makes Envoy draw each request at random and count per reference; plain references are dealt
     # out in turn, and no statistic tells them apart.
     named = {"set": [{"name": REVISION_HEADER, "value": revision}]}
@@ -160,7 +212,7 @@ def _ref(revision: str, weight: int = 1) -> Object:
         "group": "",
         "kind": "Service",
         "name": service_name(revision),
-        "port": PORT,
+        "port": port,
         "weight": weight,
         "filters": [{"type": "ResponseHeaderModifier", "responseHeaderModifier": named}],
     }

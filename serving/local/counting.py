@@ -26,7 +26,7 @@ from serving.local.paths import ServicePaths
 from serving.local.reading import Document, read_on
 from serving.locks import file_lock
 from serving.tally import Tally
-from serving.wire import UNIT_BYTES, unit
+from serving.wire import GRPC_AS_HTTP, UNIT_BYTES, unit
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +42,6 @@ COARSE_FROM_MS = 2_000  # from here on durations are rounded down to a tenth of 
 
 # Envoy's own words for an arm that gave no proper answer: no connection, reset, timeout, overflow, no such arm.
 FAILURE_FLAGS = frozenset({"UF", "UC", "UR", "UT", "UH", "UO", "NC", "LR", "UPE", "SI", "DPE", "URX"})
-
-# The statuses of gRPC that a caller is to blame for, or nobody; all others count as errors, as 500 does.
-GRPC_AS_HTTP = {0: 200, 1: 499, 3: 400, 5: 404, 7: 403, 8: 429, 9: 400, 11: 400, 16: 401}
 
 
 Epochs = Mapping[str, Mapping[str, Tally]]

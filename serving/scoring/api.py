@@ -49,11 +49,21 @@ class SklearnScorer:
             try:
                 if self.contract.task == "regression":
                     return np.asarray(self.pipeline.predict(table), dtype=np.float64)
-                answer = self.pipeline.predict_proba(table)
+                answer = self._probabilities(table)
             except ValueError as error:
                 raise DataError(f"the model cannot take these rows: {error}") from error
         order = class_order(self.pipeline.classes_, self.contract)
         return np.ascontiguousarray(np.asarray(answer, dtype=np.float64)[:, order])
+
+    def _probabilities(self, table: object) -> npt.NDArray[np.float64]:
+        if not hasattr(self.pipeline, "predict_proba"):
+            name = type(self.pipeline.steps[-1][1]).__name__
+            raise GateRefusal(
+                f"{name} gives no probabilities, of which a classifier's answers are made; train one that does, such as"
+                " LogisticRegression, or SGDClassifier(loss='log_loss')"
+            )
+        answer: npt.NDArray[np.float64] = self.pipeline.predict_proba(table)
+        return answer
 
 
 def class_order(classes: npt.NDArray[np.generic], contract: Contract) -> list[int]:

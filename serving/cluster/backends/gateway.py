@@ -8,7 +8,7 @@ from serving.cluster.backends.readings import Reading, active, envoy_readings
 from serving.cluster.backends.workload import ready_pods
 from serving.cluster.client import POD, Cluster, pods_text
 from serving.cluster.manifest import Installation, host
-from serving.cluster.manifest_route import SPLIT, backend_position
+from serving.cluster.manifest_route import SPLITS, backend_positions
 from serving.cluster.two_slots import Route
 from serving.errors import InfrastructureError
 from serving.wire import EPOCH_HEADER, ready_path
@@ -62,16 +62,14 @@ class Proxies:
         return replies[0] if len(set(replies)) == 1 else ""
 
     def slots(self, route: Route) -> Mapping[str, str]:
-        """Envoy cluster of each slot of *route* to the revision it points at."""
+        """Envoy clusters of each slot of *route* to the revision it points at."""
         where = f"httproute/{self.at.namespace}/{route.model}/"
-        return {
-            where + backend_position("A"): route.a.revision,
-            where + backend_position("B"): route.b.revision,
-        }
+        of_a = {where + position: route.a.revision for position in backend_positions("A")}
+        return of_a | {where + position: route.b.revision for position in backend_positions("B")}
 
-    def mirror(self, route: Route) -> str:
-        """How the Envoy cluster of the copies begins; the position of the filter in its rule comes after."""
-        return f"httproute/{self.at.namespace}/{route.model}/rule/{SPLIT}-mirror-"
+    def mirrors(self, route: Route) -> tuple[str, ...]:
+        """How the Envoy clusters of the copies begin; the position of the filter in its rule comes after."""
+        return tuple(f"httproute/{self.at.namespace}/{route.model}/rule/{rule}-mirror-" for rule in SPLITS)
 
     def _stats(self) -> dict[str, str]:
         pods = self.pods()
@@ -80,7 +78,9 @@ class Proxies:
                 f"no proxy of Gateway {self.at.gateway} answers in {NAMESPACE}; is Envoy Gateway running?"
             )
         # All statistics of all routes are megabytes; the expression is matched with the whole name of each.
-        own = rf"httproute/{self.at.namespace}/{self.model}/rule/{SPLIT}[/-].*upstream_rq_([1-5]xx|time|active)$"
+        rules = "|".join(map(str, SPLITS))
+        counted = r"(upstream_rq_([1-5]xx|time|active)|\.grpc\..*\.[0-9]+)"
+        own = rf"httproute/{self.at.namespace}/{self.model}/rule/({rules})[/-].*{counted}$"
         wanted = rf"{own}|no_cluster$"
         path = f"/stats/prometheus?filter={quote(wanted, safe='')}"
         return {pod: pods_text(self.cluster, NAMESPACE, pod, STATS_PORT, path) for pod in pods}

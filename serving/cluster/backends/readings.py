@@ -10,11 +10,13 @@ from pydantic import Field, model_validator
 from serving.additive import Additive
 from serving.frozen import Frozen
 from serving.rollout.backend import REFUSED, ArmCounts
+from serving.wire import GRPC_AS_HTTP
 
 LOST = "no cluster"  # requests of a proxy whose reference leads nowhere; Envoy counts them for no cluster
 LISTENER = "http-10080"  # Envoy's name for the Gateway's listener on port 80
 
 _SAMPLE = re.compile(r"^([A-Za-z_:][\w:]*)(?:\{(.*)\})? (\S+)")
+_GRPC = re.compile(r"envoy_cluster_grpc_(\d+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
@@ -80,20 +82,24 @@ def samples(text: str) -> Iterator[tuple[str, dict[str, str], float]]:
 def envoy_readings(text: str) -> dict[str, Reading]:
     """Readings by Envoy cluster, and under ``LOST`` that of requests which never got to one.
 
-    A request that is cut off or times out has a class too, 5xx: the gateway gives the answer itself.
+    A request that is cut off or times out has a class too, 5xx: the gateway gives the answer itself. A call of gRPC is
+    a 200 whatever comes of it, so where a cluster has statuses of calls, those are its classes.
     """
     classes: dict[str, dict[str, int]] = {}
+    calls: dict[str, Counter[str]] = {}
     lost = 0
     buckets: dict[str, dict[str, int]] = {}
     for name, labels, value in samples(text):
         cluster = labels.get("envoy_cluster_name", "")
         if name == "envoy_cluster_upstream_rq_xx":
             classes.setdefault(cluster, {})[labels.get("envoy_response_code_class", "")] = int(value)
+        elif status := _GRPC.fullmatch(name):
+            calls.setdefault(cluster, Counter())[str(GRPC_AS_HTTP.get(int(status[1]), 500))[0]] += int(value)
         elif name == "envoy_http_no_cluster" and labels.get("envoy_http_conn_manager_prefix") == LISTENER:
             lost = int(value)
         elif name == "envoy_cluster_upstream_rq_time_bucket":
             buckets.setdefault(cluster, {})[labels["le"]] = int(value)
-    found = {name: _answers(codes, _durations(buckets.get(name, {}))) for name, codes in classes.items()}
+    found = {name: _answers(codes, _durations(buckets.get(name, {}))) for name, codes in (classes | calls).items()}
     return {LOST: Reading(requests=lost, errors=lost), **found}
 
 

@@ -188,7 +188,7 @@ class RouteBackend(LiveRoute):
         return self.book.look(route.epoch, lambda: self._samples(route))
 
     def _samples(self, route: Route) -> list[Scrape]:
-        slots, copies = self.proxies.slots(route), self.proxies.mirror(route)
+        slots, copies = self.proxies.slots(route), self.proxies.mirrors(route)
         dead, found = self._dead(route), []
         for pod, clusters in self.proxies.readings().items():
             for cluster, reading in clusters.items():

@@ -82,30 +82,34 @@ class Decoder:
             return self.decode(body)
         self._count(cut[0])
         parts: list[Rows] = []
-        gather = Gather()
-        for number, part in enumerate(cut[1]):
+        gather, rows = Gather(), 0
+        for part in cut[1]:
             try:
-                parts.append(self.decode(part, number * PIECE_ROWS))
+                parts.append(self.decode(part, rows))
+                rows += len(parts[-1].matrix)
             except Refusal as refusal:
                 if not refusal.problems:  # it is no list of rows: the whole body has the words for that
                     return self.decode(body)
                 if gather.full(*refusal.problems):
                     break
+                rows += sum(len(rows_in(given)) for elements in json_value(part).values() for given in elements)
         gather.raise_if_any()
         matrix = np.concatenate([part.matrix for part in parts])
+        self._count(len(matrix))
         return Rows(matrix, tuple(flag for part in parts for flag in part.flags))
 
     def _slowly(self, body: bytes, first: int) -> Rows:
         document = json_value(body)
         if not isinstance(document, dict):
             raise bad_request(f"the body: expected an object with 'instances', got {shown(document)}")
-        present = [key for key in ("instances", "inputs") if key in document]
-        if len(present) != 1:
+        present = [key for key in ("inputs", "instances") if key in document]  # of both KServe's servers read the first
+        if not present:
             keys = ", ".join(repr(jsonable(key)) for key in list(document)[:10]) or "no keys"
             raise bad_request(f"the body: expected either 'instances' or 'inputs', a list of rows, got {keys}")
         rows = document[present[0]]
         if not isinstance(rows, list):
             raise bad_request(f"{present[0]}: expected a list of rows, got {shown(rows)}")
+        rows = [row for given in rows for row in rows_in(given)]
         self._count(len(rows))
         return rows_of(self.checker, rows, first, present[0])
 
@@ -150,6 +154,18 @@ class Decoder:
             if value is not None and not low <= value <= high:
                 return None
         return np.array([cells], dtype=np.float64)
+
+
+def rows_in(given: Any) -> list[Any]:
+    """The rows of one element of ``instances``: itself, unless it is a table as KServe's servers take them too, a
+    list of records or an object with a list of cells for each column."""
+    if isinstance(given, list) and given and isinstance(given[0], dict):
+        return given
+    if isinstance(given, dict) and given and all(isinstance(cells, list) for cells in given.values()):
+        lengths = {len(cells) for cells in given.values()}
+        if len(lengths) == 1 and lengths != {0}:  # of no cells no row would be left to complain of
+            return [dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True)]
+    return [given]
 
 
 def json_value(body: bytes) -> Any:

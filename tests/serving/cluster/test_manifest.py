@@ -61,6 +61,10 @@ def test_a_revision_is_this_inference_service():
                     "protocolVersion": "v2",
                     "storageUri": "s3://models/housing/sha256-0002/",
                     "args": ["--model_name=housing"],
+                    "ports": [
+                        {"name": "http1", "containerPort": 8080, "protocol": "TCP"},
+                        {"name": "h2c", "containerPort": 8081, "protocol": "TCP"},
+                    ],
                     "env": [
                         {"name": "SLIPWAY_VERSION", "value": "2"},
                         {"name": "SLIPWAY_REVISION", "value": "housing-2"},
@@ -127,7 +131,8 @@ def test_no_path_of_a_route_leads_to_the_repository_or_the_metrics():
     paths = [match["path"]["value"] for rule in rules(two_slots.resting("m", "m-1", "e")) for match in rule["matches"]]
 
     asked = {"/", "/v1/models", "/v2", "/v2/models", "/v2/health/live", "/v2/health/ready", "/openapi.json"}
-    assert {path for path in paths if "(" not in path} == asked
+    called = {"/inference.GRPCInferenceService", "/inference.GRPCInferenceService/ModelInfer", "/grpc.health.v1.Health"}
+    assert {path for path in paths if "(" not in path} == asked | called
 
 
 @pytest.mark.parametrize("path", [":predict", ":explain", "", "/infer", "/ready"])
@@ -163,21 +168,56 @@ def test_header_arms_change_a_value_and_never_the_number_of_rules(arms, values):
 
     found = rules(route)
 
-    assert [rule["matches"][0]["headers"][0]["value"] for rule in found[: routing.SPLIT]] == values
-    assert len(found) == 4
+    arms_of = [found[rule]["matches"][0]["headers"] for first in (0, routing.GRPC) for rule in (first, first + 1)]
+    assert [headers[0]["value"] for headers in arms_of] == values * 2
+    assert len(found) == 8
 
 
 def test_a_mirror_is_a_filter_of_the_split_alone():
-    """Copies are made of divided requests, not of metadata and not of those that chose their arm."""
+    """Copies are made of divided requests and calls, not of metadata and not of those that chose their arm."""
     found = rules(two_slots.divided(two_slots.resting("m", "m-1", "e1"), Split({"m-1": 1000}, mirror="m-2"), "e2"))
 
     mirrors = [[f["requestMirror"] for f in rule.get("filters", ()) if f["type"] == "RequestMirror"] for rule in found]
-    assert mirrors == [
-        [],
-        [],
-        [{"backendRef": {"kind": "Service", "name": "m-2-predictor", "port": 80}, "percent": 100}],
-        [],
+    to = [
+        [{"backendRef": {"kind": "Service", "name": "m-2-predictor", "port": port}, "percent": 100}]
+        for port in (80, 8081)
     ]
+    assert mirrors == [[], [], to[0], [], [], [], to[1], []]
+
+
+def test_calls_of_grpc_are_divided_as_requests_are():
+    """The same slots, weights, filters and epoch at the port of HTTP/2, for calls alone; the rest is stable's."""
+    route = two_slots.divided(two_slots.resting("m", "m-1", "e0"), Split({"m-1": 800, "m-2": 200}), "e1")
+    found = rules(route)
+
+    def at_grpc(refs: list[dict]) -> list[dict]:
+        return [{**ref, "port": 8081} for ref in refs]
+
+    call = [{"type": "RegularExpression", "name": "content-type", "value": "application/grpc.*"}]
+    for rule in range(routing.GRPC):
+        requests, calls = found[rule], found[routing.GRPC + rule]
+        assert calls["backendRefs"] == at_grpc(requests["backendRefs"])
+        assert calls.get("filters") == requests.get("filters")
+        assert all(match["headers"][-1:] == call for match in calls["matches"])
+    assert [match["path"]["value"] for match in found[routing.GRPC + routing.SPLIT]["matches"]] == [
+        "/inference.GRPCInferenceService/ModelInfer"
+    ]
+
+
+def test_a_route_of_a_version_without_grpc_is_read_as_it_is():
+    """A controller that is replaced goes on from the route that it finds; its next write brings the other rules."""
+    route = two_slots.divided(two_slots.resting("m", "m-1", "e0"), Split({"m-1": 800, "m-2": 200}), "e1")
+    written = routing.http_route(route, AT)
+    del written["spec"]["rules"][routing.GRPC :]
+
+    assert routing.read_route(written) == route
+
+
+def test_knative_is_asked_for_one_port():
+    """It refuses a second one, and then nothing would be served."""
+    made = canary.knative_service("m", revision(1, "m"), AT)["spec"]["predictor"]["model"]
+    changed = canary.knative_template(revision(2, "m"), AT)["spec"]["predictor"]["model"]
+    assert "ports" not in made | changed
 
 
 def test_a_promotion_is_five_writes_and_none_takes_a_reference_away():

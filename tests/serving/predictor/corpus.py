@@ -253,8 +253,22 @@ def slow_v1(checker: Checker, body: bytes) -> Rows:
         Refusal: a cell is not as the contract says.
     """
     request = _plain(body)
-    (key,) = {"instances", "inputs"} & request.keys()
-    return rows_of(checker, request[key], 0, key)
+    key = "inputs" if "inputs" in request else "instances"
+    return rows_of(checker, slow_rows(request[key]), 0, key)
+
+
+def slow_rows(elements: list[Any]) -> list[Any]:
+    """The rows of *elements*, of which some may be tables: lists of records, or lists of cells by column."""
+    rows: list[Any] = []
+    for element in elements:
+        cells = list(element.values()) if isinstance(element, dict) else []
+        if cells and all(isinstance(cell, list) and len(cell) == len(cells[0]) > 0 for cell in cells):
+            rows += [{name: element[name][i] for name in element} for i in range(len(cells[0]))]
+        elif isinstance(element, list) and element and isinstance(element[0], dict):
+            rows += element
+        else:
+            rows.append(element)
+    return rows
 
 
 def slow_v2(checker: Checker, call: Call) -> Rows:

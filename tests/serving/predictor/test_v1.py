@@ -13,6 +13,7 @@ from serving.predictor.errors import Refusal
 from serving.predictor.rows.large import pieces
 from serving.predictor.rows.v1 import PIECE_ROWS, Decoder
 from serving.predictor.rows.validate import Rows, rows_of
+from tests.serving.predictor.corpus import slow_rows
 from tests.serving.predictor.support import HOUSE, ROW, TUMOUR, random_rows
 
 DECODER = Decoder(HOUSE, max_rows=5000)
@@ -38,7 +39,8 @@ _row = st.one_of(
     _mostly_valid(),
     _mostly_valid(),
     _mostly_valid().map(lambda row: list(row.values())),
-    _mostly_valid().map(lambda row: [row]),
+    st.lists(_mostly_valid(), min_size=1, max_size=3),
+    st.integers(0, 3).flatmap(lambda count: _mostly_valid().map(lambda row: {k: [v] * count for k, v in row.items()})),
     _cells,
 )
 
@@ -57,7 +59,7 @@ def outcome(call: Any) -> Any:
 def test_the_fast_decoder_agrees_with_the_reference(rows: list[Any]) -> None:
     """Cells, flags and the words of refusals are the same whichever path read the body."""
     body = json.dumps({"instances": rows}).encode()
-    plain = json.loads(body)["instances"]
+    plain = slow_rows(json.loads(body)["instances"])
     assert outcome(lambda: DECODER.decode(body)) == outcome(lambda: rows_of(DECODER.checker, plain, 0, "instances"))
 
 
@@ -89,6 +91,25 @@ def test_only_the_list_of_rows_is_answered(body: dict[str, Any]) -> None:
     """A large list under another name is never taken for the rows, wherever it stands."""
     text = json.dumps(body).encode()
     assert outcome(lambda: DECODER.decode_large(text)) == outcome(lambda: DECODER.decode(text))
+
+
+def test_tables_are_rows_as_they_are_to_kserves_servers() -> None:
+    """Cells by column, lists of records and plain rows may stand side by side; of both names ``inputs`` is read."""
+    table = {name: [value, value] for name, value in ROW.items()}
+    plain = DECODER.decode(json.dumps({"instances": [ROW] * 5}).encode()).matrix
+    for body in (
+        {"inputs": [table, [ROW, ROW], list(ROW.values())]},
+        {"instances": [{**ROW, "rooms": "x"}], "inputs": [table, table, ROW]},
+    ):
+        np.testing.assert_array_equal(DECODER.decode(json.dumps(body).encode()).matrix, plain)
+
+
+def test_rows_of_tables_are_counted_however_large_the_body() -> None:
+    """The limit is one of rows, not of the elements that they come in."""
+    body = json.dumps({"instances": [[ROW] * 20] * (PIECE_ROWS + 1)}).encode()
+    with pytest.raises(Refusal) as refused:
+        DECODER.decode_large(body)
+    assert refused.value.status == 413
 
 
 def test_of_two_lists_of_one_name_the_last_counts() -> None:
