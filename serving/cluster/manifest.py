@@ -86,8 +86,8 @@ def predictor(revision: Revision, at: Installation) -> Object:
             "storageUri": storage_uri(revision.bundle_uri),
             # The path of a model outlives its revisions; without this it would be that of the InferenceService.
             "args": [f"--model_name={revision.model}"],
-            # Here and not in the runtime: Knative takes one port. From the name KServe tells its own routes and the
-            # gateway that this one speaks HTTP/2.
+            # Here and not in the runtime: Knative takes one port. From its name KServe tells its own routes and the
+            # gateway that the second one speaks HTTP/2.
             "ports": [
                 {"name": "http1", "containerPort": 8080, "protocol": "TCP"},
                 {"name": "h2c", "containerPort": GRPC_PORT, "protocol": "TCP"},

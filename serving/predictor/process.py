@@ -69,7 +69,9 @@ def run(settings: Settings, opener: "Callable[[], Bundle]") -> int:
 async def _serve(settings: Settings, opener: "Callable[[], Bundle]") -> int:
     state = PredictorState(settings)
     workers = Workers(settings, state.metrics)
-    with contextlib.closing(_bind(settings.host, settings.http_port)) as listening:
+    with contextlib.ExitStack() as opened:
+        ports = dict.fromkeys((settings.http_port, settings.health_port or settings.http_port))
+        listening = [opened.enter_context(contextlib.closing(_bind(settings.host, port))) for port in ports]
         http = _http(state, workers)
         remote = await _grpc(state, workers) if settings.enable_grpc else None
         REGISTRY.register(state.metrics)
@@ -84,7 +86,7 @@ async def _serve(settings: Settings, opener: "Callable[[], Bundle]") -> int:
         arguments = (state, opener, partial(loop.call_soon_threadsafe, end))
         threading.Thread(target=_load, args=arguments, name="load", daemon=True).start()
         LOG.info("listening", extra={"http_port": settings.http_port, "grpc_port": settings.grpc_port})
-        serving = asyncio.create_task(http.serve(sockets=[listening]))
+        serving = asyncio.create_task(http.serve(sockets=listening))
         await asyncio.wait([serving, told], return_when=asyncio.FIRST_COMPLETED)
         await _end(state, http, serving, remote)
     workers.close()

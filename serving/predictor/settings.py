@@ -21,6 +21,8 @@ class Settings(Frozen):
 
     Attributes:
         trusted_key: PEM file, or directory of ``*.pem``, with the public keys whose bundles may be loaded.
+        health_port: another port with the same answers. A runtime's probes name a port, and whoever uses the runtime
+            may choose ``http_port``.
         inline_bytes: a body up to this size is decoded on the event loop; a larger one in a worker thread.
         inline_rows: up to this many rows are scored on the event loop, if the model has a fast form.
         workers: threads for large bodies; more than the cores of the pod only makes them wait for each other.
@@ -47,6 +49,7 @@ class Settings(Frozen):
     host: str = "0.0.0.0"  # noqa: S104  # a pod is reached from outside of it
     http_port: int = Field(default=8080, ge=1, le=65535)
     grpc_port: int = Field(default=8081, ge=1, le=65535)
+    health_port: int | None = Field(default=None, ge=1, le=65535)
     enable_grpc: bool = True
     max_body_bytes: int = Field(default=16 << 20, ge=65536)
     max_rows: int = Field(default=50_000, ge=1)

@@ -186,9 +186,11 @@ def test_the_runtime_starts_the_predictor_with_flags_that_it_knows():
     settings = parse([*filled, *made["spec"]["predictor"]["model"]["args"]], environment)  # KServe puts them behind
 
     assert (settings.model_name, settings.version, settings.revision) == ("housing", "2", "housing-2")
-    assert (
-        settings.http_port == container["ports"][0]["containerPort"] == container["readinessProbe"]["httpGet"]["port"]
-    )
+    named = made["spec"]["predictor"]["model"]["ports"]
+    assert "ports" not in container
+    assert [port["containerPort"] for port in named] == [settings.http_port, settings.grpc_port]
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"]["port"] == settings.health_port
     mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
     assert {str(settings.trusted_key), str(settings.log_s3), "/tmp"} <= mounts
 

@@ -17,7 +17,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import OneHotEncoder
 
 from components.modelling.profiles import profile
 from components.modelling.stages import golden_rows
@@ -60,7 +60,7 @@ PLACES = {
 def iris() -> tuple[Contract, Matrix, np.ndarray[Any, Any], Pipeline]:
     data = load_iris()
     contract = Contract.model_validate(IRIS)
-    pipeline = Pipeline([("scaled", StandardScaler()), ("model", LogisticRegression(max_iter=1_000))])
+    pipeline = Pipeline([("model", LogisticRegression(max_iter=1_000))])
     rows = np.ascontiguousarray(data.data)
     return contract, rows, data.target, pipeline.fit(contract.frame(rows), data.target)
 

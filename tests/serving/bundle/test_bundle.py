@@ -13,10 +13,18 @@ import joblib
 import numpy as np
 import pytest
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
-from sklearn.linear_model import Ridge
+from sklearn.ensemble import (
+    AdaBoostClassifier,
+    AdaBoostRegressor,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+)
+from sklearn.linear_model import Ridge, RidgeClassifier, SGDClassifier, SGDRegressor
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, PowerTransformer, StandardScaler
+from sklearn.svm import SVC
 
 from serving.archive import pack_arrays, unpack_arrays
 from serving.bundle import bundle as bundles
@@ -307,6 +315,45 @@ def test_a_pipeline_without_a_fast_form_is_refused_or_served_by_scikit_learn(tmp
     with pytest.raises(GateRefusal, match="PowerTransformer"):
         write(tmp_path / "c", fitted(scaler=PowerTransformer()))
     assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        pytest.param(KNeighborsClassifier(), "KNeighborsClassifier.*ends in one of AdaBoost", id="holds-rows"),
+        pytest.param(SVC(probability=True), "sklearn.svm._classes.SVC.*ends in one of AdaBoost", id="another-family"),
+        pytest.param(SVC(), "SVC gives no probabilities", id="no-probabilities"),
+        pytest.param(RidgeClassifier(), "RidgeClassifier gives no probabilities", id="none-at-all"),
+        pytest.param(SGDClassifier(), "SGDClassifier gives no probabilities.*log_loss", id="none-by-its-loss"),
+    ],
+)
+def test_what_no_bundle_can_hold_is_refused_in_words_for_who_trained_it(tmp_path: Path, model: Any, told: str) -> None:
+    """The sentence names the estimator and what to train instead, and nothing is called tampered with."""
+    with pytest.raises(GateRefusal, match=told) as refused:
+        write(tmp_path / "b", fitted(model, contract=CLASSES), CLASSES)
+    assert "tampered" not in str(refused.value)
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "contract"),
+    [
+        pytest.param(GaussianNB(), CLASSES, id="naive-bayes"),
+        pytest.param(SGDClassifier(loss="log_loss"), CLASSES, id="gradient-descent"),
+        pytest.param(AdaBoostClassifier(n_estimators=5), CLASSES, id="boosted-classes"),
+        pytest.param(AdaBoostRegressor(n_estimators=5), CONTRACT, id="boosted-numbers"),
+        pytest.param(SGDRegressor(), CONTRACT, id="gradient-descent-of-numbers"),
+    ],
+)
+def test_common_estimators_are_held_and_served_by_scikit_learn(tmp_path: Path, model: Any, contract: Contract) -> None:
+    """They have no fast form, and answer what the pipeline answers."""
+    pipeline = fitted(model, contract=contract)
+    write(tmp_path / "b", pipeline, contract)
+    bundle = open_bundle(tmp_path / "b", [KEY.public], deep=True)
+    table = contract.frame(MATRIX)
+    expected = pipeline.predict_proba(table) if contract is CLASSES else pipeline.predict(table)
+    assert bundle.scorer.form == "sklearn"
+    np.testing.assert_array_equal(bundle.scorer.score(MATRIX), expected)
 
 
 def test_rows_the_model_cannot_take_are_told_by_both_forms(tmp_path: Path) -> None:

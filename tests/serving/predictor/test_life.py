@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import grpc
+import httpx
 import kserve
 import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
@@ -84,6 +85,18 @@ def test_a_model_without_a_fast_form_is_served(tmp_path: Path) -> None:
     with serving(bundle, "--trusted_key", str(key)) as predictor:
         assert predictor.client.get("/slipway/status").json()["scorer"]["form"] == "sklearn"
         assert predictor.predict({"instances": [ROW]}).status_code == 200
+
+
+def test_probes_find_the_server_whatever_port_it_was_given(tmp_path: Path) -> None:
+    """The port that a runtime's probes name answers as the one that its user chose does."""
+    bundle, key = write_model(tmp_path, HOUSE)
+    port = free_port()
+    with (
+        serving(bundle, "--trusted_key", str(key), "--health_port", str(port)) as predictor,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as probe,
+    ):
+        assert probe.get("/v2/health/ready").status_code == 200
+        assert probe.get("/v2/models/housing").json() == predictor.client.get("/v2/models/housing").json()
 
 
 def test_sigterm_under_load_loses_no_request(tmp_path: Path) -> None:
