@@ -84,6 +84,17 @@ status: ## What runs on the cluster, what does not, and what it asks for
 test-cluster: $(READY) ## The tests that need the cluster
 	@$(BIN)/pytest -m cluster --timeout 1800 $(ARGS)
 
+# Where no image can be pulled, the one that events are sent to has a stand-in.
+.PHONY: test-kserve
+test-kserve: $(READY) ## KServe's own tests of its scikit-learn server against ours (KSERVE=DIR: a copy of its repository)
+	@test -d '$(KSERVE)/test/e2e' || { echo "make: say KSERVE=DIR, a copy of KServe at the version of the cluster" >&2; exit 2; }
+	@$(MAKE) --no-print-directory namespace NAMESPACE=kserve-ci-e2e-test \
+		AS="$$($(BIN)/python -c 'from tests.cluster.kserve.run import RUNTIMES; print(RUNTIMES)')" >&2
+	@$(BIN)/python -m tests.cluster.kserve.models >&2
+	@$(if $(CLUSTER_TOOLS),$(DOCKER_BUILD) -q -t event-display:1 -f tests/cluster/kserve/event_display.Dockerfile \
+		tests/cluster/kserve >/dev/null && kind load docker-image --name '$(CLUSTER)' event-display:1 >&2)
+	@$(if $(CLUSTER_TOOLS),EVENT_DISPLAY=event-display:1) $(BIN)/python -m tests.cluster.kserve.run '$(KSERVE)'
+
 .PHONY: kind-down
 kind-down: ## Remove the kind cluster with everything in it
 	@if [ -n '$(CLUSTER_TOOLS)' ]; then '$(CLUSTER_TOOLS)/down' --name '$(CLUSTER)'; else kind delete cluster --name '$(CLUSTER)'; fi

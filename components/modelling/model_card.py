@@ -4,17 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.judging.evaluation import Evaluation
-from components.modelling.families import ModelSpec
 from serving.contract import Contract
 
 
 def card(
-    model: ModelSpec, params: Mapping[str, Any], contract: Contract, evaluation: Evaluation, facts: Mapping[str, Any]
+    family: str, params: Mapping[str, Any], contract: Contract, evaluation: Evaluation, facts: Mapping[str, Any]
 ) -> str:
     """Markdown; the same training gives the same text, so it names no time and no place."""
-    chosen = {**model.params, **params}
     lines = [
-        f"# {contract.target.name} by {model.family}",
+        f"# {contract.target.name} by {family}",
         "",
         f"Predicts `{contract.target.name}`"
         + (f" in {contract.target.unit}" if contract.target.unit else "")
@@ -25,7 +23,7 @@ def card(
         "|---|---|---|",
         *(f"| {name} | {c.expected} | {'yes' if c.nullable else 'no'} |" for name, c in contract.columns.items()),
         "",
-        f"Parameters: {', '.join(f'{k} {v}' for k, v in sorted(chosen.items())) or 'the defaults of the family'}.",
+        f"Parameters: {', '.join(f'{k} {v}' for k, v in sorted(params.items())) or 'the defaults of the family'}.",
         f"On {evaluation.rows:,} rows it had not seen: {evaluation.sentence}.",
         "",
         "Outside of the ranges above it has seen nothing, and its answers there mean nothing.",

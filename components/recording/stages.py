@@ -10,7 +10,8 @@ from components.steps.telling import SHORT, conclude, tell
 from serving.bundle.files import MANIFEST
 from serving.files import read_json, sha256_file
 from serving.ledger.details import Registered
-from serving.ledger.ledger import open_ledger
+from serving.ledger.ledger import Ledger, open_ledger
+from serving.ledger.values import Version
 from serving.store.store import open_store
 
 
@@ -18,6 +19,18 @@ def register(name: str, run_id: str, place: str, approval: str, bundle: str, dec
     """Put the bundle into the store and its version into the ledger; returns the version's number."""
     where = Place.model_validate_json(place)
     verdict = GateReport.model_validate(read_json(Path(decision) / "decision.json"))
+    ledger, version = enter(name, run_id, where, bundle, verdict)
+    by_policy = approval == "auto" or (approval == "auto-if-compared" and not verdict.unasked)
+    if by_policy and version.approval == "pending":
+        ledger.approve(name, version.version, where.actor, f"policy {approval}: {verdict.sentence}", policy="auto")
+    unasked = ", as the champion cannot be asked" if approval == "auto-if-compared" else ""
+    words = f"approved by policy {approval}" if by_policy else f"waiting for approval{unasked}"
+    tell(f"{name} {version.version} ({version.stage}), {words}")
+    return version.version
+
+
+def enter(name: str, run_id: str, where: Place, bundle: str, verdict: GateReport) -> tuple[Ledger, Version]:
+    """Put the bundle into the store and its version into the ledger; the same bundle is the same version."""
     digest = sha256_file(Path(bundle) / MANIFEST)
     provenance: dict[str, Any] = read_json(Path(bundle) / MANIFEST)["provenance"]
     store = open_store(where.store, s3_settings(where))
@@ -33,14 +46,7 @@ def register(name: str, run_id: str, place: str, approval: str, bundle: str, dec
         metrics=read_json(Path(bundle) / "profile.json")["metrics"],
         provenance={**provenance, "mlflow": record_id(name, run_id, digest), "gate": gate},
     )
-    version = ledger.register(name, facts, where.actor, reason=verdict.sentence)
-    by_policy = approval == "auto" or (approval == "auto-if-compared" and not verdict.unasked)
-    if by_policy and version.approval == "pending":
-        ledger.approve(name, version.version, where.actor, f"policy {approval}: {verdict.sentence}", policy="auto")
-    unasked = ", as the champion cannot be asked" if approval == "auto-if-compared" else ""
-    words = f"approved by policy {approval}" if by_policy else f"waiting for approval{unasked}"
-    tell(f"{name} {version.version} ({version.stage}), {words}")
-    return version.version
+    return ledger, ledger.register(name, facts, where.actor, reason=verdict.sentence)
 
 
 def release(name: str, place: str, rollout: str, version: int) -> str:

@@ -7,13 +7,16 @@ from serving.bundle.signing import PublicKey, SigningKey, development_key, load_
 
 def signing_key(uri: str) -> SigningKey:
     """The key in the file *uri*, or the development key of the directory *uri*, made (and said so) on first use."""
-    path = local_path(uri, "key")
-    if path.is_file():
-        return load_key(path)
-    key, made = development_key(path)
+    key, made = opened_key(uri)
     if made:
-        tell(f"made a development signing key in {path}; set SLIPWAY_KEY to sign with your own")
+        tell(f"made a development signing key in {local_path(uri, 'key')}; set SLIPWAY_KEY to sign with your own")
     return key
+
+
+def opened_key(uri: str) -> tuple[SigningKey, bool]:
+    """The same key, and whether it was made just now."""
+    path = local_path(uri, "key")
+    return (load_key(path), False) if path.is_file() else development_key(path)
 
 
 def trusted_keys(uri: str) -> tuple[PublicKey, ...]:

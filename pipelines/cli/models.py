@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipelines.cli.options import MOMENT, answer
+from pipelines.cli.options import MOMENT, answer, project_option
 from pipelines.cli.session import Session, table
 from serving.errors import UsageError
 
@@ -168,6 +168,24 @@ def archive(session: Session, model: str, version: int, reason: str) -> None:
     """Put VERSION away; it can come back through staging."""
     found = session.ledger.move(model, version, "archived", session.place.actor, reason)
     session.result({"version": asdict(found)}, f"{model} {version} is archived")
+
+
+@models.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--rows", metavar="TABLE", help="Rows to judge it on; by default the project's table.")
+@reason_option
+@project_option
+@answer
+def add(session: Session, file: Path, rows: str | None, reason: str) -> None:
+    """Make a version of an estimator or Pipeline that was fitted elsewhere; `models approve` gives it traffic.
+
+    FILE is of skops, or a pickle of joblib: that one runs what it says as it is read, so it has to be yours. Columns
+    and target are those of the project's contract.
+    """
+    from pipelines.here.giving import give
+
+    version, sentence = give(session.project, session.place, file, session.read_table, rows, reason)
+    session.result({"version": asdict(version)}, f"{version.model} {version.version}: {sentence}")
 
 
 @models.command()

@@ -67,13 +67,13 @@ class SklearnScorer:
 
 
 def class_order(classes: npt.NDArray[np.generic], contract: Contract) -> list[int]:
-    """Where each class of the contract stands among a classifier's *classes*, which are its words or positions.
+    """Where each class of the contract stands among a classifier's *classes*: its words, positions, or whole numbers.
 
     Raises:
         GateRefusal: the classifier knows other classes than the contract.
     """
-    known = classes.tolist()
-    for wanted in (list(contract.target.classes), list(range(len(contract.target.classes)))):
+    known, words = classes.tolist(), contract.target.classes
+    for wanted in (list(words), list(range(len(words))), list(contract.target.labels)):
         if len(known) == len(wanted) and set(known) == set(wanted):
             return [known.index(one) for one in wanted]
     raise GateRefusal(

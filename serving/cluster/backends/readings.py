@@ -16,7 +16,9 @@ LOST = "no cluster"  # requests of a proxy whose reference leads nowhere; Envoy 
 LISTENER = "http-10080"  # Envoy's name for the Gateway's listener on port 80
 
 _SAMPLE = re.compile(r"^([A-Za-z_:][\w:]*)(?:\{(.*)\})? (\S+)")
-_GRPC = re.compile(r"envoy_cluster_grpc_(\d+)")
+_GRPC = re.compile(
+    r"envoy_cluster_grpc_\w+?_(\d+)"
+)  # the method before it; of a service with a dot Envoy takes no more
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 

@@ -67,10 +67,13 @@ def test_envoys_text_is_read_by_position() -> None:
 def test_a_failed_call_of_grpc_is_a_failure_though_http_says_200() -> None:
     """What a caller did wrong is refused, every status that no caller is to blame for is an error."""
     where = "httproute/models/housing/rule/6/backend/0"
-    told = f'{{envoy_grpc_bridge_method="ModelInfer",envoy_cluster_name="{where}"}}'
+    parts = 'envoy_grpc_bridge_method="GRPCInferenceService",envoy_grpc_bridge_service="inference"'  # so Envoy reads it
+    told = f'{{{parts},envoy_cluster_name="{where}"}}'
     text = f'envoy_cluster_upstream_rq_xx{{envoy_response_code_class="2",envoy_cluster_name="{where}"}} 20\n'
-    text += "\n".join(f"envoy_cluster_grpc_{status}{told} {n}" for status, n in ((0, 9), (3, 4), (13, 2), (14, 5)))
-    text += f"\nenvoy_cluster_grpc_success{told} 9\nenvoy_cluster_grpc_total{told} 20\n"
+    text += "\n".join(
+        f"envoy_cluster_grpc_ModelInfer_{status}{told} {n}" for status, n in ((0, 9), (3, 4), (13, 2), (14, 5))
+    )
+    text += f"\nenvoy_cluster_grpc_ModelInfer_success{told} 9\nenvoy_cluster_grpc_ModelInfer_total{told} 20\n"
 
     assert envoy_readings(text)[where] == Reading(requests=20, errors=7, refused=4)
 
