@@ -95,6 +95,10 @@ test-kserve: $(READY) ## KServe's own tests of its scikit-learn server against o
 		tests/cluster/kserve >/dev/null && kind load docker-image --name '$(CLUSTER)' event-display:1 >&2)
 	@$(if $(CLUSTER_TOOLS),EVENT_DISPLAY=event-display:1) $(BIN)/python -m tests.cluster.kserve.run '$(KSERVE)'
 
+.PHONY: clients
+clients: $(READY) ## What foreign clients get of `slipway serve` and of the cluster's route (ARGS="--model NAME --triton PYTHON")
+	@$(BIN)/python -m tests.clients.run $(ARGS)
+
 .PHONY: kind-down
 kind-down: ## Remove the kind cluster with everything in it
 	@if [ -n '$(CLUSTER_TOOLS)' ]; then '$(CLUSTER_TOOLS)/down' --name '$(CLUSTER)'; else kind delete cluster --name '$(CLUSTER)'; fi

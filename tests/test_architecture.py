@@ -53,6 +53,11 @@ NOT_IMPORTED = {
     "types-pyyaml": "read by mypy",
 }
 
+# Programs that tests start by Pythons of their own, which have what these import.
+ELSEWHERE = {
+    ROOT / f"tests/clients/{name}.py" for name in ("asked", "kserve_client", "mlserver_client", "triton_client")
+}
+
 # Who touches the environment, and why it may.
 ENVIRONMENT = {
     "pipelines/settings.py": "the settings of this machine",
@@ -105,7 +110,7 @@ def declared(*groups: str) -> set[str]:
 def packages_of(*folders: str) -> dict[str, set[str]]:
     """Of each foreign word that is imported below *folders* the packages that may provide it."""
     known = packages_distributions()
-    files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    files = {path for folder in folders for path in (ROOT / folder).rglob("*.py")} - ELSEWHERE
     words = {word for path in files for word in imported(path)}
     foreign = words - set(sys.stdlib_module_names) - {*PACKAGES, "tests"}
     return {word: {canonicalize_name(package) for package in known.get(word, ())} for word in foreign}

@@ -36,6 +36,7 @@ NEVER = {
     "predictor/test_sklearn.py::test_sklearn_runtime_kserve": "texts of newsgroups, which no table holds, and lines of "
     "the log of two processes of KServe's server",
     "predictor/test_autoscaling.py: concurrency, rps; logger/test_logger.py; qpext": "want Knative",
+    "graph: test_inference_graph": "wants Knative",
     "predictor/test_autoscaling.py: keda": "want KEDA",
     "predictor/test_multi_model_serving.py": "a server that loads and unloads models past a rollout",
     "explainer/test_art_explainer.py": "an image of another explainer, over pictures",
