@@ -11,7 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
+from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as rpc
 from scipy.stats import binom
 
 from pipelines import project as projects
@@ -21,6 +24,7 @@ from serving.store.store import S3Settings, open_store
 from tests.cluster.support import (
     CONTEXT,
     DOMAIN,
+    GATEWAY,
     House,
     ask,
     forwarded,
@@ -201,6 +205,30 @@ def test_the_split_is_as_set(own: House, second: list[dict[str, Any]], bodies: l
     print(len(load.answers), dict(load.by_revision()), low, high)
     assert load.lost == []
     assert low <= share <= high
+
+
+def test_calls_of_grpc_are_divided_by_the_same_weights(own: House, second: object, bodies: list[bytes]) -> None:
+    """1,000 calls at 20 % through the gateway; what they say is what requests are told, and a failed one is counted."""
+    own.rollout("set", "20", "--version", "2")
+    row = json.loads(next(body for body in bodies if b"null" not in body))["instances"][0]
+    with grpc.insecure_channel(GATEWAY, options=[("grpc.default_authority", f"{own.name}.{DOMAIN}")]) as channel:
+        stub = rpc.GRPCInferenceServiceStub(channel)
+        asked = pb.ModelInferRequest(model_name=own.name, inputs=[_tensor(name, value) for name, value in row.items()])
+        told = [dict(stub.ModelInfer.with_call(asked)[1].initial_metadata())["x-revision"] for _ in range(1_000)]
+        assert stub.ModelReady(pb.ModelReadyRequest(name=own.name)).ready
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.ModelInfer(pb.ModelInferRequest(model_name=own.name))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    low, high = binom.interval(0.999, len(told), 0.2)
+    print(len(told), told.count(own.revision(2)), low, high)
+    assert low <= told.count(own.revision(2)) <= high
+
+
+def _tensor(name: str, value: Any) -> Any:
+    kinds = {str: ("BYTES", "bytes_contents"), float: ("FP64", "fp64_contents"), int: ("INT64", "int64_contents")}
+    datatype, field = {**kinds, bool: ("BOOL", "bool_contents")}[type(value)]
+    contents = pb.InferTensorContents(**{field: [value.encode() if isinstance(value, str) else value]})
+    return pb.ModelInferRequest.InferInputTensor(name=name, datatype=datatype, shape=[1], contents=contents)
 
 
 def test_no_request_is_lost_through_promote_and_rollback(own: House, second: object, bodies: list[bytes]) -> None:
