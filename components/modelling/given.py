@@ -73,7 +73,7 @@ def bundle_given(
     _check_classes(pipeline, contract)
     accepted = validate(rows, contract, as_of)
     require(accepted.report, contract)
-    matrix, target = matrix_and_target(accepted.kept, contract)
+    matrix, target = matrix_and_target(rows.filter(accepted.good), contract)
     prediction = SklearnScorer(pipeline, contract, "fitted elsewhere").score(matrix)
     evaluation = evaluate(prediction, target, matrix, contract)
     told = {**facts, "rows": len(target)}
