@@ -44,8 +44,8 @@ NEVER = {
     "modelcache, storage, helm": "caches on nodes, images as models and the chart are not installed",
 }
 RIGHTLY = {
-    f"predictor/test_canary_raw_deployment.py::{name}": "fails rightly: it wants a 500 from a model that is sent another "
-    "model's rows, which here is a 400; the shares are as asked"
+    f"predictor/test_canary_raw_deployment.py::{name}": "fails rightly: it wants a 500 from a model that is sent rows "
+    "of another, which here is a 400; the shares are as asked"
     for name in ("test_canary_create", "test_canary_promote")
 }
 RUNTIMES = (
