@@ -82,7 +82,7 @@ class Project(Frozen):
     rollout: RolloutPlan = RolloutPlan()
     watch: Watch = Watch()
     retrain: Retrain = Retrain()
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 0  # what scikit-learn and numpy take
     _file: Path | None = PrivateAttr(default=None)
 
     @property
@@ -145,6 +145,8 @@ def _unfit(value: Any, location: tuple[Any, ...]) -> Iterator[str]:
         yield f"{_key(location)}: expected a text, a number, true, false or null, got {type(value).__name__}"
     elif isinstance(value, float) and not math.isfinite(value):
         yield f"{_key(location)}: expected a finite number, got {value!r}"
+    elif isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        yield f"{_key(location)}: expected a whole number of at most 64 bits"
 
 
 def _lists_as_tuples(value: Any) -> Any:
@@ -170,6 +172,15 @@ def _check_success(project: Project) -> None:
         metric = metrics.get(success.metric, where="problem.success.metric", task=project.contract.task)
         side = "at_least" if success.at_most is None else "at_most"
         metrics.check_side("problem.success", metric, side, less="at_most", more="at_least")
+        metrics.check_floor(f"problem.success.{side}", metric, getattr(success, side))
+
+
+def _check_times(project: Project) -> None:
+    """What is counted from the moment of a row needs one."""
+    rules = project.contract
+    for key, given in (("retrain.window", project.retrain.window), ("contract.max_age_days", rules.max_age_days)):
+        if given is not None and rules.event_time is None:
+            raise ConfigError(f"{key}: needs contract.event_time, the column with the moment of each row")
 
 
 def _check_model(project: Project) -> None:
@@ -185,6 +196,7 @@ def _check_model(project: Project) -> None:
 _CHECKS: tuple[Callable[[Project], None], ...] = (
     _check_slices,
     _check_success,
+    _check_times,
     lambda project: check_policy(project.split, project.contract),
     _check_model,
     lambda project: check_gates(project.gates, project.contract),

@@ -4,6 +4,7 @@ Apart from ``project.py``, because who only needs the name shall not pay for the
 rollout can be ended while somebody is editing the file.
 """
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from serving.files import write_text
 NAME = r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$"  # a Kubernetes label, short enough for the suffixes that are added
 FILE = "project.yaml"
 _LAST = "project"
+_DIGITS = 1_000  # Python refuses to count with a few thousand, and no key of ours takes twenty
 
 
 def find(named: Path | None, home: Path) -> Path:
@@ -59,10 +61,11 @@ for _tag, _pattern, _first in (
     _Core.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), _first)
 
 
-def _whole(loader: _Core, node: yaml.ScalarNode) -> int:
+def _whole(loader: _Core, node: yaml.ScalarNode) -> int | float:
     """YAML 1.1 takes a leading zero for base eight; the core schema has ``0o`` for that."""
     word = str(loader.construct_scalar(node))
-    return int(word, {"0o": 8, "0x": 16}.get(word[:2], 10))
+    base = {"0o": 8, "0x": 16}.get(word[:2], 10)
+    return int(word, base) if base != 10 or len(word) < _DIGITS else math.copysign(math.inf, float(word))
 
 
 _Core.add_constructor("tag:yaml.org,2002:int", _whole)

@@ -9,6 +9,7 @@ the contract; numbers and booleans as they are, a category as its position in ``
 """
 
 import codecs
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, field_validator, model_validator
 
+from serving.durations import LONGEST
 from serving.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -30,6 +32,14 @@ _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")
 Matrix = npt.NDArray[np.float64]
 ColumnType = Literal["float", "int", "bool", "category"]
 OutOfRange = Literal["refuse", "clip", "flag"]
+
+
+def _check_range(given: tuple[float, float] | None, *, whole: bool = False) -> None:
+    """Refuse a range that no number, or no *whole* one, is in."""
+    if given is not None and not given[0] <= given[1]:
+        raise ValueError(f"'range' must be [low, high] with low <= high, seen {list(given)}")
+    if given is not None and whole and math.ceil(given[0]) > given[1]:
+        raise ValueError(f"'range' must hold a whole number, seen {list(given)}")
 
 
 class Column(Frozen):
@@ -63,8 +73,9 @@ class Column(Frozen):
                 raise ValueError("'range' is for numbers, not for a category column")
         elif self.values:
             raise ValueError(f"'values' is for category columns, not for type {self.type!r}")
-        if self.range is not None and not self.range[0] <= self.range[1]:
-            raise ValueError(f"'range' must be [low, high] with low <= high, seen {list(self.range)}")
+        if self.range is not None and self.type == "bool":
+            raise ValueError("'range' is for numbers, not for type 'bool'")
+        _check_range(self.range, whole=self.type == "int")
         return self
 
     @property
@@ -104,6 +115,9 @@ class Target(Frozen):
     def _consistent(self) -> Self:
         if self.classes and (len(self.classes) < 2 or len(set(self.classes)) != len(self.classes)):
             raise ValueError(f"'classes' needs at least two distinct names, seen {list(self.classes)}")
+        if self.classes and self.range is not None:
+            raise ValueError("'range' is for a target of numbers, not for one of classes")
+        _check_range(self.range)
         return self
 
     @property
@@ -166,7 +180,7 @@ class Contract(Frozen):
     key: str | None = None
     event_time: str | None = None
     refuse_above: Annotated[float, Field(ge=0, le=1)] = 0.02
-    max_age_days: Annotated[float, Field(gt=0)] | None = None
+    max_age_days: Annotated[float, Field(gt=0, le=LONGEST / 86_400)] | None = None
     csv: Dialect = Dialect()
 
     @model_validator(mode="after")

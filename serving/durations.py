@@ -4,8 +4,9 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, ValidationInfo
 
+LONGEST = 36_500 * 86_400  # seconds: farther back than a century no calendar of ours has to reach
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 _WORDS = {"second": "s", "minute": "m", "hour": "h", "day": "d", "week": "w"}
 _TEXT = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*$")
@@ -16,14 +17,14 @@ def parse(value: Any) -> timedelta:
     """The length of *value*: a text such as ``28d``, or seconds as a number.
 
     Raises:
-        ValueError: it is neither, or negative.
+        ValueError: it is neither, or negative, or more than 36500d.
     """
     if isinstance(value, timedelta):
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-        return timedelta(seconds=value)
     if isinstance(value, str):
         return timedelta(seconds=_read(value))
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return timedelta(seconds=_bounded(value, value))
     raise ValueError(f"{_EXPECTED}, seen {value!r}")
 
 
@@ -41,8 +42,8 @@ def text(length: timedelta) -> str:
     total = length.total_seconds()
     for unit in ("d", "h", "m"):
         if total and total % _SECONDS[unit] == 0:
-            return f"{total / _SECONDS[unit]:g}{unit}"
-    return f"{total:g}s"
+            return f"{total / _SECONDS[unit]:.0f}{unit}"
+    return f"{f'{total:.6f}'.rstrip('0').rstrip('.')}s"
 
 
 def spoken(value: float) -> str:
@@ -65,11 +66,25 @@ def _read(words: str) -> float:
     if match := _TEXT.match(words.lower()):
         unit = match[2] if match[2] in _SECONDS else _WORDS.get(match[2].removesuffix("s"), "")
         if unit:
-            return float(match[1]) * _SECONDS[unit]
+            return _bounded(float(match[1]) * _SECONDS[unit], words)
     raise ValueError(f"{_EXPECTED}, seen {words!r}")
+
+
+def _bounded(length: float, seen: Any) -> float:
+    if length > LONGEST:
+        raise ValueError(f"expected a duration of at most {text(timedelta(seconds=LONGEST))}, seen {seen!r}")
+    return length
+
+
+def _some(length: timedelta) -> timedelta:
+    if not length:
+        raise ValueError("expected a duration above 0")
+    return length
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse), BeforeValidator(_unit), PlainSerializer(text, return_type=str)]
 Seconds = Annotated[
-    float, BeforeValidator(seconds), BeforeValidator(_unit), Field(ge=0)
+    float, BeforeValidator(seconds), BeforeValidator(_unit), Field(ge=0, le=LONGEST)
 ]  # the same as a number, where it is computed with
+Span = Annotated[Duration, AfterValidator(_some)]  # of what takes no time nothing is ever in it
+SpanSeconds = Annotated[Seconds, Field(ge=0.000_001)]

@@ -30,7 +30,7 @@ from components.data.words import spelled
 from components.steps.place import Place, s3_settings
 from serving.bundle.files import SPLIT
 from serving.contract import Column, Contract, Frozen
-from serving.durations import parse, text
+from serving.durations import LONGEST, parse, text
 from serving.errors import ConfigError, DataError
 from serving.ledger.ledger import open_ledger
 from serving.store.store import StoreKeyError, open_store
@@ -48,7 +48,7 @@ def _holdout(value: object) -> object:
         value = float(value)
     if isinstance(value, float) and 0 < value < 1:
         return value
-    if isinstance(value, str) and (months := MONTHS.match(value)) and int(months[1]):
+    if isinstance(value, str) and (months := MONTHS.match(value)) and 0 < int(months[1]) * 30 * 86_400 <= LONGEST:
         return f"{int(months[1])} months"
     if isinstance(value, str):
         try:

@@ -4,6 +4,7 @@ Ties keep the champion: a change of model costs attention and risk, so it has to
 that cannot be computed proves nothing and fails its gate.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
@@ -15,6 +16,7 @@ from components.judging.evaluation import FEW_ROWS, Evaluation
 from components.judging.metrics import Metric
 from serving.contract import Contract, Frozen
 from serving.errors import ConfigError, DataError
+from serving.frozen import Count
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 FEW = 12  # narrowed things that are told before it is said how many more there are
@@ -42,7 +44,7 @@ class Gate(Frozen):
     margin: Number | str = 0.0
     slice: str | None = None
     worst: Number | None = None
-    min_rows: Annotated[int, Field(ge=1)] = FEW_ROWS
+    min_rows: Count = FEW_ROWS
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -118,13 +120,27 @@ class GateReport(Frozen):
 
 
 def check_gates(gates: Sequence[Gate], contract: Contract) -> None:
-    """Refuse gates on metrics of another task, or on slices along columns that the *contract* does not have."""
+    """Refuse gates on metrics of another task, on slices along columns that the *contract* does not have, or that no
+    candidate passes."""
     for place, gate in enumerate(gates):
-        metrics.get(gate.metric, where=f"gates[{place}].metric", task=contract.task)
+        metric = metrics.get(gate.metric, where=f"gates[{place}].metric", task=contract.task)
+        for key in ("at_most", "at_least", "worst"):
+            if (level := getattr(gate, key)) is not None:
+                metrics.check_floor(f"gates[{place}].{key}", metric, level)
+        _check_margin(f"gates[{place}].margin", gate, metric)
         if gate.slice is not None and gate.slice not in contract.columns:
             raise ConfigError(
                 f"gates[{place}].slice: expected a column, one of {', '.join(contract.names)}; seen {gate.slice!r}"
             )
+
+
+def _check_margin(where: str, gate: Gate, metric: Metric) -> None:
+    """Refuse a margin that nothing is better by: an error falls by at most all of itself, a share rises by 1."""
+    low, high = metric.losses
+    part = isinstance(gate.margin, str)
+    most = (math.inf if metric.direction == "maximize" else 1.0) if part else high - low
+    if not gate.margin_of(1.0) < most:
+        raise ConfigError(f"{where}: expected less than {'100%' if part else f'{most:g}'}, seen {gate.margin!r}")
 
 
 def judge(

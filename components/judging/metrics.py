@@ -5,6 +5,7 @@ regression and (n_rows, n_classes) probabilities for classification. A metric th
 one class) is NaN.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -19,8 +20,11 @@ from serving.pages.words import number, with_unit
 Values = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 Direction = Literal["minimize", "maximize", "zero"]
+Range = tuple[float, float]  # lowest and highest value, either of which may be infinite
 Task = Literal["regression", "classification"]
 EPSILON = float(np.finfo(np.float64).eps)
+_ERROR: Range = (0.0, math.inf)
+_SHARE: Range = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Metric:
     Attributes:
         direction: ``zero`` for a signed value whose best is 0.
         unit: ``target``: in the target's unit; ``share``: 1 is written as 100 %; ``none``: a bare number.
+        values: the lowest and the highest that ``function`` ever gives.
     """
 
     name: str
@@ -38,6 +43,13 @@ class Metric:
     direction: Direction
     unit: Literal["target", "share", "none"]
     function: Callable[[Values, Values], float]
+    values: Range
+
+    @property
+    def losses(self) -> Range:
+        """The lowest and the highest ``loss``."""
+        low, high = self.values
+        return {"minimize": (low, high), "maximize": (-high, -low), "zero": (0.0, high)}[self.direction]
 
     def loss(self, value: float) -> float:
         """*value* turned so that smaller is better, in the metric's own unit."""
@@ -136,15 +148,15 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
     {
         metric.name: metric
         for metric in (
-            Metric("rmse", "RMSE", "regression", "minimize", "target", rmse),
-            Metric("mae", "MAE", "regression", "minimize", "target", mae),
-            Metric("mape", "MAPE", "regression", "minimize", "share", mape),
-            Metric("r2", "R2", "regression", "maximize", "none", r2),
-            Metric("bias", "bias", "regression", "zero", "target", bias),
-            Metric("roc_auc", "ROC AUC", "classification", "maximize", "none", roc_auc),
-            Metric("log_loss", "log loss", "classification", "minimize", "none", log_loss),
-            Metric("f1", "F1", "classification", "maximize", "none", f1),
-            Metric("accuracy", "accuracy", "classification", "maximize", "share", accuracy),
+            Metric("rmse", "RMSE", "regression", "minimize", "target", rmse, _ERROR),
+            Metric("mae", "MAE", "regression", "minimize", "target", mae, _ERROR),
+            Metric("mape", "MAPE", "regression", "minimize", "share", mape, _ERROR),
+            Metric("r2", "R2", "regression", "maximize", "none", r2, (-math.inf, 1.0)),
+            Metric("bias", "bias", "regression", "zero", "target", bias, (-math.inf, math.inf)),
+            Metric("roc_auc", "ROC AUC", "classification", "maximize", "none", roc_auc, _SHARE),
+            Metric("log_loss", "log loss", "classification", "minimize", "none", log_loss, (0.0, -math.log(EPSILON))),
+            Metric("f1", "F1", "classification", "maximize", "none", f1, _SHARE),
+            Metric("accuracy", "accuracy", "classification", "maximize", "share", accuracy, _SHARE),
         )
     }
 )
@@ -182,6 +194,31 @@ def check_side(where: str, metric: Metric | None, seen: str, *, less: str, more:
     word, wanted = ("more", more) if metric is not None and metric.direction == "maximize" else ("less", less)
     if seen != wanted:
         raise ConfigError(f"{where}: expected {wanted!r}, since {word} of it is better; seen {seen!r}")
+
+
+def check_floor(where: str, metric: Metric, level: float) -> None:
+    """Refuse a *level* to keep, written under *where*, that *metric* never has; a signed one is kept in size."""
+    low, high = metric.losses
+    if not low <= (-level if metric.direction == "maximize" else level) <= high:
+        low, high = (low, high) if metric.direction == "zero" else metric.values
+        raise ConfigError(f"{where}: expected {_within(low, high)}, the values of {metric.label}; seen {level:g}")
+
+
+def check_alarm(where: str, label: str, values: Range, level: float, *, above: bool) -> None:
+    """Refuse a *level* that a figure of the range *values* is never beyond, or always."""
+    low, high = values
+    if not (low <= level < high if above else low < level <= high):
+        side = "all" if (level < low if above else level > high) else "none"
+        raise ConfigError(
+            f"{where}: expected a level that some values of {label} are beyond and some are not, {_within(low, high)};"
+            f" {side} are beyond {level:g}"
+        )
+
+
+def _within(low: float, high: float) -> str:
+    if math.isfinite(low) and math.isfinite(high):
+        return f"{low:g} to {high:g}"
+    return f"{low:g} or more" if math.isfinite(low) else f"{high:g} or less" if math.isfinite(high) else "any number"
 
 
 def compute(task: Task, target: Values, prediction: Values) -> dict[str, float]:

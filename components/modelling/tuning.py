@@ -27,7 +27,7 @@ from components.modelling.features import FeatureSpec
 from components.modelling.training import fit, predict
 from components.modelling.tuning_values import Trial, Tuning
 from serving.contract import Contract, Frozen, Matrix
-from serving.durations import Duration, parse
+from serving.durations import Span, parse
 from serving.errors import ConfigError, PlaceError
 
 Rows = npt.NDArray[np.intp]
@@ -46,7 +46,7 @@ class Search(Frozen):
     """
 
     trials: Annotated[int, Field(ge=1, le=10_000)] = 16
-    timeout: Duration = parse("60s")
+    timeout: Span = parse("60s")
     space: dict[str, dict[Kind, tuple[Any, ...]]] = Field(default_factory=dict)
     metric: str | None = None
 
@@ -281,6 +281,6 @@ def _check_dimension(where: str, dimension: Mapping[Kind, tuple[Any, ...]]) -> N
         return
     types = (int,) if kind == "int" else (int, float)
     numbers = len(given) == 2 and all(isinstance(value, types) and not isinstance(value, bool) for value in given)
-    if not numbers or not given[0] < given[1] or (kind == "log" and given[0] <= 0):
+    if not numbers or not 0 < given[1] - given[0] < math.inf or (kind == "log" and given[0] <= 0):
         noun = {"int": "two whole numbers", "log": "two numbers above 0", "float": "two numbers"}[kind]
         raise ConfigError(f"{where}.{kind}: expected {noun} [low, high] with low < high; seen {list(given)}")

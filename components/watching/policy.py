@@ -1,16 +1,28 @@
 """What a project says about watching and retraining: the ``watch`` and ``retrain`` sections."""
 
+import math
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from components.watching import cron
 from serving.contract import Frozen
-from serving.durations import Duration, parse
+from serving.durations import Duration, Span, parse
 from serving.errors import ConfigError
+from serving.frozen import MOST, TINY, Count
 
 _RELATIVE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*x\s*$")
+
+
+def _level(value: float | str) -> float | str:
+    match = _RELATIVE.match(value) if isinstance(value, str) else None
+    if isinstance(value, str) and not (match and math.isfinite(float(match[1]))):
+        raise ValueError("expected a number, or a multiple such as '1.25x'")
+    return value
+
+
+Level = Annotated[float | str, AfterValidator(_level)]
 
 
 class Bar(Frozen):
@@ -22,16 +34,18 @@ class Bar(Frozen):
         below: the same for metrics where more is better.
     """
 
-    above: float | str | None = None
-    below: float | str | None = None
+    above: Level | None = None
+    below: Level | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.above is None) == (self.below is None):
             raise ValueError("a bar needs exactly one of 'above' and 'below'")
-        if self.relative and not _RELATIVE.match(str(self.stated)):
-            raise ValueError(f"a level is a number or a multiple such as '1.25x', seen {self.stated!r}")
         return self
+
+    @property
+    def side(self) -> Literal["above", "below"]:
+        return "below" if self.above is None else "above"
 
     @property
     def stated(self) -> float | str:
@@ -60,7 +74,7 @@ class Labels(Frozen):
     """
 
     delay: Duration = parse("0s")
-    at_least: Annotated[int, Field(ge=2)] = 100
+    at_least: Annotated[Count, Field(ge=2)] = 100
 
 
 class DriftPolicy(Frozen):
@@ -74,11 +88,11 @@ class DriftPolicy(Frozen):
         rows: fewer rows say nothing.
     """
 
-    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    alpha: Annotated[float, Field(ge=TINY, lt=1)] = 0.01
     ks: Annotated[float, Field(ge=0, le=1)] = 0.1
     cramers_v: Annotated[float, Field(ge=0, le=1)] = 0.1
     missing: Annotated[float, Field(ge=0, le=1)] = 0.02
-    rows: Annotated[int, Field(ge=1)] = 200
+    rows: Count = 200
 
 
 class Watch(Frozen):
@@ -92,7 +106,7 @@ class Watch(Frozen):
     """
 
     labels: Labels = Labels()
-    window: Duration = parse("90d")
+    window: Span = parse("90d")
     alarm: dict[str, Bar] = Field(default_factory=dict)
     drift: DriftPolicy = DriftPolicy()
     webhook: str = ""
@@ -115,8 +129,8 @@ class Retrain(Frozen):
     on: tuple[Trigger, ...] = ("performance",)
     schedule: str = ""
     cooldown: Duration = parse("7d")
-    fresh_labels: Annotated[int, Field(ge=0)] = 500
-    window: Duration | None = None
+    fresh_labels: Annotated[int, Field(ge=0, le=MOST)] = 500
+    window: Span | None = None
 
     @field_validator("schedule")
     @classmethod

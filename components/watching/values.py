@@ -1,6 +1,7 @@
 """What a look at a serving model found, as one value that is stored as JSON and drawn in the report."""
 
-from typing import Literal
+import math
+from typing import Literal, NamedTuple
 
 from components.judging import metrics
 from components.watching.drift import Drift
@@ -10,7 +11,20 @@ from serving.pages.words import number
 
 Verdict = Literal["healthy", "degraded", "drifted", "unknown"]
 Standing = Literal["within", "beyond", "uncertain", "not judged"]
-SERVICE_FIGURES = {"error_rate": ("error rate", "share"), "latency_p99": ("latency p99", "ms")}
+
+
+class ServiceFigure(NamedTuple):
+    """A figure of the service, which no model can change: its label, unit, and lowest and highest value."""
+
+    label: str
+    unit: Literal["share", "ms"]
+    values: metrics.Range
+
+
+SERVICE_FIGURES = {
+    "error_rate": ServiceFigure("error rate", "share", (0.0, 1.0)),
+    "latency_p99": ServiceFigure("latency p99", "ms", (0.0, math.inf)),
+}
 
 
 class Figure(Frozen):
@@ -35,13 +49,13 @@ class Figure(Frozen):
 
     @property
     def label(self) -> str:
-        return metrics.get(self.name).label if self.name in metrics.METRICS else SERVICE_FIGURES[self.name][0]
+        return metrics.get(self.name).label if self.name in metrics.METRICS else SERVICE_FIGURES[self.name].label
 
     def show(self, value: float) -> str:
         """*value* as people read it: '42,105 EUR', '1.2 %', '14 ms'."""
         if self.name in metrics.METRICS:
             return metrics.get(self.name).show(value, self.unit)
-        return f"{number(100 * value)} %" if SERVICE_FIGURES[self.name][1] == "share" else f"{number(value)} ms"
+        return f"{number(100 * value)} %" if SERVICE_FIGURES[self.name].unit == "share" else f"{number(value)} ms"
 
     @property
     def phrase(self) -> str:

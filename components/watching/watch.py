@@ -16,7 +16,15 @@ from components.watching.drift import Drift
 from components.watching.figures import buckets, deviation, figure, scores, usable
 from components.watching.labels import Labelled, join, no_labels
 from components.watching.policy import Bar, Watch
-from components.watching.values import SERVICE_FIGURES, Bucket, Figure, ServiceFigures, Verdict, WatchReport
+from components.watching.values import (
+    SERVICE_FIGURES,
+    Bucket,
+    Figure,
+    ServiceFigure,
+    ServiceFigures,
+    Verdict,
+    WatchReport,
+)
 from serving.contract import Contract
 from serving.durations import text
 from serving.errors import ConfigError
@@ -78,7 +86,7 @@ def watch(
 
 
 def check_alarms(policy: Watch, contract: Contract) -> None:
-    """Refuse alarms on figures that do not exist, on their good side, or at multiples of no holdout value."""
+    """Refuse alarms on figures that do not exist, on their good side, out of range, or at multiples of nothing."""
     known = (*metrics.names(contract.task), *SERVICE_FIGURES)
     for name, bar in policy.alarm.items():
         if name not in known:
@@ -86,17 +94,25 @@ def check_alarms(policy: Watch, contract: Contract) -> None:
         if name in SERVICE_FIGURES and bar.relative:
             raise ConfigError(f"watch.alarm.{name}: has no holdout value to be a multiple of; write a plain number")
         _check_side(f"watch.alarm.{name}", metrics.METRICS.get(name), bar)
+        _check_reach(f"watch.alarm.{name}", metrics.METRICS.get(name) or SERVICE_FIGURES[name], bar)
 
 
 def _check_side(where: str, metric: metrics.Metric | None, bar: Bar) -> None:
     """Refuse a bar that a version as good as at its release has passed; a service figure has no *metric*."""
-    seen = "above" if bar.below is None else "below"
+    seen = bar.side
     if metric is None or metric.direction != "zero":  # a signed metric may leave 0 on either side
         metrics.check_side(where, metric, seen, less="above", more="below")
     times = bar.level(1.0) if bar.relative else None
     if times is not None and (times < 1 if seen == "above" else times > 1):
         least = "1x or more" if seen == "above" else "1x or less"
         raise ConfigError(f"{where}.{seen}: expected {least} of the holdout's value, seen {bar.stated!r}")
+
+
+def _check_reach(where: str, figure: metrics.Metric | ServiceFigure, bar: Bar) -> None:
+    """Refuse a bar that the *figure* is never beyond, or always; only of 0x the level is known before the holdout's."""
+    level = bar.level(1.0) or 0.0
+    if not (bar.relative and level):
+        metrics.check_alarm(f"{where}.{bar.side}", figure.label, figure.values, level, above=bar.side == "above")
 
 
 def _performance(rows: pl.DataFrame, profile: Profile, contract: Contract, policy: Watch) -> tuple[Figure, ...]:
@@ -142,7 +158,7 @@ def _undecided(figures: Mapping[str, Figure], policy: Watch, rows: int) -> str:
     for name in policy.alarm:
         seen = figures.get(name)
         if name in SERVICE_FIGURES and seen is None:
-            return f"the {SERVICE_FIGURES[name][0]} is not known: no request of the window was counted"
+            return f"the {SERVICE_FIGURES[name].label} is not known: no request of the window was counted"
         if name in metrics.METRICS and (seen is None or seen.standing == "not judged"):
             return f"{name} cannot be computed, or has no holdout value to be compared with"
         if seen is not None and seen.standing == "uncertain" and seen.low is not None and seen.high is not None:

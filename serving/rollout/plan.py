@@ -6,16 +6,18 @@ named by the digest of its normalised form: two texts that mean the same have th
 
 import itertools
 from datetime import UTC, datetime
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from serving.contract import Frozen
-from serving.durations import Seconds
+from serving.durations import Seconds, SpanSeconds
 from serving.files import canonical_json, sha256_bytes
+from serving.frozen import TINY, Count
 from serving.rollout.backend import HEADER_NAME, WEIGHT_SUM, Capabilities, callers_header
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+Part = Annotated[float, Field(ge=0.001, le=1_000)]
 
 
 class Step(Frozen):
@@ -31,7 +33,7 @@ class Step(Frozen):
 
     weight: float | None = Field(default=None, gt=0, le=100)
     shadow: float | None = Field(default=None, gt=0, le=100)
-    until: int = Field(default=500, ge=1)
+    until: Count = 500
     approve: Literal["none", "optional", "required"] = "none"
     dwell: Seconds | None = None
 
@@ -59,24 +61,24 @@ class ErrorGate(Frozen):
         share: part of alpha spent on this gate, relative to the other gates.
     """
 
-    slo: float = Field(default=0.01, gt=0, lt=1)
-    ratio: float = Field(default=1.1, ge=1)
-    share: float = Field(default=0.5, gt=0)
+    slo: float = Field(default=0.01, ge=TINY, lt=1)
+    ratio: float = Field(default=1.1, ge=1, le=1_000)
+    share: Part = 0.5
 
 
 class SlowGate(Frozen):
     """Answers later than ``slo``, the threshold at which the backend counts an answer as slow."""
 
-    slo: Seconds = 0.2
-    ratio: float = Field(default=1.2, ge=1)
-    share: float = Field(default=0.3, gt=0)
+    slo: SpanSeconds = 0.2
+    ratio: float = Field(default=1.2, ge=1, le=1_000)
+    share: Part = 0.3
 
 
 class OutputGate(Frozen):
     """Distribution of predictions over fixed bins; a new model may differ, so the default is to ask a person."""
 
     on_shift: Literal["pause", "rollback", "ignore"] = "pause"
-    ratio: float = Field(default=2.0, ge=1)
+    ratio: float = Field(default=2.0, ge=1, le=1_000)
 
 
 class QualityGate(Frozen):
@@ -89,8 +91,8 @@ class QualityGate(Frozen):
 
     labels: Literal["watch", "block"] = "watch"
     label_delay: Seconds = 86400.0
-    ratio: float = Field(default=1.1, ge=1)
-    share: float = Field(default=0.2, gt=0)
+    ratio: float = Field(default=1.1, ge=1, le=1_000)
+    share: Part = 0.2
 
 
 class Gates(Frozen):
@@ -115,10 +117,10 @@ class Risk(Frozen):
         min_excess: excess of the candidate's rate that must be certain before the harm test may roll back.
     """
 
-    alpha: float = Field(default=0.01, gt=0, lt=0.5)
-    beta: float = Field(default=0.05, gt=0, lt=0.5)
-    rho: float = Field(default=0.01, gt=0, lt=1)
-    max_canary_errors: int = Field(default=50, ge=1)
+    alpha: float = Field(default=0.01, ge=TINY, lt=0.5)
+    beta: float = Field(default=0.05, ge=TINY, lt=0.5)
+    rho: float = Field(default=0.01, ge=TINY, lt=1)
+    max_canary_errors: Count = 50
     max_initial_weight: float = Field(default=10, gt=0, le=100)
     min_excess: float = Field(default=0, ge=0, lt=1)
 
@@ -133,15 +135,15 @@ class Times(Frozen):
         drain: for requests in flight to end; unattended: exposure without a living controller that is borne.
     """
 
-    ready: Seconds = 300.0
+    ready: SpanSeconds = 300.0
     dwell: Seconds = 120.0
-    step: Seconds = 3600.0
+    step: SpanSeconds = 3600.0
     bake: Seconds = 600.0
     metrics: Seconds = 120.0
-    converge: Seconds = 60.0
+    converge: SpanSeconds = 60.0
     pause: Seconds = 86400.0
     drain: Seconds = 60.0
-    unattended: Seconds = 86400.0
+    unattended: SpanSeconds = 86400.0
 
 
 class Aftercare(Frozen):
@@ -191,7 +193,7 @@ class RolloutPlan(Frozen):
     time: Times = Times()
     watch: Aftercare = Aftercare()
     freeze: tuple[Freeze, ...] = ()
-    replicas: int = Field(default=1, ge=1)
+    replicas: int = Field(default=1, ge=1, le=1_000)
     sticky_header: str | None = Field(default=None, pattern=HEADER_NAME)
     keep_previous: bool = True
     on_inconclusive: Literal["pause", "rollback"] = "pause"
