@@ -31,6 +31,7 @@ class Needed(NamedTuple):
         numbers: columns that hold numbers, which may be written with a decimal comma.
         csv: how CSV files are written.
         categories: the words that columns of categories may hold, by name of the column.
+        inputs: what a model computes with: a file with none of these is none of the table.
     """
 
     names: tuple[str, ...] = ()
@@ -38,6 +39,7 @@ class Needed(NamedTuple):
     numbers: frozenset[str] = frozenset()
     csv: Dialect = Dialect()
     categories: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    inputs: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, contract: Contract, *, inputs: bool = False) -> "Needed":
@@ -46,7 +48,8 @@ class Needed(NamedTuple):
         nullable = frozenset(name for name, column in contract.columns.items() if column.nullable)
         numbers = frozenset(name for name, column in columns.items() if column.numeric)
         words = {name: column.values for name, column in columns.items() if column.values}
-        return cls(tuple(columns if inputs else named(contract)), nullable, numbers, contract.csv, words)
+        names = tuple(columns if inputs else named(contract))
+        return cls(names, nullable, numbers, contract.csv, words, frozenset(contract.columns))
 
 
 ANY = Needed()
@@ -124,7 +127,7 @@ def meeting(uri: str, readers: Sequence[Reader], needed: Needed, passed_over: Se
     notices = [f"{reader.name} has a header and no row; it is skipped" for reader in readers if reader.empty]
     if passed_over:
         notices.append(f"no tables, and not read: {', '.join(passed_over)}")
-    return RawTable(uri, _schema(parts, needed), (*notices, *_lacking(parts, needed)), parts, needed=needed)
+    return RawTable(uri, _schema(parts, needed), (*notices, *_lacking(readers, needed)), parts, needed=needed)
 
 
 def decimal_points(reader: Reader, needed: Needed) -> list[pl.Expr]:
@@ -154,23 +157,51 @@ def _common(found: Sequence[pl.DataType], number: bool) -> pl.DataType:
     return pl.Float64() if floats else pl.String()
 
 
-def _lacking(parts: Sequence[Reader], needed: Needed) -> Iterator[str]:
-    """Notices about columns that one of *parts* lacks and may lack; raises for one that it may not."""
-    for name in needed.names:
-        having = [part for part in parts if name in part.names]
-        for part in parts if having else ():  # what no file has validation says better
-            if name not in part.names and name not in needed.nullable:
-                raise _absent(name, part, having[0], needed)
-            if name not in part.names:
-                yield f"{part.name} lacks {name}, which may be missing; its rows have none"
+def _lacking(readers: Sequence[Reader], needed: Needed) -> Iterator[str]:
+    """Notices about columns that a file of *readers* lacks and may lack; raises for one that it may not.
+
+    Of a file with no row but its first it matters all the same whether that one is a header.
+    """
+    parts = [reader for reader in readers if not reader.empty]
+    held = {name for part in parts for name in part.names}  # what no file has validation says better
+    names = tuple(name for name in needed.names if name in held)
+    known = needed._replace(names=names, inputs=needed.inputs & held)
+    for reader in readers:
+        _check_header(reader, known)
+    for part in parts:
+        if gone := absent(part, known):
+            yield f"{part.name} lacks {', '.join(gone)}, which may be missing; its rows have none"
 
 
-def _absent(name: str, part: Reader, other: Reader, needed: Needed) -> DataError:
+def absent(part: Reader, needed: Needed) -> list[str]:
+    """The needed columns that the file *part* of several lacks, and whose rows then hold nothing there.
+
+    Raises:
+        DataError: one may not be missing, or stands there in other letters, or no input of a model is there.
+    """
+    _check_header(part, needed)
+    gone = [name for name in needed.names if name not in part.names]
     spare = [column for column in part.names if column not in needed.names]
-    close = difflib.get_close_matches(name, spare, n=1, cutoff=0.5)
-    hint = f"is its {close[0]!r} meant?" if close else f"it has {', '.join(part.names[:20])};"
-    has = other.name
-    return DataError(f"{part.name} lacks column {name!r}, which {has} has: {hint} export them alike")
+    letters = {column.casefold() for column in spare}
+    for name in gone:
+        if name not in needed.nullable or name.casefold() in letters:
+            raise _absent(name, part, spare)
+    return gone
+
+
+def _check_header(part: Reader, needed: Needed) -> None:
+    if part.names and needed.inputs and needed.inputs.isdisjoint(part.names):
+        raise DataError(
+            f"{part.name} has none of the columns {', '.join(sorted(needed.inputs)[:20])}, but "
+            f"{', '.join(part.names[:20])}: is its header missing, or is it of another table?"
+        )
+
+
+def _absent(name: str, part: Reader, spare: Sequence[str]) -> DataError:
+    other = {column.casefold(): column for column in spare}
+    close = difflib.get_close_matches(name.casefold(), other, n=1, cutoff=0.5)
+    hint = f"is its {other[close[0]]!r} meant?" if close else f"it has {', '.join(part.names[:20])};"
+    return DataError(f"{part.name} lacks column {name!r}: {hint} export all files alike")
 
 
 def _empty(uri: str) -> DataError:

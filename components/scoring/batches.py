@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.data.meeting import Needed, decimal_points
+from components.data.meeting import Needed, absent, decimal_points
 from components.data.reader import Reader
 from components.scoring.inputs import Partition, at_hand, reader
 from components.scoring.manifest import Asked, PartitionManifest, counted
@@ -97,10 +97,12 @@ def _score_file(job: Job, reader: Reader, partition: Partition, folder: Path) ->
     """Write the results of one file into *folder*; the sums of its ``PartitionManifest``."""
     contract = job.bundle.contract
     keep = kept_columns(reader.names, contract, job.keep)
-    _check_columns(reader, contract)
-    columns = list(dict.fromkeys((*contract.names, *keep)))
+    gone = _absent(job, reader, contract)
+    inputs = [name for name in contract.names if name not in gone]
+    columns = list(dict.fromkeys((*inputs, *keep)))
     schema = reader.schema(columns)
-    empty = pl.DataFrame(schema.empty_table())
+    nothing = [pl.lit(None).alias(name) for name in gone]
+    empty = pl.DataFrame(schema.empty_table()).with_columns(nothing)
     scorer = RowScorer(empty.select(contract.names).schema, contract, job.bundle.scorer.score)
     rows = refused = 0
     reasons: Counts = Counter()
@@ -109,7 +111,7 @@ def _score_file(job: Job, reader: Reader, partition: Partition, folder: Path) ->
     commas = decimal_points(reader, Needed.of(contract, inputs=True))
 
     def work(chunk: pa.Table) -> tuple[pa.Table, Scores]:
-        return chunk, scorer.score(pl.DataFrame(chunk.select(list(contract.names))).with_columns(commas))
+        return chunk, scorer.score(pl.DataFrame(chunk.select(inputs)).with_columns(*commas, *nothing))
 
     with contextlib.ExitStack() as stack:
         writer = Writer(stack, folder, schema, keep, job, partition.first_row)
@@ -119,7 +121,7 @@ def _score_file(job: Job, reader: Reader, partition: Partition, folder: Path) ->
             reasons.update(scores.reasons_by)
             flagged.update(scores.flagged_by)
     told = {"reasons": counted(reasons), "flagged": counted(flagged)}
-    return {"rows": rows, "scored": rows - refused, "refused": refused, **told}
+    return {"rows": rows, "scored": rows - refused, "refused": refused, "absent": tuple(gone), **told}
 
 
 class Writer:
@@ -211,10 +213,12 @@ def kept_columns(names: Sequence[str], contract: Contract, wanted: tuple[str, ..
     return wanted
 
 
-def _check_columns(reader: Reader, contract: Contract) -> None:
-    absent = [name for name in contract.names if name not in reader.names]
-    if absent:
+def _absent(job: Job, reader: Reader, contract: Contract) -> list[str]:
+    """Columns of the *contract* that the file of *reader* may lack as one of several; a file alone lacks none."""
+    gone = [name for name in contract.names if name not in reader.names]
+    if gone and reader.name == job.source:
         raise DataError(
-            f"{reader.name} lacks {', '.join(absent)} of the contract: it has {', '.join(reader.names)}; "
+            f"{reader.name} lacks {', '.join(gone)} of the contract: it has {', '.join(reader.names)}; "
             "correct the export or choose another version"
         )
+    return absent(reader, Needed.of(contract, inputs=True))

@@ -44,6 +44,7 @@ class PartitionManifest(Frozen):
         reasons: of the refused rows; a row may count for several.
         flagged: rows that were scored although a value is outside of the contract, since its column says so.
         refusals: the refused rows with their reasons; None without any.
+        absent: columns that the file lacks, so that no row has a value there.
     """
 
     asked: Asked
@@ -54,6 +55,7 @@ class PartitionManifest(Frozen):
     flagged: tuple[Count, ...]
     predictions: Written
     refusals: Written | None
+    absent: tuple[str, ...] = ()
 
 
 class Manifest(Frozen):
@@ -92,7 +94,17 @@ class Manifest(Frozen):
         rows = f"{self.scored:,} of {self.rows:,} rows" if self.refused else f"{self.rows:,} rows"
         refused = f"; {self.refused:,} refused: {self._worst}" if self.refused else ""
         flagged = f"; {sum(count.rows for count in self.flagged):,} values flagged" if self.flagged else ""
-        return f"{rows} scored with {self.model} {self.version} (bundle {self.bundle[:SHORT]}){refused}{flagged}"
+        notes = f"{refused}{flagged}{self._gaps}"
+        return f"{rows} scored with {self.model} {self.version} (bundle {self.bundle[:SHORT]}){notes}"
+
+    @property
+    def _gaps(self) -> str:
+        """'; jan.csv lacks lift, which may be missing': the first file that lacks a column, and how many more do."""
+        lacking = [part for part in self.partitions if part.absent]
+        if not lacking:
+            return ""
+        first, more = lacking[0], f" and {len(lacking) - 1} more files" if len(lacking) > 1 else ""
+        return f"; {first.asked.input.file} lacks {', '.join(first.absent)}, which may be missing{more}"
 
     @property
     def _worst(self) -> str:

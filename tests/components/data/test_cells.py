@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from components.data import sources
 from components.data.meaning import MISSING_WORDS
-from components.data.meeting import Needed
+from components.data.meeting import Needed, absent
+from components.data.reader import Reader
 from components.data.rules import meant
 from components.data.tables import coded
 from components.data.validation import validate
@@ -244,8 +245,37 @@ def test_files_of_a_folder_meet_by_the_contract(tmp_path: Path) -> None:
             "b.csv lacks z, which may be missing; its rows have none",
         ]
     (tmp_path / "year=2025" / "b.csv").write_text("y,xx\n4,5\n")
-    with pytest.raises(DataError, match=r"b\.csv lacks column 'x', which .*a\.csv has: is its 'xx' meant\?"):
+    with pytest.raises(DataError, match=r"b\.csv lacks column 'x': is its 'xx' meant\?"):
         sources.read(str(tmp_path), None, Needed.of(contract))
+
+
+@pytest.mark.parametrize(
+    ("second", "says"),
+    [
+        ("k,b,y\n2,5,6\n", ""),
+        ("k,A,b,y\n2,4,5,6\n", r"two\.csv lacks column 'a': is its 'A' meant\?"),
+        ("2,4,5,6\n", r"two\.csv has none of the columns a, b, but 2, 4, 5, 6: is its header missing"),
+    ],
+)
+def test_a_file_that_lacks_a_column_is_told_or_refused_by_training_as_by_scoring(
+    tmp_path: Path, second: str, says: str
+) -> None:
+    """Where all inputs may be missing, a part without a header is not a part of rows that hold nothing."""
+    gaps = {name: Column(type="float", nullable=True) for name in "ab"}
+    contract = Contract(columns=gaps, target=Target(name="y"), key="k")
+    (tmp_path / "one.csv").write_text("k,a,b,y\n1,1,2,3\n")
+    (tmp_path / "two.csv").write_text(second)
+    for inputs in (False, True):
+        needed = Needed.of(contract, inputs=inputs)
+        reader = Reader(tmp_path / "two.csv", "two.csv", wanted=frozenset(needed.names))
+        if says:
+            with pytest.raises(DataError, match=says):
+                sources.read(str(tmp_path), None, needed)
+            with pytest.raises(DataError, match=says):
+                absent(reader, needed)
+        else:
+            assert sources.read(str(tmp_path), None, needed)["a"].to_list() == ["1", None]
+            assert absent(reader, needed) == ["a"]
 
 
 def link(folder: Path) -> None:

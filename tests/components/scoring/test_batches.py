@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -544,3 +545,24 @@ def test_folders_are_columns_for_scoring_as_for_training(bundles, tmp_path):
     )
     many = many.with_columns(pl.col("sale").cast(one.schema["sale"])).sort("sale")
     assert one["prediction"].equals(many["prediction"])
+
+
+def test_a_column_that_one_of_several_files_lacks_is_told_and_missing_there(bundles, tmp_path):
+    """What may be missing is, as in training; what may not, or a part without a header, is refused by its name."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    rows = table(20).with_columns(pl.lit(None, pl.Float64).alias("age"))
+    rows.write_csv(folder / "a.csv")
+    rows.drop("age").write_csv(folder / "b.csv")
+    done = run(job(bundles["housing"], folder, tmp_path / "out", keep=("sale",)))
+    assert done.sentence.endswith("; b.csv lacks age, which may be missing")
+    one, two = (pl.read_parquet(tmp_path / "out" / f"{name}.parquet") for name in "ab")
+    assert one["prediction"].equals(two["prediction"])
+    for text, says in (
+        (rows.drop("age").write_csv(include_header=False), "b.csv has none of the columns"),
+        (rows.rename({"age": "AGE"}).write_csv(), "lacks column 'age': is its 'AGE' meant?"),
+        (rows.drop("area_m2").write_csv(), "lacks column 'area_m2'"),
+    ):
+        (folder / "b.csv").write_text(text)
+        with pytest.raises(DataError, match=re.escape(says)):
+            run(job(bundles["housing"], folder, tmp_path / "out", keep=()))
