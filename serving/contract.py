@@ -25,7 +25,7 @@ from serving.frozen import Frozen
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Column", "ColumnType", "Contract", "Dialect", "Frozen", "Matrix", "OutOfRange", "Target"]
+__all__ = ["Column", "ColumnType", "Contract", "Dialect", "Frozen", "Matrix", "OutOfRange", "Target", "spellings"]
 
 LISTED_VALUES = 12  # categories a sentence names before it says how many more there are
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")
@@ -129,6 +129,12 @@ class Target(Frozen):
         """The classes as answers say them: where all are whole numbers, as numbers."""
         whole = all(_WHOLE.fullmatch(name) and abs(int(name)) < 1 << 63 for name in self.classes)
         return tuple(map(int, self.classes)) if whole else self.classes
+
+
+def spellings(values: Sequence[str]) -> dict[str, str]:
+    """Other texts for one of *values*: 1.0 for 1, as pandas exports whole numbers of a column with gaps."""
+    whole = [word for word in values if word.removeprefix("-").isdecimal()]
+    return {f"{word}.0": word for word in whole if f"{word}.0" not in values}
 
 
 # One character of ASCII that ends no line.

@@ -8,7 +8,7 @@ import polars as pl
 
 from components.data.words import number as number_in
 from components.data.words import spelled
-from serving.contract import Column
+from serving.contract import Column, spellings
 from serving.errors import DataError
 
 MISSING_WORDS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
@@ -78,8 +78,7 @@ def _spellings(dtype: Any, values: tuple[str, ...]) -> dict[str, str]:
     if dtype == pl.Boolean:
         return {word.lower(): word for word in values if word.lower() in ("true", "false")}
     if dtype == pl.String:
-        whole = [word for word in values if word.removeprefix("-").isdecimal()]
-        return {f"{word}.0": word for word in whole if f"{word}.0" not in values}
+        return spellings(values)
     if not dtype.is_numeric():
         return {}
     short = {word: word.rstrip("0").rstrip(".") for word in values if _DECIMAL.fullmatch(word)}

@@ -23,6 +23,7 @@ Direction = Literal["minimize", "maximize", "zero"]
 Range = tuple[float, float]  # lowest and highest value, either of which may be infinite
 Task = Literal["regression", "classification"]
 EPSILON = float(np.finfo(np.float64).eps)
+ENDLESS = 1_000  # a share above it, as of targets near 0, has digits that say nothing
 _ERROR: Range = (0.0, math.inf)
 _SHARE: Range = (0.0, 1.0)
 
@@ -59,6 +60,8 @@ class Metric:
 
     def show(self, value: float, unit: str = "") -> str:
         """*value* as people read it, given the target's *unit*: ``42,105 EUR``, ``8.2 %``, ``0.871``."""
+        if self.unit == "share" and value > ENDLESS:
+            return f"more than {number(100 * ENDLESS)} %"
         if self.unit == "share":
             return f"{number(100 * value)} %"
         return with_unit(number(value), unit if self.unit == "target" else "")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import numpy as np
 
-from serving.contract import Column, Contract, Matrix
+from serving.contract import Column, Contract, Matrix, spellings
 from serving.predictor.errors import Refusal, bad_request, jsonable, shown
 from serving.predictor.rows.large import PlainRows, pieces
 from serving.predictor.rows.validate import Checker, Gather, Rows, rows_of
@@ -22,7 +22,7 @@ def cell_type(column: Column) -> Any:
     """The msgspec type of one JSON value of *column*; lenient columns are checked afterwards."""
     kind: Any
     if column.type == "category":
-        kind = str if column.unknown == "flag" else Literal[column.values]
+        kind = str if column.unknown == "flag" else Literal[(*column.values, *spellings(column.values))]
     elif column.type == "bool":
         kind = bool
     elif column.range is not None and column.out_of_range == "refuse":

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from serving.contract import Column, Contract, Matrix
+from serving.contract import Column, Contract, Matrix, spellings
 from serving.predictor.errors import NOTHING, Reason, RequestProblem, Words, bad_cells, jsonable, no_such_column, wrong
 
 BAD_ROWS = 5
@@ -56,8 +56,7 @@ class Checker:
         self.names = contract.names
         self.columns = tuple(contract.columns.values())
         self.codes: tuple[dict[str | None, float], ...] = tuple(
-            {**{word: float(code) for code, word in enumerate(column.values)}, None: math.nan} if column.values else {}
-            for column in self.columns
+            _codes(column) if column.values else {} for column in self.columns
         )
         self._low, self._high = np.array([span(column) for column in self.columns]).T.copy()
         self._whole = np.array([column.type in ("int", "bool") for column in self.columns])
@@ -164,6 +163,11 @@ class Checker:
             return math.nan, "type"
         code = self.codes[position].get(value)
         return (float(len(self.columns[position].values)), "category") if code is None else (code, None)
+
+
+def _codes(column: Column) -> dict[str | None, float]:
+    codes: dict[str | None, float] = {word: float(code) for code, word in enumerate(column.values)}
+    return codes | {text: codes[word] for text, word in spellings(column.values).items()} | {None: math.nan}
 
 
 def span(column: Column) -> tuple[float, float]:

@@ -208,3 +208,11 @@ def test_an_unknown_metric_names_the_choices() -> None:
     """A metric of the other task counts as unknown."""
     with pytest.raises(ConfigError, match="one of rmse, mae, mape, r2, bias; seen 'f1'"):
         metrics.get("f1", task="regression")
+
+
+def test_a_share_of_nearly_nothing_is_told_in_words() -> None:
+    """MAPE divides by the target: near 0 its sixteen digits are noise, and no page has them."""
+    found = metrics.compute("regression", np.array([0.0, 5.0]), np.array([1.0, 5.0]))["mape"]
+    assert metrics.get("mape").show(found) == "more than 100,000 %"
+    assert metrics.get("mape").show(0.1) == "10 %"
+    assert metrics.get("mape").show(1_000) == "100,000 %"

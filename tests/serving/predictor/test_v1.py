@@ -4,10 +4,12 @@ import json
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.data.meaning import value
 from serving.contract import Contract
 from serving.predictor.errors import Refusal
 from serving.predictor.rows.large import pieces
@@ -212,3 +214,21 @@ def test_a_column_of_one_category_is_no_trap() -> None:
     """A category with a single value, and a contract with a single column, decode."""
     contract = Contract.model_validate({"target": "y", "columns": {"a": {"type": "category", "values": ["x"]}}})
     assert Decoder(contract, 5).decode(b'{"instances": [{"a": "x"}, ["x"]]}').matrix.tolist() == [[0.0], [0.0]]
+
+
+@pytest.mark.parametrize("unknown", ["refuse", "flag"])
+def test_a_request_spells_a_category_as_a_table_may(unknown: str) -> None:
+    """1.0 is the category 1, since pandas exports a column with gaps so, unless 1.0 is one of its own; 01 is none."""
+    values = ["1", "2", "2.0", "-3", "a"]
+    column = {"type": "category", "values": values, "unknown": unknown}
+    contract = Contract.model_validate({"target": "y", "columns": {"c": column}})
+    words = [*values, "1.0", "-3.0", "2.0"]
+    decoder, body = Decoder(contract, 5_000), json.dumps({"instances": [{"c": word} for word in words]}).encode()
+    for read in (decoder.decode, decoder.decode_large):
+        rows = read(body)
+        assert (rows.matrix[:, 0].tolist(), rows.flags) == ([0, 1, 2, 3, 4, 0, 3, 2], ())
+    frame = pl.DataFrame({"c": words}).select(value("c", contract.columns["c"], pl.String()))
+    assert frame["c"].to_list() == [values[int(code)] for code in rows.matrix[:, 0]]
+    if unknown == "refuse":
+        with pytest.raises(Refusal):
+            decoder.decode(b'{"instances": [{"c": "01"}]}')
