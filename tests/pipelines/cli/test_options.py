@@ -65,6 +65,7 @@ OPTIONS = {
     "data show": PROJECT | {"--source", "--rows"},
     "data check": PROJECT | {"--source", "--as-of", "--report"},
     "ui": {"--port"},
+    "clean": {"--json", "--keep", "--older-than", "--yes"},
     "doctor": USUAL | CLUSTER,
     "tour": PROJECT | {"--world", "--port", "--keep", "--again"},
 }
