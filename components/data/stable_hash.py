@@ -26,7 +26,9 @@ def splitmix64(values: Hashes) -> Hashes:
 
 def hash_values(column: pl.Series, seed: int = 0) -> Hashes:
     """One hash per value; equal numbers hash alike whatever their width, and missing values hash alike."""
-    words = np.where(column.is_null().to_numpy(), _NULL, splitmix64(_words(column)))
+    words = splitmix64(_words(column))
+    if column.null_count():
+        words = np.where(column.is_null().to_numpy(), _NULL, words)
     return splitmix64(words ^ splitmix64(np.array([seed], dtype=np.uint64)))
 
 
@@ -42,10 +44,15 @@ def hash_rows(frame: pl.DataFrame, seed: int = 0) -> Hashes:
 def _words(column: pl.Series) -> Hashes:
     dtype = column.dtype
     if dtype.is_integer() or dtype.is_temporal() or dtype == pl.Boolean:
-        words = column.to_physical().fill_null(0).cast(pl.Int64, wrap_numerical=True).to_numpy().view(np.uint64)
+        words = _full(column.to_physical(), 0).cast(pl.Int64, wrap_numerical=True).to_numpy().view(np.uint64)
     elif dtype.is_float():
         # Adding zero makes -0.0 and 0.0 one value.
-        words = (column.fill_null(0.0).cast(pl.Float64).to_numpy() + 0.0).view(np.uint64)
+        words = (_full(column, 0.0).cast(pl.Float64).to_numpy() + 0.0).view(np.uint64)
     else:
-        words = pd.util.hash_array(column.cast(pl.String).fill_null("").to_numpy(), categorize=False)
+        words = pd.util.hash_array(_full(column.cast(pl.String), "").to_numpy(), categorize=False)
     return np.asarray(words, dtype=np.uint64)
+
+
+def _full(column: pl.Series, value: int | float | str) -> pl.Series:
+    """*column* without gaps; to fill those of a column that has none is a whole query for polars."""
+    return column.fill_null(value) if column.null_count() else column

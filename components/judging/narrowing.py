@@ -10,14 +10,17 @@ _EVERY = (-math.inf, math.inf)
 
 
 def narrowed(old: Contract, new: Contract) -> Iterator[str]:
-    """One phrase for each thing that the *new* contract refuses, or no longer uses, and the *old* one took."""
+    """One phrase for each thing that the *new* contract refuses and the *old* one took.
+
+    A request names the columns of its contract, no more and no fewer; one that may be missing is sent as null.
+    """
     before, now = fields(old), fields(new)
     if old.target.name != new.target.name:
         yield f"{new.target.name} is predicted instead of {old.target.name}"
     gone = [name for name in old.columns if name not in new.columns]
     if gone:
-        yield f"{listed(gone)} {'is' if len(gone) == 1 else 'are'} not used any more"
-    asked = [name for name, column in new.columns.items() if name not in old.columns and not column.nullable]
+        yield f"{listed(gone)} {'is' if len(gone) == 1 else 'are'} not taken any more"
+    asked = [name for name in new.columns if name not in old.columns]
     if asked:
         yield f"{listed(asked)} {'is' if len(asked) == 1 else 'are'} needed now"
     for name, column in before.items():

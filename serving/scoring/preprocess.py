@@ -14,6 +14,9 @@ import numpy.typing as npt
 from serving.scoring import kernels
 from serving.scoring.symbols import CannotCompile, Number, Step, Symbol, Table
 
+MOST_CELLS = (
+    1 << 24
+)  # of what a transformer makes of all categories; beyond, 4,000 in one-hot columns, a table costs more than a call
 _NOT_INFINITE: Step = (kernels.NOT_INFINITE, 0.0)
 
 
@@ -105,6 +108,8 @@ def _tabulate(transformer: Any, symbols: Sequence[Symbol], outputs: Sequence[int
         raise CannotCompile(f"{type(transformer).__name__} over numbers has no fast form")
     usual = _usual_values(transformer, tables)
     firsts = np.concatenate([[0], np.cumsum(outputs)])
+    if max(len(table.values) for table in tables) * int(firsts[-1]) > MOST_CELLS:
+        raise CannotCompile(f"{type(transformer).__name__} with {firsts[-1]:,} columns has no fast form")
     done: list[Symbol] = []
     for place, table in enumerate(tables):
         rows = [[*usual[:place], value, *usual[place + 1 :]] for value in table.values]

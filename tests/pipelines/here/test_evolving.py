@@ -49,7 +49,7 @@ def test_contracts_change_in_one_home(tmp_path: Path) -> None:
     assert [said.code for said, _, _ in seen.values()] == [0, 0, 5, 5]
     assert [(one["compared"], one["unasked"]) for _, one, _ in seen.values()] == [("", "")] * 4
     assert [one["narrowed"] for _, one, _ in seen.values()] == [
-        [], ["z is needed now"], ["kind is not used any more"], [],
+        [], ["z is needed now"], ["kind is not taken any more"], [],
     ]  # fmt: skip
     added, _, page = seen["evo2_add"]
     assert texts(added, "release").endswith("; the new contract narrows: z is needed now")
@@ -87,7 +87,7 @@ def test_where_the_champion_cannot_be_asked_a_person_may_decide(tmp_path: Path) 
     assert "The champion, version 1, cannot be asked: the table no longer has its kind." in page
     approved = slipway("--json", "models", "approve", "evo", "2", "--reason", "looked at it", home=home)
     assert (approved.code, approved.value["release"]["state"]) == (0, "released")
-    assert approved.value["release"]["notices"] == [why, "the new contract narrows: kind is not used any more"]
+    assert approved.value["release"]["notices"] == [why, "the new contract narrows: kind is not taken any more"]
     assert open_ledger(f"sqlite:///{home}/ledger.db").approval("evo", 2).policy == "manual"
 
 

@@ -353,6 +353,18 @@ def test_what_has_no_exact_form_is_declined_with_the_reason(steps: list[Any], mo
     assert reason in declined.reason
 
 
+def test_a_long_category_in_columns_of_its_own_is_declined_before_its_table_is_made() -> None:
+    """A table of 100,000 categories in as many columns would take 80 GB."""
+    words = tuple(f"place-{number}" for number in range(100_000))
+    contract = Contract.model_validate({"columns": {"place": {"type": "category", "values": words}}, "target": "y"})
+    one_hot = OneHotEncoder(categories=[np.array(words, object)], handle_unknown="ignore", sparse_output=False)
+    matrix = np.arange(0.0, 40.0)[:, None]
+    pipeline = Pipeline([("encode", one_hot), ("model", Ridge())]).fit(contract.frame(matrix), matrix[:, 0])
+    declined = compile_pipeline(pipeline, contract)
+    assert isinstance(declined, Declined)
+    assert declined.reason == "OneHotEncoder with 100,000 columns has no fast form"
+
+
 def spoil(fast: CompiledScorer, name: str, change: Callable[[np.ndarray], Any]) -> bytes:
     arrays = unpack_arrays(to_bytes(fast))
     arrays[name] = arrays[name].copy()
