@@ -12,10 +12,9 @@ Parts are what the installed polars writes: a new polars may give the same rows 
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Self
+from typing import Annotated, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +43,9 @@ class Part(Frozen):
     def name(self) -> str:
         """Its path below the snapshot."""
         return f"{PARTS}/{self.sha256}.parquet"
+
+
+Piece: TypeAlias = tuple[Part, bytes] | pl.DataFrame
 
 
 class Snapshot(Frozen):
@@ -75,24 +77,29 @@ def write(frame: pl.DataFrame, directory: Path, *, source: str, key: str | None 
     return write_chunks([frame], directory, source=source, key=key)
 
 
-def select(parent: Path, masks: Sequence[Mask], directory: Path, *, source: str) -> Snapshot:
-    """Store rows of the snapshot in *parent*, those that *masks* has true for, in turn one mask for each of its parts.
+def select(parent: Path, chosen: Mapping[Path, Sequence[Mask]], *, source: str) -> list[Snapshot]:
+    """Store rows of the snapshot in *parent* in each directory of *chosen*, those that its masks have true for.
 
     The bytes are those of ``write``, ``NoRows`` too, but only a part is in memory, and one that stays whole is copied.
-    """
-    whole, count = _manifest(parent), part_count(sum(int(mask.sum()) for mask in masks))
 
+    Args:
+        chosen: in turn one mask for each part of *parent*.
+    """
+    whole, stored = _manifest(parent), {directory: list[Part]() for directory in chosen}
+    counts = [part_count(sum(int(mask.sum()) for mask in masks)) for masks in chosen.values()]
     decisive = None if whole.key is None else [whole.key]
 
-    def place(member: tuple[bytes, Mask]) -> int:
-        first = pl.read_parquet(io.BytesIO(member[0]), n_rows=1, columns=decisive)
-        return int(hashes(first, whole.key)[0]) >> (65 - count.bit_length())
+    def cut(member: tuple[Part, tuple[Mask, ...]]) -> tuple[int, list[Piece]]:
+        data = _bytes(parent, member[0])
+        first = pl.read_parquet(io.BytesIO(data), n_rows=1, columns=decisive)
+        return int(hashes(first, whole.key)[0]), _pieces(data, *member)
 
-    members = zip((_bytes(parent, part) for part in whole.parts), masks, strict=True)
-    groups = (list(group) for _, group in groupby(members, place))
-    stored = in_order(lambda group: _selected(group, whole.key, directory), groups)
+    members = zip(whole.parts, zip(*chosen.values(), strict=True), strict=True)
+    groups = _grouped(in_order(cut, members), list(chosen), counts)
+    for directory, part in in_order(lambda group: (group[0], _joined(group[1], whole.key, group[0])), groups):
+        stored[directory] += [part] if part else []
     types = dict(zip(whole.columns, whole.types, strict=True))
-    return _manifested(directory, [part for part in stored if part is not None], types, source, whole.key)
+    return [_manifested(directory, parts, types, source, whole.key) for directory, parts in stored.items()]
 
 
 def write_chunks(chunks: Iterable[pl.DataFrame], directory: Path, *, source: str, key: str | None = None) -> Snapshot:
@@ -186,12 +193,33 @@ def each(
     return in_order(work, snapshot.parts)
 
 
-def _selected(members: Sequence[tuple[bytes, Mask]], key: str | None, directory: Path) -> Part | None:
-    """One part of what the masks leave of the parts of *members*, unless that is nothing."""
-    if len(members) == 1 and members[0][1].all():
-        return _stored(members[0][0], len(members[0][1]), directory)
-    frames = [pl.read_parquet(io.BytesIO(data)).filter(pl.Series(mask)) for data, mask in members if mask.any()]
-    return _store(pl.concat(frames), key, directory) if frames else None
+def _pieces(data: bytes, part: Part, masks: Sequence[Mask]) -> list[Piece]:
+    """The rows of *part* that each mask leaves; where that is all of them, the part as it is."""
+    stays = [bool(mask.all()) for mask in masks]
+    rows = pl.DataFrame() if all(stays) else pl.read_parquet(io.BytesIO(data))
+    return [(part, data) if all_ else rows.filter(pl.Series(mask)) for mask, all_ in zip(masks, stays, strict=True)]
+
+
+def _grouped(
+    cut: Iterable[tuple[int, list[Piece]]], directories: Sequence[Path], counts: Sequence[int]
+) -> Iterator[tuple[Path, list[Piece]]]:
+    """The pieces of each part to be: those whose first hash lies in one of the *counts* ranges of their directory."""
+    held: list[tuple[int, list[Piece]]] = [(0, []) for _ in directories]
+    for first, pieces in cut:
+        for which, piece in enumerate(pieces):
+            place, before = first >> (65 - counts[which].bit_length()), held[which]
+            if before[1] and before[0] != place:
+                yield directories[which], before[1]
+            held[which] = place, [*(before[1] if before[0] == place else []), piece]
+    yield from ((directory, rest) for directory, (_, rest) in zip(directories, held, strict=True) if rest)
+
+
+def _joined(pieces: Sequence[Piece], key: str | None, directory: Path) -> Part | None:
+    """One part of *pieces*, unless they are empty."""
+    if len(pieces) == 1 and isinstance(pieces[0], tuple):
+        return _stored(pieces[0][1], pieces[0][0].rows, directory)
+    rows = pl.concat(pl.read_parquet(io.BytesIO(one[1])) if isinstance(one, tuple) else one for one in pieces)
+    return _store(rows, key, directory) if rows.height else None
 
 
 def _store(rows: pl.DataFrame, key: str | None, directory: Path) -> Part:
@@ -203,7 +231,6 @@ def _store(rows: pl.DataFrame, key: str | None, directory: Path) -> Part:
 
 
 def _stored(data: bytes, rows: int, directory: Path) -> Part:
-    """Write one part unless its bytes are there already."""
     part = Part(sha256=sha256_bytes(data), rows=rows)
     path = directory / part.name
     if not path.is_file() or path.read_bytes() != data:

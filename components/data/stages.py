@@ -54,7 +54,7 @@ def validate(contract: str, as_of: str, snapshot: str, accepted: str, quarantine
         with Validator(rules, moment(as_of), snapshots.size(rows), folder / "rows.parquet") as validator:
             good = [validator.note(found) for found in snapshots.each(rows, validator.judge)]
         with suppress(NoRows):  # which ``require`` says better
-            snapshots.select(rows, good, Path(accepted), source="validate")
+            snapshots.select(rows, {Path(accepted): good}, source="validate")
         write_text(folder / "report.json", validator.report.model_dump_json(indent=2))
         write_text(folder / "report.html", quarantine_page(validator.report))
     require(validator.report, rules)
@@ -71,8 +71,8 @@ def split(name: str, place: str, policy: str, contract: str, seed: int, accepted
     cut = decide(each, how, rules, seed, before)
     sides = list(each(cut.sides))
     sentence = cut.sentence(sides)
-    left = snapshots.select(rows, [side.train for side in sides], Path(train), source="split")
-    right = snapshots.select(rows, [side.held for side in sides], Path(holdout), source="split")
+    chosen = {Path(train): [side.train for side in sides], Path(holdout): [side.held for side in sides]}
+    left, right = snapshots.select(rows, chosen, source="split")
     write_text(Path(train) / SPLIT, cut.rule.model_dump_json())
     tell(sentence)
     return sha256_bytes(canonical_json({"train": left.id, "holdout": right.id}))

@@ -238,11 +238,14 @@ def test_a_selection_is_the_snapshot_of_the_rows_that_are_selected(
         left = pl.concat(part.filter(pl.Series(mask)) for part, mask in zip(parts, masks, strict=True))
         if left.height:
             expected = write(left.sample(fraction=1, shuffle=True, seed=order), folder / "written", key=key)
-            assert snapshots.select(folder / "whole", masks, folder / "selected", source="test://") == expected
+            everything = [np.ones(part.height, dtype=bool) for part in parts]
+            chosen = {folder / "selected": masks, folder / "all": everything}
+            selected, copied = snapshots.select(folder / "whole", chosen, source="test://")
+            assert (selected, copied.id) == (expected, snapshots.open_snapshot(folder / "whole").id)
             assert snapshots.read(folder / "selected").equals(snapshots.read(folder / "written"))
         else:
             with pytest.raises(dealing.NoRows):
-                snapshots.select(folder / "whole", masks, folder / "selected", source="test://")
+                snapshots.select(folder / "whole", {folder / "selected": masks}, source="test://")
 
 
 @settings(max_examples=40, deadline=None)
