@@ -6,7 +6,6 @@ stage is a process of its own, as it is in a run; time and memory are what the s
 
 import argparse
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -34,21 +33,13 @@ def main() -> int:
     options.add_argument("--rows", type=int, default=10_000_000)
     options.add_argument("--folder", type=Path, help="where the table is made and kept, to be used again")
     given = options.parse_args()
-    folder = given.folder or Path(tempfile.mkdtemp(prefix="slipway-bench-"))
-    try:
-        table = _prepared(folder, given.rows)
+    with tempfile.TemporaryDirectory(prefix="slipway-bench-", dir=given.folder) as made:
+        table = _prepared(given.folder or Path(made), given.rows)
         print("| rows | stage | seconds | CPU seconds | peak memory MB |")
         print("|---|---|---|---|---|")
         for stage in STAGES:
-            seconds, cpu, memory = _measured(stage, table, folder)
+            seconds, cpu, memory = _measured(stage, table, Path(made))
             print(f"| {given.rows:,} | {stage} | {seconds:.1f} | {cpu:.1f} | {memory:.0f} |", flush=True)
-    finally:
-        kept = [] if given.folder is None else [f"table-{given.rows}"]
-        for path in folder.iterdir():
-            if path.name not in kept:
-                shutil.rmtree(path)
-        if given.folder is None:
-            folder.rmdir()
     return 0
 
 
