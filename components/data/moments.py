@@ -80,17 +80,20 @@ def moment(as_of: str) -> datetime:
 
 def _read(cells: pl.Series) -> pl.Series:
     """The moments of *cells*; a form is only tried on cells that those before did not read."""
-    text = cells.str.strip_chars().str.strip_suffix("Z")
-    found = pl.Series(cells.name, [None], dtype=TYPE).new_from_index(0, len(cells))
-    left = text.is_not_null().arg_true()
-    for form in (*FIXED_FORMATS, *LOCAL_FORMATS, *OFFSET_FORMATS):
+    usual, *others = (*FIXED_FORMATS, *LOCAL_FORMATS, *OFFSET_FORMATS)
+    found = _parsed(cells, usual)
+    left = (found.is_null() & cells.is_not_null()).arg_true()
+    for form in (usual, *others):
         if not len(left):
             break
-        cache = form not in FIXED_FORMATS
-        moment = pl.col(text.name).str.to_datetime(form, strict=False, time_unit="us", cache=cache)
-        told = text.gather(left).to_frame().select(_utc(moment) if form in OFFSET_FORMATS else moment).to_series()
+        told = _parsed(cells.gather(left).str.strip_chars().str.strip_suffix("Z"), form)
         found, left = found.scatter(left, told), left.filter(told.is_null())
     return found
+
+
+def _parsed(text: pl.Series, form: str) -> pl.Series:
+    moment = pl.col(text.name).str.to_datetime(form, strict=False, time_unit="us", cache=form not in FIXED_FORMATS)
+    return text.to_frame().select(_utc(moment) if form in OFFSET_FORMATS else moment).to_series()
 
 
 def _of_our_era(moment: pl.Expr) -> pl.Expr:
