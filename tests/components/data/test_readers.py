@@ -178,8 +178,8 @@ def trained(uri: str) -> tuple[list[Any], list[str]]:
     found = validate(frame, CONTRACT, NOW)
     rows = iter(coded(found.accepted, CONTRACT))
     kept = frame.filter(pl.Series(found.good))
-    seen = sorted([*kept.rows(), *found.quarantined.select(frame.columns).rows()])
-    assert seen == sorted(frame.rows()), "a row is neither accepted nor quarantined"
+    seen = sorted(map(repr, [*kept.rows(), *found.quarantined.select(frame.columns).rows()]))  # as NaN is not NaN
+    assert seen == sorted(map(repr, frame.rows())), "a row is neither accepted nor quarantined"
     assert found.quarantined["reasons"].str.len_chars().min() != 0
     return [plain(next(rows)) if good else REFUSED for good in found.good], notices
 
