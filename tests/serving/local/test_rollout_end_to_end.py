@@ -37,23 +37,20 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
         yield running
 
 
-# By the rate, or on a machine that looks late by their number, whichever is beyond its bound first.
-FAILED = r"mostly from error|\d+ requests failed on the candidate"
-
-
 @pytest.mark.parametrize(
     ("behaviour", "told"),
     [
-        pytest.param({"errors": True, "share": 0.3}, FAILED, id="errors"),
-        pytest.param({"delay_s": 0.12, "share": 0.5}, "mostly from slow", id="slow"),
-        pytest.param({"invalid": True, "share": 0.5}, FAILED, id="answers-that-are-no-numbers"),
+        pytest.param({"errors": True, "share": 0.3}, "error", id="errors"),
+        pytest.param({"delay_s": 0.12, "share": 0.5}, "slow", id="slow"),
+        pytest.param({"invalid": True, "share": 0.5}, "error", id="answers-that-are-no-numbers"),
     ],
 )
 def test_a_bad_candidate_goes_home_by_itself(house: LiveService, behaviour: dict[str, Any], told: str) -> None:
     """Of each kind that a request itself shows; afterwards stable answers everything."""
-    state, load = house.rollout(house.version(**behaviour), plan())
+    patient = plan(risk={"max_canary_errors": 10_000})  # evidence decides, also where a busy machine looks late
+    state, load = house.rollout(house.version(**behaviour), patient)
     assert state.phase is Phase.ROLLED_BACK
-    assert re.search(told, state.outcome)
+    assert f"mostly from {told}" in state.outcome
     assert {answer.revision for answer in load.lost} <= {f"housing-{state.candidate.version}"}
     assert {answer.revision for answer in load.answers[-20:]} == {f"housing-{house.stable}"}
 
