@@ -19,8 +19,9 @@ export KUBECTL WITHOUT WAIT
 image = $(if $(REGISTRY),$(REGISTRY)/)$$($(BIN)/python -m pipelines.deploying.image_tag $(1) $(BASE))
 
 .PHONY: upstream
-upstream: $(READY) ## Bring the pinned release manifests of third parties (UPSTREAM=DIR: from a directory of copies)
-	@$(BIN)/python -m pipelines.deploying.upstream $(if $(UPSTREAM),--from $(UPSTREAM)) $(if $(ACCEPT),--accept)
+upstream: $(READY) ## Bring the pinned release manifests of third parties (UPSTREAM=DIR: from copies; RELEASES=next: newer servers)
+	@$(BIN)/python -m pipelines.deploying.upstream $(if $(UPSTREAM),--from $(UPSTREAM)) \
+		$(if $(RELEASES),--releases $(RELEASES)) $(if $(ACCEPT),--accept)
 
 .PHONY: kind-up
 kind-up: ## Start a kind cluster whose gateway is 127.0.0.1:30080

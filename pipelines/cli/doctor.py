@@ -39,7 +39,8 @@ def doctor(session: Session, context: str | None, host: str | None) -> int:
 def _cluster(context: str | None, host: str | None) -> "list[Finding]":
     """The checks of the cluster; one that was named has to answer."""
     from pipelines.deploying.doctor import Finding
-    from pipelines.deploying.doctor_cluster import installation, known_versions
+    from pipelines.deploying.doctor_cluster import installation
+    from pipelines.deploying.versions import known_versions
     from pipelines.kubeflow.server import connect
     from serving.cluster.client import open_cluster
 

@@ -5,19 +5,12 @@ Names of secrets are looked at, what is in them is not.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
 
-import yaml
-
-from pipelines.checkout import MANIFESTS
 from pipelines.deploying.doctor import Finding, complaint
+from pipelines.deploying.versions import Found, KnownVersions, Name, judged_versions, versions
 from serving.cluster.client import CONFIG_MAP, CRD, DEPLOYMENT, GATEWAY, SECRET, Cluster, Kind
 from serving.cluster.installation import CapabilitiesOfInstallation, choose, probe
 from serving.errors import ConfigError, InfrastructureError
-
-Name = tuple[str, str, str]  # kind, namespace, name
-Found = Mapping[str, Any] | None  # an object, or None where it is not there or may not be looked at
 
 DEPLOY, UP = "make deploy", "make kind-up deploy"
 KINDS: Mapping[str, Kind] = {
@@ -30,13 +23,6 @@ KINDS: Mapping[str, Kind] = {
     "StatefulSet": Kind("apps", "v1", "statefulsets"),
 }
 ENDPOINTS = Kind("discovery.k8s.io", "v1", "endpointslices")
-BUNDLE = "gateway.networking.k8s.io/bundle-version"
-# Whose image tells the version of a piece: namespace, Deployment and container.
-IMAGES = {
-    "envoy-gateway": ("envoy-gateway-system", "envoy-gateway", "envoy-gateway"),
-    "pipelines": ("kubeflow", "ml-pipeline", "ml-pipeline-api-server"),
-}
-
 # What has to be there, and what it is for.
 OBJECTS: Mapping[Name, str] = {
     **{("Secret", namespace, "slipway-object-store"): "the key of the object store"
@@ -86,24 +72,12 @@ WORKLOADS: Mapping[Name, bool] = {
 }
 
 
-def known_versions(versions: Path = MANIFESTS / "versions.yaml") -> dict[str, tuple[str, ...]]:
-    """The tested versions of each piece; empty where the manifests are not beside the code."""
-    if not versions.is_file():
-        return {}
-    found = yaml.safe_load(versions.read_text(encoding="utf-8"))
-    pieces = {"kubernetes": found["kubernetes"], **found["upstream"]}
-    return {name: tuple(piece["tested"]) for name, piece in pieces.items()}
-
-
-def installation(
-    cluster: Cluster, context: str, health: Callable[[], None], tested: Mapping[str, Iterable[str]]
-) -> list[Finding]:
+def installation(cluster: Cluster, context: str, health: Callable[[], None], tested: KnownVersions) -> list[Finding]:
     """Every check of *cluster*, in the order in which things depend on each other.
 
     Args:
         context: how people call the cluster.
         health: raises unless Kubeflow Pipelines answers.
-        tested: versions with which each piece was tested; a prefix such as ``1.34`` stands for all below it.
 
     Raises:
         InfrastructureError: the cluster's API does not answer.
@@ -123,7 +97,7 @@ def installation(
     workloads = {name: there(KINDS[name[0]], name[1], name[2]) for name in WORKLOADS}
     findings = [
         Finding("cluster", "ok", f"{context}, Kubernetes {found.kubernetes}"),
-        *_versions(versions(found, types, workloads), tested),
+        *judged_versions(versions(found, types, workloads), tested),
         _types(types),
         _way(found),
         _gateway(there(GATEWAY, "kserve", "kserve-ingress-gateway")),
@@ -133,44 +107,6 @@ def installation(
         _pipelines(complaint(health).partition("; `slipway doctor`")[0]),
     ]
     return findings + [Finding("rights", "note", f"not looked at: {why}") for why in (*found.unread, *unread)]
-
-
-def versions(
-    found: CapabilitiesOfInstallation, types: Mapping[str, Found], workloads: Mapping[Name, Found]
-) -> dict[str, str]:
-    """Of the pieces that ``manifests/versions.yaml`` names, as far as they can be seen."""
-    routes = types.get("httproutes.gateway.networking.k8s.io") or {}
-    seen = {
-        "kubernetes": found.kubernetes,
-        "gateway-api": routes.get("metadata", {}).get("annotations", {}).get(BUNDLE),
-        "kserve": found.kserve,
-        **{
-            piece: _tag(workloads.get(("Deployment", namespace, name)), container)
-            for piece, (namespace, name, container) in IMAGES.items()
-        },
-    }
-    return {piece: version for piece, version in seen.items() if version}
-
-
-def _versions(seen: Mapping[str, str], tested: Mapping[str, Iterable[str]]) -> Iterator[Finding]:
-    for piece, version in seen.items():
-        known = tuple(tested.get(piece, ()))
-        if not known or any(_within(version, one) for one in known):
-            yield Finding(piece, "ok", version)
-        else:
-            text = f"{version} is outside of what was tested ({', '.join(known)})"
-            yield Finding(piece, "note", text, "run make test-cluster before you rely on it")
-
-
-def _within(version: str, known: str) -> bool:
-    return re.match(re.escape(known.lstrip("v")) + r"(?![0-9])", version.lstrip("v")) is not None
-
-
-def _tag(deployment: Found, container: str) -> str | None:
-    for one in (deployment or {}).get("spec", {}).get("template", {}).get("spec", {}).get("containers", ()):
-        if one.get("name") == container and (found := re.search(r":(v?\d[\w.+-]*)", one.get("image", ""))):
-            return found[1]
-    return None
 
 
 def _types(types: Mapping[str, Found]) -> Finding:

@@ -2,7 +2,7 @@
 
 The bytes of a manifest differ between the release job's rendering, kubectl's and helm's; what Kubernetes is told does
 not. So a manifest is parsed, and each object is judged by the digest of its canonical JSON. The pins of a release are
-lines of ``<sha256>  <Kind.group> <namespace>/<name>`` in ``manifests/pinned/<release>.txt``.
+lines of ``<sha256>  <Kind.group> <namespace>/<name>`` in ``manifests/pinned/<name>-<version>.txt``.
 """
 
 from collections.abc import Iterable, Mapping

@@ -31,28 +31,39 @@ class ThirdParty(Frozen):
     Attributes:
         file: its name in a directory of copies. into: where our kustomization reads it, below ``manifests/``.
         url, kustomize: where its project publishes it, as a file or as a kustomization; one of them.
+        tested: versions that our patches ran with, where they do not depend on those of another server.
         replace: texts to put in the place of others after rendering.
     """
 
     version: str
-    tested: tuple[str, ...]
     file: str
     into: str
     url: str = ""
     kustomize: str = ""
     replace: dict[str, str] = Field(default_factory=dict)
+    tested: tuple[str, ...] = ()
     proxy: str = ""
 
 
-def releases(versions: Path = MANIFESTS / "versions.yaml") -> dict[str, ThirdParty]:
-    """The pinned releases by name, in the order in which they are installed."""
+def releases(which: str = "", versions: Path = MANIFESTS / "versions.yaml") -> dict[str, ThirdParty]:
+    """The pinned releases by name, in the order in which they are installed.
+
+    Args:
+        which: a key of ``versions.yaml`` with the releases that differ, or nothing.
+    """
     found = yaml.safe_load(versions.read_text(encoding="utf-8"))
-    return {name: ThirdParty.model_validate(release) for name, release in found["upstream"].items()}
+    newer = found[which] if which else {}
+    return {name: ThirdParty.model_validate({**one, **newer.get(name, {})}) for name, one in found["upstream"].items()}
 
 
-def pinned(name: str, manifests: Path = MANIFESTS) -> dict[str, str]:
-    """The digests of the release *name*, by object; none where nothing of it was ever looked at."""
-    path = manifests / PINNED / f"{name}.txt"
+def pins_of(name: str, release: ThirdParty, manifests: Path = MANIFESTS) -> Path:
+    """Where the digests of the objects of *release* are; no file where nothing of it was ever looked at."""
+    return manifests / PINNED / f"{name}-{release.version}.txt"
+
+
+def pinned(name: str, release: ThirdParty, manifests: Path = MANIFESTS) -> dict[str, str]:
+    """The digests of *release*, by object."""
+    path = pins_of(name, release, manifests)
     return pins.read(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
@@ -98,7 +109,7 @@ def bring(
 
     With *accept* what arrives is pinned as it is; the change of the pins is there to be looked at.
     """
-    known = {name: pinned(name, manifests) for name in releases}
+    known = {name: pinned(name, release, manifests) for name, release in releases.items()}
     for name, release in releases.items():
         place, title = manifests / release.into, f"{name} {release.version}"
         others = set[str]().union(*(known[other] for other in releases if other != name))
@@ -109,7 +120,7 @@ def bring(
         if accept:
             own = {each: one for each, one in found.items() if each not in others}
             known[name] = pins.read(pins.lines(own))
-            write_text(manifests / PINNED / f"{name}.txt", pins.lines(own))
+            write_text(pins_of(name, release, manifests), pins.lines(own))
         write_bytes(place, pins.judged(title, found, known[name], others))
         say(f"{name:<16} {release.version:<10} {len(known[name])} objects, {place.stat().st_size >> 10} KiB")
 
@@ -137,11 +148,12 @@ def _kustomized(address: str) -> bytes:
 
 @click.command(help=(__doc__ or "").splitlines()[0])
 @click.option("--from", "directory", type=click.Path(file_okay=False, path_type=Path), help="A directory of copies.")
+@click.option("--releases", "which", type=click.Choice(["next"]), default="", help="Newer servers.")
 @click.option("--accept", is_flag=True, help="Pin what arrives; look at the change.")
-def main(directory: Path | None, accept: bool) -> None:
+def main(directory: Path | None, which: str, accept: bool) -> None:
     fetch = from_directory(directory) if directory else from_network
     try:
-        bring(releases(), fetch, MANIFESTS, click.echo, accept=accept)
+        bring(releases(which), fetch, MANIFESTS, click.echo, accept=accept)
     except SlipwayError as error:
         click.echo(error, err=True)
         sys.exit(error.exit_code)

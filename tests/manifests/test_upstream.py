@@ -1,5 +1,6 @@
 """Third parties' manifests: what was not looked at is not applied, whoever rendered what was."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.deploying import pins, upstream
+from pipelines.deploying.versions import known_versions
 from serving.errors import ConfigError, GateRefusal, InfrastructureError
 
 DEPLOYMENT: dict[str, Any] = {
@@ -29,7 +31,7 @@ ROLE: dict[str, Any] = {
     "rules": [{"verbs": ["get"], "resources": ["pods"], "apiGroups": [""]}],
 }
 ALL = [DEPLOYMENT, ACCOUNT, ROLE]
-RELEASE = upstream.ThirdParty(version="v1", tested=("v1",), file="x.yaml", into="out.yaml")
+RELEASE = upstream.ThirdParty(version="v1", file="x.yaml", into="out.yaml")
 
 
 def manifest(*found: Any, **style: Any) -> bytes:
@@ -77,7 +79,7 @@ def test_who_rendered_a_manifest_makes_no_difference(
 def test_an_object_that_was_not_looked_at_is_refused_by_name(tmp_path: Path, found: list[Any], said: str) -> None:
     """And nothing is written."""
     (tmp_path / "pinned").mkdir()
-    (tmp_path / "pinned" / "x.txt").write_text(pins.lines(pins.objects(manifest(*ALL))))
+    (tmp_path / "pinned" / "x-v1.txt").write_text(pins.lines(pins.objects(manifest(*ALL))))
     (tmp_path / "x.yaml").write_bytes(manifest(*found))
     with pytest.raises(GateRefusal, match=said):
         upstream.bring({"x": RELEASE}, upstream.from_directory(tmp_path), tmp_path, lambda _: None)
@@ -87,8 +89,8 @@ def test_an_object_that_was_not_looked_at_is_refused_by_name(tmp_path: Path, fou
 def test_a_file_that_carries_another_release_too_loses_it(tmp_path: Path) -> None:
     """Envoy Gateway's release file brings Gateway API's types, which have a release of their own."""
     (tmp_path / "pinned").mkdir()
-    (tmp_path / "pinned" / "x.txt").write_text(pins.lines(pins.objects(manifest(DEPLOYMENT, ACCOUNT))))
-    (tmp_path / "pinned" / "y.txt").write_text(pins.lines(pins.objects(manifest(ROLE))))
+    (tmp_path / "pinned" / "x-v1.txt").write_text(pins.lines(pins.objects(manifest(DEPLOYMENT, ACCOUNT))))
+    (tmp_path / "pinned" / "y-v1.txt").write_text(pins.lines(pins.objects(manifest(ROLE))))
     releases = {"x": RELEASE, "y": RELEASE.model_copy(update={"into": "other.yaml"})}
     upstream.bring(
         releases, lambda name, _: manifest(*ALL) if name == "x" else manifest(ROLE), tmp_path, lambda _: None
@@ -126,7 +128,7 @@ def test_what_is_no_manifest_is_refused(data: bytes, said: str) -> None:
 
 def test_a_directory_without_the_file_says_which(tmp_path: Path) -> None:
     """Of five files one is easily forgotten."""
-    release = upstream.ThirdParty(version="v1", tested=("v1",), file="kserve.yaml", into="o")
+    release = upstream.ThirdParty(version="v1", file="kserve.yaml", into="o")
 
     with pytest.raises(ConfigError, match=r"no file kserve\.yaml"):
         upstream.from_directory(tmp_path)("kserve", release)
@@ -134,22 +136,26 @@ def test_a_directory_without_the_file_says_which(tmp_path: Path) -> None:
 
 def test_a_place_that_does_not_answer_is_named_with_the_way_around() -> None:
     """An air-gapped site learns of UPSTREAM=DIR here."""
-    release = upstream.ThirdParty(version="v1", tested=("v1",), file="x", into="o", url="https://127.0.0.1:9/x.yaml")
+    release = upstream.ThirdParty(version="v1", file="x", into="o", url="https://127.0.0.1:9/x.yaml")
 
     with pytest.raises(InfrastructureError, match="UPSTREAM=DIR"):
         upstream.from_network("x", release)
 
 
-def test_every_release_has_one_place_to_come_from_its_pins_and_a_tested_version() -> None:
+@pytest.mark.parametrize("which", ["", "next"])
+def test_every_release_has_one_place_to_come_from_and_its_pins(which: str) -> None:
     """What is rendered is named by a commit, which nobody can move."""
-    releases = upstream.releases()
+    releases = upstream.releases(which)
     assert releases
     for name, release in releases.items():
         assert bool(release.url) != bool(release.kustomize), name
-        assert upstream.pinned(name), name
-        assert release.version in release.tested, name
+        assert upstream.pinned(name, release), name
         assert release.into.endswith("/upstream.yaml"), name
-        if release.kustomize:
-            assert len(release.kustomize.rpartition("?ref=")[2]) == 40, name
-        else:
-            assert release.version in release.url, name
+        assert re.search(r"[?]ref=[0-9a-f]{40}$", release.kustomize) or release.version in release.url, name
+
+
+def test_the_releases_that_are_brought_are_those_that_ran() -> None:
+    """What `make upstream` brings, with and without RELEASES, is a pair of the list."""
+    brought = [upstream.releases(which) for which in ("", "next")]
+    pairs = [{name: found[name].version for name in ("pipelines", "kserve")} for found in brought]
+    assert pairs == list(known_versions().pairs)

@@ -11,16 +11,14 @@ from pipelines import settings
 from pipelines.deploying import doctor
 from pipelines.deploying.doctor import Finding
 from pipelines.deploying.doctor_cluster import (
-    BUNDLE,
     CRDS,
     ENDPOINTS,
     KINDS,
     OBJECTS,
     WORKLOADS,
-    Name,
     installation,
-    known_versions,
 )
+from pipelines.deploying.versions import BUNDLE, KnownVersions, Name, judged_versions, known_versions
 from serving.cluster.client import CRD, DEPLOYMENT, GATEWAY, Kind, Object
 from serving.errors import ConfigError, InfrastructureError
 from tests.pipelines.here.support import slipway
@@ -28,7 +26,10 @@ from tests.pipelines.here.support import slipway
 Place = tuple[Kind, str | None, str]
 GATE: Place = (GATEWAY, "kserve", "kserve-ingress-gateway")
 CONTROLLER = ("Deployment", "slipway-system", "rollout-controller")
-TESTED = {"kubernetes": ["1.34"], "kserve": ["v0.20.0"], "pipelines": ["2.14.3"]}
+TESTED = KnownVersions(
+    {"kubernetes": ["1.34"]},
+    [{"pipelines": "2.14.3", "kserve": "v0.20.0"}, {"pipelines": "2.17.0", "kserve": "v0.21.0"}],
+)
 
 
 def nothing() -> None:
@@ -116,7 +117,8 @@ def test_a_whole_installation_is_well() -> None:
         ("pipelines", "2.14.3"), ("pipelines", "the API answers"),
     }  # fmt: skip
     assert "c2VjcmV0" not in repr(found)
-    assert known_versions().keys() >= {"kubernetes", "kserve", "pipelines"}
+    assert "kubernetes" in known_versions().versions
+    assert {"pipelines", "kserve"} == set(known_versions().pairs[0])
 
 
 WAITING = {"conditions": [{"type": "Programmed", "status": "False", "message": "no addresses"}]}
@@ -191,6 +193,22 @@ def test_an_untested_version_is_a_note(version: str, state: str) -> None:
     """A version outside of the tested range may work: it is said, and nothing fails."""
     found = checks(FakeCluster(objects(), version=version))
     assert [check.state for check in found if check.subject == "kubernetes"] == [state]
+
+
+@pytest.mark.parametrize(
+    ("pipelines", "kserve", "notes"),
+    [
+        ("2.14.3", "v0.20.0", []),
+        ("2.17.0", "v0.21.0", []),
+        ("2.17.0", "v0.20.0", ["pair"]),
+        ("2.15.0", "v0.20.0", ["pipelines", "pair"]),
+    ],
+)
+def test_a_pair_that_never_ran_together_is_named(pipelines: str, kserve: str, notes: list[str]) -> None:
+    """Two servers that were each tested with another one were not tested with each other."""
+    found = list(judged_versions({"pipelines": pipelines, "kserve": kserve, "kubernetes": "v1.34.4"}, TESTED))
+    assert [one.subject for one in found if one.state == "note"] == notes
+    assert all(f"pipelines {pipelines} with kserve {kserve}" in one.text for one in found if one.subject == "pair")
 
 
 def test_what_may_not_be_read_is_said() -> None:
