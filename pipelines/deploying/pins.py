@@ -1,8 +1,10 @@
 """Which objects a third party's manifest may hold: one SHA-256 for each, whoever rendered it.
 
 The bytes of a manifest differ between the release job's rendering, kubectl's and helm's; what Kubernetes is told does
-not. So a manifest is parsed, and each object is judged by the digest of its canonical JSON. The pins of a release are
-lines of ``<sha256>  <Kind.group> <namespace>/<name>`` in ``manifests/pinned/<name>-<version>.txt``.
+not. So a manifest is parsed, each object loses what only says who rendered it, and is judged by the digest of its
+canonical JSON. The pins of a release are
+lines of ``<sha256>  <Kind.group> <namespace>/<name>`` in ``manifests/pinned/<name>-<version>.txt``; an object that one
+release is published in several forms of (its file names an image without the registry, its chart with it) has several.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,7 +19,7 @@ TOLD = 5  # objects that a refusal names
 
 Object = dict[str, Any]
 Objects = Mapping[str, Object]
-Pins = Mapping[str, str]
+Pins = Mapping[str, frozenset[str]]
 
 
 class _Loader(yaml.CSafeLoader):
@@ -49,24 +51,38 @@ def objects(data: bytes) -> dict[str, Object]:
     return found
 
 
-def digest(found: Object) -> str:
-    """SHA-256 of what an object says, without the empty fields that renderers add or leave out."""
+def plain(found: Object) -> Object:
+    """What an object says, without what renderers add or leave out: empty fields, and the release of helm's chart."""
     said = {field: value for field, value in found.items() if field != "status"}
     said["metadata"] = {field: value for field, value in said["metadata"].items() if field != "creationTimestamp"}
-    return sha256_bytes(canonical_json(said))
+    stamped: Object = _unstamped(said)
+    return stamped
 
 
-def lines(found: Objects) -> str:
-    """The pins of *found*, as they stand in a file of pins."""
-    return "".join(f"{digest(found[name])}  {name}\n" for name in sorted(found))
+def digest(found: Object) -> str:
+    """SHA-256 of what an object says."""
+    return sha256_bytes(canonical_json(plain(found)))
 
 
-def read(text: str) -> dict[str, str]:
-    """Digests by name from what ``lines`` wrote."""
-    return {name: pin for pin, name in (line.split("  ", 1) for line in text.splitlines() if line)}
+def of(found: Objects, known: Pins | None = None) -> dict[str, frozenset[str]]:
+    """The pins of *found*, beside those that are *known* already."""
+    return {name: frozenset({digest(one)}) | (known or {}).get(name, frozenset()) for name, one in found.items()}
 
 
-def judged(release: str, found: Objects, pins: Pins, others: Iterable[str] = ()) -> bytes:
+def lines(pinned: Pins) -> str:
+    """What a file of pins says."""
+    return "".join(f"{pin}  {name}\n" for name in sorted(pinned) for pin in sorted(pinned[name]))
+
+
+def read(text: str) -> dict[str, frozenset[str]]:
+    """The pins that ``lines`` wrote."""
+    found: dict[str, frozenset[str]] = {}
+    for pin, name in (line.split("  ", 1) for line in text.splitlines() if line):
+        found[name] = found.get(name, frozenset()) | {pin}
+    return found
+
+
+def judged(release: str, found: Objects, pinned: Pins, others: Iterable[str] = ()) -> bytes:
     """The manifest to apply: the objects of *found* in one order and form, whoever rendered it.
 
     Args:
@@ -75,13 +91,13 @@ def judged(release: str, found: Objects, pins: Pins, others: Iterable[str] = ())
     Raises:
         GateRefusal: an object is not the one that was looked at, is absent, or was never looked at.
     """
-    own = {name: one for name, one in found.items() if name in pins or name not in set(others)}
-    faults = [f"{name} is absent" for name in pins if name not in own]
-    faults += [f"{name} is not pinned" for name in own if name not in pins]
+    own = {name: one for name, one in found.items() if name in pinned or name not in set(others)}
+    faults = [f"{name} is absent" for name in pinned if name not in own]
+    faults += [f"{name} is not pinned" for name in own if name not in pinned]
     faults += [
-        f"{name} was changed: expected SHA-256 {pins[name][:12]}, got {seen[:12]}"
+        f"{name} was changed: expected SHA-256 {' or '.join(pin[:12] for pin in sorted(pinned[name]))}, got {seen[:12]}"
         for name, one in own.items()
-        if name in pins and (seen := digest(one)) != pins[name]
+        if name in pinned and (seen := digest(one)) not in pinned[name]
     ]
     if faults:
         more = f"; and {len(faults) - TOLD} more" if len(faults) > TOLD else ""
@@ -89,7 +105,9 @@ def judged(release: str, found: Objects, pins: Pins, others: Iterable[str] = ())
             f"{release}: {len(faults)} of {len(own)} objects are not those that were looked at: "
             f"{'; '.join(faults[:TOLD])}{more}; look at what arrived, then pin it with --accept"
         )
-    return yaml.dump_all((own[name] for name in sorted(own)), Dumper=yaml.CSafeDumper, allow_unicode=True).encode()
+    return yaml.dump_all(
+        (plain(own[name]) for name in sorted(own)), Dumper=yaml.CSafeDumper, allow_unicode=True
+    ).encode()
 
 
 def _flat(documents: Iterable[Any]) -> Iterable[Any]:
@@ -98,6 +116,16 @@ def _flat(documents: Iterable[Any]) -> Iterable[Any]:
             yield from _flat(one["items"])
         else:
             yield one
+
+
+def _unstamped(found: Any) -> Any:
+    """*found* without the two labels that a chart gives to all that it makes, wherever it has a set of labels."""
+    if isinstance(found, list):
+        return [_unstamped(one) for one in found]
+    if not isinstance(found, dict):
+        return found
+    stamps = ("helm.sh/chart", "app.kubernetes.io/version") if "helm.sh/chart" in found else ()
+    return {key: _unstamped(value) for key, value in found.items() if key not in stamps}
 
 
 def _name(found: Object) -> str:

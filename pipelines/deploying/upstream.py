@@ -61,7 +61,7 @@ def pins_of(name: str, release: ThirdParty, manifests: Path = MANIFESTS) -> Path
     return manifests / PINNED / f"{name}-{release.version}.txt"
 
 
-def pinned(name: str, release: ThirdParty, manifests: Path = MANIFESTS) -> dict[str, str]:
+def pinned(name: str, release: ThirdParty, manifests: Path = MANIFESTS) -> dict[str, frozenset[str]]:
     """The digests of *release*, by object."""
     path = pins_of(name, release, manifests)
     return pins.read(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -107,7 +107,8 @@ def bring(
 ) -> None:
     """Write each release to its place under *manifests*, unless it is there already.
 
-    With *accept* what arrives is pinned as it is; the change of the pins is there to be looked at.
+    With *accept* what arrives is pinned as it is, beside the forms of it that were; the change of the pins is there to
+    be looked at.
     """
     known = {name: pinned(name, release, manifests) for name, release in releases.items()}
     for name, release in releases.items():
@@ -119,13 +120,13 @@ def bring(
         found = pins.objects(fetch(name, release))
         if accept:
             own = {each: one for each, one in found.items() if each not in others}
-            known[name] = pins.read(pins.lines(own))
-            write_text(pins_of(name, release, manifests), pins.lines(own))
+            known[name] = pins.of(own, known[name])
+            write_text(pins_of(name, release, manifests), pins.lines(known[name]))
         write_bytes(place, pins.judged(title, found, known[name], others))
         say(f"{name:<16} {release.version:<10} {len(known[name])} objects, {place.stat().st_size >> 10} KiB")
 
 
-def _is_there(title: str, place: Path, known: Mapping[str, str]) -> bool:
+def _is_there(title: str, place: Path, known: pins.Pins) -> bool:
     """Whether *place* has the pinned objects, and nothing else."""
     try:
         pins.judged(title, pins.objects(place.read_bytes()), known)
@@ -148,12 +149,12 @@ def _kustomized(address: str) -> bytes:
 
 @click.command(help=(__doc__ or "").splitlines()[0])
 @click.option("--from", "directory", type=click.Path(file_okay=False, path_type=Path), help="A directory of copies.")
-@click.option("--releases", "which", type=click.Choice(["next"]), default="", help="Newer servers.")
+@click.option("--releases", "which", type=click.Choice(["next"]), help="Newer servers.")
 @click.option("--accept", is_flag=True, help="Pin what arrives; look at the change.")
-def main(directory: Path | None, which: str, accept: bool) -> None:
+def main(directory: Path | None, which: str | None, accept: bool) -> None:
     fetch = from_directory(directory) if directory else from_network
     try:
-        bring(releases(which), fetch, MANIFESTS, click.echo, accept=accept)
+        bring(releases(which or ""), fetch, MANIFESTS, click.echo, accept=accept)
     except SlipwayError as error:
         click.echo(error, err=True)
         sys.exit(error.exit_code)

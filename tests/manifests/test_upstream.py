@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,7 +39,7 @@ def manifest(*found: Any, **style: Any) -> bytes:
     return yaml.safe_dump_all(found, **style).encode()
 
 
-PINS = pins.read(pins.lines(pins.objects(manifest(*ALL))))
+PINS = pins.of(pins.objects(manifest(*ALL)))
 
 
 @settings(max_examples=50, deadline=None)
@@ -59,7 +60,7 @@ def test_who_rendered_a_manifest_makes_no_difference(
     wrapped = [{"apiVersion": "v1", "kind": "List", "items": found}] if listed else found
     data = comment + manifest(*wrapped, default_flow_style=flow, width=width, sort_keys=False)
     said = pins.judged("x", pins.objects(data), PINS)
-    assert pins.read(pins.lines(pins.objects(said))) == PINS
+    assert pins.of(pins.objects(said)) == PINS
     if not empty:
         assert said == pins.judged("x", pins.objects(manifest(*ALL)), PINS)
 
@@ -79,7 +80,7 @@ def test_who_rendered_a_manifest_makes_no_difference(
 def test_an_object_that_was_not_looked_at_is_refused_by_name(tmp_path: Path, found: list[Any], said: str) -> None:
     """And nothing is written."""
     (tmp_path / "pinned").mkdir()
-    (tmp_path / "pinned" / "x-v1.txt").write_text(pins.lines(pins.objects(manifest(*ALL))))
+    (tmp_path / "pinned" / "x-v1.txt").write_text(pins.lines(PINS))
     (tmp_path / "x.yaml").write_bytes(manifest(*found))
     with pytest.raises(GateRefusal, match=said):
         upstream.bring({"x": RELEASE}, upstream.from_directory(tmp_path), tmp_path, lambda _: None)
@@ -89,8 +90,8 @@ def test_an_object_that_was_not_looked_at_is_refused_by_name(tmp_path: Path, fou
 def test_a_file_that_carries_another_release_too_loses_it(tmp_path: Path) -> None:
     """Envoy Gateway's release file brings Gateway API's types, which have a release of their own."""
     (tmp_path / "pinned").mkdir()
-    (tmp_path / "pinned" / "x-v1.txt").write_text(pins.lines(pins.objects(manifest(DEPLOYMENT, ACCOUNT))))
-    (tmp_path / "pinned" / "y-v1.txt").write_text(pins.lines(pins.objects(manifest(ROLE))))
+    (tmp_path / "pinned" / "x-v1.txt").write_text(pins.lines(pins.of(pins.objects(manifest(DEPLOYMENT, ACCOUNT)))))
+    (tmp_path / "pinned" / "y-v1.txt").write_text(pins.lines(pins.of(pins.objects(manifest(ROLE)))))
     releases = {"x": RELEASE, "y": RELEASE.model_copy(update={"into": "other.yaml"})}
     upstream.bring(
         releases, lambda name, _: manifest(*ALL) if name == "x" else manifest(ROLE), tmp_path, lambda _: None
@@ -159,3 +160,49 @@ def test_the_releases_that_are_brought_are_those_that_ran() -> None:
     brought = [upstream.releases(which) for which in ("", "next")]
     pairs = [{name: found[name].version for name in ("pipelines", "kserve")} for found in brought]
     assert pairs == list(known_versions().pairs)
+
+
+def test_a_release_that_is_published_in_two_forms_is_taken_in_both() -> None:
+    """A file names an image without the registry, a chart with it; a third spelling is nobody's."""
+
+    def form(image: str) -> dict[str, dict[str, Any]]:
+        return pins.objects(manifest({**DEPLOYMENT, "spec": {"image": image}}))
+
+    known = pins.of(form("docker.io/a/b:v1"), pins.of(form("a/b:v1")))
+    assert pins.read(pins.lines(known)) == known
+    for image in ("a/b:v1", "docker.io/a/b:v1"):
+        assert image.encode() in pins.judged("x", form(image), known)
+    with pytest.raises(GateRefusal, match=r"was changed: expected SHA-256 [0-9a-f]{12} or [0-9a-f]{12}, got"):
+        pins.judged("x", form("a/b:v2"), known)
+
+
+def test_what_a_chart_stamps_on_all_it_makes_is_not_said() -> None:
+    """A chart packaged for a release and the tree it was packaged from differ in two labels; a label alone stays."""
+
+    def labelled(**labels: str) -> dict[str, Any]:
+        spec = {"template": {"metadata": {"labels": {"app": "a", **labels}}}}
+        return {**DEPLOYMENT, "metadata": {**DEPLOYMENT["metadata"], "labels": labels}, "spec": spec}
+
+    stamps = [{"helm.sh/chart": f"a-{version}", "app.kubernetes.io/version": version} for version in ("v1", "latest")]
+    assert pins.plain(labelled(**stamps[0])) == pins.plain(labelled(**stamps[1])) == pins.plain(labelled())
+    assert "v1" in str(pins.plain(labelled(**{"app.kubernetes.io/version": "v1"})))
+
+
+def test_the_releases_of_a_name_are_brought_from_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make upstream UPSTREAM=DIR`, with and without RELEASES; an object that was tampered with ends with code 4."""
+    monkeypatch.setattr(upstream, "MANIFESTS", tmp_path / "manifests")
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    for release in upstream.releases().values():
+        (copies / release.file).write_bytes(manifest({**ROLE, "metadata": {"name": release.file}}))
+    for which in ([], ["--releases", "next"]):
+        words = ["--from", str(copies), *which]
+        assert CliRunner().invoke(upstream.main, [*words, "--accept"]).exit_code == 0
+        assert CliRunner().invoke(upstream.main, words).exit_code == 0
+    (copies / "kserve.yaml").write_bytes(manifest(ROLE))
+    (tmp_path / "manifests" / upstream.releases()["kserve"].into).unlink()
+    refused = CliRunner().invoke(upstream.main, ["--from", str(copies), "--releases", "next"])
+    assert (refused.exit_code, "ClusterRole.rbac.authorization.k8s.io -/kserve.yaml is absent" in refused.output) == (
+        GateRefusal.exit_code,
+        True,
+    )
