@@ -67,6 +67,10 @@ images-upstream: upstream ## Give third parties' images to kind where none can b
 deploy: $(READY) ## Apply controllers, base and overlay in order, and wait for each (OVERLAY=kind|production)
 	@PYTHON=$(CURDIR)/$(BIN)/python manifests/deploy.sh '$(OVERLAY)' "$(call image,pipeline)" "$(call image,serving)"
 
+.PHONY: dist
+dist: $(READY) ## Write dist/*.yaml: ours for kubectl alone (ARGS="--values FILE": for another site)
+	@$(BIN)/python -m pipelines.deploying.dist $(ARGS)
+
 .PHONY: namespace
 namespace: $(READY) ## Let a namespace serve bundles (NAMESPACE=NAME, AS="kserve-sklearnserver=sklearn": also under such names)
 	@test -n '$(NAMESPACE)' || { echo "make: which one? say NAMESPACE=NAME" >&2; exit 2; }

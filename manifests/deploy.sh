@@ -13,8 +13,10 @@ say() { printf '%-18s %s\n' "$1" "$2"; }
 die() { printf 'deploy: %s\n' "$*" >&2; exit 30; }
 with() { [[ " $WITHOUT " != *" $1 "* ]]; }
 
+site() { (cd .. && "$PYTHON" -m pipelines.deploying.site "manifests/overlays/$OVERLAY/values.env" "$@"); }
+
 render() { # DIRECTORY; ours are named :dev in the manifests, and by their digests in a cluster
-	"${KUBE[@]}" kustomize "$1" | sed -e "s|image: slipway-python:dev|image: $PYTHON_IMAGE|" -e "s|image: slipway-serving:dev|image: $SERVING_IMAGE|"
+	"${KUBE[@]}" kustomize "$1" | site | sed -e "s|image: slipway-python:dev|image: $PYTHON_IMAGE|" -e "s|image: slipway-serving:dev|image: $SERVING_IMAGE|"
 }
 
 # Types and objects of these types come in the same manifests: the second attempt finds what the first one brought. The
@@ -47,13 +49,15 @@ for piece in gateway-api envoy-gateway kserve pipelines/crds pipelines; do
 done
 "${KUBE[@]}" version >/dev/null 2>&1 || die "no cluster answers '$KUBECTL'; first: make kind-up, or set KUBECTL='kubectl --context NAME'"
 
+SYSTEM=$(site --say system_namespace)
+
 # Types first, then namespaces and secrets, then what uses them.
 apply gateway-api controllers/gateway-api
 apply pipelines-crds controllers/pipelines/crds
 "${KUBE[@]}" wait --for=condition=Established crd --all --timeout=60s >/dev/null
-"${KUBE[@]}" apply --server-side --force-conflicts -f base/namespaces.yaml >/dev/null
-existing=$("${KUBE[@]}" -n slipway-system get secrets -o json)
-(cd .. && "$PYTHON" -m pipelines.deploying.secrets <<<"$existing") | "${KUBE[@]}" apply --server-side --force-conflicts -f - >/dev/null
+site <base/namespaces.yaml | "${KUBE[@]}" apply --server-side --force-conflicts -f - >/dev/null
+existing=$("${KUBE[@]}" -n "$SYSTEM" get secrets -o json)
+(cd .. && "$PYTHON" -m pipelines.deploying.secrets "manifests/overlays/$OVERLAY/values.env" <<<"$existing") | "${KUBE[@]}" apply --server-side --force-conflicts -f - >/dev/null
 say secrets "made or kept, $((SECONDS - STARTED)) s"
 
 apply envoy-gateway "overlays/$OVERLAY/gateway"
@@ -66,19 +70,20 @@ job=webhook-certificate-$(date +%s)
 	die "no certificate for KServe's webhooks; next: kubectl -n kserve logs job/$job"
 ready envoy-gateway envoy-gateway-system deployment/envoy-gateway
 ready kserve kserve deployment/kserve-controller-manager
-with minio && ready minio slipway-system statefulset/minio
+with minio && ready minio "$SYSTEM" statefulset/minio
 apply slipway "overlays/$OVERLAY"
-[[ $OVERLAY != kind ]] || ready ledger slipway-system statefulset/ledger
+[[ $OVERLAY != kind ]] || ready ledger "$SYSTEM" statefulset/ledger
 for piece in mlflow prometheus grafana; do
 	with "$piece" && apply "$piece" "controllers/$piece"
 done
 ready pipelines kubeflow deployment/{mysql,metadata-grpc-deployment,ml-pipeline,ml-pipeline-persistenceagent,ml-pipeline-scheduledworkflow,workflow-controller}
-for piece in mlflow prometheus grafana; do
-	with "$piece" && ready "$piece" slipway-system "deployment/$piece"
+with mlflow && ready mlflow "$SYSTEM" statefulset/mlflow
+for piece in prometheus grafana; do
+	with "$piece" && ready "$piece" "$SYSTEM" "deployment/$piece"
 done
 # Runs are about the code in the image, not about the checkout that submits them.
-"${KUBE[@]}" -n slipway-system annotate --overwrite deployment/rollout-controller $(cd .. && "$PYTHON" -m pipelines.here.code_digest) >/dev/null
-ready controller slipway-system deployment/rollout-controller
+"${KUBE[@]}" -n "$SYSTEM" annotate --overwrite deployment/rollout-controller $(cd .. && "$PYTHON" -m pipelines.here.code_digest) >/dev/null
+ready controller "$SYSTEM" deployment/rollout-controller
 "${KUBE[@]}" -n kserve wait --for=condition=Programmed gateway/kserve-ingress-gateway --timeout="${WAIT}s" >/dev/null ||
 	die "the Gateway has no proxy; next: kubectl -n kserve describe gateway kserve-ingress-gateway"
 say deployed "in $((SECONDS - STARTED)) s; next: make status, slipway doctor, make submit"

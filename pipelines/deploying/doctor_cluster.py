@@ -66,7 +66,7 @@ WORKLOADS: Mapping[Name, bool] = {
     ("Deployment", "slipway-system", "rollout-controller"): True,
     ("StatefulSet", "slipway-system", "minio"): False,
     ("StatefulSet", "slipway-system", "ledger"): False,
-    ("Deployment", "slipway-system", "mlflow"): False,
+    ("StatefulSet", "slipway-system", "mlflow"): False,
     ("Deployment", "slipway-system", "prometheus"): False,
     ("Deployment", "slipway-system", "grafana"): False,
 }

@@ -1,4 +1,4 @@
-"""``python -m pipelines.deploying.secrets``: an installation's secrets, made once, copied to their readers.
+"""``python -m pipelines.deploying.secrets VALUES``: an installation's secrets, made once, copied to their readers.
 
 Reads ``kubectl get secrets -n slipway-system -o json`` and writes what to apply. What exists is kept, so a second
 deploy changes nothing; what is missing is made at random. Nothing of it is ever in a file of the repository.
@@ -9,38 +9,72 @@ import json
 import secrets
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import click
+
+from pipelines.deploying.site import Site
 from serving.bundle.signing import SigningKey
 
 Object = dict[str, Any]
-HOME, STEPS, MODELS = "slipway-system", "kubeflow", "models"
 STORE, LEDGER, KEY, TRUSTED = "slipway-object-store", "slipway-ledger", "slipway-signing-key", "slipway-trusted-keys"
-ENDPOINT, REGION = "minio.slipway-system.svc.cluster.local:9000", "us-east-1"
+REGION = "us-east-1"
+TOLD = {  # what a template says of each value
+    "access_key": "the id of the object store's key",
+    "AWS_ACCESS_KEY_ID": "the id of the object store's key, again",
+    "accesskey": "the id of the object store's key, again",
+    "secret_key": "the object store's key",
+    "AWS_SECRET_ACCESS_KEY": "the object store's key, again",
+    "secretkey": "the object store's key, again",
+    "password": "the password of the database's root, where the database is ours",
+    "my.cnf": "[client], user=NAME and password=PASSWORD of the database, each on a line of its own",
+    "signing.key": "the output of: openssl genpkey -algorithm ed25519",
+    "trusted.pem": "the output of: openssl pkey -in signing.key -pubout",
+}
 
 
-def objects(existing: Mapping[str, Mapping[str, str]], token: Callable[[], str], make_key: Callable[[], str]) -> Object:
+def objects(
+    existing: Mapping[str, Mapping[str, str]], token: Callable[[], str], make_key: Callable[[], str], site: Site
+) -> Object:
     """The list to apply.
 
     Args:
         existing: data of the secrets of the home namespace by name, decoded.
         token: makes a random text of letters and digits. make_key: makes the PEM of a signing key.
     """
-    store = _store(existing.get(STORE, {}), token)
+    store = _store(existing.get(STORE, {}), token, site)
     ledger = _ledger(existing.get(LEDGER, {}), token)
     signing = dict(existing.get(KEY, {})) or {"signing.key": make_key()}
     public = SigningKey.from_pem(signing["signing.key"].encode()).public
     trusted = {f"{public.id[:16]}.pem": public.pem.decode()}
+    home, steps, models = site.system_namespace, site.runs_namespace, site.models_namespace
     copies = [
-        *(_secret(STORE, namespace, store, _initializer(store)) for namespace in (HOME, STEPS, MODELS)),
+        *(_secret(STORE, namespace, store, _initializer(store)) for namespace in (home, steps, models)),
         _secret(
-            "mlpipeline-minio-artifact", STEPS, {"accesskey": store["access_key"], "secretkey": store["secret_key"]}
+            "mlpipeline-minio-artifact", steps, {"accesskey": store["access_key"], "secretkey": store["secret_key"]}
         ),
-        *(_secret(LEDGER, namespace, ledger) for namespace in (HOME, STEPS)),
-        *(_secret(KEY, namespace, signing) for namespace in (HOME, STEPS)),
-        *(_object("ConfigMap", TRUSTED, namespace, trusted) for namespace in (HOME, MODELS)),
+        *(_secret(LEDGER, namespace, ledger) for namespace in (home, steps)),
+        *(_secret(KEY, namespace, signing) for namespace in (home, steps)),
+        *(_object("ConfigMap", TRUSTED, namespace, trusted) for namespace in (home, models)),
     ]
     return {"apiVersion": "v1", "kind": "List", "items": copies}
+
+
+def template(site: Site) -> Object:
+    """The same objects with what is to be filled in, said; what is no secret is there already."""
+    words = objects({LEDGER: {"my.cnf": "", "password": ""}}, lambda: "", new_key, site)["items"]
+    told = [{**one, ("stringData" if one["kind"] == "Secret" else "data"): _told(one)} for one in words]
+    filled = [{key: value for key, value in one.items() if key != "data" or one["kind"] != "Secret"} for one in told]
+    return {"apiVersion": "v1", "kind": "List", "items": filled}
+
+
+def _told(made: Object) -> dict[str, str]:
+    if made["kind"] == "ConfigMap":
+        return {"trusted.pem": f"<{TOLD['trusted.pem']}>"}
+    known = {key: base64.b64decode(value).decode() for key, value in made["data"].items()}
+    return {key: f"<{TOLD[key]}>" if key in TOLD else value for key, value in known.items()}
 
 
 def read(answer: Mapping[str, Any]) -> dict[str, dict[str, str]]:
@@ -57,13 +91,14 @@ def new_key() -> str:
     return SigningKey.generate().pem.decode()
 
 
-def _store(found: Mapping[str, str], token: Callable[[], str]) -> dict[str, str]:
+def _store(found: Mapping[str, str], token: Callable[[], str], site: Site) -> dict[str, str]:
+    parts = urlsplit(site.object_store)
     access = found.get("access_key") or f"slipway{token()[:12]}"
     secret = found.get("secret_key") or token()
     return {
-        "endpoint": ENDPOINT,
+        "endpoint": parts.netloc,
         "region": REGION,
-        "secure": "false",
+        "secure": "true" if parts.scheme == "https" else "false",
         **found,  # an S3 service elsewhere is named by writing this secret before the first deploy
         "access_key": access,
         "secret_key": secret,
@@ -103,6 +138,12 @@ def _object(kind: str, name: str, namespace: str, data: Mapping[str, str]) -> Ob
     return {"apiVersion": "v1", "kind": kind, "metadata": metadata, "data": dict(data)}
 
 
+@click.command(help=(__doc__ or "").splitlines()[0])
+@click.argument("values", type=click.Path(dir_okay=False, path_type=Path))
+def main(values: Path) -> None:
+    site = Site.of(values)
+    click.echo(json.dumps(objects(read(json.load(sys.stdin)), lambda: secrets.token_hex(20), new_key, site)))
+
+
 if __name__ == "__main__":
-    answer = json.load(sys.stdin)
-    json.dump(objects(read(answer), lambda: secrets.token_hex(20), new_key), sys.stdout)
+    main()

@@ -1,5 +1,7 @@
 """Which backend moves the traffic of a cluster's models: the way that the installation can do, or the one asked for."""
 
+from dataclasses import replace
+
 from serving.cluster.client import Cluster
 from serving.cluster.control import BackendOf
 from serving.cluster.installation import Way, choose, probe
@@ -23,7 +25,8 @@ def backends_of(cluster: Cluster, place: ClusterAddress) -> tuple[Way, BackendOf
     way = choose(probe(cluster), place.way or None)
     kind = {"route": RouteBackend, "standard": StandardBackend, "knative": KnativeBackend}[way]
     usual = Installation(namespace=place.namespace)
-    at = Installation(namespace=place.namespace, domain=place.domain or usual.domain)
+    space, _, gateway = (place.gateway or f"{usual.gateway_namespace}/{usual.gateway}").partition("/")
+    at = replace(usual, domain=place.domain or usual.domain, gateway=gateway, gateway_namespace=space)
 
     def make(model: str, memory: Memory, fence: int) -> TrafficBackend:
         backend: TrafficBackend = kind(cluster, at, model, memory, fence=fence)

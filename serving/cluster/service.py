@@ -4,6 +4,7 @@ Nothing here asks the cluster: whoever releases or follows needs the database al
 writes there.
 """
 
+import re
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,15 +27,16 @@ HEARTBEAT_S = 15.0  # a controller that has not been seen for longer is not ther
 
 @dataclass(frozen=True)
 class ClusterAddress:
-    """What ``kserve://NAMESPACE?domain=DOMAIN&way=WAY`` says.
+    """What ``kserve://NAMESPACE?domain=DOMAIN&gateway=NAMESPACE/NAME&way=WAY`` says.
 
     Attributes:
-        domain: of the public hosts; empty for the installation's own.
+        domain: of the public hosts; empty for the installation's own. gateway: the Gateway of routes, likewise.
         way: ``route``, ``standard`` or ``knative``; empty for what the installation can do.
     """
 
     namespace: str
     domain: str = ""
+    gateway: str = ""
     way: str = ""
 
 
@@ -46,9 +48,11 @@ def cluster_address(serving: str) -> ClusterAddress:
     """
     parts = urlsplit(serving)
     options = dict(parse_qsl(parts.query))
-    unknown = sorted(set(options) - {"domain", "way"})
-    if parts.scheme != "kserve" or not parts.netloc or parts.path.strip("/") or unknown:
-        raise ConfigError(f"serving: expected kserve://NAMESPACE, with ?domain= and &way= if wanted, got {serving!r}")
+    unknown = sorted(set(options) - {"domain", "gateway", "way"})
+    whole = re.fullmatch(r"[^/]+/[^/]+", options.get("gateway", "a/b"))
+    if parts.scheme != "kserve" or not parts.netloc or parts.path.strip("/") or unknown or not whole:
+        form = "kserve://NAMESPACE, with ?domain=, &gateway=NAMESPACE/NAME and &way= if wanted"
+        raise ConfigError(f"serving: expected {form}, got {serving!r}")
     return ClusterAddress(parts.netloc, **options)
 
 

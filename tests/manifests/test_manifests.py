@@ -21,6 +21,7 @@ from cryptography import x509
 
 from pipelines.deploying import doctor_cluster, webhook_certificate
 from pipelines.deploying import secrets as deploy_secrets
+from pipelines.deploying.site import Site
 from serving.bundle.signing import PublicKey, SigningKey
 from serving.cluster import manifest, manifest_canary, manifest_route, two_slots
 from serving.cluster.client import Kind
@@ -120,7 +121,7 @@ def test_every_server_of_ours_has_its_three_probes(directory):
 @needs_kubectl
 def test_the_doctor_misses_only_what_a_deployment_brings():
     """What it looks for is rendered, or made at deploy time; a piece that nobody brings would be missed for ever."""
-    made = deploy_secrets.objects({}, lambda: "0" * 40, deploy_secrets.new_key)["items"]
+    made = deploy_secrets.objects({}, lambda: "0" * 40, deploy_secrets.new_key, Site())["items"]
     found = [*rendered("overlays/kind"), *rendered("controllers/minio"), *made]
     brought = {(one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in found}
 
@@ -134,7 +135,7 @@ def test_every_reference_to_an_account_a_role_a_volume_or_a_secret_leads_somewhe
     """A name that leads nowhere is silently ignored by some and waits for ever with others."""
     found = rendered(directory) + (rendered("base") if directory != "base" else ())
     there = {(one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in found}
-    made = deploy_secrets.objects({}, lambda: "0" * 40, deploy_secrets.new_key)["items"]
+    made = deploy_secrets.objects({}, lambda: "0" * 40, deploy_secrets.new_key, Site())["items"]
     there |= {(one["kind"], one["metadata"]["namespace"], one["metadata"]["name"]) for one in made}
     missing = [want for one in rendered(directory) for want in _wanted(one) if want not in there]
 
@@ -293,11 +294,11 @@ def test_every_target_of_the_cluster_explains_itself_and_the_scripts_find_what_t
 
 def test_secrets_are_made_once_and_kept_afterwards():
     """The second deploy finds what the first one made and says the same."""
-    first = deploy_secrets.objects({}, iter(["a" * 40, "b" * 40, "c" * 40]).__next__, deploy_secrets.new_key)
+    first = deploy_secrets.objects({}, iter(["a" * 40, "b" * 40, "c" * 40]).__next__, deploy_secrets.new_key, Site())
     answer = {"items": [one for one in first["items"] if one["metadata"]["namespace"] == "slipway-system"]}
 
     second = deploy_secrets.objects(
-        deploy_secrets.read(answer), lambda: pytest.fail("made anew"), lambda: pytest.fail("new key")
+        deploy_secrets.read(answer), lambda: pytest.fail("made anew"), lambda: pytest.fail("new key"), Site()
     )
 
     assert second == first
@@ -305,7 +306,7 @@ def test_secrets_are_made_once_and_kept_afterwards():
 
 def test_one_key_of_the_object_store_is_known_under_every_name():
     """KServe, Pipelines, MinIO and our own client each look for it under their own."""
-    made = deploy_secrets.objects({}, lambda: "0123456789" * 4, deploy_secrets.new_key)["items"]
+    made = deploy_secrets.objects({}, lambda: "0123456789" * 4, deploy_secrets.new_key, Site())["items"]
     found = {(one["metadata"]["namespace"], one["metadata"]["name"]): one for one in made}
     data = {place: deploy_secrets.read({"items": [one]}) for place, one in found.items() if one["kind"] == "Secret"}
     store = data["models", "slipway-object-store"]["slipway-object-store"]
@@ -320,7 +321,7 @@ def test_one_key_of_the_object_store_is_known_under_every_name():
 
 def test_predictors_get_the_public_half_of_the_signing_key_and_never_the_other():
     """A pod that serves a model could otherwise sign another."""
-    made = deploy_secrets.objects({}, lambda: "0" * 40, deploy_secrets.new_key)["items"]
+    made = deploy_secrets.objects({}, lambda: "0" * 40, deploy_secrets.new_key, Site())["items"]
     in_models = [one for one in made if one["metadata"]["namespace"] == "models"]
     trusted = next(one for one in in_models if one["kind"] == "ConfigMap")["data"]
     private = next(one for one in made if one["metadata"]["name"] == "slipway-signing-key")
