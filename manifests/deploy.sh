@@ -1,20 +1,21 @@
 #!/usr/bin/env bash
 # Apply everything in order and wait for it; what is there already is left as it is. Called by `make deploy`.
-# Usage: deploy.sh OVERLAY PYTHON_IMAGE SERVING_IMAGE    (from the environment: KUBECTL, PYTHON, WITHOUT, WAIT)
+# Usage: deploy.sh OVERLAY IMAGE...    (those that were built; from the environment: KUBECTL, PYTHON, WITHOUT, WAIT, DIGESTS)
 # WITHOUT names pieces to leave out, e.g. WITHOUT="grafana minio"; a piece that others bring is left out so.
 set -euo pipefail
 cd "$(dirname "$0")"
-OVERLAY=$1 PYTHON_IMAGE=$2 SERVING_IMAGE=$3
-: "${KUBECTL:=kubectl}" "${PYTHON:=python}" "${WITHOUT:=}" "${WAIT:=300}"
+OVERLAY=$1 BUILT=("${@:2}")
+: "${KUBECTL:=kubectl}" "${PYTHON:=python}" "${WITHOUT:=}" "${WAIT:=300}" "${DIGESTS:=yes}"
 read -ra KUBE <<<"$KUBECTL"
+[[ $DIGESTS != no ]] || BUILT+=(--no-digests)
 STARTED=$SECONDS
 
 say() { printf '%-18s %s\n' "$1" "$2"; }
 die() { printf 'deploy: %s\n' "$*" >&2; exit 30; }
 with() { [[ " $WITHOUT " != *" $1 "* ]]; }
 
-render() { # DIRECTORY; ours are named :dev in the manifests, and by their digests in a cluster
-	"${KUBE[@]}" kustomize "$1" | sed -e "s|image: slipway-python:dev|image: $PYTHON_IMAGE|" -e "s|image: slipway-serving:dev|image: $SERVING_IMAGE|"
+render() { # DIRECTORY; manifests name images by tags, and those that are built here by names that stand for them
+	"${KUBE[@]}" kustomize "$1" | (cd .. && "$PYTHON" -m pipelines.deploying.images "${BUILT[@]}")
 }
 
 # Types and objects of these types come in the same manifests: the second attempt finds what the first one brought. The
