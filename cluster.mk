@@ -5,16 +5,18 @@
 CLUSTER ?= slipway
 OVERLAY ?= kind
 PROJECT ?= pipelines/housing/project.yaml
-IMAGES ?= pipeline serving
+IMAGES ?= pipeline serving $(filter-out $(WITHOUT),minio)
 BASE ?=
-REGISTRY ?=
+REGISTRY ?= $(shell sed -n 's/^REGISTRY=\([^ ]*\).*/\1/p' manifests/overlays/$(OVERLAY)/values.env)
 CLUSTER_TOOLS ?=
 KUBECTL ?= kubectl $(if $(filter kind,$(OVERLAY)),--context kind-$(CLUSTER))
 DOCKER_BUILD ?= docker build --network host
 # Only the classic builder's instructions are used, so a machine without BuildKit's front end builds them too.
 export DOCKER_BUILDKIT ?= 0
 export PATH := $(if $(CLUSTER_TOOLS),$(HOME)/.cache/slipway-cluster/bin:)$(PATH)
-export KUBECTL WITHOUT WAIT
+# Digests are those of published images; where images are made on the spot, tags alone name them.
+DIGESTS ?= $(if $(CLUSTER_TOOLS),no,yes)
+export KUBECTL WITHOUT WAIT DIGESTS
 
 image = $(if $(REGISTRY),$(REGISTRY)/)$$($(BIN)/python -m pipelines.deploying.image_tag $(1) $(BASE))
 
@@ -35,23 +37,28 @@ kind-up: ## Start a kind cluster whose gateway is 127.0.0.1:30080
 	fi
 
 .PHONY: images
-images: $(READY) ## Build our images and give them to kind, or push them to REGISTRY (IMAGES="pipeline serving minio")
+images: $(READY) ## Build our images and give them to kind, or push them to REGISTRY (IMAGES="pipeline serving minio", WITHOUT=minio)
 	@for name in $(IMAGES); do \
 		tag=$(if $(REGISTRY),$(REGISTRY)/)$$($(BIN)/python -m pipelines.deploying.image_tag $$name $(BASE)); \
-		[ $$name != minio ] || tag=docker.io/minio/minio:RELEASE.2026-02-12T20-18-48Z; \
 		started=$$(date +%s); \
 		docker image inspect "$$tag" >/dev/null 2>&1 || \
-			$(DOCKER_BUILD) -q -t "$$tag" -f "images/$$name.Dockerfile" $(if $(BASE),--build-arg BASE=$(BASE)) \
+			$(BIN)/python -m pipelines.deploying.images $(if $(filter no,$(DIGESTS)),--no-digests) <"images/$$name.Dockerfile" | \
+				$(DOCKER_BUILD) -q -t "$$tag" -f - $(if $(BASE),--build-arg BASE=$(BASE)) \
 				--build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null || echo unknown)" . >/dev/null; \
 		if [ -n '$(REGISTRY)' ]; then docker push -q "$$tag" >/dev/null; \
 		else \
+			docker tag "$$tag" "$${tag%%:*}:dev"; \
 			docker exec '$(CLUSTER)-control-plane' crictl inspecti "$$tag" >/dev/null 2>&1 || \
-				kind load docker-image --name '$(CLUSTER)' "$$tag" >/dev/null 2>&1 || \
+				kind load docker-image --name '$(CLUSTER)' "$$tag" "$${tag%%:*}:dev" >/dev/null 2>&1 || \
 				{ echo "make: $$tag was built, but there is no kind cluster $(CLUSTER) to give it to; first: make kind-up" >&2; exit 30; }; \
 		fi; \
 		printf '%-18s %s, %s MB, %s s\n' "$$name" "$$tag" \
 			"$$(( $$(docker image inspect -f '{{.Size}}' "$$tag") / 1000000 ))" "$$(( $$(date +%s) - started ))"; \
 	done
+
+.PHONY: images-table
+images-table: $(READY) ## The images of an installation, as docs/images.md shows them
+	@$(BIN)/python -m tests.images.table
 
 .PHONY: images-upstream
 images-upstream: upstream ## Give third parties' images to kind where none can be pulled (needs CLUSTER_TOOLS)
@@ -60,12 +67,11 @@ images-upstream: upstream ## Give third parties' images to kind where none can b
 			controllers/pipelines controllers/kserve controllers/minio controllers/mlflow controllers/prometheus; do \
 		kubectl kustomize manifests/$$piece; echo ---; \
 	done >build/images.yaml
-	@echo "# docker.io/envoyproxy/envoy:distroless-v$$(sed -n 's/^ *proxy: *\([0-9.]*\).*/\1/p' manifests/versions.yaml)" >>build/images.yaml
 	@'$(CLUSTER_TOOLS)/stack/load' --name '$(CLUSTER)' build/images.yaml
 
 .PHONY: deploy
 deploy: $(READY) ## Apply controllers, base and overlay in order, and wait for each (OVERLAY=kind|production)
-	@PYTHON=$(CURDIR)/$(BIN)/python manifests/deploy.sh '$(OVERLAY)' "$(call image,pipeline)" "$(call image,serving)"
+	@PYTHON=$(CURDIR)/$(BIN)/python manifests/deploy.sh '$(OVERLAY)' "$(call image,pipeline)" "$(call image,serving)" "$(call image,minio)"
 
 .PHONY: dist
 dist: $(READY) ## Write dist/*.yaml: ours for kubectl alone (ARGS="--values FILE": for another site)

@@ -1,8 +1,8 @@
 # Steps of a pipeline, the rollout controller, the command line and the tracking server. Its name has `python` in it,
 # because the local runner of Kubeflow Pipelines warns of every image that has not.
 #
-# BASE is overridable; give it by digest where your registry keeps one. Only instructions of the classic builder.
-ARG BASE=python:3.11-slim
+# BASE is overridable. Only instructions of the classic builder.
+ARG BASE=python:3.11-slim@sha256:9534e5a8e315485d4061ed659af0fd78a284c015f9b73661b41d6bab25604534
 
 FROM ${BASE} AS packages
 RUN python -m venv /opt/venv && python -m venv /opt/build

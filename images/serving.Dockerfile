@@ -1,8 +1,8 @@
 # The model server: what `serving.predictor` imports, its byte code, and the machine code of its kernels.
 #
-# BASE is overridable, as is every base here: give it by digest where your registry keeps one
-# (docker build --build-arg BASE=python:3.11-slim@sha256:...). Only instructions of the classic builder are used.
-ARG BASE=python:3.11-slim
+# BASE is overridable, as is every base here (docker build --build-arg BASE=registry.example.com/python:3.11-slim). Only
+# instructions of the classic builder are used.
+ARG BASE=python:3.11-slim@sha256:9534e5a8e315485d4061ed659af0fd78a284c015f9b73661b41d6bab25604534
 
 FROM ${BASE} AS build
 RUN python -m venv /opt/venv

@@ -1,22 +1,24 @@
 #!/usr/bin/env bash
 # Apply everything in order and wait for it; what is there already is left as it is. Called by `make deploy`.
-# Usage: deploy.sh OVERLAY PYTHON_IMAGE SERVING_IMAGE    (from the environment: KUBECTL, PYTHON, WITHOUT, WAIT)
+# Usage: deploy.sh OVERLAY IMAGE...    (those that were built; from the environment: KUBECTL, PYTHON, WITHOUT, WAIT, DIGESTS)
 # WITHOUT names pieces to leave out, e.g. WITHOUT="grafana minio"; a piece that others bring is left out so.
 set -euo pipefail
 cd "$(dirname "$0")"
-OVERLAY=$1 PYTHON_IMAGE=$2 SERVING_IMAGE=$3
-: "${KUBECTL:=kubectl}" "${PYTHON:=python}" "${WITHOUT:=}" "${WAIT:=300}"
+OVERLAY=$1 BUILT=("${@:2}")
+: "${KUBECTL:=kubectl}" "${PYTHON:=python}" "${WITHOUT:=}" "${WAIT:=300}" "${DIGESTS:=yes}"
 read -ra KUBE <<<"$KUBECTL"
+[[ $DIGESTS != no ]] || BUILT+=(--no-digests)
 STARTED=$SECONDS
 
 say() { printf '%-18s %s\n' "$1" "$2"; }
 die() { printf 'deploy: %s\n' "$*" >&2; exit 30; }
 with() { [[ " $WITHOUT " != *" $1 "* ]]; }
 
-site() { (cd .. && "$PYTHON" -m pipelines.deploying.site "manifests/overlays/$OVERLAY/values.env" "$@"); }
+VALUES=manifests/overlays/$OVERLAY/values.env
+ours() { (cd .. && "$PYTHON" -m "pipelines.deploying.$1" "${@:2}"); }
 
-render() { # DIRECTORY; ours are named :dev in the manifests, and by their digests in a cluster
-	"${KUBE[@]}" kustomize "$1" | site | sed -e "s|image: slipway-python:dev|image: $PYTHON_IMAGE|" -e "s|image: slipway-serving:dev|image: $SERVING_IMAGE|"
+render() { # DIRECTORY; manifests are of the usual site, and name images by tags and those that are built by stand-ins
+	"${KUBE[@]}" kustomize "$1" | ours site "$VALUES" | ours images "${BUILT[@]}"
 }
 
 # Types and objects of these types come in the same manifests: the second attempt finds what the first one brought. The
@@ -49,15 +51,15 @@ for piece in gateway-api envoy-gateway kserve pipelines/crds pipelines; do
 done
 "${KUBE[@]}" version >/dev/null 2>&1 || die "no cluster answers '$KUBECTL'; first: make kind-up, or set KUBECTL='kubectl --context NAME'"
 
-SYSTEM=$(site --say system_namespace)
+SYSTEM=$(ours site "$VALUES" --say system_namespace)
 
 # Types first, then namespaces and secrets, then what uses them.
 apply gateway-api controllers/gateway-api
 apply pipelines-crds controllers/pipelines/crds
 "${KUBE[@]}" wait --for=condition=Established crd --all --timeout=60s >/dev/null
-site <base/namespaces.yaml | "${KUBE[@]}" apply --server-side --force-conflicts -f - >/dev/null
+ours site "$VALUES" <base/namespaces.yaml | "${KUBE[@]}" apply --server-side --force-conflicts -f - >/dev/null
 existing=$("${KUBE[@]}" -n "$SYSTEM" get secrets -o json)
-(cd .. && "$PYTHON" -m pipelines.deploying.secrets "manifests/overlays/$OVERLAY/values.env" <<<"$existing") | "${KUBE[@]}" apply --server-side --force-conflicts -f - >/dev/null
+ours secrets "$VALUES" <<<"$existing" | "${KUBE[@]}" apply --server-side --force-conflicts -f - >/dev/null
 say secrets "made or kept, $((SECONDS - STARTED)) s"
 
 apply envoy-gateway "overlays/$OVERLAY/gateway"

@@ -42,6 +42,7 @@ BLOCKS = {
     "supervisor": Block("docs/benchmarks.md", ("bench-supervisor",)),
     "kserve-0.20": Block("docs/kserve.md", ("test-kserve",), asked=True),
     "kserve-main": Block("docs/kserve.md", ("test-kserve",), asked=True),
+    "images": Block("docs/images.md", ("images-table",), asked=True),
     "clients": Block("docs/kserve.md", ("clients",), asked=True),
 }
 

@@ -1,7 +1,8 @@
-"""``python -m pipelines.deploying.image_tag NAME``: the tag of an image, which is a digest of what it is made of.
+"""``python -m pipelines.deploying.image_tag NAME``: the name of an image of ours, by a digest of what it is made of.
 
 Equal content gives an equal tag on every machine, so nothing is built or loaded twice, and an image in a cluster says
-which code it is. ``latest`` is never used: a kubelet would want to pull it.
+which code it is. ``latest`` is never used: a kubelet would want to pull it. What is built of a release of others keeps
+the name that it has in ``manifests/images.yaml``.
 """
 
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pipelines.checkout import ROOT
+from pipelines.deploying import images
 from serving.errors import UsageError
 from serving.files import canonical_json, sha256_bytes, sha256_file
 
@@ -35,7 +37,8 @@ CONTENT = {
     ),
     "minio": ("images/minio.Dockerfile",),
 }
-NAMES = {"serving": "slipway-serving", "pipeline": "slipway-python", "minio": "minio/minio"}
+NAMES = {"serving": "slipway-serving", "pipeline": "slipway-python", "minio": "minio"}
+STANDS = ":dev"  # for the digest, in a manifest
 
 
 def tag(image: str, root: Path = ROOT, base: str = "") -> str:
@@ -53,6 +56,18 @@ def tag(image: str, root: Path = ROOT, base: str = "") -> str:
     return sha256_bytes(canonical_json({"base": base, "files": digests}))[:LENGTH]
 
 
+def listed(image: str, known: Iterable[str]) -> str:
+    """The one of *known*, the references of ``manifests/images.yaml``, that stands for *image*."""
+    return next(one for one in known if images.name(one) == NAMES[image])
+
+
+def reference(image: str, base: str = "") -> str:
+    """The name of *image* below a registry; what is a release of others keeps its tag."""
+    digest = tag(image, base=base)
+    one = listed(image, images.table(images.TABLE.read_text(encoding="utf-8")))
+    return f"{images.name(one)}:{digest}" if one.endswith(STANDS) else images.short(one)
+
+
 def _files(root: Path, names: Iterable[str]) -> Iterator[Path]:
     """The files that .dockerignore lets through."""
     for name in names:
@@ -68,9 +83,8 @@ def _left_out(path: Path) -> bool:
 
 
 if __name__ == "__main__":
-    image, base = (*sys.argv[1:3], "", "")[:2]
     try:
-        print(f"{NAMES.get(image, image)}:{tag(image, base=base)}")
+        print(reference(*sys.argv[1:3]))
     except UsageError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)

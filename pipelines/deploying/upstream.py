@@ -42,7 +42,6 @@ class ThirdParty(Frozen):
     kustomize: str = ""
     replace: dict[str, str] = Field(default_factory=dict)
     tested: tuple[str, ...] = ()
-    proxy: str = ""
 
 
 def releases(which: str = "", versions: Path = MANIFESTS / "versions.yaml") -> dict[str, ThirdParty]:

@@ -16,7 +16,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from pipelines.deploying import image_tag
+from pipelines.deploying.images import TABLE, table
 from serving.errors import UsageError
+from tests.figures import BLOCKS, content
+from tests.images.table import registry, tabled
 from tests.root import ROOT
 
 DOCKERFILES = sorted((ROOT / "images").glob("*.Dockerfile"))
@@ -295,3 +298,28 @@ def test_an_image_is_built_with_the_machine_code_of_every_loop(image):
     quick = 8  # one source, a loop for each of so many types
 
     assert int(done.stdout) == sum(text.count("\n@loop(") for text in sources) + quick
+
+
+def test_the_page_shows_the_table_as_the_command_writes_it():
+    """After a change of manifests/images.yaml: `make figures FIGURES=images`. Sizes are its own machine's."""
+    block = content((ROOT / BLOCKS["images"].page).read_text(), "images")
+    shown = block.partition("\n\n")[2].strip()
+    rows = [line.split(" | ") for line in shown.splitlines()[2:]]
+    measured = {row[0].strip("| `"): row[4] for row in rows}
+
+    assert shown == tabled(table(TABLE.read_text()), measured)
+    assert all(re.fullmatch(r"-|[1-9][\d,]*", size) for size in measured.values())
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ("mysql:8.4", "docker.io"),
+        ("kserve/agent:v1", "docker.io"),
+        ("docker.io/envoyproxy/gateway:v1", "docker.io"),
+        ("quay.io/argoproj/argoexec:v4", "quay.io"),
+    ],
+)
+def test_an_image_without_a_registry_is_one_of_the_hub(reference, expected):
+    """As every runtime takes it."""
+    assert registry(reference) == expected
