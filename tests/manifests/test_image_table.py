@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.deploying.images import TABLE, named, table
+from pipelines.deploying.images import TABLE, named, short, table
 from pipelines.deploying.upstream import releases
 from tests.manifests.support import needs_kubectl, needs_upstream, rendered
 from tests.root import ROOT
@@ -68,14 +68,16 @@ def bases(dockerfile: Path) -> set[str]:
 @needs_kubectl
 @needs_upstream
 def test_the_table_is_what_the_manifests_and_the_dockerfiles_name() -> None:
-    """Of the pair of releases that is here; what only another pair names is left aside."""
+    """Of the pair of releases that is here, in whichever form; what only another pair names is left aside."""
     objects = (one for directory in (*OURS, *PATCHED) for one in rendered(directory))
-    found = {image for one in objects if one["kind"] != "CustomResourceDefinition" for image in images_in(one)}
-    found |= {base.partition("@")[0] for dockerfile in DOCKERFILES for base in bases(dockerfile)}
+    found = {
+        image for one in objects if one["kind"] != "CustomResourceDefinition" for image in map(short, images_in(one))
+    }
+    found |= {short(base.partition("@")[0]) for dockerfile in DOCKERFILES for base in bases(dockerfile)}
     pairs = []
     for which in ("", "next"):
         here = {f"{name} {release.version}" for name, release in releases(which).items()}
-        pairs.append({reference for reference, image in KNOWN.items() if not image.only or image.only in here})
+        pairs.append({short(reference) for reference, image in KNOWN.items() if not image.only or image.only in here})
 
     assert found == min(pairs, key=lambda pair: len(pair ^ found))
 
