@@ -1,0 +1,175 @@
+"""``python -m tests.cluster.internet.run COPIES``: the first lines of a reader, on a machine with a stand-in for the internet.
+
+COPIES has git copies of the projects as ``OWNER+NAME/repo``. A fresh clone and an empty home; the lines are those of
+README and docs, as they stand there. What it prints is the log of the run: each line, its seconds, and at the end what
+was pulled.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from tests.cluster.internet.stand_in import HUBS, Internet, made, served
+from tests.root import ROOT
+
+PLACE = Path("/tmp/internet")  # noqa: S108 - a directory of its own, made anew
+PORT = 5000
+REPLACED = re.compile(r"^docker\.io/|^(?!(?:ghcr|quay|gcr)\.io/)|^(?:ghcr|quay|gcr)\.io/")
+
+
+@dataclass
+class Registry:
+    """A registry of this machine that stands for every hub; its images were built here, so their digests are its own.
+
+    Attributes:
+        digests: of what was pushed, by reference.
+    """
+
+    place: Path
+    digests: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def served(self) -> Iterator[None]:
+        self.place.mkdir(parents=True, exist_ok=True)
+        settings = {
+            "version": 0.1,
+            "log": {"level": "error"},
+            "storage": {"filesystem": {"rootdirectory": str(self.place / "data")}, "delete": {"enabled": True}},
+            "http": {"addr": f"0.0.0.0:{PORT}"},
+        }
+        (self.place / "config.yml").write_text(yaml.safe_dump(settings))
+        with (self.place / "log").open("w") as log, subprocess.Popen(
+            ["docker-registry", "serve", str(self.place / "config.yml")], stdout=log, stderr=log
+        ) as process:
+            try:
+                yield
+            finally:
+                process.terminate()
+
+    def push(self, reference: str) -> None:
+        """Publish *reference*, which this machine has under its name with or without a registry."""
+        here = next((name for name in (reference, REPLACED.sub("", reference)) if _is_here(name)), None)
+        if here is None:
+            print(f"  not made here: {reference}", flush=True)
+            return
+        there = f"localhost:{PORT}/{repository(reference)}"
+        subprocess.run(["docker", "tag", here, there], check=True)
+        said = subprocess.run(["docker", "push", there], check=True, capture_output=True, text=True).stdout
+        found = re.search(r"digest: (sha256:\w+)", said)
+        assert found, said
+        self.digests[reference] = found[1]
+
+    @property
+    def pulled(self) -> int:
+        """Bytes of all that is in it."""
+        return sum(path.stat().st_size for path in (self.place / "data").rglob("data"))
+
+
+def repository(reference: str) -> str:
+    """Where a mirror of the hub has *reference*."""
+    short = REPLACED.sub("", reference)
+    return short if "/" in short else f"library/{short}"
+
+
+def _is_here(reference: str) -> bool:
+    return subprocess.run(["docker", "image", "inspect", reference], capture_output=True, check=False).returncode == 0
+
+
+def kind(internet: Internet, node: str) -> None:
+    """A `kind` that finds its node image here, and whose nodes ask the stand-in for every hub."""
+    real = shutil.which("kind")
+    assert real, "kind is missing"
+    gateway = "172.18.0.1"  # of docker's network of kind, which is this machine
+    for hub in HUBS:
+        place = internet.place / "certs.d" / hub
+        place.mkdir(parents=True)
+        server = f'server = "http://{gateway}:{PORT}"\n[host."http://{gateway}:{PORT}"]\n  capabilities = ["pull", "resolve"]\n'
+        (place / "hosts.toml").write_text(server)
+    mount = f"    extraMounts: [{{hostPath: {internet.place / 'certs.d'}, containerPath: /etc/containerd/certs.d}}]"
+    patch = "[plugins.'io.containerd.cri.v1.images'.registry]\n  config_path = '/etc/containerd/certs.d'"
+    more = f"{mount}\ncontainerdConfigPatches: [{json.dumps(patch)}]\n"
+    (internet.place / "more.yaml").write_text(more)
+    script = internet.place / "bin/kind"
+    script.parent.mkdir(parents=True)
+    script.write_text(f"""#!/usr/bin/env bash
+words=("$@")
+if [[ "$1 $2" == "create cluster" ]]; then
+	for ((i = 0; i < $#; i++)); do
+		[[ ${{words[i]}} != --config ]] || {{ cat "${{words[i + 1]}}" "{internet.place}/more.yaml" >"{internet.place}/kind.yaml"; words[i + 1]={internet.place}/kind.yaml; }}
+	done
+	words+=(--image "{node}")
+fi
+exec {real} "${{words[@]}}"
+""")
+    script.chmod(0o755)
+
+
+def lines(page: Path, heading: str) -> list[str]:
+    """The commands of the first block after *heading*."""
+    block = page.read_text(encoding="utf-8").partition(heading)[2].split("```")[1]
+    return [line.partition("  #")[0].rstrip() for line in block.splitlines()[1:] if line]
+
+
+def run(copies: Path, node: str, releases: str) -> int:
+    """Play the lines; the exit code of the first that fails."""
+    internet = made(PLACE, copies)
+    registry = Registry(PLACE / "registry")
+    clone, home = PLACE / "clone", PLACE / "home"
+    home.mkdir()
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+    kind(internet, node)
+    own = {**internet.environment(), "HOME": str(home), "RELEASES": releases}
+    path = f"{internet.place / 'bin'}:{clone / '.venv/bin'}:{os.environ['PATH']}"
+    told = {**os.environ, **own, "PATH": path}
+    with ExitStack() as open_:
+        open_.enter_context(served(internet))
+        open_.enter_context(registry.served())
+        publish(clone, registry)
+        for line in [*lines(clone / "README.md", "## On Kubernetes, in short"), *canary(clone)]:
+            began = time.monotonic()
+            print(f"$ {line}", flush=True)
+            done = subprocess.run(internet.command(["bash", "-c", line]), cwd=clone, env=told, check=False)
+            print(f"  -- {time.monotonic() - began:.0f} s", flush=True)
+            if done.returncode:
+                return done.returncode
+    print(f"images: {registry.pulled / 1e6:,.0f} MB")
+    return 0
+
+
+def publish(clone: Path, registry: Registry) -> None:
+    """Push what is pulled, and name it in the clone's table by the digests that it has here."""
+    table = clone / "manifests/images.yaml"
+    text = table.read_text(encoding="utf-8")
+    for reference, row in yaml.safe_load(text).items():
+        if not row.get("built"):
+            registry.push(reference)
+    table.write_text(recorded(text, registry.digests))
+
+
+def recorded(text: str, digests: Mapping[str, str]) -> str:
+    """The table with *digests* in place of its own, and none where this internet has none."""
+    found = yaml.safe_load(text)
+    for reference, row in found.items():
+        row.pop("digest", None)
+        if reference in digests:
+            row["digest"] = digests[reference]
+    return yaml.safe_dump(found, sort_keys=False)
+
+
+def canary(clone: Path) -> Iterable[str]:
+    """A request, a second version, and 20 per cent of the traffic for it: the lines of docs/cluster.md."""
+    return lines(clone / "docs/cluster.md", "Where a model answers")
+
+
+if __name__ == "__main__":
+    sys.exit(run(Path(sys.argv[1]).resolve(), sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else ""))
