@@ -47,10 +47,24 @@ def require_cluster() -> None:
         pytest.skip(f"nothing is deployed on {CONTEXT}; first: make kind-up images deploy")
 
 
+# What kubectl says when the container it was to enter is being replaced: the command did not begin.
+ELSEWHERE = re.compile(
+    "container not found|unable to upgrade connection|cannot exec into a container|error dialing backend|"
+    "no running task found|not found in pod|does not have a host assigned|pods .* not found|container is not running"
+)
+
+
 def inside(*words: str, code: int = 0) -> str:
     """A verb of the command line in the controller's pod, where the ledger can be reached."""
     command = ["kubectl", "--context", CONTEXT, "exec", *CONTROLLER, "-c", "controller", "--", "slipway", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+
+    def ran() -> subprocess.CompletedProcess[str] | None:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+        # Killed in the middle of a look nothing is half-done; of an order that cannot be known.
+        again = ELSEWHERE.search(done.stderr) or (done.returncode == 137 and "status" in words)
+        return None if done.returncode and again else done
+
+    done: subprocess.CompletedProcess[str] = until(ran, f"the controller's pod takes {' '.join(words)}")
     assert done.returncode == code, f"{' '.join(words)}: {done.returncode} {done.stderr} {done.stdout}"
     return done.stdout
 

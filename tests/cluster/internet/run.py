@@ -1,8 +1,8 @@
-"""``python -m tests.cluster.internet.run COPIES``: the first lines of a reader, on a machine with a stand-in for the internet.
+"""``python -m tests.cluster.internet.run COPIES NODE``: a reader's first lines, with a stand-in for the internet.
 
-COPIES has git copies of the projects as ``OWNER+NAME/repo``. A fresh clone and an empty home; the lines are those of
-README and docs, as they stand there. What it prints is the log of the run: each line, its seconds, and at the end what
-was pulled.
+COPIES has git copies of the projects as ``OWNER+NAME/repo``, NODE is the image of kind's nodes. A fresh clone and an
+empty home; the lines are those of README and docs, as they stand there. What it prints is the log of the run: each
+line, its seconds, and at the end what was pulled.
 """
 
 import json
@@ -22,7 +22,7 @@ import yaml
 from tests.cluster.internet.stand_in import HUBS, Internet, made, served
 from tests.root import ROOT
 
-PLACE = Path("/tmp/internet")  # noqa: S108 - a directory of its own, made anew
+PLACE = Path("/tmp/internet")
 PORT = 5000
 REPLACED = re.compile(r"^docker\.io/|^(?!(?:ghcr|quay|gcr)\.io/)|^(?:ghcr|quay|gcr)\.io/")
 
@@ -48,9 +48,12 @@ class Registry:
             "http": {"addr": f"0.0.0.0:{PORT}"},
         }
         (self.place / "config.yml").write_text(yaml.safe_dump(settings))
-        with (self.place / "log").open("w") as log, subprocess.Popen(
-            ["docker-registry", "serve", str(self.place / "config.yml")], stdout=log, stderr=log
-        ) as process:
+        with (
+            (self.place / "log").open("w") as log,
+            subprocess.Popen(
+                ["docker-registry", "serve", str(self.place / "config.yml")], stdout=log, stderr=log
+            ) as process,
+        ):
             try:
                 yield
             finally:
@@ -93,8 +96,9 @@ def kind(internet: Internet, node: str) -> None:
     for hub in HUBS:
         place = internet.place / "certs.d" / hub
         place.mkdir(parents=True)
-        server = f'server = "http://{gateway}:{PORT}"\n[host."http://{gateway}:{PORT}"]\n  capabilities = ["pull", "resolve"]\n'
-        (place / "hosts.toml").write_text(server)
+        address = f"http://{gateway}:{PORT}"
+        told = f'server = "{address}"\n[host."{address}"]\n  capabilities = ["pull", "resolve"]\n'
+        (place / "hosts.toml").write_text(told)
     mount = f"    extraMounts: [{{hostPath: {internet.place / 'certs.d'}, containerPath: /etc/containerd/certs.d}}]"
     patch = "[plugins.'io.containerd.cri.v1.images'.registry]\n  config_path = '/etc/containerd/certs.d'"
     more = f"{mount}\ncontainerdConfigPatches: [{json.dumps(patch)}]\n"
@@ -105,7 +109,9 @@ def kind(internet: Internet, node: str) -> None:
 words=("$@")
 if [[ "$1 $2" == "create cluster" ]]; then
 	for ((i = 0; i < $#; i++)); do
-		[[ ${{words[i]}} != --config ]] || {{ cat "${{words[i + 1]}}" "{internet.place}/more.yaml" >"{internet.place}/kind.yaml"; words[i + 1]={internet.place}/kind.yaml; }}
+		[[ ${{words[i]}} == --config ]] || continue
+		cat "${{words[i + 1]}}" "{internet.place}/more.yaml" >"{internet.place}/kind.yaml"
+		words[i + 1]={internet.place}/kind.yaml
 	done
 	words+=(--image "{node}")
 fi
