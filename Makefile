@@ -57,6 +57,10 @@ check: $(READY) ## Lint, format, types, import arrows
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
 
+.PHONY: check-workflows
+check-workflows: ## Lint .github/workflows (needs Go)
+	@go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.7 -color
+
 .PHONY: compile
 compile: $(READY) ## Compile the pipelines to the committed IR beside them
 	@$(BIN)/slipway compile
