@@ -16,7 +16,7 @@ export DOCKER_BUILDKIT ?= 0
 export PATH := $(if $(CLUSTER_TOOLS),$(HOME)/.cache/slipway-cluster/bin:)$(PATH)
 # Digests are those of published images; where images are made on the spot, tags alone name them.
 DIGESTS ?= $(if $(CLUSTER_TOOLS),no,yes)
-export KUBECTL WITHOUT WAIT DIGESTS
+export KUBECTL WITHOUT WAIT VALUES DIGESTS
 
 image = $(if $(REGISTRY),$(REGISTRY)/)$$($(BIN)/python -m pipelines.deploying.image_tag $(1) $(BASE))
 

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Apply everything in order and wait for it; what is there already is left as it is. Called by `make deploy`.
-# Usage: deploy.sh OVERLAY IMAGE...    (those that were built; from the environment: KUBECTL, PYTHON, WITHOUT, WAIT, DIGESTS)
-# WITHOUT names pieces to leave out, e.g. WITHOUT="grafana minio"; a piece that others bring is left out so.
+# Usage: deploy.sh OVERLAY IMAGE...    (those that were built; from the environment: KUBECTL, PYTHON, WITHOUT, WAIT, DIGESTS, VALUES)
+# WITHOUT names pieces to leave out, e.g. WITHOUT="grafana minio"; a piece that others bring is left out so, and with
+# WITHOUT="upstream ..." all that third parties publish: for a team beside another. VALUES is the site's file.
 set -euo pipefail
 cd "$(dirname "$0")"
 OVERLAY=$1 BUILT=("${@:2}")
-: "${KUBECTL:=kubectl}" "${PYTHON:=python}" "${WITHOUT:=}" "${WAIT:=300}" "${DIGESTS:=yes}"
+: "${KUBECTL:=kubectl}" "${PYTHON:=python}" "${WITHOUT:=}" "${WAIT:=300}" "${DIGESTS:=yes}" "${VALUES:=}"
 read -ra KUBE <<<"$KUBECTL"
 [[ $DIGESTS != no ]] || BUILT+=(--no-digests)
 STARTED=$SECONDS
@@ -14,7 +15,7 @@ say() { printf '%-18s %s\n' "$1" "$2"; }
 die() { printf 'deploy: %s\n' "$*" >&2; exit 30; }
 with() { [[ " $WITHOUT " != *" $1 "* ]]; }
 
-VALUES=manifests/overlays/$OVERLAY/values.env
+[[ -n $VALUES ]] || VALUES=manifests/overlays/$OVERLAY/values.env
 ours() { (cd .. && "$PYTHON" -m "pipelines.deploying.$1" "${@:2}"); }
 
 render() { # DIRECTORY; manifests are of the usual site, and name images by tags and those that are built by stand-ins
@@ -47,38 +48,43 @@ ready() { # NAME NAMESPACE KIND/NAME...
 }
 
 for piece in gateway-api envoy-gateway kserve pipelines/crds pipelines; do
+	with upstream || break
 	[[ -s controllers/$piece/upstream.yaml ]] || die "controllers/$piece/upstream.yaml is missing; first: make upstream"
 done
 "${KUBE[@]}" version >/dev/null 2>&1 || die "no cluster answers '$KUBECTL'; first: make kind-up, or set KUBECTL='kubectl --context NAME'"
 
-SYSTEM=$(ours site "$VALUES" --say system_namespace)
+SYSTEM=$(ours site "$VALUES" --say system_namespace) GATEWAY=$(ours site "$VALUES" --say gateway)
 
 # Types first, then namespaces and secrets, then what uses them.
-apply gateway-api controllers/gateway-api
-apply pipelines-crds controllers/pipelines/crds
+with upstream && apply gateway-api controllers/gateway-api
+with upstream && apply pipelines-crds controllers/pipelines/crds
 "${KUBE[@]}" wait --for=condition=Established crd --all --timeout=60s >/dev/null
-ours site "$VALUES" <base/namespaces.yaml | "${KUBE[@]}" apply --server-side --force-conflicts -f - >/dev/null
+ours dist --namespaces "$VALUES" | "${KUBE[@]}" apply --server-side --force-conflicts -f - >/dev/null
 existing=$("${KUBE[@]}" -n "$SYSTEM" get secrets -o json)
 ours secrets "$VALUES" <<<"$existing" | "${KUBE[@]}" apply --server-side --force-conflicts -f - >/dev/null
 say secrets "made or kept, $((SECONDS - STARTED)) s"
 
-apply envoy-gateway "overlays/$OVERLAY/gateway"
+upstream() { # what all teams of a cluster share
+	local job=webhook-certificate-$(date +%s)
+	apply envoy-gateway "overlays/$OVERLAY/gateway"
+	apply pipelines controllers/pipelines
+	apply kserve controllers/kserve
+	"${KUBE[@]}" -n kserve create job --from=cronjob/webhook-certificate "$job" >/dev/null
+	"${KUBE[@]}" -n kserve wait --for=condition=Complete "job/$job" --timeout="${WAIT}s" >/dev/null ||
+		die "no certificate for KServe's webhooks; next: kubectl -n kserve logs job/$job"
+	ready envoy-gateway envoy-gateway-system deployment/envoy-gateway
+	ready kserve kserve deployment/kserve-controller-manager
+}
+
 with minio && apply minio controllers/minio
-apply pipelines controllers/pipelines
-apply kserve controllers/kserve
-job=webhook-certificate-$(date +%s)
-"${KUBE[@]}" -n kserve create job --from=cronjob/webhook-certificate "$job" >/dev/null
-"${KUBE[@]}" -n kserve wait --for=condition=Complete "job/$job" --timeout="${WAIT}s" >/dev/null ||
-	die "no certificate for KServe's webhooks; next: kubectl -n kserve logs job/$job"
-ready envoy-gateway envoy-gateway-system deployment/envoy-gateway
-ready kserve kserve deployment/kserve-controller-manager
+with upstream && upstream
 with minio && ready minio "$SYSTEM" statefulset/minio
 apply slipway "overlays/$OVERLAY"
 [[ $OVERLAY != kind ]] || ready ledger "$SYSTEM" statefulset/ledger
 for piece in mlflow prometheus grafana; do
 	with "$piece" && apply "$piece" "controllers/$piece"
 done
-ready pipelines kubeflow deployment/{mysql,metadata-grpc-deployment,ml-pipeline,ml-pipeline-persistenceagent,ml-pipeline-scheduledworkflow,workflow-controller}
+with upstream && ready pipelines kubeflow deployment/{mysql,metadata-grpc-deployment,ml-pipeline,ml-pipeline-persistenceagent,ml-pipeline-scheduledworkflow,workflow-controller}
 with mlflow && ready mlflow "$SYSTEM" statefulset/mlflow
 for piece in prometheus grafana; do
 	with "$piece" && ready "$piece" "$SYSTEM" "deployment/$piece"
@@ -86,6 +92,6 @@ done
 # Runs are about the code in the image, not about the checkout that submits them.
 "${KUBE[@]}" -n "$SYSTEM" annotate --overwrite deployment/rollout-controller $(cd .. && "$PYTHON" -m pipelines.here.code_digest) >/dev/null
 ready controller "$SYSTEM" deployment/rollout-controller
-"${KUBE[@]}" -n kserve wait --for=condition=Programmed gateway/kserve-ingress-gateway --timeout="${WAIT}s" >/dev/null ||
-	die "the Gateway has no proxy; next: kubectl -n kserve describe gateway kserve-ingress-gateway"
+"${KUBE[@]}" -n "${GATEWAY%/*}" wait --for=condition=Programmed "gateway/${GATEWAY#*/}" --timeout="${WAIT}s" >/dev/null ||
+	die "the Gateway has no proxy; next: kubectl -n ${GATEWAY%/*} describe gateway ${GATEWAY#*/}"
 say deployed "in $((SECONDS - STARTED)) s; next: make status, slipway doctor, make submit"

@@ -48,8 +48,11 @@ def kustomized(place: Path) -> str:
 
 
 def namespaces(site: Site) -> str:
-    found = yaml.safe_load_all((MANIFESTS / "base/namespaces.yaml").read_text(encoding="utf-8"))
-    return "# Written by `make dist`.\n" + _text(rendered(found, site))
+    """Those of *site*; that of runs is Pipelines' own where it is the usual one."""
+    found = rendered(yaml.safe_load_all((MANIFESTS / "base/namespaces.yaml").read_text(encoding="utf-8")), site)
+    runs = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": site.runs_namespace}}
+    own = site.runs_namespace != Site().runs_namespace
+    return "# Written by `make dist`.\n" + _text([*found, *([runs] if own else [])])
 
 
 def template(site: Site) -> str:
@@ -63,7 +66,11 @@ def _text(objects: Sequence[Object]) -> str:
 
 @click.command(help=(__doc__ or "").splitlines()[0])
 @click.option("--values", type=click.Path(dir_okay=False, path_type=Path), help="Of another site than the overlay's.")
-def main(values: Path | None) -> None:
+@click.option("--namespaces", "asked", type=click.Path(dir_okay=False, path_type=Path), help="Print a site's, no more.")
+def main(values: Path | None, asked: Path | None) -> None:
+    if asked:
+        click.echo(namespaces(Site.of(asked)), nl=False)
+        return
     for overlay in PIECES:
         site = Site.of(values or MANIFESTS / "overlays" / overlay / "values.env")
         write_text(DIST / f"slipway-{overlay}.yaml", written(overlay, site, list(of_overlay(overlay))))
