@@ -77,6 +77,20 @@ deploy: $(READY) ## Apply controllers, base and overlay in order, and wait for e
 dist: $(READY) ## Write dist/*.yaml: ours for kubectl alone (ARGS="--values FILE": for another site)
 	@$(BIN)/python -m pipelines.deploying.dist $(ARGS)
 
+site = $(or $(VALUES),manifests/overlays/$(OVERLAY)/values.env)
+
+.PHONY: backup
+backup: $(READY) ## Save the ledger, the bucket and the secrets of an installation (DIR=DIRECTORY, new; VALUES=FILE: of a team)
+	@test -n '$(DIR)' || { echo "make: where to? say DIR=DIRECTORY" >&2; exit 2; }
+	@$(BIN)/python -m pipelines.deploying.backup save '$(DIR)' '$(site)'
+
+.PHONY: restore
+restore: $(READY) ## Bring it back where nothing is: secrets, make deploy, ledger and bucket (DIR=DIRECTORY; VALUES=FILE)
+	@test -d '$(DIR)' || { echo "make: where from? say DIR=DIRECTORY, of make backup" >&2; exit 2; }
+	@$(BIN)/python -m pipelines.deploying.backup secrets '$(DIR)' '$(site)'
+	@$(MAKE) --no-print-directory deploy
+	@$(BIN)/python -m pipelines.deploying.backup data '$(DIR)' '$(site)'
+
 .PHONY: namespace
 namespace: $(READY) ## Let a namespace serve bundles (NAMESPACE=NAME, AS="kserve-sklearnserver=sklearn": also under such names)
 	@test -n '$(NAMESPACE)' || { echo "make: which one? say NAMESPACE=NAME" >&2; exit 2; }

@@ -23,7 +23,6 @@ CONTEXT = os.environ.get("SLIPWAY_CONTEXT", "kind-slipway")
 GATEWAY = os.environ.get("SLIPWAY_GATEWAY", "127.0.0.1:30080")
 DOMAIN = "models.example.com"
 QUICK = {"dwell": "2s", "bake": "5s", "step": "10m", "metrics": "60s", "converge": "60s", "drain": "20s", "ready": "5m"}
-CONTROLLER = ("-n", "slipway-system", "deploy/rollout-controller")
 
 
 def kubectl(*words: str, given: str | None = None, code: int | None = 0) -> str:
@@ -54,9 +53,10 @@ ELSEWHERE = re.compile(
 )
 
 
-def inside(*words: str, code: int = 0) -> str:
+def inside(*words: str, code: int = 0, namespace: str = "slipway-system") -> str:
     """A verb of the command line in the controller's pod, where the ledger can be reached."""
-    command = ["kubectl", "--context", CONTEXT, "exec", *CONTROLLER, "-c", "controller", "--", "slipway", *words]
+    pod = ("-n", namespace, "deploy/rollout-controller", "-c", "controller")
+    command = ["kubectl", "--context", CONTEXT, "exec", *pod, "--", "slipway", *words]
 
     def ran() -> subprocess.CompletedProcess[str] | None:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)

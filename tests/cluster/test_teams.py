@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 
 from pipelines.deploying.site import Site
-from tests.cluster.support import ask, house, kubectl, read, require_cluster, until
+from tests.cluster.support import ask, house, inside, kubectl, read, require_cluster, until
 from tests.load import Answer
 from tests.root import ROOT
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1_800)]
 USUAL = Site()
+WITHOUT = "WITHOUT=upstream mlflow grafana prometheus"
+ROW = {"region": "city", "kind": "flat", "area_m2": 84, "rooms": 3, "year_built": 1999, "condition": "good"}
+BODY = json.dumps({"instances": [{**ROW, "distance_km": 4.2, "interest_rate": 3.1}]}).encode()
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +37,7 @@ TRACKING=http://mlflow.{name}-system:5000
     values = tmp_path_factory.mktemp("team") / "values.env"
     values.write_text(text)
     site = Site.read(text)
-    make = ["make", "deploy", f"VALUES={values}", "WITHOUT=upstream mlflow grafana prometheus"]
+    make = ["make", "deploy", f"VALUES={values}", WITHOUT]
     try:
         subprocess.run(make, cwd=ROOT, check=True, timeout=600)
         yield site, values
@@ -83,24 +86,47 @@ def runner(site: Site, project: str) -> str:
     return json.dumps(pod)
 
 
-def test_a_model_of_a_team_answers_under_its_own_host(team: tuple[Site, Path], tmp_path: Path) -> None:
-    """Run where the team's steps run, released by its controller to its own namespace, and to no other."""
+@pytest.fixture(scope="module")
+def model(team: tuple[Site, Path], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model of the team: run where its steps run, and released by its controller."""
     site, _ = team
-    own = house(f"h{secrets.token_hex(3)}", tmp_path)
+    own = house(f"h{secrets.token_hex(3)}", tmp_path_factory.mktemp("model"))
     kubectl("apply", "-f", "-", given=runner(site, own.project.read_text()))
     phase = ("-n", site.runs_namespace, "get", "pod", "run", "-o", "jsonpath={.status.phase}")
     until(lambda: kubectl(*phase) in ("Succeeded", "Failed"), "the run ends", 600)
     assert kubectl(*phase) == "Succeeded", kubectl("-n", site.runs_namespace, "logs", "run", "--tail=20")
-    row = {"region": "city", "kind": "flat", "area_m2": 84, "rooms": 3, "year_built": 1999, "condition": "good"}
-    body = json.dumps({"instances": [{**row, "distance_km": 4.2, "interest_rate": 3.1}]}).encode()
+    until(lambda: told(site, own.name).status == 200, "it answers")
+    return own.name
 
-    def answer() -> Answer:
-        return ask(own.name, body, to=f"{own.name}.{site.host}")
 
-    until(lambda: answer().status == 200, "it answers")
-    assert json.loads(answer().body)["model_version"] == "1"
-    everywhere = read("get", "inferenceservices", "-A", "-l", f"app.kubernetes.io/name={own.name}")["items"]
+def told(site: Site, name: str) -> Answer:
+    return ask(name, BODY, to=f"{name}.{site.host}")
+
+
+def test_a_model_of_a_team_answers_under_its_own_host(team: tuple[Site, Path], model: str) -> None:
+    """It serves in the team's namespace, and in no other."""
+    site, _ = team
+    assert json.loads(told(site, model).body)["model_version"] == "1"
+    everywhere = read("get", "inferenceservices", "-A", "-l", f"app.kubernetes.io/name={model}")["items"]
     assert [one["metadata"]["namespace"] for one in everywhere] == [site.models_namespace]
+
+
+def test_a_namespace_that_was_destroyed_comes_back(team: tuple[Site, Path], model: str, tmp_path: Path) -> None:
+    """Ledger, bundles and keys by `make backup` and `make restore`: the same version answers, and says the same."""
+    site, values = team
+    before = json.loads(told(site, model).body)
+    listed = json.loads(inside("models", "list", "--json", namespace=site.system_namespace))
+    make = ["make", f"VALUES={values}", f"DIR={tmp_path / 'backup'}", WITHOUT]
+    subprocess.run([*make, "backup"], cwd=ROOT, check=True, timeout=600)
+    kubectl("delete", "namespace", *site.namespaces.values(), "--timeout=300s")
+    subprocess.run([*make, "restore"], cwd=ROOT, check=True, timeout=900)
+    until(lambda: told(site, model).status == 200, "it answers again")
+    after = json.loads(told(site, model).body)
+    assert (after["predictions"], after["model_version"]) == (before["predictions"], before["model_version"])
+    assert json.loads(inside("models", "list", "--json", namespace=site.system_namespace)) == listed
+    again = subprocess.run([*make, "restore"], cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert "a backup goes where none is" in again.stderr
+    assert (tmp_path / "backup").stat().st_mode & 0o77 == 0
 
 
 @pytest.mark.parametrize("theirs", ["system_namespace", "models_namespace", "runs_namespace"])

@@ -1,0 +1,151 @@
+"""``python -m pipelines.deploying.backup save|secrets|data DIRECTORY``: what a namespace takes with it when it goes.
+
+That are the ledger, the object store's bucket, and the secrets without which neither can be read nor a bundle signed.
+Where the store is a site's own, its copy is the site's too. The ledger is saved before the store: a
+bundle is there before any version names it, so each version that was saved has its bundle.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipelines.deploying import dist, secrets
+from pipelines.deploying.site import Site
+from serving.errors import ConfigError, GateRefusal, InfrastructureError, SlipwayError
+from serving.files import write_bytes
+from serving.store.store import DirectoryStore, S3Settings, Store, open_store
+
+SECRETS, LEDGER, STORE = "secrets.json", "ledger.jsonl", "store"
+CONTROLLER = "deploy/rollout-controller"
+KUBECTL = os.environ.get("KUBECTL", "kubectl").split()
+COPYING = ("--", "python", "-m", "serving.ledger.copying")
+
+
+def kubectl(*words: str, given: bytes | None = None) -> bytes:
+    """What it prints.
+
+    Raises:
+        InfrastructureError: it fails; with its own last line.
+    """
+    done = subprocess.run([*KUBECTL, *words], input=given, capture_output=True, check=False)  # noqa: S603 - ours
+    if done.returncode:
+        told = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        raise InfrastructureError(f"kubectl {' '.join(words[:4])} ...: {told[-1]}")
+    return done.stdout
+
+
+def save(site: Site, directory: Path) -> None:
+    """Write what is there to *directory*, which must be new.
+
+    Raises:
+        ConfigError: *directory* holds something already.
+        InfrastructureError: a part cannot be read.
+    """
+    if directory.exists() and any(directory.iterdir()):
+        raise ConfigError(f"{directory} is not empty; a backup is a directory of its own")
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    here = ("-n", site.system_namespace)
+    held, dump = (
+        kept(json.loads(kubectl(*here, "get", "secrets", "-o", "json"))),
+        kubectl(*here, "exec", CONTROLLER, *COPYING, "out"),
+    )
+    write_bytes(directory / SECRETS, json.dumps(held).encode())
+    write_bytes(directory / LEDGER, dump)
+    with bucket(site) as store:
+        copied = copy(store, DirectoryStore(directory / STORE))
+    click.echo(f"backup             {directory}: secrets, {len(dump) >> 10} KiB of ledger, {copied} objects")
+
+
+def restore(site: Site, directory: Path) -> None:
+    """Bring ledger and store of *directory* back into a fresh installation.
+
+    Raises:
+        InfrastructureError: a part cannot be written, or the ledger there has versions of its own.
+    """
+    with bucket(site) as store:
+        copied = copy(DirectoryStore(directory / STORE), store)
+    here = ("-n", site.system_namespace)
+    kubectl(*here, "exec", "-i", CONTROLLER, *COPYING, "in", given=(directory / LEDGER).read_bytes())
+    # It began with a ledger that was empty, and holds leases of it.
+    kubectl(*here, "rollout", "restart", CONTROLLER)
+    kubectl(*here, "rollout", "status", CONTROLLER, "--timeout=300s")
+    click.echo(f"restored           {copied} objects and the ledger; what it says is served is brought about now")
+
+
+def kept(answer: dict[str, Any]) -> dict[str, Any]:
+    """The secrets of kubectl's *answer* that ``secrets.objects`` keeps, as something to apply."""
+    own = [one for one in answer["items"] if one["metadata"]["name"] in (secrets.STORE, secrets.LEDGER, secrets.KEY)]
+    fields = ("name", "namespace", "labels", "annotations")
+    items = [
+        {
+            **{key: one[key] for key in ("apiVersion", "kind", "type", "data") if key in one},
+            "metadata": {key: one["metadata"][key] for key in fields if key in one["metadata"]},
+        }
+        for one in own
+    ]
+    return {"apiVersion": "v1", "kind": "List", "items": items}
+
+
+def copy(source: Store, target: Store) -> int:
+    """Put each value of *source* into *target*, where it is not yet; how many there are."""
+    keys = source.list()
+    there = set(target.list())
+    for key in keys:
+        if key not in there:
+            target.put(key, source.get(key))
+    return len(keys)
+
+
+@contextmanager
+def bucket(site: Site) -> Iterator[Store]:
+    """The installation's bucket, through a port of this machine."""
+    here = ("-n", site.system_namespace)
+    held = secrets.read(json.loads(kubectl(*here, "get", "secrets", "-o", "json")))[secrets.STORE]
+    words = [*KUBECTL, *here, "port-forward", "svc/minio", ":9000"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - words of ours
+        try:
+            found = re.search(r":(\d+) ->", process.stdout.readline() if process.stdout else "")
+            if not found:
+                raise InfrastructureError(f"no way to svc/minio of {site.system_namespace}; does it run? make status")
+            key = (held["access_key"], held["secret_key"], held["region"])
+            yield open_store(f"s3://{site.bucket}", S3Settings(f"127.0.0.1:{found[1]}", *key, secure=False))
+        finally:
+            process.terminate()
+
+
+def apply_secrets(site: Site, directory: Path) -> None:
+    """The namespaces, and the secrets that a deployment then finds and keeps.
+
+    Raises:
+        GateRefusal: an installation is there, and has keys that others trust.
+    """
+    system = site.system_namespace
+    there = json.loads(kubectl("-n", system, "get", "secrets", "-o", "json"))
+    if kept(there)["items"]:
+        raise GateRefusal(f"{system} has an installation; a backup goes where none is, and over none")
+    for given in (dist.namespaces(site).encode(), (directory / SECRETS).read_bytes()):
+        kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=given)
+
+
+@click.command(help=(__doc__ or "").splitlines()[0])
+@click.argument("what", type=click.Choice(["save", "secrets", "data"]))
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("values", type=click.Path(dir_okay=False, path_type=Path))
+def main(what: str, directory: Path, values: Path) -> None:
+    try:
+        {"save": save, "secrets": apply_secrets, "data": restore}[what](Site.of(values), directory)
+    except SlipwayError as error:
+        click.echo(f"backup: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
