@@ -128,9 +128,10 @@ def check_name(name: str, namespace: str) -> str:
     Raises:
         ConfigError: it is not a DNS label, or what KServe makes of it would be too long.
     """
-    longest = f"{service_name(name)}-{namespace}"  # KServe's host of the predictor, one label
-    if not _NAME.fullmatch(name) or len(longest) > _LABEL_LENGTH:
-        room = _LABEL_LENGTH - len(longest) + len(name)
+    made = service_name(name)
+    longest = max(len(f"{made}-{namespace}"), len(f"isvc.{made}"))  # a host of one label, and a label of its pods
+    if not _NAME.fullmatch(name) or longest > _LABEL_LENGTH:
+        room = _LABEL_LENGTH - longest + len(name)
         raise ConfigError(
             f"{name!r} cannot name an InferenceService in {namespace!r}: expected at most {room} small letters, digits "
             "and dashes that begin with a letter; choose a shorter model name"

@@ -1,6 +1,7 @@
 """The two canaries that KServe has itself: ``spec.canary`` in Standard mode, ``canaryTrafficPercent`` in Knative mode.
 
-Each function but the first of a mode gives the body of a JSON merge patch. In Standard mode one reconcile first deletes
+Each function but the first of a mode gives the body of a JSON merge patch, and none of them has labels or annotations:
+KServe copies those to the pods of all revisions, which would start anew. In Standard mode one reconcile first deletes
 the Deployments that the specification no longer names and rewrites the routes later, so whatever goes away must be
 without weight before: all traffic, then the promotion, then the removal, and between two of them the caller waits until
 the gateway has converged and the requests in flight are answered.
@@ -10,6 +11,7 @@ from typing import Any
 
 from serving.cluster.manifest import (
     DIGEST,
+    FENCE,
     REVISION_LABEL,
     VERSION_LABEL,
     VISIBILITY,
@@ -41,35 +43,47 @@ def standard_service(model: str, revision: Revision, at: Installation, *, replic
     a named side can be kept when another is promoted."""
     made = inference_service(revision, at, replicas=replicas)
     _public(made, check_name(model, at.namespace))
-    made["spec"]["predictor"] = _side(revision, at, replicas)
+    made["spec"]["predictor"] = {"minReplicas": replicas, **_side(model, revision, at)}
     return made
 
 
-def standard_weight(candidate: Revision, replicas: int, per_mille: int, at: Installation) -> Object:
-    """Give *candidate* *per_mille* of the traffic; with 0 it runs dark.
+def standard_canary(model: str, candidate: Revision, replicas: int, own: int, at: Installation) -> Object:
+    """Start *candidate* dark.
 
     Args:
-        replicas: of its own, and no more than the stable side has, or KServe refuses it.
+        replicas: of its own. own: of the stable side, which keeps them (``beside``).
     """
-    entry = {"trafficPercent": whole_percent(per_mille), "predictor": _side(candidate, at, replicas)}
-    return {"spec": {"canary": [entry]}}
+    return {"spec": {"predictor": {"minReplicas": beside(own, replicas)}, **_entry(model, candidate, replicas, 0, at)}}
 
 
-def standard_promotion(stable: Revision, candidate: Revision, replicas: int, at: Installation) -> Object:
-    """Make *candidate*, which has all traffic, the stable side, and keep the old one without weight."""
-    return {
-        "metadata": {"annotations": {DIGEST: candidate.digest}},
-        "spec": {
-            # The same pods, if this equals what the canary was: they are taken over, not started anew.
-            "predictor": _side(candidate, at, replicas),
-            "canary": [{"trafficPercent": 0, "predictor": _side(stable, at, 1)}],
-        },
-    }
+def standard_weight(model: str, candidate: Revision, replicas: int, per_mille: int, at: Installation) -> Object:
+    """Give *candidate* *per_mille* of the traffic; with 0 it runs dark."""
+    return {"spec": _entry(model, candidate, replicas, per_mille, at)}
 
 
-def standard_removal() -> Object:
-    """Let the canary go; it must be without weight. An empty list, because a missing key removes nothing."""
-    return {"spec": {"canary": []}}
+def standard_promotion(model: str, stable: Revision, candidate: Revision, replicas: int, at: Installation) -> Object:
+    """Make *candidate*, which has all traffic, the stable side, and keep the old one without weight.
+
+    The same pods, as this asks of both what it asked before: they are taken over, not started anew.
+    """
+    return {"spec": {"predictor": _side(model, candidate, at), **_entry(model, stable, replicas, 0, at)}}
+
+
+def standard_removal(own: int) -> Object:
+    """Let the canary go, which must be without weight, and leave the stable side its *own* replicas.
+
+    An empty list, because a missing key removes nothing.
+    """
+    return {"spec": {"predictor": {"minReplicas": own}, "canary": []}}
+
+
+def beside(own: int, replicas: int) -> int:
+    """What the stable side has to ask for, so that *own* are left of it beside a canary of *replicas*.
+
+    KServe takes the replicas of a canary that is ready from those of the stable side, of which it leaves one, and
+    refuses a canary that has more than the stable side asks for.
+    """
+    return replicas if own == 1 else own + replicas
 
 
 def knative_service(model: str, revision: Revision, at: Installation, *, replicas: int = 1) -> Object:
@@ -106,16 +120,26 @@ def _of_one_port(revision: Revision, at: Installation) -> dict[str, Any]:
 
 
 def _public(made: Object, name: str) -> None:
-    """One object for all revisions: KServe's own host is the way in, and no label is of one revision."""
-    made["metadata"]["name"] = name
+    """One object for all revisions: KServe's own host is the way in, and neither label nor annotation is of one."""
+    metadata = made["metadata"]
+    metadata["name"] = name
     for label in (REVISION_LABEL, VERSION_LABEL, VISIBILITY):
-        del made["metadata"]["labels"][label]
+        del metadata["labels"][label]
+    for annotation in (DIGEST, FENCE):
+        del metadata["annotations"][annotation]
 
 
-def _side(revision: Revision, at: Installation, replicas: int) -> dict[str, Any]:
+def _entry(model: str, revision: Revision, replicas: int, per_mille: int, at: Installation) -> dict[str, Any]:
     # Replicas are said outright: without a number KServe derives it from the percentage, and gives a canary of 0 % no
-    # pods. No maxReplicas: KServe's webhook refuses it in a canary, and both sides must look alike to be taken over.
-    # The name of the container is what it would be anyway, but the type of a canary asks for it.
-    asked = predictor(revision, at)
-    asked["model"]["name"] = "kserve-container"
-    return {"name": f"v{revision.version}", "minReplicas": replicas, **asked}
+    # pods. No maxReplicas: KServe's webhook refuses it in a canary.
+    side = {"minReplicas": replicas, **_side(model, revision, at)}
+    return {"canary": [{"trafficPercent": whole_percent(per_mille), "predictor": side}]}
+
+
+def _side(model: str, revision: Revision, at: Installation) -> dict[str, Any]:
+    # The side has a name, its container must not: KServe's webhook refuses one ("not allowed in standard predictor").
+    # It is said to be empty, because the type of a canary asks for it.
+    name, asked = f"v{revision.version}", predictor(revision, at)
+    check_name(f"{model}-{name}", at.namespace)
+    asked["model"]["name"] = ""
+    return {"name": name, **asked}
