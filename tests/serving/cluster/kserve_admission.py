@@ -4,10 +4,13 @@ Learnt from ``pkg/apis/serving/v1beta1/inference_service_validation.go`` of KSer
 by server-side dry runs. Only what can be true of what is written here is in it.
 """
 
+import json
 import re
 from typing import Any
 
-from serving.cluster.client import ApiRefusal, Object
+from serving.cluster.client import Object
+from serving.cluster.refusals import refusal
+from serving.http_client import Reply
 
 WEBHOOK = "inferenceservice.kserve-webhook-server.validator"
 STANDARD = "Standard"
@@ -21,12 +24,16 @@ def admit(before: Object | None, new: Object) -> None:
     Raises:
         ApiRefusal: as the API server's, where the webhook denies *new*, or the type of the object has no room for it.
     """
-    why = _invalid(new)
-    if why:
-        raise ApiRefusal(f'InferenceService "{new["metadata"]["name"]}" is invalid: {why}', 422, "Invalid")
-    why = (_changed(before, new) if before is not None else "") or _denied(new)
-    if why:
-        raise ApiRefusal(f"the admission webhook {WEBHOOK} refuses it: {why}", 403, "Forbidden")
+    name = new["metadata"]["name"]
+    if why := _invalid(new):
+        raise _no(name, 422, f'InferenceService "{name}" is invalid: {why}')
+    if why := (_changed(before, new) if before is not None else "") or _denied(new):
+        raise _no(name, 403, f'admission webhook "{WEBHOOK}" denied the request: {why}')
+
+
+def _no(name: str, status: int, message: str) -> Exception:
+    said = json.dumps({"kind": "Status", "message": message}).encode()
+    return refusal("PATCH", f"inferenceservices/{name}", Reply(status, said))
 
 
 def _invalid(new: Object) -> str:
