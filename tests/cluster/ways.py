@@ -86,11 +86,11 @@ class Town:
     def load(self, **how: Any) -> Load:
         return through_gateway(self.model, BODIES, to=self.host, **how)
 
-    def live(self) -> RolloutState:
+    def live(self) -> RolloutState | None:
+        """The rollout that is, or was last."""
         with self.service.desk() as desk:
             found = desk.load()
-        assert found is not None
-        return found.state
+        return found.state if found is not None else None
 
     def pods(self, version: int) -> set[str]:
         """UIDs of the pods that were started for *version*, of those that run."""
@@ -111,32 +111,49 @@ class Town:
         assert made.version == version
         self.ledger.approve(self.model, version, "ways", "it answers")
 
-    def rollout(self, version: int, *, home_at: int | None = None, replicas: int = 1) -> RolloutState:
-        """Take *version* through ``STEPS`` to its end, a person agreeing where the plan asks for one.
+    def missing(self, version: int) -> None:
+        """Let the bundle of *version* be where nothing is."""
+        nowhere = facts("0" * 64, f"s3://slipway/{self.namespace}/nowhere")
+        self.ledger.register(self.model, nowhere, "ways")
+        self.ledger.approve(self.model, version, "ways", "a mistake")
+
+    def predictor(self) -> dict[str, Any]:
+        found = read("-n", self.namespace, "get", "inferenceservice", self.model)["spec"]["predictor"]
+        assert isinstance(found, dict)
+        return found
+
+    def start(self, version: int) -> None:
+        """Begin the rollout of *version* through ``STEPS``; once more changes nothing."""
+        if len(self.ledger.versions(self.model)) < version:
+            self.register(version)
+        plan = RolloutPlan.model_validate(
+            {"service": self.model, "steps": list(STEPS), "time": QUICK, "risk": {"max_initial_weight": STEPS[0]}}
+        )
+        release_version(self.ledger, self.service, version, plan, "ways", again=True, timeout_s=0.0)
+        until(lambda: (found := self.live()) and found.candidate.version == version, "it is begun")
+
+    def rollout(self, version: int, *, home_at: int | None = None) -> RolloutState:
+        """Take *version* to its end, a person agreeing where the plan asks for one.
 
         Args:
             home_at: percentage at which a person sends it home.
         """
-        self.register(version)
-        plan = RolloutPlan.model_validate(
-            {"service": self.model, "steps": list(STEPS), "time": QUICK, "replicas": replicas,
-             "risk": {"max_initial_weight": STEPS[0]}}
-        )  # fmt: skip
-        release_version(self.ledger, self.service, version, plan, "ways", again=True, timeout_s=0.0)
-        until(lambda: self._over(version, home_at), f"the rollout of version {version} ends", 600)
-        return self.live()
+        self.start(version)
+        until(lambda: self._over(home_at), f"the rollout of version {version} ends", 600)
+        state = self.live()
+        assert state is not None
+        return state
 
-    def _over(self, version: int, home_at: int | None) -> bool:
-        with self.service.desk() as desk:
-            found = desk.load()
-        if found is None or found.state.candidate.version != version:
-            return False
-        state = found.state
-        if state.phase not in _OVER and home_at is not None and state.settled and state.weight == home_at * 10:
+    def _over(self, home_at: int | None) -> bool:
+        state = self.live()
+        assert state is not None
+        if state.phase in _OVER:
+            return True
+        if home_at is not None and state.settled and state.weight == home_at * 10:
             self._say("abort")
         elif state.phase is Phase.PAUSED:
             self._say("approve")
-        return state.phase in _OVER
+        return False
 
     def _say(self, order: Any) -> None:
         with contextlib.suppress(Exception):  # the rollout went on meanwhile

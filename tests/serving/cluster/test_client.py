@@ -250,7 +250,12 @@ def test_an_installation_is_read_from_its_types_and_its_controller(api: Api, clu
     where = f"{DEPLOYMENT.root}/namespaces/kserve/deployments/kserve-controller-manager"
     api.answers["GET", where] = (200, manager)
     where = f"{CONFIG_MAP.root}/namespaces/kserve/configmaps/inferenceservice-config"
-    api.answers["GET", where] = (200, {"data": {"deploy": '{"defaultDeploymentMode": "Standard"}'}})
+    parts = {
+        "deploy": '{"defaultDeploymentMode": "Standard"}',
+        "ingress": '{"enableGatewayApi": true}',
+        "_example": "#",
+    }
+    api.answers["GET", where] = (200, {"data": parts})
     api.answers["GET", "/version"] = (200, {"gitVersion": "v1.34.4"})
     assert probe(cluster) == CapabilitiesOfInstallation(
         kserve="0.20.0",
@@ -258,6 +263,7 @@ def test_an_installation_is_read_from_its_types_and_its_controller(api: Api, clu
         canary_percent=True,
         routes=("v1",),
         default_mode="Standard",
+        makes_routes=True,
         kubernetes="v1.34.4",
     )
 
@@ -268,11 +274,32 @@ def test_what_may_not_be_read_is_unknown_and_named(api: Api, cluster: Kubernetes
     where = f"{DEPLOYMENT.root}/namespaces/kserve/deployments/kserve-controller-manager"
     api.answers["GET", where] = (403, {"kind": "Status", "message": "no"})
     found = probe(cluster)
-    assert (found.kserve, found.default_mode) == ("unknown", "unknown")
+    assert (found.kserve, found.default_mode, found.makes_routes) == ("unknown", "unknown", False)
     assert "KServe's version" in found.unread[0]
 
 
-FULL = CapabilitiesOfInstallation(kserve="0.21.0", canary=True, canary_percent=True, routes=("v1",), knative=True)
+@pytest.mark.parametrize(
+    ("ingress", "makes"),
+    [
+        pytest.param('{"enableGatewayApi": true, "disableIngressCreation": false}', True, id="routes"),
+        pytest.param('{"enableGatewayApi": false}', False, id="ingresses"),
+        pytest.param("{}", False, id="as-kserve-comes"),
+        pytest.param('{"enableGatewayApi": true, "disableIngressCreation": true}', False, id="nothing"),
+        pytest.param("not json", False, id="unreadable"),
+    ],
+)
+def test_whether_kserve_makes_routes_is_read_from_its_configuration(
+    api: Api, cluster: KubernetesCluster, ingress: str, makes: bool
+) -> None:
+    """The type HTTPRoute alone says nothing: with Ingresses a canary has pods and no traffic."""
+    where = f"{CONFIG_MAP.root}/namespaces/kserve/configmaps/inferenceservice-config"
+    api.answers["GET", where] = (200, {"data": {"ingress": ingress}})
+    assert probe(cluster).makes_routes is makes
+
+
+FULL = CapabilitiesOfInstallation(
+    kserve="0.21.0", canary=True, canary_percent=True, routes=("v1",), knative=True, makes_routes=True
+)
 
 
 @pytest.mark.parametrize(
@@ -281,6 +308,7 @@ FULL = CapabilitiesOfInstallation(kserve="0.21.0", canary=True, canary_percent=T
         pytest.param({}, None, "route", id="the-route-where-it-can"),
         pytest.param({"routes": ()}, None, "knative", id="what-is-left"),
         pytest.param({}, "standard", "standard", id="canaries-of-0.21"),
+        pytest.param({"kserve": "0.21.0-main.aaac4e2"}, "standard", "standard", id="canaries-of-its-main-branch"),
         pytest.param({}, "knative", "knative", id="knative"),
         pytest.param({"kserve": "0.20.0"}, None, "route", id="any-kserve-has-the-route"),
     ],
@@ -297,6 +325,8 @@ def test_the_way_is_one_that_the_installation_does(changes: dict[str, Any], want
         pytest.param({"kserve": "unknown"}, "standard", "version of KServe cannot be read", id="version-unknown"),
         pytest.param({"kserve": "0.15.2", "canary": False}, "standard", "would drop it", id="field-is-dropped"),
         pytest.param({"routes": ()}, "standard", "Gateway API is missing", id="standard-needs-routes"),
+        pytest.param({"makes_routes": False}, "standard", "inferenceservice-config says otherwise", id="ingresses"),
+        pytest.param({"makes_routes": None}, "standard", "inferenceservice-config cannot be read", id="routes-unread"),
         pytest.param({"knative": False}, "knative", "Knative Serving is not installed", id="no-knative"),
         pytest.param({"routes": ("v1beta1",)}, "route", "no HTTPRoute of version v1", id="old-gateway-api"),
         pytest.param({"kserve": None}, None, "KServe is not installed", id="nothing"),
