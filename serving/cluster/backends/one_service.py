@@ -259,8 +259,8 @@ class OneService(OfModel, ABC):
         return Observed(split, epoch, digest_of(["changed", split_document(split)]), rejected)
 
     def _scrapes(self) -> list[Scrape]:
-        found, known = [], self.known().get("revisions", {})
-        for name in known.keys() & set(self.sides(self.there())):
+        found, known, service = [], self.known().get("revisions", {}), self.found()
+        for name in known.keys() & set(self.sides(service) if service is not None else ()):
             version, pods = known[name]["version"], ready_pods(self.pods(name))
             for pod, reading in read_predictors(self.cluster, self.at.namespace, pods, version).items():
                 found.append(Scrape(source=f"{pod} {version}", revision=name, reading=reading))
