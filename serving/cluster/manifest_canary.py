@@ -7,11 +7,13 @@ without weight before: all traffic, then the promotion, then the removal, and be
 the gateway has converged and the requests in flight are answered.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from serving.cluster.manifest import (
     DIGEST,
     FENCE,
+    MANAGED_BY,
     REVISION_LABEL,
     VERSION_LABEL,
     VISIBILITY,
@@ -24,6 +26,8 @@ from serving.cluster.manifest import (
 from serving.errors import BackendRefusal
 from serving.rollout.backend import WEIGHT_SUM, Revision
 
+# Of the stable side: none of it may be in a canary, whose replicas are a number.
+_SCALING = frozenset(("minReplicas", "maxReplicas", "scaleTarget", "scaleMetric", "autoScaling"))
 PERCENT = 10  # per mille in one percent, the smallest step that KServe knows
 
 
@@ -50,23 +54,28 @@ def standard_service(model: str, revision: Revision, at: Installation, *, replic
 def standard_canary(model: str, candidate: Revision, replicas: int, own: int, at: Installation) -> Object:
     """Start *candidate* dark.
 
+    Replicas are said outright: without a number KServe derives it from the percentage, and gives 0 % no pods.
+
     Args:
         replicas: of its own. own: of the stable side, which keeps them (``beside``).
     """
-    return {"spec": {"predictor": {"minReplicas": beside(own, replicas)}, **_entry(model, candidate, replicas, 0, at)}}
+    entry = _entry({"minReplicas": replicas, **_side(model, candidate, at)}, 0)
+    return {"spec": {"predictor": {"minReplicas": beside(own, replicas)}, "canary": [entry]}}
 
 
-def standard_weight(model: str, candidate: Revision, replicas: int, per_mille: int, at: Installation) -> Object:
-    """Give *candidate* *per_mille* of the traffic; with 0 it runs dark."""
-    return {"spec": _entry(model, candidate, replicas, per_mille, at)}
+def standard_weight(spec: Object, per_mille: int) -> Object:
+    """Give the canary of *spec*, as it is in the cluster, *per_mille* of the traffic; with 0 it runs dark."""
+    return {"spec": {"canary": [_entry(spec["canary"][0]["predictor"], per_mille)]}}
 
 
-def standard_promotion(model: str, stable: Revision, candidate: Revision, replicas: int, at: Installation) -> Object:
-    """Make *candidate*, which has all traffic, the stable side, and keep the old one without weight.
+def standard_promotion(spec: Object) -> Object:
+    """Make the canary of *spec*, which has all traffic, the stable side, and keep the old one without weight.
 
-    The same pods, as this asks of both what it asked before: they are taken over, not started anew.
+    Both as they are in the cluster, so that the same pods are taken over, whoever wrote what of them.
     """
-    return {"spec": {"predictor": _side(model, candidate, at), **_entry(model, stable, replicas, 0, at)}}
+    stable, canary = spec["predictor"], spec["canary"][0]["predictor"]
+    kept = {"minReplicas": canary["minReplicas"], **_unscaled(stable)}
+    return {"spec": {"predictor": _unscaled(canary), "canary": [_entry(kept, 0)]}}
 
 
 def standard_removal(own: int) -> Object:
@@ -123,17 +132,19 @@ def _public(made: Object, name: str) -> None:
     """One object for all revisions: KServe's own host is the way in, and neither label nor annotation is of one."""
     metadata = made["metadata"]
     metadata["name"] = name
-    for label in (REVISION_LABEL, VERSION_LABEL, VISIBILITY):
+    # KServe copies labels to its routes, and those are not managed by us.
+    for label in (REVISION_LABEL, VERSION_LABEL, VISIBILITY, MANAGED_BY):
         del metadata["labels"][label]
     for annotation in (DIGEST, FENCE):
         del metadata["annotations"][annotation]
 
 
-def _entry(model: str, revision: Revision, replicas: int, per_mille: int, at: Installation) -> dict[str, Any]:
-    # Replicas are said outright: without a number KServe derives it from the percentage, and gives a canary of 0 % no
-    # pods. No maxReplicas: KServe's webhook refuses it in a canary.
-    side = {"minReplicas": replicas, **_side(model, revision, at)}
-    return {"canary": [{"trafficPercent": whole_percent(per_mille), "predictor": side}]}
+def _entry(side: Mapping[str, Any], per_mille: int) -> dict[str, Any]:
+    return {"trafficPercent": whole_percent(per_mille), "predictor": dict(side)}
+
+
+def _unscaled(side: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in side.items() if name not in _SCALING}
 
 
 def _side(model: str, revision: Revision, at: Installation) -> dict[str, Any]:

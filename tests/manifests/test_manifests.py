@@ -588,8 +588,8 @@ def _written() -> list[dict[str, Any]]:
         two_slots.resting("m", "m-1", "e1"), Split({"m-1": 900, "m-2": 100}, "m-2", None, ("m-1", "m-2")), "e2"
     )
     standard = manifest_canary.standard_service("m", one, at)
-    weight = manifest_canary.standard_weight("m", two, 1, 100, at)
-    standard["spec"] = {**standard["spec"], **weight["spec"]}
+    canary = manifest_canary.standard_canary("m", two, 1, 1, at)["spec"]["canary"]
+    standard["spec"] |= manifest_canary.standard_weight({"canary": canary}, 100)["spec"]
     return [
         manifest.inference_service(two, at),
         manifest_route.http_route(route, at),

@@ -17,6 +17,7 @@ from serving.cluster.backends.kserve_reading import OfModel, digest_of, read_pre
 from serving.cluster.backends.live_route import SETTLES_S
 from serving.cluster.backends.workload import ready_pods
 from serving.cluster.client import INFERENCE_SERVICE, Object
+from serving.cluster.manifest import PART_OF
 from serving.cluster.manifest_canary import PERCENT, whole_percent
 from serving.errors import BackendRefusal, ConflictError, InfrastructureError
 from serving.rollout.backend import (
@@ -94,6 +95,7 @@ class OneService(OfModel, ABC):
             self.remember(wanted=None, since=None, confirmed=None)  # of an object of that name that is gone
             self.create(revision, replicas)
             return
+        self._require_ours(found)
         stable, newest = self.sides(found)
         if revision.name in (stable, newest):
             return
@@ -156,6 +158,13 @@ class OneService(OfModel, ABC):
         if found is None:
             raise BackendRefusal(f"InferenceService {self.model} is absent: no revision has been asked for")
         return found
+
+    def _require_ours(self, found: Object) -> None:
+        where = f"InferenceService {self.at.namespace}/{self.model}"
+        if "deletionTimestamp" in found["metadata"]:
+            raise InfrastructureError(f"{where} is still going away; it is asked for again later")
+        if found["metadata"].get("labels", {}).get(PART_OF) != "slipway":
+            raise ConflictError(f"{where} is not ours; rename it, or the model")
 
     def asked(self, found: Object) -> Split:
         """The split that the InferenceService asks for."""

@@ -20,7 +20,7 @@ from serving.cluster.manifest_canary import (
     standard_service,
     standard_weight,
 )
-from serving.errors import InfrastructureError
+from serving.errors import ConflictError, InfrastructureError
 from serving.rollout.backend import WEIGHT_SUM, Capabilities, Observed, Readiness, Revision
 
 
@@ -60,6 +60,12 @@ class StandardBackend(OneService):
         return int(_entry(found).get("trafficPercent", 0))
 
     def create(self, revision: Revision, replicas: int) -> None:
+        route = self.cluster.get(HTTP_ROUTE, self.at.namespace, self.model)
+        if route is not None and not route["metadata"].get("ownerReferences"):
+            raise ConflictError(
+                f"HTTPRoute {self.at.namespace}/{self.model} is there, and KServe would write over it: a model stays "
+                "with the way 'route' until its route is deleted, or goes on under another name"
+            )
         self.cluster.apply(standard_service(self.model, revision, self.at, replicas=replicas))
 
     def add(self, found: Object, revision: Revision, replicas: int) -> None:
@@ -68,12 +74,10 @@ class StandardBackend(OneService):
         self.patch(found, standard_canary(self.model, revision, replicas, own, self.at))
 
     def weighed(self, found: Object, weight: int) -> Object:
-        return standard_weight(self.model, self.revision(self.sides(found)[1]), _replicas(found), weight, self.at)
+        return standard_weight(found["spec"], weight)
 
-    def promote(self, found: Object, revision: str) -> None:
-        stable = self.revision(self.sides(found)[0])
-        promotion = standard_promotion(self.model, stable, self.revision(revision), _replicas(found), self.at)
-        self.patch(found, promotion)
+    def promote(self, found: Object, revision: str) -> None:  # noqa: ARG002 - there is one canary
+        self.patch(found, standard_promotion(found["spec"]))
 
     def let_go(self, found: Object) -> None:
         self.patch(found, standard_removal(self._own(found)))
@@ -112,7 +116,3 @@ def _entry(found: Object) -> dict[str, Any]:
     """The canary; empty while there is none."""
     entries: list[dict[str, Any]] = found["spec"].get("canary") or [{}]
     return entries[0]
-
-
-def _replicas(found: Object) -> int:
-    return int(_entry(found)["predictor"]["minReplicas"])

@@ -335,7 +335,12 @@ class FakeCluster:
             route = {
                 "apiVersion": "gateway.networking.k8s.io/v1",
                 "kind": "HTTPRoute",
-                "metadata": {"name": name, "namespace": NAMESPACE},
+                "metadata": {
+                    "name": name,
+                    "namespace": NAMESPACE,
+                    "labels": service["metadata"]["labels"],
+                    "ownerReferences": [{"kind": "InferenceService", "name": name}],
+                },
                 "spec": {"rules": [{"backendRefs": refs}]},
             }
             known = self.objects.get((HTTP_ROUTE.plural, NAMESPACE, name))

@@ -504,6 +504,45 @@ def test_a_service_that_was_made_anew_is_not_taken_for_the_one_before() -> None:
     place.routed({"housing-1": 1000}, "e2")
 
 
+def test_the_way_of_a_model_that_serves_by_our_route_is_not_changed_under_it() -> None:
+    """KServe would write its own route over ours, and the model's host would answer nobody."""
+    place = route_place()
+    place.running(1)
+    place.routed({"housing-1": 1000}, "e0")
+    before = len(place.cluster.writes)
+    standard = StandardBackend(place.cluster, AT, "housing", place.notes, clock=place.clock)
+    with pytest.raises(ConflictError, match="KServe would write over it"):
+        standard.ensure(revision(1), 1)
+    assert len(place.cluster.writes) == before
+
+
+def test_a_route_that_kserve_made_is_not_taken_for_ours() -> None:
+    """The way back: KServe copies the labels of its object to its route."""
+    place = standard_place()
+    place.running(1)
+    place.routed({"housing-1": 1000}, "e0")
+    route = RouteBackend(place.cluster, AT, "housing", place.notes, clock=place.clock, sleep=place.clock.sleep)
+    route.ensure(revision(1), 1)
+    place.until(lambda: route.readiness("housing-1").state == "ready")
+    with pytest.raises((ConflictError, InfrastructureError)):
+        route.apply(Split({"housing-1": 1000}), "e1")
+    assert place.routes() == []
+
+
+@ONE_SERVICE
+def test_an_inference_service_of_somebody_else_is_left_alone(make: Callable[[], ClusterPlace]) -> None:
+    """One that has the model's name by chance is no place for a canary; one that is ending is waited for."""
+    place = at_a_tenth(make)
+    found = place.cluster.objects[INFERENCE_SERVICE.plural, NAMESPACE, "housing"]
+    labels = found["metadata"]["labels"]
+    found["metadata"]["labels"] = {}
+    with pytest.raises(ConflictError, match="InferenceService models/housing is not ours"):
+        place.backend.ensure(revision(3), 1)
+    found["metadata"] |= {"labels": labels, "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    with pytest.raises(InfrastructureError, match="still going away"):
+        place.backend.ensure(revision(3), 1)
+
+
 def shares(place: ClusterPlace) -> set[int]:
     """Percentages that the InferenceService asks for, of whichever way."""
     spec = place.cluster.objects[INFERENCE_SERVICE.plural, NAMESPACE, "housing"]["spec"]

@@ -315,20 +315,26 @@ def test_the_storage_uri_ends_with_a_slash_however_it_came():
 
 
 def test_a_standard_promotion_takes_over_the_pods_of_the_canary():
-    """What is adopted equals what the canary was; the old side stays, without weight, until it is let go."""
-    weight = canary.standard_weight("m", revision(2), 1, 1000, AT)["spec"]["canary"]
-    adopt = canary.standard_promotion("m", revision(1), revision(2), 1, AT)["spec"]
+    """What is adopted equals what the canary was, also in what somebody else wrote there or an earlier Slipway; the old
+    side stays, without weight, until it is let go."""
+    spec = canary.standard_service("m", revision(1), AT)["spec"]
+    spec["predictor"] |= {"nodeSelector": {"disk": "ssd"}, "maxReplicas": 3}
+    spec |= {"canary": canary.standard_canary("m", revision(2), 1, 1, AT)["spec"]["canary"]}
+    spec["canary"][0]["predictor"]["model"]["args"] = ["--of-an-earlier-slipway"]
+    spec |= canary.standard_weight(spec, 1000)["spec"]
+    adopt = canary.standard_promotion(spec)["spec"]
 
-    assert [entry["trafficPercent"] for entry in weight] == [100]
-    assert {"minReplicas": 1, **adopt["predictor"]} == weight[0]["predictor"], "the same pods are taken over"
+    assert spec["canary"][0]["trafficPercent"] == 100
+    assert {"minReplicas": 1, **adopt["predictor"]} == spec["canary"][0]["predictor"], "the same pods are taken over"
     assert [(e["trafficPercent"], e["predictor"]["name"]) for e in adopt["canary"]] == [(0, "v1")]
+    assert adopt["canary"][0]["predictor"] | {"maxReplicas": 3} == spec["predictor"]
     assert canary.standard_removal(1)["spec"]["canary"] == []
 
 
 def test_a_fraction_of_a_percent_is_refused_where_it_would_be_ignored():
     """KServe knows whole percents only."""
     with pytest.raises(BackendRefusal, match="whole percents"):
-        canary.standard_weight("m", revision(2), 1, 15, AT)
+        canary.standard_weight(canary.standard_canary("m", revision(2), 1, 1, AT)["spec"], 15)
 
 
 @given(st.integers(1, 9), st.integers(1, 9))
@@ -345,7 +351,7 @@ def test_a_side_has_a_name_that_fits_whatever_kserve_makes_of_it(namespace):
     at = replace(AT, namespace=namespace)
 
     def made(length):
-        return canary.standard_weight("m" * length, revision(12), 1, 0, at)
+        return canary.standard_canary("m" * length, revision(12), 1, 1, at)
 
     longest = next(n for n in range(1, 60) if _refused(partial(made, n + 1)))
     service = f"{'m' * longest}-v12-predictor"
