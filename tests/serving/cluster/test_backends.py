@@ -517,16 +517,18 @@ def test_the_way_of_a_model_that_serves_by_our_route_is_not_changed_under_it() -
 
 
 def test_a_route_that_kserve_made_is_not_taken_for_ours() -> None:
-    """The way back: KServe copies the labels of its object to its route."""
-    place = standard_place()
+    """A model whose way was changed, and is changed back: KServe copies the labels of its object to its route."""
+    place = route_place()
     place.running(1)
     place.routed({"housing-1": 1000}, "e0")
-    route = RouteBackend(place.cluster, AT, "housing", place.notes, clock=place.clock, sleep=place.clock.sleep)
-    route.ensure(revision(1), 1)
-    place.until(lambda: route.readiness("housing-1").state == "ready")
-    with pytest.raises((ConflictError, InfrastructureError)):
-        route.apply(Split({"housing-1": 1000}), "e1")
-    assert place.routes() == []
+    place.cluster.delete(HTTP_ROUTE, NAMESPACE, "housing")
+    standard = StandardBackend(place.cluster, AT, "housing", place.notes, clock=place.clock)
+    standard.ensure(revision(1), 1)
+    place.until(lambda: standard.readiness("housing-1").state == "ready")
+    before = len(place.routes())
+    with pytest.raises(ConflictError, match="HTTPRoute models/housing is not ours"):
+        place.backend.apply(Split({"housing-1": 1000}), "e1")
+    assert len(place.routes()) == before
 
 
 @ONE_SERVICE
