@@ -3,6 +3,7 @@
 What is checked is what callers and operators see: answers through the gateway, pods, the object that KServe has.
 """
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -59,6 +60,33 @@ def begin(made: Town, version: int) -> None:
 
     made.start(version)
     until(lambda: asked() is Reason.UNRANDOM, "a person is asked, as arms are dealt out in turn", 300)
+
+
+@pytest.mark.parametrize("home_at", [None, STEPS[-1]], ids=["promoted", "sent-home"])
+def test_a_controller_that_is_killed_in_each_phase_loses_nothing(made: Town, home_at: int | None) -> None:
+    """The next one goes on from where the split is, both ways, and no pod is started anew."""
+    killed: set[Phase] = set()
+    with made.load(rate=RATE) as load:
+        begin(made, 2)
+        pods = made.pods(1), made.pods(2)
+        until(lambda: killed_in_each_phase(made, killed, home_at), "the rollout ends", 900)
+        load.await_answers(2 * RATE)
+    print(len(load.answers), "answers", dict(load.by_revision()), "lost", len(load.lost), sorted(killed))
+    assert load.lost == []
+    assert len(killed) > 3
+    assert made.pods(1 if home_at else 2) == pods[0 if home_at else 1]
+
+
+def killed_in_each_phase(made: Town, killed: set[Phase], home_at: int | None) -> bool:
+    state = made.live()
+    assert state is not None
+    if made.over(home_at):
+        return True
+    if state.phase not in killed:
+        killed.add(state.phase)
+        made.end(signal.SIGKILL)
+        made.control()
+    return False
 
 
 def test_a_canary_takes_no_capacity_and_one_that_cannot_load_no_traffic(made: Town) -> None:

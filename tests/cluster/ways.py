@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -58,6 +59,7 @@ class Town:
     way: Way
     home: Path
     digests: dict[int, str] = field(default_factory=dict)
+    controller: subprocess.Popen[bytes] | None = None
 
     @property
     def model(self) -> str:
@@ -97,6 +99,22 @@ class Town:
         found = read("-n", self.namespace, "get", "pods", "-l", "component=predictor")["items"]
         mine = [pod for pod in found if {"name": "SLIPWAY_VERSION", "value": str(version)} in _env(pod)]
         return {pod["metadata"]["uid"] for pod in mine if "deletionTimestamp" not in pod["metadata"]}
+
+    def control(self) -> None:
+        """Start the verb of the cluster's Deployment as a process of this machine."""
+        command = [
+            sys.executable, "-m", "pipelines.cli.main", "--home", str(self.home), "rollout", "controller",
+            "--context", CONTEXT, "--health", "127.0.0.1:0",
+        ]  # fmt: skip
+        place = {"SLIPWAY_LEDGER": f"sqlite:///{self.home}/ledger.db", "SLIPWAY_SERVING": self.serving}
+        with (self.home / "controller.log").open("a") as log:
+            self.controller = subprocess.Popen(command, cwd=ROOT, env=os.environ | place, stdout=log, stderr=log)
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """End the controller, and wait for its end."""
+        if self.controller is not None:
+            self.controller.send_signal(how)
+            self.controller.wait()
 
     def serves(self, version: int) -> None:
         """Have *version* registered, and serve alone."""
@@ -139,18 +157,15 @@ class Town:
         until(lambda: (found := self.live()) and found.candidate.version == version, "it is begun")
 
     def rollout(self, version: int, *, home_at: int | None = None) -> RolloutState:
-        """Take *version* to its end, a person agreeing where the plan asks for one.
-
-        Args:
-            home_at: percentage at which a person sends it home.
-        """
+        """Take *version* to its end, see ``over``."""
         self.start(version)
-        until(lambda: self._over(home_at), f"the rollout of version {version} ends", 600)
+        until(lambda: self.over(home_at), f"the rollout of version {version} ends", 600)
         state = self.live()
         assert state is not None
         return state
 
-    def _over(self, home_at: int | None) -> bool:
+    def over(self, home_at: int | None = None) -> bool:
+        """Whether the rollout has ended; a person agrees where one is asked, and sends it home at *home_at* percent."""
         state = self.live()
         assert state is not None
         if state.phase in _OVER:
@@ -181,9 +196,10 @@ def town(way: Way, home: Path) -> Iterator[Town]:
     kubectl("apply", "--server-side", "-f", "-", given=wanted)
     try:
         upload(made)
-        with controller(made):
-            yield made
+        made.control()
+        yield made
     finally:
+        made.end()
         kubectl("delete", "namespace", made.namespace, "--wait=false", code=None)
 
 
@@ -202,24 +218,6 @@ def upload(made: Town) -> None:
             bundle(directory, (contract, rows, kinds, model), key)
             opened.upload_directory(directory, f"{made.namespace}/{version}")
             made.digests[version] = sha256_bytes((directory / "manifest.json").read_bytes())
-
-
-@contextlib.contextmanager
-def controller(made: Town) -> Iterator[None]:
-    """The verb of the cluster's Deployment, as a process of this machine; ended by itself when asked to."""
-    command = [
-        sys.executable, "-m", "pipelines.cli.main", "--home", str(made.home), "rollout", "controller",
-        "--context", CONTEXT, "--health", "127.0.0.1:0",
-    ]  # fmt: skip
-    place = {"SLIPWAY_LEDGER": f"sqlite:///{made.home}/ledger.db", "SLIPWAY_SERVING": made.serving}
-    with (
-        (made.home / "controller.log").open("w") as log,
-        subprocess.Popen(command, cwd=ROOT, env={**os.environ, **place}, stdout=log, stderr=log) as process,
-    ):
-        try:
-            yield
-        finally:
-            process.terminate()
 
 
 def row(name: str, load: Load, state: RolloutState) -> str:

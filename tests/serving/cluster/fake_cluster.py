@@ -126,6 +126,7 @@ class FakeCluster:
         self._rolled_out = ""
         self._frozen: Object | None = None
         self._version = 0
+        self._owed: dict[str, int] = {}  # to each side of a rota
         self._rng = np.random.default_rng(seed)
 
     # the protocol
@@ -341,7 +342,7 @@ class FakeCluster:
                     "labels": service["metadata"]["labels"],
                     "ownerReferences": [{"kind": "InferenceService", "name": name}],
                 },
-                "spec": {"rules": [{"backendRefs": refs}]},
+                "spec": {"rules": [{"backendRefs": refs}, {"backendRefs": refs}]},  # calls of gRPC, and all else
             }
             known = self.objects.get((HTTP_ROUTE.plural, NAMESPACE, name))
             if known is None or known["spec"] != route["spec"]:
@@ -397,8 +398,8 @@ class FakeCluster:
         return due[-1] if due else None
 
     def _one(self, route: Object, arm: str | None) -> str:
-        if len(route["spec"]["rules"]) == 1:
-            return self._reach(self._drawn(route["spec"]["rules"][0]["backendRefs"]), None)
+        if "ownerReferences" in route["metadata"]:
+            return self._reach(self._dealt(route["spec"]["rules"][-1]["backendRefs"]), None)
         read = read_route(route)
         if arm is not None and arm in read.header_arms:
             return self._reach(f"{arm}-predictor", None)
@@ -413,9 +414,12 @@ class FakeCluster:
             self._reach(f"{route.mirror}-predictor", f"{where}-mirror-2")
         return revision
 
-    def _drawn(self, refs: Objects) -> str:
-        weights = np.array([ref["weight"] for ref in refs], dtype=float)
-        return str(refs[int(self._rng.choice(len(refs), p=weights / weights.sum()))]["name"])
+    def _dealt(self, refs: Objects) -> str:
+        """References without filters of their own are dealt out in turn, by weight."""
+        owed = {str(ref["name"]): self._owed.get(ref["name"], 0) + int(ref["weight"]) for ref in refs}
+        chosen = max(owed, key=lambda name: owed[name])
+        self._owed = owed | {chosen: owed[chosen] - sum(int(ref["weight"]) for ref in refs)}
+        return chosen
 
     def _knative_choice(self) -> str:
         traffic = self._knative_services()[0][1]["status"]["components"]["predictor"]["traffic"]
