@@ -11,7 +11,7 @@ import pytest
 from serving.cluster.client import open_cluster
 from serving.cluster.installation import probe, reason_against
 from serving.errors import InfrastructureError
-from serving.rollout.state import Phase, Reason
+from serving.rollout.state import Phase
 from tests.cluster.support import CONTEXT, kubectl, read, require_cluster, until
 from tests.cluster.ways import RATE, STEPS, Town, town
 
@@ -34,7 +34,7 @@ def test_a_rollout_that_is_promoted_and_one_that_is_sent_home_lose_nothing(made:
     canary serve on as the stable side."""
     with made.load(rate=RATE) as load:
         load.await_answers(RATE)
-        begin(made, 2)
+        made.begin(2)
         canary = made.pods(2)
         promoted = made.rollout(2)
         assert promoted.phase is Phase.SUCCEEDED
@@ -51,23 +51,12 @@ def test_a_rollout_that_is_promoted_and_one_that_is_sent_home_lose_nothing(made:
     assert made.predictor()["name"] == "v2"
 
 
-def begin(made: Town, version: int) -> None:
-    """Have the rollout of *version* wait for a person at its first step."""
-
-    def asked() -> Reason | None:
-        state = made.live()
-        return state.pause.reason if state is not None and state.pause is not None else None
-
-    made.start(version)
-    until(lambda: asked() is Reason.UNRANDOM, "a person is asked, as arms are dealt out in turn", 300)
-
-
 @pytest.mark.parametrize("home_at", [None, STEPS[-1]], ids=["promoted", "sent-home"])
 def test_a_controller_that_is_killed_in_each_phase_loses_nothing(made: Town, home_at: int | None) -> None:
     """The next one goes on from where the split is, both ways, and no pod is started anew."""
     killed: set[Phase] = set()
     with made.load(rate=RATE) as load:
-        begin(made, 2)
+        made.begin(2)
         pods = made.pods(1), made.pods(2)
         until(lambda: killed_in_each_phase(made, killed, home_at), "the rollout ends", 900)
         load.await_answers(2 * RATE)
@@ -99,7 +88,7 @@ def test_a_canary_takes_no_capacity_and_one_that_cannot_load_no_traffic(made: To
     until(lambda: ready(made, 1) == 2, "two replicas of the stable side")
     with made.load(rate=RATE) as load:
         load.await_answers(RATE)
-        begin(made, 2)
+        made.begin(2)
         assert (ready(made, 1), ready(made, 2)) == (2, 1)
         made.rollout(2, home_at=STEPS[0])
         until(lambda: (ready(made, 1), ready(made, 2)) == (2, 0), "two replicas are left")

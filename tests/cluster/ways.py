@@ -5,6 +5,7 @@ of docs/cluster.md.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import secrets
@@ -156,6 +157,16 @@ class Town:
         release_version(self.ledger, self.service, version, plan, "ways", again=True, timeout_s=0.0)
         until(lambda: (found := self.live()) and found.candidate.version == version, "it is begun")
 
+    def begin(self, version: int) -> None:
+        """Have the rollout of *version* wait at its first step until a person agrees to the next."""
+
+        def asked() -> Reason | None:
+            state = self.live()
+            return state.pause.reason if state is not None and state.pause is not None else None
+
+        self.start(version)
+        until(lambda: asked() is Reason.UNRANDOM, "a person is asked, as arms are dealt out in turn", 300)
+
     def rollout(self, version: int, *, home_at: int | None = None) -> RolloutState:
         """Take *version* to its end, see ``over``."""
         self.start(version)
@@ -220,35 +231,52 @@ def upload(made: Town) -> None:
             made.digests[version] = sha256_bytes((directory / "manifest.json").read_bytes())
 
 
-def row(name: str, load: Load, state: RolloutState) -> str:
-    shares = sorted((told.rpartition("-")[2], count) for told, count in load.by_revision().items())
+def row(told: str, ended: str, load: Load) -> str:
+    shares = sorted((name.rpartition("-")[2], count) for name, count in load.by_revision().items())
     by_version = ", ".join(f"{count:,} by {version or 'none'}" for version, count in shares)
-    return (
-        f"| {name} | {state.phase.value} | {len(load.answers):,} | {len(load.lost):,} | {by_version} "
-        f"| {load.seconds:.0f} s |"
-    )
+    return f"| {told} | {ended} | {len(load.answers):,} | {len(load.lost):,} | {by_version} | {load.seconds:.0f} s |"
 
 
-def both(made: Town) -> Iterator[tuple[str, Load, RolloutState]]:
+def both(made: Town) -> Iterator[str]:
     """One rollout to its end and one sent home from the last step, each under load."""
     made.serves(1)
-    for told, version, home_at in (("promoted", 2, None), ("sent home at 50 %", 3, STEPS[-1])):
+    for told, version, home_at in (("promoted", 2, None), (f"sent home at {STEPS[-1]} %", 3, STEPS[-1])):
         with made.load(rate=RATE) as load:
             load.await_answers(RATE)
             state = made.rollout(version, home_at=home_at)
             load.await_answers(5 * RATE)
-        yield f"`{made.way}`, {told}", load, state
+        yield row(f"`{made.way}`, {told}", state.phase.value, load)
+
+
+def unaided(made: Town) -> Iterator[str]:
+    """The same object written by a person, with nobody in between: a canary that leaves with its traffic, and a word
+    about who owns the model."""
+    made.begin(3)
+    made.end()
+    for told, patch in (
+        ("a canary with traffic is taken out", {"spec": {"canary": []}}),
+        ("an annotation is added", {"metadata": {"annotations": {"team": "pricing"}}}),
+    ):
+        before = made.pods(2)
+        with made.load(rate=RATE) as load:
+            load.await_answers(2 * RATE)
+            kubectl(
+                "-n", made.namespace, "patch", "inferenceservice", made.model, "--type=merge", "-p", json.dumps(patch)
+            )
+            load.await_answers(20 * RATE)
+        anew = "all pods anew" if not before & made.pods(2) else "the same pods"
+        yield row(f"`spec.canary` by `kubectl patch`, {told}", anew, load)
 
 
 def main(ways: Sequence[Way]) -> None:
     seen = probe(open_cluster(CONTEXT))
-    print(f"KServe {seen.kserve}, {RATE} requests/s, {' to '.join(f'{step} %' for step in STEPS)}, one replica each.\n")
+    print(f"KServe {seen.kserve}, {RATE} requests/s, {' % to '.join(map(str, STEPS))} %, one replica each.\n")
     print("| way | ended | requests | lost | by version | took |\n|---|---|---|---|---|---|")
     for way in ways:
         choose(seen, way)
         with tempfile.TemporaryDirectory() as name, town(way, Path(name)) as made:
-            for told, load, state in both(made):
-                print(row(told, load, state), flush=True)
+            for line in itertools.chain(both(made), unaided(made) if way == "standard" else ()):
+                print(line, flush=True)
 
 
 if __name__ == "__main__":
