@@ -17,7 +17,7 @@ MODEL_LABEL = "model"  # for people: the pods of all revisions
 REVISION_LABEL = "slipway.dev/revision"
 VERSION_LABEL = "slipway.dev/version"
 DIGEST = "slipway.dev/digest"
-PART_OF, MANAGED_BY = "app.kubernetes.io/part-of", "app.kubernetes.io/managed-by"
+MANAGED_BY = "app.kubernetes.io/managed-by"
 FENCE = "slipway.dev/fence"
 VISIBILITY = "networking.kserve.io/visibility"
 HTTP_PORT, GRPC_PORT = 80, 8081  # of the Services that KServe makes: of the first port of a container, and of any other
@@ -143,6 +143,6 @@ def check_name(name: str, namespace: str) -> str:
 def labels_of(model: str) -> dict[str, str]:
     return {
         "app.kubernetes.io/name": model,
-        PART_OF: "slipway",
+        "app.kubernetes.io/part-of": "slipway",
         MANAGED_BY: "slipway",
     }

@@ -13,7 +13,6 @@ from typing import Any
 from serving.cluster.manifest import (
     DIGEST,
     FENCE,
-    MANAGED_BY,
     REVISION_LABEL,
     VERSION_LABEL,
     VISIBILITY,
@@ -132,8 +131,7 @@ def _public(made: Object, name: str) -> None:
     """One object for all revisions: KServe's own host is the way in, and neither label nor annotation is of one."""
     metadata = made["metadata"]
     metadata["name"] = name
-    # KServe copies labels to its routes, and those are not managed by us.
-    for label in (REVISION_LABEL, VERSION_LABEL, VISIBILITY, MANAGED_BY):
+    for label in (REVISION_LABEL, VERSION_LABEL, VISIBILITY):
         del metadata["labels"][label]
     for annotation in (DIGEST, FENCE):
         del metadata["annotations"][annotation]

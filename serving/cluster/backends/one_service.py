@@ -17,7 +17,7 @@ from serving.cluster.backends.kserve_reading import OfModel, digest_of, read_pre
 from serving.cluster.backends.live_route import SETTLES_S
 from serving.cluster.backends.workload import ready_pods
 from serving.cluster.client import INFERENCE_SERVICE, Object
-from serving.cluster.manifest import PART_OF
+from serving.cluster.manifest import MANAGED_BY
 from serving.cluster.manifest_canary import PERCENT, whole_percent
 from serving.errors import BackendRefusal, ConflictError, InfrastructureError
 from serving.rollout.backend import (
@@ -163,7 +163,7 @@ class OneService(OfModel, ABC):
         where = f"InferenceService {self.at.namespace}/{self.model}"
         if "deletionTimestamp" in found["metadata"]:
             raise InfrastructureError(f"{where} is still going away; it is asked for again later")
-        if found["metadata"].get("labels", {}).get(PART_OF) != "slipway":
+        if found["metadata"].get("labels", {}).get(MANAGED_BY) != "slipway":
             raise ConflictError(f"{where} is not ours; rename it, or the model")
 
     def asked(self, found: Object) -> Split:
