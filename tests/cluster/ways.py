@@ -36,7 +36,7 @@ from serving.service import by_hand
 from serving.service.release import release_version
 from serving.service.service import Service
 from serving.store.settings import S3Settings
-from serving.store.store import open_store
+from serving.store.store import Store, open_store
 from tests.cluster.kserve.models import bundle, iris
 from tests.cluster.kserve.models import secret as values_of
 from tests.cluster.support import CONTEXT, DOMAIN, forwarded, kubectl, read, through_gateway, until
@@ -212,22 +212,31 @@ def town(way: Way, home: Path) -> Iterator[Town]:
     finally:
         made.end()
         kubectl("delete", "namespace", made.namespace, "--wait=false", code=None)
+        with bundles(made.home) as store:
+            for key in store.list(made.namespace):
+                store.delete(key)
+
+
+@contextlib.contextmanager
+def bundles(home: Path) -> Iterator[Store]:
+    """The cluster's store, by a port of this machine and secrets that are left in *home*."""
+    with forwarded("slipway-system", "svc/minio", 9000) as port:
+        for name, value in {**values_of("slipway-object-store"), "endpoint": f"127.0.0.1:{port}".encode()}.items():
+            (home / name).write_bytes(value)
+        yield open_store("s3://slipway", S3Settings.from_files(home))
 
 
 def upload(made: Town) -> None:
     """Three bundles of models that differ a little, signed by the key that the cluster trusts."""
-    key, store = SigningKey.from_pem(values_of("slipway-signing-key")["signing.key"]), values_of("slipway-object-store")
-    with forwarded("slipway-system", "svc/minio", 9000) as port:
-        for name, value in {**store, "endpoint": f"127.0.0.1:{port}".encode()}.items():
-            (made.home / name).write_bytes(value)
-        opened = open_store("s3://slipway", S3Settings.from_files(made.home))
+    key = SigningKey.from_pem(values_of("slipway-signing-key")["signing.key"])
+    with bundles(made.home) as store:
         for version in (1, 2, 3):
             contract, rows, kinds, _ = iris()
             model = Pipeline([("model", LogisticRegression(max_iter=1_000, C=version))])
             model.fit(contract.frame(rows), kinds)
             directory = made.home / str(version)
             bundle(directory, (contract, rows, kinds, model), key)
-            opened.upload_directory(directory, f"{made.namespace}/{version}")
+            store.upload_directory(directory, f"{made.namespace}/{version}")
             made.digests[version] = sha256_bytes((directory / "manifest.json").read_bytes())
 
 
