@@ -211,7 +211,7 @@ def town(way: Way, home: Path) -> Iterator[Town]:
         yield made
     finally:
         made.end()
-        kubectl("delete", "namespace", made.namespace, "--wait=false", code=None)
+        kubectl("delete", "namespace", made.namespace, code=None)  # pods that end write the last of their predictions
         with bundles(made.home) as store:
             for key in store.list(made.namespace):
                 store.delete(key)
