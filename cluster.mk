@@ -91,11 +91,12 @@ restore: $(READY) ## Bring it back where nothing is: secrets, make deploy, ledge
 	@$(MAKE) --no-print-directory deploy
 	@$(BIN)/python -m pipelines.deploying.backup data '$(DIR)' '$(site)'
 
+# AS is also a name of make's own, the assembler's, which nobody said.
 .PHONY: namespace
 namespace: $(READY) ## Let a namespace serve bundles (NAMESPACE=NAME, AS="kserve-sklearnserver=sklearn": also under such names)
 	@test -n '$(NAMESPACE)' || { echo "make: which one? say NAMESPACE=NAME" >&2; exit 2; }
 	@$(KUBECTL) -n models get $$($(BIN)/python -c 'from pipelines.deploying.namespace import COPIED; print(COPIED)') -o json \
-		| $(BIN)/python -m pipelines.deploying.namespace '$(NAMESPACE)' $(AS) | $(KUBECTL) apply --server-side --force-conflicts -f -
+		| $(BIN)/python -m pipelines.deploying.namespace '$(NAMESPACE)' $(if $(filter default,$(origin AS)),,$(AS)) | $(KUBECTL) apply --server-side --force-conflicts -f -
 
 .PHONY: submit
 submit: $(READY) ## Run the training pipeline on the cluster and follow it (PROJECT=FILE, ARGS="--as-of 2026-01-31")
@@ -108,6 +109,10 @@ status: ## What runs on the cluster, what does not, and what it asks for
 .PHONY: test-cluster
 test-cluster: $(READY) ## The tests that need the cluster
 	@$(BIN)/pytest -m cluster --timeout 1800 $(ARGS)
+
+.PHONY: ways
+ways: $(READY) ## By each way one rollout promoted and one sent home, under load through the gateway (ARGS="standard")
+	@$(BIN)/python -m tests.cluster.ways $(ARGS)
 
 # Where no image can be pulled, the one that events are sent to has a stand-in.
 .PHONY: test-kserve

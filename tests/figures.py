@@ -43,6 +43,7 @@ BLOCKS = {
     "kserve-0.20": Block("docs/kserve.md", ("test-kserve",), asked=True),
     "kserve-main": Block("docs/kserve.md", ("test-kserve",), asked=True),
     "images": Block("docs/images.md", ("images-table",), asked=True),
+    "ways": Block("docs/cluster.md", ("ways",), asked=True),
     "clients": Block("docs/kserve.md", ("clients",), asked=True),
 }
 

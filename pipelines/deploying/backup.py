@@ -33,12 +33,12 @@ def kubectl(*words: str, given: bytes | None = None) -> bytes:
     """What it prints.
 
     Raises:
-        InfrastructureError: it fails; with its own last line.
+        InfrastructureError: it fails; with its last words.
     """
     done = subprocess.run([*KUBECTL, *words], input=given, capture_output=True, check=False)  # noqa: S603 - ours
     if done.returncode:
-        told = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
-        raise InfrastructureError(f"kubectl {' '.join(words[:4])} ...: {told[-1]}")
+        told = "; ".join(done.stderr.decode(errors="replace").strip().splitlines()[-3:]) or "no reason given"
+        raise InfrastructureError(f"kubectl {' '.join(words[:4])} ...: {told}")
     return done.stdout
 
 

@@ -5,7 +5,6 @@ name, so that fields which others own stay theirs, and a change of ours undoes a
 """
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -13,7 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from serving.errors import ConfigError, ConflictError, InfrastructureError
+from serving.cluster.refusals import ApiRefusal, refusal, said_by_the_server
+from serving.errors import ConfigError, InfrastructureError
 from serving.http_client import Reply, ask
 
 Object = dict[str, Any]
@@ -44,18 +44,6 @@ SERVICE = Kind("", "v1", "services")
 CONFIG_MAP = Kind("", "v1", "configmaps")
 SECRET = Kind("", "v1", "secrets")
 CRD = Kind("apiextensions.k8s.io", "v1", "customresourcedefinitions")
-
-
-class ApiRefusal(InfrastructureError):
-    """The Kubernetes API, or a webhook that it asks, says no.
-
-    Attributes:
-        status: of HTTP. reason: Kubernetes' word for it, e.g. "Forbidden" or "Invalid"; empty when it has none.
-    """
-
-    def __init__(self, sentence: str, status: int, reason: str) -> None:
-        super().__init__(sentence)
-        self.status, self.reason = status, reason
 
 
 class Cluster(Protocol):
@@ -173,7 +161,7 @@ class KubernetesCluster:
 
     def _through_api(self, namespace: str, pod: str, port: int, path: str, headers: Mapping[str, str]) -> Reply:
         reply = self._ask("GET", f"{_path(POD, namespace, f'{pod}:{port}')}/proxy{path}", headers=headers)
-        if reply.status >= HTTPStatus.BAD_REQUEST and (told := _status_of(reply)):
+        if reply.status >= HTTPStatus.BAD_REQUEST and (told := said_by_the_server(reply)):
             raise ApiRefusal(
                 f"pod {namespace}/{pod} does not answer on port {port}: {told.get('message', reply.status)}",
                 reply.status, str(told.get("reason", "")),
@@ -240,35 +228,6 @@ def kind_of(obj: Mapping[str, Any]) -> Kind:
     return Kind(group, version, f"{str(obj['kind']).lower()}s")
 
 
-def refusal(method: str, path: str, reply: Reply) -> ConflictError | ApiRefusal:
-    """What a *reply* of the API that is no success means, with whoever said no and why in its sentence."""
-    told = _status_of(reply) or {}
-    message = str(told.get("message") or reply.text[:200] or "no reason given")
-    if reply.status == HTTPStatus.CONFLICT:
-        return ConflictError(f"somebody else has changed {path}: {message}; look again and repeat")
-    if webhook := _WEBHOOK.match(message):
-        sentence = f"the admission webhook {webhook[1]} refuses {method} {path}: {webhook[2]}"
-    elif reply.status == HTTPStatus.UNAUTHORIZED or _NO_ROLE.search(message):
-        sentence = f"this account may not {method} {path}: {message}; see manifests/base for its role"
-    else:
-        sentence = f"the Kubernetes API refuses {method} {path} with {reply.status}: {message}"
-    return ApiRefusal(sentence, reply.status, str(told.get("reason", "")))
-
-
-# A webhook's no has the status that the webhook gave it, most often 403, which a missing role has too.
-_WEBHOOK = re.compile(r'admission webhook "([^"]+)" denied the request:? ?(.*)', re.DOTALL)
-_NO_ROLE = re.compile(r'\bUser "[^"]*" cannot ')
-
-
 def _path(kind: Kind, namespace: str | None, name: str | None = None) -> str:
     within = f"/namespaces/{quote(namespace)}" if namespace else ""
     return f"{kind.root}{within}/{kind.plural}" + (f"/{quote(name)}" if name else "")
-
-
-def _status_of(reply: Reply) -> Object | None:
-    """What the API server itself says; None when something behind it does."""
-    try:
-        found = json.loads(reply.body)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) and found.get("kind") == "Status" else None

@@ -29,6 +29,7 @@ class CapabilitiesOfInstallation(Frozen):
         routes: versions of HTTPRoute that are served, empty without the Gateway API.
         knative: Knative Serving is there.
         default_mode: deployment mode of an InferenceService that names none.
+        makes_routes: whether KServe makes HTTPRoutes in Standard mode, and not Ingresses or nothing; None unread.
         unread: what could not be looked at, and why.
     """
 
@@ -38,6 +39,7 @@ class CapabilitiesOfInstallation(Frozen):
     routes: tuple[str, ...] = ()
     knative: bool = False
     default_mode: str = UNKNOWN
+    makes_routes: bool | None = None
     kubernetes: str = UNKNOWN
     unread: tuple[str, ...] = ()
 
@@ -52,14 +54,15 @@ def probe(cluster: Cluster, *, kserve_namespace: str = "kserve") -> Capabilities
     routes = cluster.get(CRD, None, "httproutes.gateway.networking.k8s.io")
     knative = cluster.get(CRD, None, "services.serving.knative.dev")
     unread: list[str] = []
-    spec = _spec(services)
+    spec, configured = _spec(services), _configuration(cluster, kserve_namespace, unread)
     return CapabilitiesOfInstallation(
         kserve=None if services is None else _version(cluster, services, kserve_namespace, unread),
         canary="canary" in spec,
         canary_percent="canaryTrafficPercent" in spec.get("predictor", {}).get("properties", {}),
         routes=_served(routes),
         knative=knative is not None,
-        default_mode=_default_mode(cluster, kserve_namespace, unread),
+        default_mode=str((configured or {}).get("deploy", {}).get("defaultDeploymentMode", UNKNOWN)),
+        makes_routes=None if configured is None else _makes_routes(configured.get("ingress", {})),
         kubernetes=_kubernetes(cluster),
         unread=tuple(unread),
     )
@@ -105,7 +108,15 @@ def _against_standard(found: CapabilitiesOfInstallation) -> str:
         return "the version of KServe cannot be read, and before 0.21 spec.canary divides nothing; use the way 'route'"
     if number < SPLITS_FROM:
         return f"KServe {found.kserve} takes spec.canary but divides no traffic before 0.21; use the way 'route'"
-    return "" if "v1" in found.routes else "KServe divides traffic by HTTPRoutes only, and the Gateway API is missing"
+    if "v1" not in found.routes:
+        return "KServe divides traffic by HTTPRoutes only, and the Gateway API is missing"
+    if not found.makes_routes:
+        why = "says otherwise" if found.makes_routes is False else "cannot be read"
+        return (
+            "KServe divides traffic by HTTPRoutes only, which it makes with ingress.enableGatewayApi and without "
+            f"ingress.disableIngressCreation, and its configuration inferenceservice-config {why}; use the way 'route'"
+        )
+    return ""
 
 
 def _number(version: str) -> tuple[int, int] | None:
@@ -141,15 +152,23 @@ def _version(cluster: Cluster, crd: Object, namespace: str, unread: list[str]) -
     return str(labelled or UNKNOWN)
 
 
-def _default_mode(cluster: Cluster, namespace: str, unread: list[str]) -> str:
+def _configuration(cluster: Cluster, namespace: str, unread: list[str]) -> dict[str, Mapping[str, Any]] | None:
+    """KServe's own, by part; None where it cannot be read."""
     try:
         found = cluster.get(CONFIG_MAP, namespace, "inferenceservice-config")
     except InfrastructureError as error:
         unread.append(f"KServe's configuration: {error}")
-        return UNKNOWN
-    with contextlib.suppress(ValueError, TypeError, AttributeError):
-        return str(json.loads((found or {}).get("data", {}).get("deploy", "")).get("defaultDeploymentMode", UNKNOWN))
-    return UNKNOWN
+        return None
+    parts: dict[str, Mapping[str, Any]] = {}
+    for name, text in (found or {}).get("data", {}).items():
+        with contextlib.suppress(ValueError):
+            part = json.loads(text)
+            parts[name] = part if isinstance(part, dict) else {}
+    return parts
+
+
+def _makes_routes(ingress: Mapping[str, Any]) -> bool:
+    return bool(ingress.get("enableGatewayApi")) and not ingress.get("disableIngressCreation")
 
 
 def _kubernetes(cluster: Cluster) -> str:

@@ -17,6 +17,7 @@ MODEL_LABEL = "model"  # for people: the pods of all revisions
 REVISION_LABEL = "slipway.dev/revision"
 VERSION_LABEL = "slipway.dev/version"
 DIGEST = "slipway.dev/digest"
+MANAGED_BY = "app.kubernetes.io/managed-by"
 FENCE = "slipway.dev/fence"
 VISIBILITY = "networking.kserve.io/visibility"
 HTTP_PORT, GRPC_PORT = 80, 8081  # of the Services that KServe makes: of the first port of a container, and of any other
@@ -128,9 +129,10 @@ def check_name(name: str, namespace: str) -> str:
     Raises:
         ConfigError: it is not a DNS label, or what KServe makes of it would be too long.
     """
-    longest = f"{service_name(name)}-{namespace}"  # KServe's host of the predictor, one label
-    if not _NAME.fullmatch(name) or len(longest) > _LABEL_LENGTH:
-        room = _LABEL_LENGTH - len(longest) + len(name)
+    made = service_name(name)
+    longest = max(len(f"{made}-{namespace}"), len(f"isvc.{made}"))  # a host of one label, and a label of its pods
+    if not _NAME.fullmatch(name) or longest > _LABEL_LENGTH:
+        room = _LABEL_LENGTH - longest + len(name)
         raise ConfigError(
             f"{name!r} cannot name an InferenceService in {namespace!r}: expected at most {room} small letters, digits "
             "and dashes that begin with a letter; choose a shorter model name"
@@ -142,5 +144,5 @@ def labels_of(model: str) -> dict[str, str]:
     return {
         "app.kubernetes.io/name": model,
         "app.kubernetes.io/part-of": "slipway",
-        "app.kubernetes.io/managed-by": "slipway",
+        MANAGED_BY: "slipway",
     }

@@ -1,15 +1,18 @@
 """The two canaries that KServe has itself: ``spec.canary`` in Standard mode, ``canaryTrafficPercent`` in Knative mode.
 
-Each function but the first of a mode gives the body of a JSON merge patch. In Standard mode one reconcile first deletes
+Each function but the first of a mode gives the body of a JSON merge patch, and none of them has labels or annotations:
+KServe copies those to the pods of all revisions, which would start anew. In Standard mode one reconcile first deletes
 the Deployments that the specification no longer names and rewrites the routes later, so whatever goes away must be
 without weight before: all traffic, then the promotion, then the removal, and between two of them the caller waits until
 the gateway has converged and the requests in flight are answered.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from serving.cluster.manifest import (
     DIGEST,
+    FENCE,
     REVISION_LABEL,
     VERSION_LABEL,
     VISIBILITY,
@@ -22,6 +25,8 @@ from serving.cluster.manifest import (
 from serving.errors import BackendRefusal
 from serving.rollout.backend import WEIGHT_SUM, Revision
 
+# Of the stable side: none of it may be in a canary, whose replicas are a number.
+_SCALING = frozenset(("minReplicas", "maxReplicas", "scaleTarget", "scaleMetric", "autoScaling"))
 PERCENT = 10  # per mille in one percent, the smallest step that KServe knows
 
 
@@ -41,35 +46,52 @@ def standard_service(model: str, revision: Revision, at: Installation, *, replic
     a named side can be kept when another is promoted."""
     made = inference_service(revision, at, replicas=replicas)
     _public(made, check_name(model, at.namespace))
-    made["spec"]["predictor"] = _side(revision, at, replicas)
+    made["spec"]["predictor"] = {"minReplicas": replicas, **_side(model, revision, at)}
     return made
 
 
-def standard_weight(candidate: Revision, replicas: int, per_mille: int, at: Installation) -> Object:
-    """Give *candidate* *per_mille* of the traffic; with 0 it runs dark.
+def standard_canary(model: str, candidate: Revision, replicas: int, own: int, at: Installation) -> Object:
+    """Start *candidate* dark.
+
+    Replicas are said outright: without a number KServe derives it from the percentage, and gives 0 % no pods.
 
     Args:
-        replicas: of its own, and no more than the stable side has, or KServe refuses it.
+        replicas: of its own. own: of the stable side, which keeps them (``beside``).
     """
-    entry = {"trafficPercent": whole_percent(per_mille), "predictor": _side(candidate, at, replicas)}
-    return {"spec": {"canary": [entry]}}
+    entry = _entry({"minReplicas": replicas, **_side(model, candidate, at)}, 0)
+    return {"spec": {"predictor": {"minReplicas": beside(own, replicas)}, "canary": [entry]}}
 
 
-def standard_promotion(stable: Revision, candidate: Revision, replicas: int, at: Installation) -> Object:
-    """Make *candidate*, which has all traffic, the stable side, and keep the old one without weight."""
-    return {
-        "metadata": {"annotations": {DIGEST: candidate.digest}},
-        "spec": {
-            # The same pods, if this equals what the canary was: they are taken over, not started anew.
-            "predictor": _side(candidate, at, replicas),
-            "canary": [{"trafficPercent": 0, "predictor": _side(stable, at, 1)}],
-        },
-    }
+def standard_weight(spec: Object, per_mille: int) -> Object:
+    """Give the canary of *spec*, as it is in the cluster, *per_mille* of the traffic; with 0 it runs dark."""
+    return {"spec": {"canary": [_entry(spec["canary"][0]["predictor"], per_mille)]}}
 
 
-def standard_removal() -> Object:
-    """Let the canary go; it must be without weight. An empty list, because a missing key removes nothing."""
-    return {"spec": {"canary": []}}
+def standard_promotion(spec: Object) -> Object:
+    """Make the canary of *spec*, which has all traffic, the stable side, and keep the old one without weight.
+
+    Both as they are in the cluster, so that the same pods are taken over, whoever wrote what of them.
+    """
+    stable, canary = spec["predictor"], spec["canary"][0]["predictor"]
+    kept = {"minReplicas": canary["minReplicas"], **_unscaled(stable)}
+    return {"spec": {"predictor": _unscaled(canary), "canary": [_entry(kept, 0)]}}
+
+
+def standard_removal(own: int) -> Object:
+    """Let the canary go, which must be without weight, and leave the stable side its *own* replicas.
+
+    An empty list, because a missing key removes nothing.
+    """
+    return {"spec": {"predictor": {"minReplicas": own}, "canary": []}}
+
+
+def beside(own: int, replicas: int) -> int:
+    """What the stable side has to ask for, so that *own* are left of it beside a canary of *replicas*.
+
+    KServe takes the replicas of a canary that is ready from those of the stable side, of which it leaves one, and
+    refuses a canary that has more than the stable side asks for.
+    """
+    return replicas if own == 1 else own + replicas
 
 
 def knative_service(model: str, revision: Revision, at: Installation, *, replicas: int = 1) -> Object:
@@ -106,16 +128,27 @@ def _of_one_port(revision: Revision, at: Installation) -> dict[str, Any]:
 
 
 def _public(made: Object, name: str) -> None:
-    """One object for all revisions: KServe's own host is the way in, and no label is of one revision."""
-    made["metadata"]["name"] = name
+    """One object for all revisions: KServe's own host is the way in, and neither label nor annotation is of one."""
+    metadata = made["metadata"]
+    metadata["name"] = name
     for label in (REVISION_LABEL, VERSION_LABEL, VISIBILITY):
-        del made["metadata"]["labels"][label]
+        del metadata["labels"][label]
+    for annotation in (DIGEST, FENCE):
+        del metadata["annotations"][annotation]
 
 
-def _side(revision: Revision, at: Installation, replicas: int) -> dict[str, Any]:
-    # Replicas are said outright: without a number KServe derives it from the percentage, and gives a canary of 0 % no
-    # pods. No maxReplicas: KServe's webhook refuses it in a canary, and both sides must look alike to be taken over.
-    # The name of the container is what it would be anyway, but the type of a canary asks for it.
-    asked = predictor(revision, at)
-    asked["model"]["name"] = "kserve-container"
-    return {"name": f"v{revision.version}", "minReplicas": replicas, **asked}
+def _entry(side: Mapping[str, Any], per_mille: int) -> dict[str, Any]:
+    return {"trafficPercent": whole_percent(per_mille), "predictor": dict(side)}
+
+
+def _unscaled(side: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in side.items() if name not in _SCALING}
+
+
+def _side(model: str, revision: Revision, at: Installation) -> dict[str, Any]:
+    # The side has a name, its container must not: KServe's webhook refuses one ("not allowed in standard predictor").
+    # It is said to be empty, because the type of a canary asks for it.
+    name, asked = f"v{revision.version}", predictor(revision, at)
+    check_name(f"{model}-{name}", at.namespace)
+    asked["model"]["name"] = ""
+    return {"name": name, **asked}

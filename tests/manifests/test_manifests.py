@@ -8,6 +8,7 @@ import contextlib
 import json
 import re
 import ssl
+import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -287,6 +288,17 @@ def test_every_target_of_the_cluster_explains_itself_and_the_scripts_find_what_t
     assert {"upstream", "kind-up", "images", "deploy", "status", "test-cluster", "kind-down"} <= targets
     for directory in re.findall(r"^(?:with \w+ && )?apply \S+ ([a-z/-]+)$", script, re.MULTILINE):
         assert (MANIFESTS / directory / "kustomization.yaml").is_file(), directory
+
+
+def test_an_option_whose_name_is_one_of_makes_own_is_there_only_when_it_is_said():
+    """`AS` is an assembler where nobody says it: a namespace was then refused for "as"."""
+    told = subprocess.run(["make", "-pf", "/dev/null"], capture_output=True, text=True, check=False).stdout
+    own = set(re.findall(r"^# default\n(\w+) :?= ", told, re.MULTILINE))
+    assert "AS" in own
+    for path in (ROOT / "Makefile", *ROOT.glob("*.mk")):
+        text = path.read_text()
+        said = set(re.findall(r"\b([A-Z_]+)=", "\n".join(re.findall(r"## (.*)", text))))
+        assert [name for name in sorted(said & own) if f"$(filter default,$(origin {name}))" not in text] == [], path
 
 
 # Secrets of an installation
@@ -576,8 +588,8 @@ def _written() -> list[dict[str, Any]]:
         two_slots.resting("m", "m-1", "e1"), Split({"m-1": 900, "m-2": 100}, "m-2", None, ("m-1", "m-2")), "e2"
     )
     standard = manifest_canary.standard_service("m", one, at)
-    weight = manifest_canary.standard_weight(two, 1, 100, at)
-    standard["spec"] = {**standard["spec"], **weight["spec"]}
+    canary = manifest_canary.standard_canary("m", two, 1, 1, at)["spec"]["canary"]
+    standard["spec"] |= manifest_canary.standard_weight({"canary": canary}, 100)["spec"]
     return [
         manifest.inference_service(two, at),
         manifest_route.http_route(route, at),

@@ -51,7 +51,7 @@ class KnativeBackend(OneService):
         found = self.found()
         if found is None:
             return Observed(None, None, "")
-        return self.confirmed(found, self._shown(found))
+        return self.confirmed(self._shown(found))
 
     def sides(self, found: Object) -> tuple[str, str]:
         """The revision that was last rolled out in full, and the one in the template."""
@@ -73,7 +73,7 @@ class KnativeBackend(OneService):
             newest = self.sides(found)[1]
             raise InfrastructureError(f"{newest} is not rolled out yet; {revision.name} is started once it is")
         self.remember(former=_status(found).get("latestCreatedRevision"))
-        self.patch(knative_template(revision, self.at))
+        self.patch(found, knative_template(revision, self.at))
 
     def weighed(self, found: Object, weight: int) -> Object:  # noqa: ARG002 - the share is a number of its own
         return knative_weight(weight)
@@ -83,7 +83,7 @@ class KnativeBackend(OneService):
 
     def let_go(self, found: Object) -> None:
         self.remember(former=_status(found).get("latestCreatedRevision"))
-        self.patch(knative_template(self.revision(self.sides(found)[0]), self.at))
+        self.patch(found, knative_template(self.revision(self.sides(found)[0]), self.at))
 
     def pods(self, revision: str) -> list[Object]:
         pods = self.cluster.list(POD, self.at.namespace, {"serving.kserve.io/inferenceservice": self.model})

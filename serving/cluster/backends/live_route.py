@@ -76,8 +76,8 @@ class LiveRoute(OfModel):
         """
         if found is None:
             return
-        labels = found["metadata"].get("labels", {})
-        if labels.get("app.kubernetes.io/managed-by") != "slipway":
+        metadata = found["metadata"]  # KServe copies the labels of an InferenceService to its own routes
+        if metadata.get("labels", {}).get("app.kubernetes.io/managed-by") != "slipway" or "ownerReferences" in metadata:
             raise ConflictError(
                 f"HTTPRoute {self.at.namespace}/{self.model} is not ours; rename it, or the InferenceService behind it"
             )

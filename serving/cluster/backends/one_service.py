@@ -1,8 +1,10 @@
 """What the two canaries of KServe have in common: one InferenceService for all revisions of a model.
 
-KServe has no word for an epoch, and its routes have no statistics per side. The token of a split is an annotation, the
-split counts as in force some time after KServe shows it, and requests are counted by the model servers themselves: one
-that never reaches a server is in no count, which is why a side whose pods are gone must show in its readiness.
+KServe has no word for an epoch, and its routes have no statistics per side. Nor can the object hold one: KServe copies
+its labels and annotations to the pods of all revisions, which start anew when one changes. So the token of a split and
+that of the lease are remembered here, and no write says anything but the specification. A split counts as in force some
+time after KServe shows it, and requests are counted by the model servers themselves: one that never reaches a server is
+in no count, which is why a side whose pods are gone must show in its readiness.
 """
 
 from abc import ABC, abstractmethod
@@ -12,13 +14,12 @@ from typing import Any
 
 from serving.cluster.backends.gateway_counts import Scrape
 from serving.cluster.backends.kserve_reading import OfModel, digest_of, read_predictors, split_document, working
-from serving.cluster.backends.live_route import SETTLES_S, check_fence
+from serving.cluster.backends.live_route import SETTLES_S
 from serving.cluster.backends.workload import ready_pods
-from serving.cluster.client import INFERENCE_SERVICE, POD, Object
-from serving.cluster.manifest import FENCE
+from serving.cluster.client import INFERENCE_SERVICE, Object
+from serving.cluster.manifest import MANAGED_BY
 from serving.cluster.manifest_canary import PERCENT, whole_percent
-from serving.cluster.manifest_route import EPOCH
-from serving.errors import BackendRefusal
+from serving.errors import BackendRefusal, ConflictError, InfrastructureError
 from serving.rollout.backend import (
     WEIGHT_SUM,
     Counters,
@@ -32,6 +33,8 @@ from serving.rollout.backend import (
     require_ready,
     require_token,
 )
+
+_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,11 @@ class OneService(OfModel, ABC):
         found = self.found()
         self.keep(revision)
         if found is None:
+            self.under_lease()
+            self.remember(wanted=None, since=None, confirmed=None)  # of an object of that name that is gone
             self.create(revision, replicas)
             return
+        self._require_ours(found)
         stable, newest = self.sides(found)
         if revision.name in (stable, newest):
             return
@@ -101,19 +107,21 @@ class OneService(OfModel, ABC):
         found = self.there()
         self._require_possible(split, epoch)
         stable, newest = self.sides(found)
-        self.book.look(epoch_of(found) or "before", self._scrapes)
-        self.remember(wanted={"weights": split.arms})
-        self.patch({} if newest == stable else self.weighed(found, split.weight(newest)), epoch=epoch)
+        self.under_lease()
+        self.book.look(self.epoch() or "before", self._scrapes)
+        self.remember(wanted={"weights": split.arms, "epoch": epoch})
+        if newest != stable:
+            self.patch(found, self.weighed(found, split.weight(newest)))
 
     def counters(self, slow_ms: float | None = None) -> Counters:
         """As the model servers count, whose histogram has the next bound above *slow_ms*."""
-        found = self.found()
-        fresh = found is None or self.book.look(epoch_of(found) or "before", self._scrapes)
+        fresh = self.found() is None or self.book.look(self.epoch() or "before", self._scrapes)
         return Counters(self.book.counts(slow_ms), fresh=fresh)
 
     def drained(self, revision: str) -> bool:
-        found, seen = self.there(), self.observed()
-        if seen.split is None or seen.epoch != epoch_of(found) or seen.split.weight(revision):
+        self.there()
+        seen = self.observed()
+        if seen.split is None or seen.epoch != self.epoch() or seen.split.weight(revision):
             return False
         return working(self.cluster, self.at.namespace, ready_pods(self.pods(revision))) == 0
 
@@ -151,24 +159,59 @@ class OneService(OfModel, ABC):
             raise BackendRefusal(f"InferenceService {self.model} is absent: no revision has been asked for")
         return found
 
+    def _require_ours(self, found: Object) -> None:
+        where = f"InferenceService {self.at.namespace}/{self.model}"
+        if "deletionTimestamp" in found["metadata"]:
+            raise InfrastructureError(f"{where} is still going away; it is asked for again later")
+        if found["metadata"].get("labels", {}).get(MANAGED_BY) != "slipway":
+            raise ConflictError(f"{where} is not ours; rename it, or the model")
+
     def asked(self, found: Object) -> Split:
         """The split that the InferenceService asks for."""
         stable, newest = self.sides(found)
         share = 0 if newest == stable else self.percent(found) * PERCENT
         return Split({newest: share, stable: WEIGHT_SUM - share})
 
-    def patch(self, body: Object, *, epoch: str | None = None) -> None:
-        """Change the InferenceService under this controller's lease."""
-        found = self.found()
-        if found is not None:
-            check_fence(self.fence, found)
-        annotations = dict(body.get("metadata", {}).get("annotations", {}))
-        if self.fence:
-            annotations[FENCE] = str(self.fence)
-        if epoch is not None:
-            annotations[EPOCH] = epoch
-        body = {**body, "metadata": {"annotations": annotations}}
-        self.cluster.patch(INFERENCE_SERVICE, self.at.namespace, self.model, body)
+    def patch(self, found: Object, body: Object) -> None:
+        """Change the specification of *found* and nothing else, if nobody has changed it since.
+
+        Raises:
+            ConflictError: a newer controller or somebody else has.
+        """
+        spec, before = body["spec"], found["metadata"]["generation"]
+        for _ in range(_TRIES):
+            self.under_lease()
+            whole = {"metadata": {"resourceVersion": found["metadata"]["resourceVersion"]}, "spec": spec}
+            try:
+                self.cluster.patch(INFERENCE_SERVICE, self.at.namespace, self.model, whole)
+            except ConflictError:
+                found = self.there()
+                if found["metadata"]["generation"] != before:
+                    raise
+                continue  # only KServe's status has come
+            return
+        raise InfrastructureError(
+            f"InferenceService {self.model} changes faster than it can be written; it is tried again"
+        )
+
+    def under_lease(self) -> None:
+        """
+        Raises:
+            ConflictError: a controller under a newer lease was here; 0 is a person, who is not fenced off.
+        """
+        name = f"fence.{self.at.namespace}.{self.model}"
+        seen = int((self.memory.get(name) or {}).get("token", 0))
+        if self.fence and seen > self.fence:
+            raise ConflictError(
+                f"this controller acts under token {self.fence}, {self.model} has seen {seen}; it lost its lease"
+            )
+        if self.fence > seen:
+            self.memory.put(name, {"token": self.fence})
+
+    def epoch(self) -> str | None:
+        """Token of the split that was asked for last."""
+        token: str | None = (self.known().get("wanted") or {}).get("epoch")
+        return token
 
     # revisions
 
@@ -207,10 +250,9 @@ class OneService(OfModel, ABC):
         require_token(epoch)
         require_ready(split, self.home_or_ready)
 
-    def confirmed(self, found: Object, shown: Mapping[str, int] | None, rejected: str = "") -> Observed:
+    def confirmed(self, shown: Mapping[str, int] | None, rejected: str = "") -> Observed:
         """The newest split that traffic follows. *shown*: per mille by revision as KServe's routing has it."""
-        epoch = epoch_of(found)
-        wanted = self.known().get("wanted") or {}
+        epoch, wanted = self.epoch(), self.known().get("wanted") or {}
         whole = shown is not None and sum(shown.values()) == WEIGHT_SUM
         split = Split({name: weight for name, weight in shown.items() if weight}) if shown and whole else None
         if epoch is not None and split is not None and wanted.get("weights") == split.arms:
@@ -226,18 +268,12 @@ class OneService(OfModel, ABC):
         return Observed(split, epoch, digest_of(["changed", split_document(split)]), rejected)
 
     def _scrapes(self) -> list[Scrape]:
-        labels = {"serving.kserve.io/inferenceservice": self.model}
-        pods = ready_pods(self.cluster.list(POD, self.at.namespace, labels))
-        return [
-            Scrape(source=f"{pod} {known['version']}", revision=name, reading=reading)
-            for name, known in self.known().get("revisions", {}).items()
-            for pod, reading in read_predictors(self.cluster, self.at.namespace, pods, known["version"]).items()
-        ]
-
-
-def epoch_of(found: Object) -> str | None:
-    value = found["metadata"].get("annotations", {}).get(EPOCH)
-    return None if value is None else str(value)
+        found, known, service = [], self.known().get("revisions", {}), self.found()
+        for name in known.keys() & set(self.sides(service) if service is not None else ()):
+            version, pods = known[name]["version"], ready_pods(self.pods(name))
+            for pod, reading in read_predictors(self.cluster, self.at.namespace, pods, version).items():
+                found.append(Scrape(source=f"{pod} {version}", revision=name, reading=reading))
+        return found
 
 
 def revision_of(side: Mapping[str, Any]) -> str:

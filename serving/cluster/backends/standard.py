@@ -13,12 +13,14 @@ from serving.cluster.backends.one_service import OneService, revision_of
 from serving.cluster.backends.workload import available
 from serving.cluster.client import DEPLOYMENT, HTTP_ROUTE, Object
 from serving.cluster.manifest_canary import (
+    beside,
+    standard_canary,
     standard_promotion,
     standard_removal,
     standard_service,
     standard_weight,
 )
-from serving.errors import InfrastructureError
+from serving.errors import ConflictError, InfrastructureError
 from serving.rollout.backend import WEIGHT_SUM, Capabilities, Observed, Readiness, Revision
 
 
@@ -48,7 +50,7 @@ class StandardBackend(OneService):
         if found is None or route is None:
             return Observed(None, None, "")
         shown = self._shown(found, route) if accepted(route) else None
-        return self.confirmed(found, shown, refusal(route))
+        return self.confirmed(shown, refusal(route))
 
     def sides(self, found: Object) -> tuple[str, str]:
         stable, entry = revision_of(found["spec"]["predictor"]), _entry(found)
@@ -58,20 +60,27 @@ class StandardBackend(OneService):
         return int(_entry(found).get("trafficPercent", 0))
 
     def create(self, revision: Revision, replicas: int) -> None:
+        route = self.cluster.get(HTTP_ROUTE, self.at.namespace, self.model)
+        if route is not None and not route["metadata"].get("ownerReferences"):
+            raise ConflictError(
+                f"HTTPRoute {self.at.namespace}/{self.model} is there, and KServe would write over it: a model stays "
+                "with the way 'route' until its route is deleted, or goes on under another name"
+            )
         self.cluster.apply(standard_service(self.model, revision, self.at, replicas=replicas))
 
     def add(self, found: Object, revision: Revision, replicas: int) -> None:
-        self.patch(standard_weight(revision, _allowed(found, replicas), 0, self.at))
+        own = self._own(found)
+        self.remember(raised={"own": own, "to": beside(own, replicas)})
+        self.patch(found, standard_canary(self.model, revision, replicas, own, self.at))
 
     def weighed(self, found: Object, weight: int) -> Object:
-        return standard_weight(self.revision(self.sides(found)[1]), _replicas(found), weight, self.at)
+        return standard_weight(found["spec"], weight)
 
-    def promote(self, found: Object, revision: str) -> None:
-        stable = self.revision(self.sides(found)[0])
-        self.patch(standard_promotion(stable, self.revision(revision), _replicas(found), self.at))
+    def promote(self, found: Object, revision: str) -> None:  # noqa: ARG002 - there is one canary
+        self.patch(found, standard_promotion(found["spec"]))
 
-    def let_go(self, found: Object) -> None:  # noqa: ARG002 - there is one canary
-        self.patch(standard_removal())
+    def let_go(self, found: Object) -> None:
+        self.patch(found, standard_removal(self._own(found)))
 
     def pods(self, revision: str) -> list[Object]:
         return pods_of(self.cluster, self.at.namespace, self._deployment(revision))
@@ -83,6 +92,11 @@ class StandardBackend(OneService):
             deployment = self.cluster.get(DEPLOYMENT, self.at.namespace, self._deployment(revision))
             return Readiness("ready") if available(deployment) else seen
         return seen
+
+    def _own(self, found: Object) -> int:
+        """How many replicas the stable side has of its own: what somebody else wrote there is that number."""
+        asked, raised = int(found["spec"]["predictor"].get("minReplicas", 1)), self.known().get("raised") or {}
+        return int(raised["own"]) if _entry(found) and raised.get("to") == asked else asked
 
     def _deployment(self, revision: str) -> str:
         return f"{self.model}-v{self.revision(revision).version}-predictor"
@@ -102,12 +116,3 @@ def _entry(found: Object) -> dict[str, Any]:
     """The canary; empty while there is none."""
     entries: list[dict[str, Any]] = found["spec"].get("canary") or [{}]
     return entries[0]
-
-
-def _replicas(found: Object) -> int:
-    return _allowed(found, int(_entry(found)["predictor"]["minReplicas"]))
-
-
-def _allowed(found: Object, replicas: int) -> int:
-    """No more than the stable side has, or KServe refuses the canary."""
-    return min(replicas, int(found["spec"]["predictor"].get("minReplicas", 1)))

@@ -85,7 +85,7 @@ def bundle(directory: Path, made: tuple[Contract, Matrix, Any, Pipeline], key: S
     )  # fmt: skip
 
 
-def _secret(name: str) -> dict[str, bytes]:
+def secret(name: str) -> dict[str, bytes]:
     data = read("-n", "slipway-system", "get", "secret", name)["data"]
     return {key: base64.b64decode(value) for key, value in data.items()}
 
@@ -120,7 +120,7 @@ def give_storage_key(namespace: str, store: Mapping[str, bytes]) -> None:
 
 
 def main() -> None:
-    key, store = SigningKey.from_pem(_secret("slipway-signing-key")["signing.key"]), _secret("slipway-object-store")
+    key, store = SigningKey.from_pem(secret("slipway-signing-key")["signing.key"]), secret("slipway-object-store")
     give_storage_key("kserve-ci-e2e-test", store)
     with tempfile.TemporaryDirectory() as name, forwarded("slipway-system", "svc/minio", 9000) as port:
         place = Path(name)

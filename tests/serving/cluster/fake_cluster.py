@@ -1,11 +1,13 @@
 """A cluster without a cluster: the API's objects, and what KServe and the gateway make of them while a clock moves.
 
 It keeps to what was seen of the real ones: an InferenceService calls itself ready while its newest pods crash, a route
-takes effect some time after its conditions say so, a proxy counts by position and forgets at its restart, and a side
-without pods gets its share of requests all the same.
+takes effect some time after its conditions say so, a proxy counts by position and forgets at its restart, a side
+without pods gets its share of requests all the same, KServe's webhook refuses what ``kserve_admission`` says, and what
+is new in an InferenceService's labels or annotations starts all its pods anew.
 """
 
 import copy
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +21,7 @@ from serving.cluster.two_slots import Route
 from serving.errors import ConfigError, ConflictError, InfrastructureError
 from serving.http_client import Reply
 from serving.rollout.controller.desk import Memory
+from tests.serving.cluster.kserve_admission import admit
 from tests.serving.rollout.fake import Clock
 
 GATEWAY_NS = "envoy-gateway-system"
@@ -93,6 +96,7 @@ class Side:
     revision: str
     version: str
     replicas: int
+    template: str  # of its pods; another one starts them anew
     knative: str = ""
 
 
@@ -114,12 +118,15 @@ class FakeCluster:
         self.fault: Callable[[str], None] = lambda call: None
         self.proxies = ["envoy-1"]
         self.probes = True
+        self.restarted: list[str] = []  # Deployments whose pods were started anew, and templates of Knative alike
         self._born: dict[str, float] = {}  # Deployment to when its pods were started
+        self._templates: dict[str, str] = {}  # by Deployment
         self._effective: list[tuple[float, Object]] = []  # routes and when traffic follows them
         self._knative: list[tuple[str, str, str]] = []  # revision of Knative, ours, version
         self._rolled_out = ""
         self._frozen: Object | None = None
         self._version = 0
+        self._owed: dict[str, int] = {}  # to each side of a rota
         self._rng = np.random.default_rng(seed)
 
     # the protocol
@@ -137,8 +144,9 @@ class FakeCluster:
     def patch(self, kind: Kind, namespace: str | None, name: str, body: Object) -> Object:
         self.fault("patch")
         before = self.objects[kind.plural, namespace or "", name]
-        merged = merge(before, body)
-        merged["metadata"].pop("resourceVersion")
+        merged = merge(copy.deepcopy(before), body)
+        if "resourceVersion" not in body.get("metadata", {}):
+            merged["metadata"].pop("resourceVersion")
         return self._store(kind, merged, call="patch")
 
     def delete(self, kind: Kind, namespace: str, name: str) -> None:
@@ -199,9 +207,9 @@ class FakeCluster:
         if name is not None:
             self.proxies = [name]
 
-    def touch_status(self, name: str) -> None:
-        """The gateway writes conditions into the route between two calls of ours."""
-        self._bump(self.objects[HTTP_ROUTE.plural, NAMESPACE, name])
+    def touch_status(self, name: str, kind: Kind = HTTP_ROUTE) -> None:
+        """The gateway or KServe writes conditions into the object between two calls of ours."""
+        self._bump(self.objects[kind.plural, NAMESPACE, name])
 
     def change_in_place(self, revision: str, broken: str) -> None:
         """Somebody changes a running model to one that does not load: the old pods serve on."""
@@ -231,18 +239,28 @@ class FakeCluster:
                 continue
             if service["metadata"]["annotations"].get("serving.kserve.io/deploymentMode") == "Knative":
                 continue
-            entries = [service["spec"]["predictor"], *(c["predictor"] for c in service["spec"].get("canary") or ())]
-            for side in entries:
+            for side in [service["spec"]["predictor"], *(c["predictor"] for c in service["spec"].get("canary") or ())]:
                 env = {variable["name"]: variable["value"] for variable in side["model"]["env"]}
                 deployment = f"{name}-{side['name']}-predictor" if "name" in side else f"{name}-predictor"
-                replicas = int(side["minReplicas"])
-                found.append(Side(deployment, name, env["SLIPWAY_REVISION"], env["SLIPWAY_VERSION"], replicas))
+                replicas = int(side.get("minReplicas", 1))
+                if side is service["spec"]["predictor"]:
+                    replicas = self._left(name, service)
+                template = _template(service, side)
+                revision = env["SLIPWAY_REVISION"]
+                found.append(Side(deployment, name, revision, env["SLIPWAY_VERSION"], replicas, template))
         return found + self._knative_sides()
+
+    def _left(self, name: str, service: Object) -> int:
+        """Replicas of the stable side: KServe moves to a canary that is ready what it has, and leaves one."""
+        asked = int(service["spec"]["predictor"].get("minReplicas", 1))
+        canaries = [c["predictor"] for c in service["spec"].get("canary") or ()]
+        taken = [int(c["minReplicas"]) for c in canaries if self._available(f"{name}-{c['name']}-predictor")]
+        return max(asked - sum(taken), 1) if taken else asked
 
     def _knative_sides(self) -> Sides:
         services = {name for plural, _, name in self.objects if plural == INFERENCE_SERVICE.plural}
         return [
-            Side(f"{knative}-deployment", service, revision, version, 1, knative)
+            Side(f"{knative}-deployment", service, revision, version, 1, "", knative)
             for knative, revision, version in self._knative
             if (service := knative.rpartition("-predictor-")[0]) in services
         ]
@@ -256,6 +274,7 @@ class FakeCluster:
             if owner not in wanted:
                 del self.objects[key]
                 self._born.pop(owner, None)
+                self._templates.pop(owner, None)
                 self.servers.pop(key[2], None)
         for side in sides:
             self._run(side)
@@ -264,6 +283,9 @@ class FakeCluster:
 
     def _run(self, side: Side) -> None:
         born = self._born.setdefault(side.deployment, self.clock.now)
+        if self._templates.setdefault(side.deployment, side.template) != side.template:
+            self.restarted.append(side.deployment)
+            self._templates[side.deployment] = side.template
         how = self.behaves(side.revision)
         up = not how.broken and not how.dead and self.clock.now >= born + how.loads
         if self._frozen is None or self._frozen["metadata"]["name"] != side.deployment:
@@ -314,8 +336,13 @@ class FakeCluster:
             route = {
                 "apiVersion": "gateway.networking.k8s.io/v1",
                 "kind": "HTTPRoute",
-                "metadata": {"name": name, "namespace": NAMESPACE},
-                "spec": {"rules": [{"backendRefs": refs}]},
+                "metadata": {
+                    "name": name,
+                    "namespace": NAMESPACE,
+                    "labels": service["metadata"]["labels"],
+                    "ownerReferences": [{"kind": "InferenceService", "name": name}],
+                },
+                "spec": {"rules": [{"backendRefs": refs}, {"backendRefs": refs}]},  # calls of gRPC, and all else
             }
             known = self.objects.get((HTTP_ROUTE.plural, NAMESPACE, name))
             if known is None or known["spec"] != route["spec"]:
@@ -328,7 +355,11 @@ class FakeCluster:
     def _make_knative_revisions(self) -> None:
         for name, service in self._knative_services():
             env = {v["name"]: v["value"] for v in service["spec"]["predictor"]["model"]["env"]}
-            if not self._knative or self._knative[-1][1] != env["SLIPWAY_REVISION"]:
+            template, before = _template(service, service["spec"]["predictor"]), self._templates.get(name)
+            if template != before:
+                self._templates[name] = template
+                if self._knative and self._knative[-1][1] == env["SLIPWAY_REVISION"]:
+                    self.restarted.append(name)
                 number = f"{name}-predictor-{len(self._knative) + 1:05d}"
                 self._knative.append((number, env["SLIPWAY_REVISION"], env["SLIPWAY_VERSION"]))
 
@@ -367,8 +398,8 @@ class FakeCluster:
         return due[-1] if due else None
 
     def _one(self, route: Object, arm: str | None) -> str:
-        if len(route["spec"]["rules"]) == 1:
-            return self._reach(self._drawn(route["spec"]["rules"][0]["backendRefs"]), None)
+        if "ownerReferences" in route["metadata"]:
+            return self._reach(self._dealt(route["spec"]["rules"][-1]["backendRefs"]), None)
         read = read_route(route)
         if arm is not None and arm in read.header_arms:
             return self._reach(f"{arm}-predictor", None)
@@ -383,9 +414,12 @@ class FakeCluster:
             self._reach(f"{route.mirror}-predictor", f"{where}-mirror-2")
         return revision
 
-    def _drawn(self, refs: Objects) -> str:
-        weights = np.array([ref["weight"] for ref in refs], dtype=float)
-        return str(refs[int(self._rng.choice(len(refs), p=weights / weights.sum()))]["name"])
+    def _dealt(self, refs: Objects) -> str:
+        """References without filters of their own are dealt out in turn, by weight."""
+        owed = {str(ref["name"]): self._owed.get(ref["name"], 0) + int(ref["weight"]) for ref in refs}
+        chosen = max(owed, key=lambda name: owed[name])
+        self._owed = owed | {chosen: owed[chosen] - sum(int(ref["weight"]) for ref in refs)}
+        return chosen
 
     def _knative_choice(self) -> str:
         traffic = self._knative_services()[0][1]["status"]["components"]["predictor"]["traffic"]
@@ -453,6 +487,8 @@ class FakeCluster:
             != (before["metadata"]["resourceVersion"])
         ):
             raise ConflictError(f"{metadata['name']} has been modified")
+        if kind.plural == INFERENCE_SERVICE.plural:
+            admit(before, obj)
         generation = 1 if before is None else before["metadata"]["generation"] + (before["spec"] != obj["spec"])
         metadata["generation"] = generation
         if before is not None and "status" in before:
@@ -486,6 +522,13 @@ def merge(before: Any, body: Any) -> Any:
         else:
             merged[name] = merge(merged.get(name), value)
     return merged
+
+
+def _template(service: Object, side: Object) -> str:
+    """What KServe makes pods of: the specification of a side, and labels and annotations of the whole service."""
+    metadata = [service["metadata"].get(part, {}) for part in ("labels", "annotations")]
+    scaling = ("minReplicas", "maxReplicas", "canaryTrafficPercent")
+    return json.dumps([metadata, {k: v for k, v in side.items() if k not in scaling}], sort_keys=True)
 
 
 def _pod(name: str, labels: Mapping[str, str], *, ready: bool, broken: str = "", revision: str = "") -> Object:

@@ -1,7 +1,7 @@
 """Traffic in a cluster: each way keeps the contract, and does what is needed in the order that loses no request."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -103,16 +103,22 @@ def knative_place() -> ClusterPlace:
     return ClusterPlace(lambda cluster, notes, clock: KnativeBackend(cluster, AT, "housing", notes, clock=clock))
 
 
+def kept(made: ClusterPlace) -> Iterator[ClusterPlace]:
+    """*made*, of which in the end no pod was started anew: what moves traffic leaves those that serve alone."""
+    yield made
+    assert made.cluster.restarted == []
+
+
 class TestRouteKeepsTheContract(BackendContract):
     @pytest.fixture
-    def place(self) -> ClusterPlace:
-        return route_place()
+    def place(self) -> Iterator[ClusterPlace]:
+        yield from kept(route_place())
 
 
 class TestStandardKeepsTheContract(BackendContract):
     @pytest.fixture
-    def place(self) -> ClusterPlace:
-        return standard_place()
+    def place(self) -> Iterator[ClusterPlace]:
+        yield from kept(standard_place())
 
 
 class TestKnativeKeepsTheContract(BackendContract):
@@ -121,8 +127,8 @@ class TestKnativeKeepsTheContract(BackendContract):
         return [name for number in numbers for name in super(type(self), self).running(place, number)]
 
     @pytest.fixture
-    def place(self) -> ClusterPlace:
-        return knative_place()
+    def place(self) -> Iterator[ClusterPlace]:
+        yield from kept(knative_place())
 
 
 # The route of our own: what is written, in which order, and what is refused.
@@ -418,22 +424,166 @@ def test_a_standard_canary_loses_its_weight_before_its_pods() -> None:
     assert [spec["predictor"]["name"] for spec in patches] == ["v1", "v1", "v1", "v2", "v2"]
 
 
-@pytest.mark.parametrize("make", [standard_place, knative_place], ids=["standard", "knative"])
-def test_every_change_of_a_canary_is_made_under_the_lease(make: Callable[[], ClusterPlace]) -> None:
-    """The token of a newer lease is in what it wrote, and an older one changes nothing any more."""
+ONE_SERVICE = pytest.mark.parametrize("make", [standard_place, knative_place], ids=["standard", "knative"])
+
+
+def at_a_tenth(make: Callable[[], ClusterPlace]) -> ClusterPlace:
+    """A place with two revisions, a tenth of the traffic on the second."""
     place = make()
     place.running(1)
     place.routed({"housing-1": 1000}, "e0")
     place.running(2)
+    place.routed({"housing-1": 900, "housing-2": 100}, "e1")
+    return place
+
+
+@ONE_SERVICE
+def test_a_controller_that_lost_its_lease_changes_no_canary(make: Callable[[], ClusterPlace]) -> None:
+    """Once a newer token was here nothing that an older one asks for is written; a person is not fenced off."""
+    place = at_a_tenth(make)
+    old = place.restarted(fence=4)
+    place.restarted(fence=5).apply(Split({"housing-1": 800, "housing-2": 200}), "e2")
+    count = len(place.cluster.writes)
+    for act in (
+        lambda: old.apply(Split({"housing-1": 1000}), "e3"),
+        lambda: old.apply(Split({"housing-1": 800, "housing-2": 200}), "e3"),
+    ):
+        with pytest.raises(ConflictError, match="token 4, housing has seen 5; it lost its lease"):
+            act()
+    assert len(place.cluster.writes) == count
+    place.restarted().apply(Split({"housing-1": 1000}), "e4")
+
+
+@ONE_SERVICE
+def test_a_controller_that_stood_still_overwrites_nobody(make: Callable[[], ClusterPlace]) -> None:
+    """It had looked, and a newer one moves the weights before it writes: its write is a conflict, not the last word."""
+    place = at_a_tenth(make)
     old, new = place.restarted(fence=4), place.restarted(fence=5)
-    new.apply(Split({"housing-1": 900, "housing-2": 100}), "e1")
+    place.cluster.fault = _once("patch", lambda: new.apply(Split({"housing-1": 500, "housing-2": 500}), "e2"))
+    with pytest.raises(ConflictError):
+        old.apply(Split({"housing-1": 1000}), "e3")
+    place.send(100)
+    assert shares(place) == {50}
+
+
+@ONE_SERVICE
+def test_a_status_that_kserve_writes_meanwhile_stops_no_canary(make: Callable[[], ClusterPlace]) -> None:
+    """Only a change of the specification is a conflict."""
+    place = at_a_tenth(make)
+    place.cluster.fault = _once("patch", lambda: place.cluster.touch_status("housing", INFERENCE_SERVICE))
+    place.backend.apply(Split({"housing-1": 800, "housing-2": 200}), "e2")
+    assert shares(place) == {20}
+
+
+@ONE_SERVICE
+def test_nothing_but_the_specification_is_ever_changed(make: Callable[[], ClusterPlace]) -> None:
+    """KServe copies labels and annotations to the pods: over a promotion and a way home they are as at the first."""
+    place = at_a_tenth(make)
+    place.routed({"housing-2": 1000}, "e2")
+    place.backend.adopt("housing-2")
+    place.backend.remove("housing-1")
+    place.running(3)
+    place.routed({"housing-2": 500, "housing-3": 500}, "e3")
+    place.routed({"housing-2": 1000}, "e4")
+    place.backend.remove("housing-3")
+    metadata = [obj["metadata"] for _, name, obj in place.cluster.writes if obj.get("kind") == "InferenceService"]
+    assert len(metadata) > 6
+    assert [(m["labels"], m["annotations"]) for m in metadata] == [
+        (metadata[0]["labels"], metadata[0]["annotations"])
+    ] * len(metadata)
+    assert not [name for name in metadata[0]["annotations"] if name.startswith("slipway.dev/")]
+
+
+def test_a_service_that_was_made_anew_is_not_taken_for_the_one_before() -> None:
+    """The split of an object that somebody deleted is not in force of the next of that name."""
+    place = at_a_tenth(standard_place)
+    place.cluster.delete(INFERENCE_SERVICE, NAMESPACE, "housing")
+    place.running(1)
+    place.clock.sleep(5)
+    assert place.backend.observed().epoch is None
+    place.routed({"housing-1": 1000}, "e2")
+
+
+def test_the_way_of_a_model_that_serves_by_our_route_is_not_changed_under_it() -> None:
+    """KServe would write its own route over ours, and the model's host would answer nobody."""
+    place = route_place()
+    place.running(1)
+    place.routed({"housing-1": 1000}, "e0")
+    before = len(place.cluster.writes)
+    standard = StandardBackend(place.cluster, AT, "housing", place.notes, clock=place.clock)
+    with pytest.raises(ConflictError, match="KServe would write over it"):
+        standard.ensure(revision(1), 1)
+    assert len(place.cluster.writes) == before
+
+
+def test_a_route_that_kserve_made_is_not_taken_for_ours() -> None:
+    """A model whose way was changed, and is changed back: KServe copies the labels of its object to its route."""
+    place = route_place()
+    place.running(1)
+    place.routed({"housing-1": 1000}, "e0")
+    place.cluster.delete(HTTP_ROUTE, NAMESPACE, "housing")
+    standard = StandardBackend(place.cluster, AT, "housing", place.notes, clock=place.clock)
+    standard.ensure(revision(1), 1)
+    place.until(lambda: standard.readiness("housing-1").state == "ready")
+    before = len(place.routes())
+    with pytest.raises(ConflictError, match="HTTPRoute models/housing is not ours"):
+        place.backend.apply(Split({"housing-1": 1000}), "e1")
+    assert len(place.routes()) == before
+
+
+@ONE_SERVICE
+def test_an_inference_service_of_somebody_else_is_left_alone(make: Callable[[], ClusterPlace]) -> None:
+    """One that has the model's name by chance is no place for a canary; one that is ending is waited for."""
+    place = at_a_tenth(make)
     found = place.cluster.objects[INFERENCE_SERVICE.plural, NAMESPACE, "housing"]
-    assert found["metadata"]["annotations"]["slipway.dev/fence"] == "5"
-    with pytest.raises(ConflictError, match="lost its lease"):
-        old.apply(Split({"housing-1": 1000}), "e2")
+    labels = found["metadata"]["labels"]
+    found["metadata"]["labels"] = {}
+    with pytest.raises(ConflictError, match="InferenceService models/housing is not ours"):
+        place.backend.ensure(revision(3), 1)
+    found["metadata"] |= {"labels": labels, "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    with pytest.raises(InfrastructureError, match="still going away"):
+        place.backend.ensure(revision(3), 1)
 
 
-@pytest.mark.parametrize("make", [standard_place, knative_place], ids=["standard", "knative"])
+def shares(place: ClusterPlace) -> set[int]:
+    """Percentages that the InferenceService asks for, of whichever way."""
+    spec = place.cluster.objects[INFERENCE_SERVICE.plural, NAMESPACE, "housing"]["spec"]
+    return {entry["trafficPercent"] for entry in spec.get("canary", ())} or {spec["predictor"]["canaryTrafficPercent"]}
+
+
+def replicas_of(place: ClusterPlace) -> dict[str, int]:
+    found = place.cluster.list(DEPLOYMENT, NAMESPACE, {})
+    return {deployment["metadata"]["name"].split("-")[1]: deployment["spec"]["replicas"] for deployment in found}
+
+
+@pytest.mark.parametrize(("own", "asked"), [(1, 1), (1, 3), (2, 1), (3, 3)])
+def test_a_canary_takes_no_replica_of_the_stable_side(own: int, asked: int) -> None:
+    """KServe moves capacity to a canary; what the stable side asks for makes up for it, until the canary is gone."""
+    place = standard_place()
+    place.backend.ensure(revision(1), own)
+    place.until(lambda: place.backend.readiness("housing-1").state == "ready")
+    place.routed({"housing-1": 1000}, "e0")
+    place.backend.ensure(revision(2), asked)
+    place.until(lambda: place.backend.readiness("housing-2").state == "ready")
+    assert replicas_of(place) == {"v1": own, "v2": asked}
+    place.routed({"housing-2": 1000}, "e1")
+    place.backend.adopt("housing-2")
+    place.until(lambda: place.backend.readiness("housing-2").state == "ready")
+    assert replicas_of(place) == {"v1": asked, "v2": own}
+    place.backend.remove("housing-1")
+    assert replicas_of(place) == {"v2": own}
+
+
+def test_replicas_that_somebody_sets_beside_a_canary_stay() -> None:
+    """The number of an operator is not taken back with the canary."""
+    place = at_a_tenth(standard_place)
+    place.cluster.patch(INFERENCE_SERVICE, NAMESPACE, "housing", {"spec": {"predictor": {"minReplicas": 4}}})
+    place.routed({"housing-1": 1000}, "e2")
+    place.backend.remove("housing-2")
+    assert replicas_of(place) == {"v1": 4}
+
+
+@ONE_SERVICE
 @pytest.mark.parametrize(
     ("split", "told"),
     [

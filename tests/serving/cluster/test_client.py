@@ -15,13 +15,13 @@ from serving.cluster.client import (
     HTTP_ROUTE,
     INFERENCE_SERVICE,
     POD,
-    ApiRefusal,
     KubernetesCluster,
     Object,
     open_cluster,
     pods_text,
 )
 from serving.cluster.installation import CapabilitiesOfInstallation, choose, probe
+from serving.cluster.refusals import ApiRefusal
 from serving.errors import ConfigError, ConflictError, InfrastructureError
 
 
@@ -110,32 +110,58 @@ def test_a_list_asks_for_labels(api: Api, cluster: KubernetesCluster) -> None:
     assert api.asked[0][1].endswith("?labelSelector=a%3D1%2Cb%3D2")
 
 
+# As API servers said them (1.34), each to a PATCH that was tried; and those of a webhook without pods, of a namespace
+# that ends and of PodSecurity as their source has them.
 MAY_NOT = 'routes "m" is forbidden: User "system:serviceaccount:models:x" cannot patch resource "httproutes"'
 WEBHOOK = 'admission webhook "v.kserve" denied the request: no such runtime'
+POLICY = (
+    "routes \"m\" is forbidden: ValidatingAdmissionPolicy 'ours' with binding 'all' denied request: say the percent"
+)
+QUOTA = 'services "m" is forbidden: exceeded quota: q, requested: count/services=1, used: count/services=1'
+SILENT = 'Internal error occurred: failed calling webhook "v.kserve": failed to call webhook: Post "https://x": refused'
+ENDS = 'services "m" is forbidden: unable to create new content in namespace models because it is being terminated'
+PODS = 'pods "m" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true'
+REFUSED = "refuses PATCH [^ ]*: "
 
 
 @pytest.mark.parametrize(
     ("status", "message", "told"),
     [
-        pytest.param(401, "Unauthorized", "this account may not PATCH .*: Unauthorized; .* role", id="who-are-you"),
-        pytest.param(403, MAY_NOT, "this account may not PATCH .* cannot patch .* role", id="no-role"),
+        pytest.param(401, "Unauthorized", "does not know who asks for PATCH .*: Unauthorized; renew", id="who-are-you"),
+        pytest.param(403, MAY_NOT, "this account may not PATCH .* cannot patch .* role$", id="no-role"),
+        pytest.param(403, WEBHOOK, f"the admission webhook v.kserve {REFUSED}no such runtime$", id="webhook"),
+        pytest.param(400, WEBHOOK, f"the admission webhook v.kserve {REFUSED}no such", id="webhook-without-a-status"),
+        pytest.param(403, WEBHOOK.partition(":")[0], f"webhook v.kserve {REFUSED}$", id="webhook-without-words"),
         pytest.param(
-            403, WEBHOOK, "the admission webhook v.kserve refuses PATCH [^ ]*: no such runtime$", id="webhook"
+            500, SILENT, "webhook v.kserve is asked for PATCH .* does not answer: .*refused; ", id="no-webhook"
         ),
-        pytest.param(400, WEBHOOK, "the admission webhook v.kserve refuses PATCH", id="webhook-without-a-status"),
-        pytest.param(403, "exceeded quota", "refuses PATCH .* with 403: exceeded quota$", id="quota"),
+        pytest.param(
+            403, POLICY, f"the ValidatingAdmissionPolicy ours .binding all. {REFUSED}say the", id="policy-403"
+        ),
+        pytest.param(
+            422, POLICY, f"the ValidatingAdmissionPolicy ours .binding all. {REFUSED}say the", id="policy-422"
+        ),
+        pytest.param(403, QUOTA, f"a ResourceQuota {REFUSED}q, requested.*; ask for less", id="quota"),
+        pytest.param(403, PODS, f"PodSecurity restricted:latest of the namespace {REFUSED}runAsNonRoot", id="pods"),
+        pytest.param(403, ENDS, "namespace models is being deleted and refuses PATCH [^ ]*$", id="namespace-ends"),
+        pytest.param(
+            404, 'namespaces "models" not found', "namespace models is not there, .*=models$", id="no-namespace"
+        ),
         pytest.param(404, "no such type", "refuses PATCH .* with 404: no such type$", id="absent"),
+        pytest.param(422, "spec.x: Required value", "refuses PATCH .* with 422: spec.x: Required", id="invalid"),
+        pytest.param(403, "something new", "^the Kubernetes API refuses PATCH .* with 403: something new$", id="new"),
         pytest.param(500, "why", "refuses PATCH .* with 500: why$", id="refused"),
     ],
 )
 def test_a_refusal_says_who_refuses_what_and_why(
     api: Api, cluster: KubernetesCluster, status: int, message: str, told: str
 ) -> None:
-    """One sentence with the reason that was given: a role is named where one is missing, and a webhook where it is
-    the webhook's no. Status and reason stay apart from the words."""
+    """One sentence with the reason that was given: who said no is told by the API server's words, never by the status,
+    and a role is blamed for nothing else. Status and reason stay apart from the words."""
     api.answers["PATCH", ROUTE_PATH] = (status, {"kind": "Status", "message": message, "reason": "NotFound"})
     with pytest.raises(ApiRefusal, match=told) as refused:
         cluster.apply(ROUTE)
+    assert ("role" in str(refused.value)) is (message == MAY_NOT)
     assert (refused.value.status, refused.value.reason, refused.value.exit_code) == (status, "NotFound", 30)
 
 
@@ -224,7 +250,12 @@ def test_an_installation_is_read_from_its_types_and_its_controller(api: Api, clu
     where = f"{DEPLOYMENT.root}/namespaces/kserve/deployments/kserve-controller-manager"
     api.answers["GET", where] = (200, manager)
     where = f"{CONFIG_MAP.root}/namespaces/kserve/configmaps/inferenceservice-config"
-    api.answers["GET", where] = (200, {"data": {"deploy": '{"defaultDeploymentMode": "Standard"}'}})
+    parts = {
+        "deploy": '{"defaultDeploymentMode": "Standard"}',
+        "ingress": '{"enableGatewayApi": true}',
+        "_example": "#",
+    }
+    api.answers["GET", where] = (200, {"data": parts})
     api.answers["GET", "/version"] = (200, {"gitVersion": "v1.34.4"})
     assert probe(cluster) == CapabilitiesOfInstallation(
         kserve="0.20.0",
@@ -232,6 +263,7 @@ def test_an_installation_is_read_from_its_types_and_its_controller(api: Api, clu
         canary_percent=True,
         routes=("v1",),
         default_mode="Standard",
+        makes_routes=True,
         kubernetes="v1.34.4",
     )
 
@@ -242,11 +274,32 @@ def test_what_may_not_be_read_is_unknown_and_named(api: Api, cluster: Kubernetes
     where = f"{DEPLOYMENT.root}/namespaces/kserve/deployments/kserve-controller-manager"
     api.answers["GET", where] = (403, {"kind": "Status", "message": "no"})
     found = probe(cluster)
-    assert (found.kserve, found.default_mode) == ("unknown", "unknown")
+    assert (found.kserve, found.default_mode, found.makes_routes) == ("unknown", "unknown", False)
     assert "KServe's version" in found.unread[0]
 
 
-FULL = CapabilitiesOfInstallation(kserve="0.21.0", canary=True, canary_percent=True, routes=("v1",), knative=True)
+@pytest.mark.parametrize(
+    ("ingress", "makes"),
+    [
+        pytest.param('{"enableGatewayApi": true, "disableIngressCreation": false}', True, id="routes"),
+        pytest.param('{"enableGatewayApi": false}', False, id="ingresses"),
+        pytest.param("{}", False, id="as-kserve-comes"),
+        pytest.param('{"enableGatewayApi": true, "disableIngressCreation": true}', False, id="nothing"),
+        pytest.param("not json", False, id="unreadable"),
+    ],
+)
+def test_whether_kserve_makes_routes_is_read_from_its_configuration(
+    api: Api, cluster: KubernetesCluster, ingress: str, makes: bool
+) -> None:
+    """The type HTTPRoute alone says nothing: with Ingresses a canary has pods and no traffic."""
+    where = f"{CONFIG_MAP.root}/namespaces/kserve/configmaps/inferenceservice-config"
+    api.answers["GET", where] = (200, {"data": {"ingress": ingress}})
+    assert probe(cluster).makes_routes is makes
+
+
+FULL = CapabilitiesOfInstallation(
+    kserve="0.21.0", canary=True, canary_percent=True, routes=("v1",), knative=True, makes_routes=True
+)
 
 
 @pytest.mark.parametrize(
@@ -255,6 +308,7 @@ FULL = CapabilitiesOfInstallation(kserve="0.21.0", canary=True, canary_percent=T
         pytest.param({}, None, "route", id="the-route-where-it-can"),
         pytest.param({"routes": ()}, None, "knative", id="what-is-left"),
         pytest.param({}, "standard", "standard", id="canaries-of-0.21"),
+        pytest.param({"kserve": "0.21.0-main.aaac4e2"}, "standard", "standard", id="canaries-of-its-main-branch"),
         pytest.param({}, "knative", "knative", id="knative"),
         pytest.param({"kserve": "0.20.0"}, None, "route", id="any-kserve-has-the-route"),
     ],
@@ -271,6 +325,8 @@ def test_the_way_is_one_that_the_installation_does(changes: dict[str, Any], want
         pytest.param({"kserve": "unknown"}, "standard", "version of KServe cannot be read", id="version-unknown"),
         pytest.param({"kserve": "0.15.2", "canary": False}, "standard", "would drop it", id="field-is-dropped"),
         pytest.param({"routes": ()}, "standard", "Gateway API is missing", id="standard-needs-routes"),
+        pytest.param({"makes_routes": False}, "standard", "inferenceservice-config says otherwise", id="ingresses"),
+        pytest.param({"makes_routes": None}, "standard", "inferenceservice-config cannot be read", id="routes-unread"),
         pytest.param({"knative": False}, "knative", "Knative Serving is not installed", id="no-knative"),
         pytest.param({"routes": ("v1beta1",)}, "route", "no HTTPRoute of version v1", id="old-gateway-api"),
         pytest.param({"kserve": None}, None, "KServe is not installed", id="nothing"),

@@ -1,6 +1,8 @@
 """What the cluster is asked for: golden objects, and what no route may ever do."""
 
 import re
+from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -313,21 +315,57 @@ def test_the_storage_uri_ends_with_a_slash_however_it_came():
 
 
 def test_a_standard_promotion_takes_over_the_pods_of_the_canary():
-    """What is adopted equals what the canary was; the old side stays, without weight, until it is let go."""
-    weight = canary.standard_weight(revision(2), 1, 1000, AT)
-    adopt = canary.standard_promotion(revision(1), revision(2), 1, AT)
+    """What is adopted equals what the canary was, also in what somebody else wrote there or an earlier Slipway; the old
+    side stays, without weight, until it is let go."""
+    spec = canary.standard_service("m", revision(1), AT)["spec"]
+    spec["predictor"] |= {"nodeSelector": {"disk": "ssd"}, "maxReplicas": 3}
+    spec |= {"canary": canary.standard_canary("m", revision(2), 1, 1, AT)["spec"]["canary"]}
+    spec["canary"][0]["predictor"]["model"]["args"] = ["--of-an-earlier-slipway"]
+    spec |= canary.standard_weight(spec, 1000)["spec"]
+    adopt = canary.standard_promotion(spec)["spec"]
 
-    assert [entry["trafficPercent"] for entry in weight["spec"]["canary"]] == [100]
-    assert adopt["spec"]["predictor"] == weight["spec"]["canary"][0]["predictor"], "the same pods are taken over"
-    assert [(e["trafficPercent"], e["predictor"]["name"]) for e in adopt["spec"]["canary"]] == [(0, "v1")]
-    assert adopt["metadata"]["annotations"] == {"slipway.dev/digest": f"{2:064d}"}
-    assert canary.standard_removal() == {"spec": {"canary": []}}
+    assert spec["canary"][0]["trafficPercent"] == 100
+    assert {"minReplicas": 1, **adopt["predictor"]} == spec["canary"][0]["predictor"], "the same pods are taken over"
+    assert [(e["trafficPercent"], e["predictor"]["name"]) for e in adopt["canary"]] == [(0, "v1")]
+    assert adopt["canary"][0]["predictor"] | {"maxReplicas": 3} == spec["predictor"]
+    assert canary.standard_removal(1)["spec"]["canary"] == []
 
 
 def test_a_fraction_of_a_percent_is_refused_where_it_would_be_ignored():
     """KServe knows whole percents only."""
     with pytest.raises(BackendRefusal, match="whole percents"):
-        canary.standard_weight(revision(2), 1, 15, AT)
+        canary.standard_weight(canary.standard_canary("m", revision(2), 1, 1, AT)["spec"], 15)
+
+
+@given(st.integers(1, 9), st.integers(1, 9))
+def test_what_the_stable_side_asks_for_leaves_it_its_own_beside_a_canary(own, replicas):
+    """By KServe's rule, and never less than the canary, which KServe would refuse."""
+    asked = canary.beside(own, replicas)
+    assert max(asked - replicas, 1) == own
+    assert asked >= replicas
+
+
+@pytest.mark.parametrize("namespace", ["x", "models", "a-namespace-of-somebody"])
+def test_a_side_has_a_name_that_fits_whatever_kserve_makes_of_it(namespace):
+    """Host, Service and label of the pods: the longest model that is taken, and one letter more that is refused."""
+    at = replace(AT, namespace=namespace)
+
+    def made(length):
+        return canary.standard_canary("m" * length, revision(12), 1, 1, at)
+
+    longest = next(n for n in range(1, 60) if _refused(partial(made, n + 1)))
+    service = f"{'m' * longest}-v12-predictor"
+    assert max(len(f"isvc.{service}"), len(f"{service}-{namespace}")) == 63
+    with pytest.raises(ConfigError, match="choose a shorter model name"):
+        made(longest + 1)
+
+
+def _refused(act):
+    try:
+        act()
+    except ConfigError:
+        return True
+    return False
 
 
 def test_a_template_of_knative_starts_without_traffic():
