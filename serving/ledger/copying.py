@@ -76,6 +76,9 @@ def _tables(connection: sa.Connection) -> list[sa.Table]:
     """All tables that are there, each after those that it refers to."""
     found = sa.MetaData()
     found.reflect(connection)
+    for column in (column for table in found.sorted_tables for column in table.columns):
+        if isinstance(column.type, sa.Numeric):
+            column.type.asdecimal = False  # what MySQL's types are taken for otherwise, and rounded
     return found.sorted_tables
 
 
