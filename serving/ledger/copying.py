@@ -77,7 +77,7 @@ def _tables(connection: sa.Connection) -> list[sa.Table]:
     found = sa.MetaData()
     found.reflect(connection)
     for column in (column for table in found.sorted_tables for column in table.columns):
-        if isinstance(column.type, sa.Numeric):
+        if hasattr(column.type, "asdecimal"):
             column.type.asdecimal = False  # what MySQL's types are taken for otherwise, and rounded
     return found.sorted_tables
 
