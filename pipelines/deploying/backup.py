@@ -6,12 +6,12 @@ bundle is there before any version names it, so each version that was saved has 
 """
 
 import json
-import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +25,34 @@ from serving.store.store import DirectoryStore, S3Settings, Store, open_store
 
 SECRETS, LEDGER, STORE = "secrets.json", "ledger.jsonl", "store"
 CONTROLLER = "deploy/rollout-controller"
-KUBECTL = os.environ.get("KUBECTL", "kubectl").split()
-COPYING = ("--", "python", "-m", "serving.ledger.copying")
+COPYING = (CONTROLLER, "--", "sh", "-c")  # where the ledger can be reached, and its address is a variable
+OUT, IN = (f'python -m serving.ledger.copying {way} "$SLIPWAY_LEDGER"' for way in ("out", "in"))
 
 
-def kubectl(*words: str, given: bytes | None = None) -> bytes:
-    """What it prints.
+@dataclass(frozen=True)
+class Kubectl:
+    """kubectl, with what always goes before its words: a context, a namespace."""
 
-    Raises:
-        InfrastructureError: it fails; with its last words.
-    """
-    done = subprocess.run([*KUBECTL, *words], input=given, capture_output=True, check=False)  # noqa: S603 - ours
-    if done.returncode:
-        told = "; ".join(done.stderr.decode(errors="replace").strip().splitlines()[-3:]) or "no reason given"
-        raise InfrastructureError(f"kubectl {' '.join(words[:4])} ...: {told}")
-    return done.stdout
+    before: tuple[str, ...]
+
+    def __call__(self, *words: str, given: bytes | None = None) -> bytes:
+        """What it prints.
+
+        Raises:
+            InfrastructureError: it fails; with its last words.
+        """
+        done = subprocess.run([*self.before, *words], input=given, capture_output=True, check=False)  # noqa: S603 - ours
+        if done.returncode:
+            told = "; ".join(done.stderr.decode(errors="replace").strip().splitlines()[-3:]) or "no reason given"
+            raise InfrastructureError(f"kubectl {' '.join(words[:3])} ...: {told}")
+        return done.stdout
+
+    def secrets(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self("get", "secrets", "-o", "json"))
+        return found
 
 
-def save(site: Site, directory: Path) -> None:
+def save(kubectl: Kubectl, site: Site, directory: Path) -> None:
     """Write what is there to *directory*, which must be new.
 
     Raises:
@@ -52,31 +62,26 @@ def save(site: Site, directory: Path) -> None:
     if directory.exists() and any(directory.iterdir()):
         raise ConfigError(f"{directory} is not empty; a backup is a directory of its own")
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    here = ("-n", site.system_namespace)
-    held, dump = (
-        kept(json.loads(kubectl(*here, "get", "secrets", "-o", "json"))),
-        kubectl(*here, "exec", CONTROLLER, *COPYING, "out"),
-    )
+    held, dump = kept(kubectl.secrets()), kubectl("exec", *COPYING, OUT)
     write_bytes(directory / SECRETS, json.dumps(held).encode())
     write_bytes(directory / LEDGER, dump)
-    with bucket(site) as store:
+    with bucket(kubectl, site) as store:
         copied = copy(store, DirectoryStore(directory / STORE))
     click.echo(f"backup             {directory}: secrets, {len(dump) >> 10} KiB of ledger, {copied} objects")
 
 
-def restore(site: Site, directory: Path) -> None:
+def restore(kubectl: Kubectl, site: Site, directory: Path) -> None:
     """Bring ledger and store of *directory* back into a fresh installation.
 
     Raises:
         InfrastructureError: a part cannot be written, or the ledger there has versions of its own.
     """
-    with bucket(site) as store:
+    with bucket(kubectl, site) as store:
         copied = copy(DirectoryStore(directory / STORE), store)
-    here = ("-n", site.system_namespace)
-    kubectl(*here, "exec", "-i", CONTROLLER, *COPYING, "in", given=(directory / LEDGER).read_bytes())
+    kubectl("exec", "-i", *COPYING, IN, given=(directory / LEDGER).read_bytes())
     # It began with a ledger that was empty, and holds leases of it.
-    kubectl(*here, "rollout", "restart", CONTROLLER)
-    kubectl(*here, "rollout", "status", CONTROLLER, "--timeout=300s")
+    kubectl("rollout", "restart", CONTROLLER)
+    kubectl("rollout", "status", CONTROLLER, "--timeout=300s")
     click.echo(f"restored           {copied} objects and the ledger; what it says is served is brought about now")
 
 
@@ -105,11 +110,10 @@ def copy(source: Store, target: Store) -> int:
 
 
 @contextmanager
-def bucket(site: Site) -> Iterator[Store]:
+def bucket(kubectl: Kubectl, site: Site) -> Iterator[Store]:
     """The installation's bucket, through a port of this machine."""
-    here = ("-n", site.system_namespace)
-    held = secrets.read(json.loads(kubectl(*here, "get", "secrets", "-o", "json")))[secrets.STORE]
-    words = [*KUBECTL, *here, "port-forward", "svc/minio", ":9000"]
+    held = secrets.read(kubectl.secrets())[secrets.STORE]
+    words = [*kubectl.before, "port-forward", "svc/minio", ":9000"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - words of ours
         try:
             found = re.search(r":(\d+) ->", process.stdout.readline() if process.stdout else "")
@@ -121,14 +125,14 @@ def bucket(site: Site) -> Iterator[Store]:
             process.terminate()
 
 
-def apply_secrets(site: Site, directory: Path) -> None:
+def apply_secrets(kubectl: Kubectl, site: Site, directory: Path) -> None:
     """The namespaces, and the secrets that a deployment then finds and keeps.
 
     Raises:
         GateRefusal: an installation is there, and has keys that others trust.
     """
     system = site.system_namespace
-    there = json.loads(kubectl("-n", system, "get", "secrets", "-o", "json"))
+    there = kubectl.secrets()
     if kept(there)["items"]:
         raise GateRefusal(f"{system} has an installation; a backup goes where none is, and over none")
     for given in (dist.namespaces(site).encode(), (directory / SECRETS).read_bytes()):
@@ -139,9 +143,12 @@ def apply_secrets(site: Site, directory: Path) -> None:
 @click.argument("what", type=click.Choice(["save", "secrets", "data"]))
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @click.argument("values", type=click.Path(dir_okay=False, path_type=Path))
-def main(what: str, directory: Path, values: Path) -> None:
+@click.option("--kubectl", "words", envvar="KUBECTL", default="kubectl", help="How the cluster is reached.")
+def main(what: str, directory: Path, values: Path, words: str) -> None:
+    site = Site.of(values)
+    kubectl = Kubectl((*words.split(), "-n", site.system_namespace))
     try:
-        {"save": save, "secrets": apply_secrets, "data": restore}[what](Site.of(values), directory)
+        {"save": save, "secrets": apply_secrets, "data": restore}[what](kubectl, site, directory)
     except SlipwayError as error:
         click.echo(f"backup: {error}", err=True)
         sys.exit(error.exit_code)

@@ -1,12 +1,11 @@
-"""``python -m serving.ledger.copying out|in``: all of a ledger's database as lines of JSON, and back into another.
+"""``python -m serving.ledger.copying out|in LEDGER``: all of a ledger's database as lines of JSON, and back.
 
-The database is that of ``SLIPWAY_LEDGER``: versions, slots and history, and what rollouts keep beside them. A line is a
-table's name and a row; the last one counts them, so that a copy that broke off is none. What is read is one moment's,
+LEDGER is its address; in it are versions, slots and history, and what rollouts keep beside them. A line is a table's
+name and a row; the last one counts them, so that a copy that broke off is none. What is read is one moment's,
 and what is written is written in one transaction, so a copy can go from one kind of database to another.
 """
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -82,8 +81,7 @@ def _tables(connection: sa.Connection) -> list[sa.Table]:
     return found.sorted_tables
 
 
-def main(way: str) -> None:
-    address = os.environ["SLIPWAY_LEDGER"]
+def main(way: str, address: str) -> None:
     open_ledger(address).head()  # has the tables made where there are none
     database = connect(address, "ledger")
     if way == "out":
@@ -95,7 +93,7 @@ def main(way: str) -> None:
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1])
+        main(*sys.argv[1:3])
     except SlipwayError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
