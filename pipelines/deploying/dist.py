@@ -1,6 +1,7 @@
 """``python -m pipelines.deploying.dist``: our manifests as one file for each overlay, for who has kubectl alone.
 
-Namespaces are a file of their own: who deletes what a file names keeps them, and with them the volumes of models' data.
+Namespaces, and the type that all teams share, are a file of their own: who deletes what a file names keeps them, and
+with them the volumes of models' data.
 """
 
 import subprocess
@@ -32,7 +33,7 @@ BEFORE = """\
 
 def written(overlay: str, site: Site, objects: Sequence[Object]) -> str:
     """The file of *overlay*."""
-    own = [one for one in rendered(objects, site) if one["kind"] != "Namespace"]
+    own = [one for one in rendered(objects, site) if one["kind"] not in ("Namespace", "CustomResourceDefinition")]
     return BEFORE.format(name=f"slipway-{overlay}.yaml") + _text(own)
 
 
@@ -48,8 +49,9 @@ def kustomized(place: Path) -> str:
 
 
 def namespaces(site: Site) -> str:
-    """Those of *site*; that of runs is Pipelines' own where it is the usual one."""
-    found = rendered(yaml.safe_load_all((MANIFESTS / "base/namespaces.yaml").read_text(encoding="utf-8")), site)
+    """Those of *site*, and the types; that of runs is Pipelines' own where it is the usual one."""
+    texts = [(MANIFESTS / "base" / name).read_text(encoding="utf-8") for name in ("namespaces.yaml", "splits.yaml")]
+    found = rendered([one for text in texts for one in yaml.safe_load_all(text)], site)
     runs = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": site.runs_namespace}}
     own = site.runs_namespace != Site().runs_namespace
     return "# Written by `make dist`.\n" + _text([*found, *([runs] if own else [])])

@@ -58,8 +58,8 @@ class Cluster(Protocol):
     def apply(self, obj: Object) -> Object:
         """Create *obj* or bring it to what is said; ``ConflictError`` when it names a resourceVersion that is past."""
 
-    def patch(self, kind: Kind, namespace: str | None, name: str, body: Object) -> Object:
-        """A JSON merge patch of an object that is there."""
+    def patch(self, kind: Kind, namespace: str | None, name: str, body: Object, *, part: str = "") -> Object:
+        """A JSON merge patch of an object that is there, or of a *part* with a path of its own such as ``status``."""
 
     def delete(self, kind: Kind, namespace: str, name: str) -> None:
         """Done at once; an absent object is done already."""
@@ -125,9 +125,9 @@ class KubernetesCluster:
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         return self._there("PATCH", path, query, obj, "application/apply-patch+yaml")
 
-    def patch(self, kind: Kind, namespace: str | None, name: str, body: Object) -> Object:
-        query = {"fieldManager": FIELD_MANAGER}
-        return self._there("PATCH", _path(kind, namespace, name), query, body, "application/merge-patch+json")
+    def patch(self, kind: Kind, namespace: str | None, name: str, body: Object, *, part: str = "") -> Object:
+        query, path = {"fieldManager": FIELD_MANAGER}, _path(kind, namespace, name) + (f"/{part}" if part else "")
+        return self._there("PATCH", path, query, body, "application/merge-patch+json")
 
     def delete(self, kind: Kind, namespace: str, name: str) -> None:
         self._object("DELETE", _path(kind, namespace, name), {"propagationPolicy": "Background"})

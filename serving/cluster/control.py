@@ -8,15 +8,17 @@ need to know is left in the database, so that they need no rights in the cluster
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from serving.cluster.client import Cluster
+from serving.cluster.declared import Declaration, declared_in, show
 from serving.cluster.service import FOLLOWED, HEARTBEAT, OBSERVED, controller_scope
 from serving.errors import InfrastructureError, SlipwayError
 from serving.ledger.database import Database
 from serving.ledger.ledger import Ledger
-from serving.rollout.backend import TrafficBackend
+from serving.rollout.backend import Split, TrafficBackend
 from serving.rollout.controller.controller import Controller
 from serving.rollout.controller.desk import Desk, Memory
 from serving.rollout.decision.events import Notice, Tick
@@ -58,6 +60,7 @@ class Notes:
     failures: int = 0
     trouble: str = ""
     said: dict[str, object] = field(default_factory=dict)
+    traffic: Split | None = None
     tick: Tick | None = None
 
     def say(self, name: str, document: dict[str, object]) -> None:
@@ -82,6 +85,7 @@ class ClusterControl:
 
     Args:
         ping: asks the cluster for anything at all; raises ``InfrastructureError`` when it does not answer.
+        cluster: where shares are declared; None where nobody can.
     """
 
     def __init__(
@@ -92,7 +96,9 @@ class ClusterControl:
         backend_of: BackendOf,
         ping: Callable[[], object],
         notify: Callable[[Notice], None] = lambda _: None,
+        cluster: Cluster | None = None,
     ) -> None:
+        self._namespace, self._cluster = namespace, cluster
         self._ledger, self._database, self._backend_of, self._ping = ledger, database, backend_of, ping
         self._notify = notify
         self._holder = new_holder()
@@ -113,10 +119,10 @@ class ClusterControl:
         began, trouble, models = time.monotonic(), "", 0
         try:
             self._beat(now)
-            for model in self._ledger.models():
-                models += self._look_at(model, now)
-                self.last = replace(self.last, at=time.monotonic())
+            looked = [model for model in self._ledger.models() if self._look_at(model, now)]
+            models = len(looked)
             self._ping()
+            self._follow_declared(looked, now)
         except SlipwayError as error:
             trouble = str(error)
             if trouble != self.last.trouble:
@@ -169,12 +175,29 @@ class ClusterControl:
             self._say_followed(notes, wanted_epoch(self._ledger.slots(model)), Following(False, reason=reason))
         else:
             notes.trouble = ""
+        self.last = replace(self.last, at=time.monotonic())
         return True
+
+    def _follow_declared(self, models: Sequence[str], now: float) -> None:
+        """The shares that somebody declares, of the models whose lease is ours; others get told why nothing follows."""
+        if self._cluster is None:
+            return
+        splits = declared_in(self._cluster, self._namespace)
+        for model in models:
+            found, control = splits.pop(model, None), self._models.get(model)
+            lease = control.desk.current() if control is not None else None
+            if control is not None and lease is not None and lease.holder == self._holder:
+                traffic = self._notes[model].traffic
+                Declaration(self._cluster, self._ledger, control.desk, traffic, now).follow(found)
+        for name, found in splits.items():
+            sentence = f"no version of a model {name!r} serves here; release one, or give the Split a model's name"
+            show(self._cluster, found, {"sentence": sentence, "obeyed": False}, None, now)
 
     def _tell(self, notes: Notes, seen: Pass) -> None:
         if seen.following is not None:
             self._say_followed(notes, seen.epoch, seen.following)
         if seen.split is not None:
+            notes.traffic = seen.split
             notes.say(OBSERVED, {"weights": dict(seen.split.weights)})
 
     def _say_followed(self, notes: Notes, epoch: str, found: Following) -> None:

@@ -72,7 +72,8 @@ def inference_service(revision: Revision, at: Installation, *, replicas: int = 1
                 FENCE: str(fence),
             },
         },
-        "spec": {"predictor": {"minReplicas": replicas, "maxReplicas": replicas, **predictor(revision, at)}},
+        # No maximum: KServe would refuse whoever asks for more, and needs none without an autoscaler.
+        "spec": {"predictor": {"minReplicas": replicas, **predictor(revision, at)}},
     }
 
 

@@ -21,7 +21,7 @@ from serving.cluster.manifest import (
     service_name,
     status_host,
 )
-from serving.cluster.two_slots import BackendRef, Route, RouteSlot
+from serving.cluster.two_slots import BackendRef, Route, RouteSlot, in_total
 from serving.errors import BackendRefusal, ConfigError
 from serving.wire import (
     ARM_HEADER,
@@ -83,7 +83,8 @@ def read_route(found: Mapping[str, Any]) -> Route:
         refs = rules[SPLIT]["backendRefs"]
         if len(refs) != 2 or len(rules) not in (GRPC, 2 * GRPC):  # an earlier version wrote those of HTTP alone
             raise ConfigError(_changed(found, "rules or references were added or removed"))
-        a, b = (BackendRef(_revision_of(ref["name"]), int(ref["weight"])) for ref in refs)
+        weights = in_total([int(ref.get("weight", 1)) for ref in refs])
+        a, b = (BackendRef(_revision_of(ref["name"]), weight) for ref, weight in zip(refs, weights, strict=True))
         mirrors = [f["requestMirror"]["backendRef"]["name"] for f in rules[SPLIT]["filters"] if "requestMirror" in f]
         return Route(
             found["metadata"]["name"],

@@ -5,6 +5,7 @@ these positions, and drops requests for the moment in which a weighted reference
 a slot points at, which only changes the endpoints of a cluster, and its weight, which stays at least 1 of 1,000,000.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
@@ -129,6 +130,19 @@ def placing(now: Route, wanted: Route) -> Route | None:
         )
     a, b = _shared(wanted.stable, stable.revision, there.revision, 0)
     return replace(wanted, a=a, b=b, epoch=wanted.epoch + PLACING, mirror=None)
+
+
+def in_total(weights: Sequence[int]) -> list[int]:
+    """Two *weights* as shares of ``WEIGHT_TOTAL``, the first one's remainder; people write 80 and 20.
+
+    Raises:
+        ValueError: they are no shares.
+    """
+    first, second = weights
+    if min(weights) < 0 or first + second <= 0:
+        raise ValueError(f"weights are at least 0 and not both 0, seen {first} and {second}")
+    share = min(max(round(second * WEIGHT_TOTAL / (first + second)), RESTING), WEIGHT_TOTAL - RESTING)
+    return [WEIGHT_TOTAL - share, share]
 
 
 def without(route: Route, revision: str) -> Route:

@@ -126,12 +126,15 @@ class Observed:
         epoch: token of the newest split that traffic is known to follow, None before the first.
         digest: of the configuration in force, to notice that somebody else changed it.
         rejected: the data plane's reason for refusing the newest configuration, empty when accepted.
+        by: who else has changed what the backend wrote, as the place names them; empty when nobody did, and where the
+            place does not know.
     """
 
     split: Split | None
     epoch: str | None
     digest: str
     rejected: str = ""
+    by: str = ""
 
 
 @dataclass(frozen=True)

@@ -181,6 +181,8 @@ class RolloutPlan(Frozen):
             the copies of a shadow step.
         keep_previous: the version before keeps running after success where the installation can do that, so that a
             rollback is a change of weights and no start of a server.
+        edits: what becomes of weights that somebody else writes into the routing while or after the rollout decides:
+            ours are put back, or theirs hold and the rollout goes on from there by evidence. Both are told.
         on_inconclusive: what a step without a verdict at its deadline does; it never promotes.
         on_silence: what a silent metrics source causes before the bake.
         on_pause_timeout: what an old pause causes.
@@ -196,6 +198,7 @@ class RolloutPlan(Frozen):
     replicas: int = Field(default=1, ge=1, le=1_000)
     sticky_header: str | None = Field(default=None, pattern=HEADER_NAME)
     keep_previous: bool = True
+    edits: Literal["put-back", "obey"] = "put-back"
     on_inconclusive: Literal["pause", "rollback"] = "pause"
     on_silence: Literal["rollback", "pause"] = "rollback"
     on_pause_timeout: Literal["rollback", "hold"] = "rollback"

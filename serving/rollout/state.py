@@ -42,7 +42,7 @@ class Reason(StrEnum):
     APPROVAL = "approval"
     INCONCLUSIVE = "inconclusive"
     SRM = "srm"
-    DRIFT = "drift"
+    DRIFT = "drift"  # of before a plan said what becomes of an edit
     METRICS = "metrics"
     STABLE_SICK = "stable-sick"
     CONVERGE = "converge"
@@ -64,6 +64,7 @@ class Epoch(Frozen):
         settling: counts at the moment traffic was known to follow the split, None until then. They came while either
             weight may have held: harm takes them at the larger one, promotion leaves them out.
         digest: of the configuration in force once settled.
+        edited: somebody else changed the split; what is counted from then on is no evidence.
     """
 
     token: str
@@ -74,6 +75,7 @@ class Epoch(Frozen):
     settling: Mapping[str, ArmCounts] | None = None
     digest: str = ""
     mirror: bool = False
+    edited: bool = False
 
 
 class Pause(Frozen):

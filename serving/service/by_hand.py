@@ -87,6 +87,31 @@ def undo(ledger: Ledger, service: Service, actor: str, reason: str) -> str:
     return f"the canary {service.model} {slot.version} has no requests any more"
 
 
+def say_share(ledger: Ledger, model: str, version: int, percent: float, actor: str, reason: str) -> str:
+    """Have the ledger's slots say that *version* has *percent* of requests.
+
+    What ``give``, ``promote``, ``roll_back`` and ``undo`` do, for who states what shall be and not how to come there;
+    what is so already stays. 100 promotes, or goes back to the version before; 0 ends the canary.
+
+    Raises:
+        ConflictError: *version* has all requests and can give some only to another, or another is the canary.
+    """
+    slots = ledger.slots(model)
+    production, canary, previous = (slots[name].version for name in ("production", "canary", "previous"))
+    if version == production and percent < 100:
+        raise ConflictError(f"{model} {version} is in production: name the version that shall have {100 - percent:g} %")
+    if version == production:
+        if canary is not None:
+            ledger.canary(model, canary, 0, actor, reason)
+    elif percent == 100 and version == previous:
+        ledger.rollback(model, actor, reason)
+    elif percent == 100:
+        ledger.promote(model, version, actor, reason)
+    elif percent or version == canary:
+        ledger.canary(model, version, percent, actor, reason)
+    return f"{model} {version} has {percent:g} % of requests"
+
+
 def _newest_other(ledger: Ledger, model: str) -> int:
     serves = ledger.slot(model).version
     others = [v.version for v in ledger.versions(model) if v.approval == "approved" and v.version != serves]

@@ -8,16 +8,21 @@ import contextlib
 import logging
 import secrets
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from serving.errors import BackendRefusal, ConflictError, SlipwayError
 from serving.ledger.ledger import Ledger
-from serving.rollout.backend import Revision, Split, TrafficBackend
+from serving.ledger.values import Slot, SlotName
+from serving.rollout.backend import WEIGHT_SUM, Revision, Split, TrafficBackend
 from serving.rollout.controller.controller import Controller
 from serving.rollout.controller.desk import Desk
 from serving.rollout.decision.events import Tick
+from serving.rollout.plan import RolloutPlan
 from serving.rollout.state import Phase, RolloutState
+from serving.service.by_hand import say_share
+from serving.service.service import kept_plan
 from serving.service.slots import Following, following, revision_of, wanted_epoch, wanted_split
 
 log = logging.getLogger(__name__)
@@ -160,7 +165,10 @@ class Control:
         wanted = {slot.version for slot in slots.values() if slot.version is not None}
         backend = self.controller.acting()
         for number in sorted(wanted):
-            backend.ensure(revision_of(self.ledger.version(self.model, number)), replicas=1)
+            revision = revision_of(self.ledger.version(self.model, number))
+            backend.ensure(revision, self._plan(number).replicas)
+        if self._obeys_edit(backend, split, slots):
+            return Pass(seen)
         if all(backend.readiness(name).state == "ready" for name in split.weights):
             backend.apply(split, epoch)
             backend.adopt(f"{self.model}-{slots['production'].version}")
@@ -169,6 +177,33 @@ class Control:
             self._remove_others(backend, wanted)
         self._settled = (epoch, found, now) if found.followed else None
         return Pass(seen, epoch, found)
+
+    def _plan(self, version: int | None) -> RolloutPlan:
+        """The one with which *version* was released; one's defaults where nobody has asked for it."""
+        return kept_plan(self.desk.memory, version) or RolloutPlan()
+
+    def _obeys_edit(self, backend: TrafficBackend, split: Split, slots: Mapping[SlotName, Slot]) -> bool:
+        """Where the plan obeys edits: have the ledger say what somebody else wrote into the routing.
+
+        False where there is nothing to obey, so that the split of the ledger is put back.
+        """
+        production = slots["production"].version
+        if self._plan(production).edits != "obey":
+            return False
+        found = backend.observed()
+        if not found.by or found.split is None or split.routes_like(found.split):
+            return False
+        numbers = {version.name: version.version for version in self.ledger.versions(self.model)}
+        others = {name: weight for name, weight in found.split.arms.items() if numbers.get(name) != production}
+        if len(others) > 1 or not set(others) <= set(numbers):
+            return False
+        name, weight = next(iter(others.items()), (f"{self.model}-{production}", WEIGHT_SUM))
+        try:
+            say_share(self.ledger, self.model, numbers[name], weight / 10, found.by, "edited in the routing")
+        except SlipwayError as refused:
+            log.warning("an edit is not obeyed", extra={"model": self.model, "by": found.by, "reason": str(refused)})
+            return False
+        return True
 
     def _remove_others(self, backend: TrafficBackend, wanted: set[int]) -> None:
         """End the versions without a slot, each after its last request."""

@@ -59,11 +59,15 @@ def follow(
 
 
 def look(state: RolloutState, service: Service, lease: Grant | None = None) -> RolloutStatus:
-    """The status of *state* with the split that traffic follows."""
-    found, split = status(state, time.time(), lease=lease), service.observed()
-    if split is None:
-        return found
-    return found.model_copy(update={"observed": {name: weight / 10 for name, weight in split.weights.items()}})
+    """The status of *state* with the split that traffic follows, and what became of somebody else's edit of it."""
+    now = time.time()
+    found, split = status(state, now, lease=lease), service.observed()
+    changes: dict[str, Any] = {}
+    if split is not None:
+        changes["observed"] = {name: weight / 10 for name, weight in split.weights.items()}
+    if edited := service.edited(state.started, now):
+        changes["sentences"] = (*found.sentences, edited)
+    return found.model_copy(update=changes)
 
 
 def _said(state: RolloutState, seen: RolloutStatus) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from serving.durations import spoken
 from serving.errors import InfrastructureError
 from serving.ledger.values import Slot, SlotName
 from serving.rollout.backend import Split
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from serving.ledger.ledger import Ledger  # who only looks at a rollout does not pay for the database's library
 
 POLL_S = 0.05
+EDITED = "edited"  # in a service's memory: the last word on what somebody else wrote into its routing
 
 
 class Service(ABC):
@@ -69,6 +71,11 @@ class Service(ABC):
     def observed(self) -> Split | None:
         """The split that traffic follows; None where nobody knows."""
 
+    def edited(self, since: float, now: float) -> str:
+        """What was said last of somebody else's edit of the routing, if after *since*; empty when nothing was."""
+        said = self._memory.get(EDITED) if self.written else None
+        return f"{spoken(now - said['at'])} ago {said['sentence']}." if said and said["at"] >= since else ""
+
     @property
     def page(self) -> Path | None:
         """The file of the service's own page, None where it has none."""
@@ -93,12 +100,11 @@ class Service(ABC):
 
     def keep_plan(self, version: int, plan: RolloutPlan) -> None:
         """Remember with which *plan* the release of *version* was asked for, as it may have to wait for a person."""
-        self._memory.put(f"plan {version}", plan.model_dump(mode="json"))
+        self._memory.put(_plan_of(version), plan.model_dump(mode="json"))
 
     def kept_plan(self, version: int) -> RolloutPlan | None:
         """The plan with which the release of *version* was asked for last; None when nobody has asked."""
-        found = self._memory.get(f"plan {version}") if self.written else None
-        return None if found is None else RolloutPlan.model_validate(found)
+        return kept_plan(self._memory, version) if self.written else None
 
     @property
     def _memory(self) -> Memory:
@@ -137,3 +143,13 @@ class Service(ABC):
             reason = found.reason or reason
             self.sleep(self.poll_s)
         raise InfrastructureError(f"traffic did not follow within {allowed:.0f} s: {reason}; see {self.where_to_look}")
+
+
+def kept_plan(memory: Memory, version: int | None) -> RolloutPlan | None:
+    """The plan in a service's *memory* with which *version* was to be released; None when nobody has asked."""
+    found = memory.get(_plan_of(version))
+    return None if found is None else RolloutPlan.model_validate(found)
+
+
+def _plan_of(version: int | None) -> str:
+    return f"plan {version}"

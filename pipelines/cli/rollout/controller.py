@@ -54,7 +54,7 @@ def controller(session: Session, namespace: str | None, health: str, interval: f
     place.root.mkdir(parents=True, exist_ok=True)
     follow(place.model_dump(), open_ledger(place.ledger).head, stopping)
     notices = Notices(place.root / "notices.jsonl", place.rollout_webhook)
-    control = ClusterControl(where.namespace, ledger, engine, backend_of, cluster.server_version, notices)
+    control = ClusterControl(where.namespace, ledger, engine, backend_of, cluster.server_version, notices, cluster)
     with answering(control, health) as port:
         logging.getLogger(__name__).info(
             "controller started", extra={"namespace": where.namespace, "way": way, "port": port}

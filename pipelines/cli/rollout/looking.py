@@ -23,7 +23,12 @@ def status(session: Session) -> None:
     """Phase, step, the split as configured, observed and realized, and the evidence against its threshold."""
     service = session.service()
     with service.desk() as desk:
-        state, lease = _newest(desk), desk.current()
+        stored, lease = desk.load(), desk.current()
+        edited = "" if stored is not None else service.edited(0.0, time.time())
+        if edited:
+            session.result({"sentences": [edited]}, edited)
+            return
+        state = _newest(desk)
     from serving.service.follow import look  # the evidence of a rollout needs libraries that its absence does not
 
     seen = look(state, service, lease)

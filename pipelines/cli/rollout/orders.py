@@ -10,12 +10,12 @@ from pipelines.cli.session import Session
 reason_option = click.option("--reason", default="", help="Why; it is kept in the journal.")
 
 
-def order(session: Session, name: Any, reason: str, *, force: bool = False, option: str = "") -> None:
+def order(session: Session, name: Any, reason: str, *, force: bool = False, percent: float | None = None) -> None:
     """Have the controller of the model's rollout obey, and print its answer."""
     from serving.rollout.controller.persistence import Command
     from serving.service import by_hand
 
-    command = Command(name, session.place.actor, reason, force=force, option=option)
+    command = Command(name, session.place.actor, reason, force=force, percent=percent)
     said = by_hand.order(session.service(), command)
     session.result({"command": name, "answer": said}, said)
 
@@ -33,20 +33,19 @@ def _verb(name: str, line: str) -> click.Command:
     return verb
 
 
-pause = _verb("pause", "Hold the split where it is.")
+resume = _verb("resume", "Go on after a pause.")
 approve = _verb("approve", "Let the step begin that waits for a person.")
 abort = _verb("abort", "Send the candidate home.")
 
 
 @click.command()
-@click.option("--adopt", "option", flag_value="adopt", help="Keep the changed split.")
-@click.option("--reassert", "option", flag_value="reassert", help="Restore ours.")
+@click.option("--at", "percent", type=click.FloatRange(0, 100), help="Of requests; by default where it is.")
 @reason_option
 @model_option
 @answer
-def resume(session: Session, option: str | None, reason: str) -> None:
-    """Go on after a pause."""
-    order(session, "resume", reason, option=option or "")
+def pause(session: Session, percent: float | None, reason: str) -> None:
+    """Hold the split where it is, or at a share of your own."""
+    order(session, "pause", reason, percent=percent)
 
 
 @click.command()

@@ -23,6 +23,8 @@ _REVISION = "serving.knative.dev/revision"
 class KnativeBackend(OneService):
     """``TrafficBackend`` over ``canaryTrafficPercent``."""
 
+    share = ("spec", "predictor", "canaryTrafficPercent")
+
     def capabilities(self) -> Capabilities:
         return Capabilities(
             name="knative",

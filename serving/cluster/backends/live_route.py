@@ -1,5 +1,6 @@
 """The route of one model as it is in the cluster: read, written under a lease, and whether traffic follows it."""
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 from serving.cluster.backends.gateway import Proxies
 from serving.cluster.backends.kserve_reading import OfModel, digest_of, meaning, split_document
 from serving.cluster.client import HTTP_ROUTE, Object
+from serving.cluster.edits import Word, editor, overwritten, shares, tell
 from serving.cluster.manifest import FENCE
 from serving.cluster.manifest_route import http_route, read_route
 from serving.cluster.two_slots import Route
@@ -37,14 +39,16 @@ class LiveRoute(OfModel):
         return self.cluster.get(HTTP_ROUTE, self.at.namespace, self.model)
 
     def parsed(self, found: Object) -> Route:
-        """The route in the cluster; the one that was last written, where somebody has made it unreadable."""
+        """The route as this controller wrote it, whatever somebody else has made of it: the next write follows it.
+
+        Raises:
+            InfrastructureError: nobody knows how it was written.
+        """
+        known = self.known().get("route") if self.by(found) or not _readable(found) else None
         try:
-            return read_route(found)
+            return read_route(known if known is not None else found)
         except ConfigError as changed:
-            known = self.known().get("route")
-            if known is None:
-                raise InfrastructureError(str(changed)) from changed
-            return read_route(known)
+            raise InfrastructureError(str(changed)) from changed
 
     def write(self, route: Route, before: Object | None) -> Object:
         """Write *route*, if nobody has changed the one that it follows from.
@@ -57,6 +61,7 @@ class LiveRoute(OfModel):
             self.guard(found)
             if found is not None and before is not None:
                 self._unchanged(found, before)
+            edited = self.by(found) if found is not None else ""
             fence = max(self.fence, _fence(found))
             wanted = http_route(route, self.at, fence=fence)
             if found is not None:
@@ -65,6 +70,11 @@ class LiveRoute(OfModel):
                 written = self.cluster.apply(wanted)
             except ConflictError:  # most often only the gateway's status has come
                 continue
+            if found is None and self.known().get("route") is not None:
+                gone = Word("EditPutBack", f"somebody else deleted HTTPRoute {self.model}, which is made again", "")
+                tell(self.cluster, self.memory, written, gone, self.clock())
+            elif found is not None and edited:
+                self._tell_overwritten(found, route)
             self.remember(route=http_route(route, self.at, fence=fence), written=self._stamp(written))
             return written
         raise InfrastructureError(f"HTTPRoute {self.model} changes faster than it can be written; it is tried again")
@@ -94,6 +104,24 @@ class LiveRoute(OfModel):
         """Whether this is already written."""
         same = split_document(route.split()) == split_document(split)
         return same and route.epoch == epoch and self.intact(found, route)
+
+    def by(self, found: Object) -> str:
+        """Who else has changed the split that was written; empty when it is as it was written."""
+        edit = editor(found)
+        if edit is None:
+            return ""
+        written = self.known().get("route")
+        if written is None and _readable(found):
+            written = http_route(read_route(found), self.at)
+        return "" if written is not None and _contains(found["spec"], written["spec"]) else edit.manager
+
+    def _tell_overwritten(self, found: Object, route: Route) -> None:
+        """Nothing that somebody else wrote ends without a word: this is the only place that writes a route."""
+        who = self.by(found)
+        before, ours = shares(self.parsed(found).split()), shares(route.split())
+        theirs = shares(read_route(found).split()) if _readable(found) else "nothing that can be read"
+        word = overwritten(f"HTTPRoute {self.model}", who, theirs, before, ours)
+        tell(self.cluster, self.memory, found, word, self.clock())
 
     def digest(self, found: Object, route: Route) -> str:
         own = meaning(route.split(), route.epoch)
@@ -136,6 +164,12 @@ class LiveRoute(OfModel):
 
     def _stamp(self, found: Object) -> dict[str, Any]:
         return {"generation": found["metadata"]["generation"], "at": self.clock()}
+
+
+def _readable(found: Object) -> bool:
+    with contextlib.suppress(ConfigError):
+        return read_route(found) is not None
+    return False
 
 
 def check_fence(own: int, found: Object) -> None:

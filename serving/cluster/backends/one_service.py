@@ -10,13 +10,14 @@ in no count, which is why a side whose pods are gone must show in its readiness.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from serving.cluster.backends.gateway_counts import Scrape
 from serving.cluster.backends.kserve_reading import OfModel, digest_of, read_predictors, split_document, working
 from serving.cluster.backends.live_route import SETTLES_S
 from serving.cluster.backends.workload import ready_pods
 from serving.cluster.client import INFERENCE_SERVICE, Object
+from serving.cluster.edits import Path, editor, overwritten, shares, tell
 from serving.cluster.manifest import MANAGED_BY
 from serving.cluster.manifest_canary import PERCENT, whole_percent
 from serving.errors import BackendRefusal, ConflictError, InfrastructureError
@@ -45,6 +46,7 @@ class OneService(OfModel, ABC):
     """
 
     keeps_as = "service"
+    share: ClassVar[Path]  # where an InferenceService says the split
 
     # what the two ways differ in
 
@@ -109,9 +111,14 @@ class OneService(OfModel, ABC):
         stable, newest = self.sides(found)
         self.under_lease()
         self.book.look(self.epoch() or "before", self._scrapes)
+        who, before = self.by(found), self.known().get("wanted")
         self.remember(wanted={"weights": split.arms, "epoch": epoch})
         if newest != stable:
             self.patch(found, self.weighed(found, split.weight(newest)))
+        if who and before is not None:
+            theirs, own = shares(self.asked(found)), shares(Split(before["weights"]))
+            word = overwritten(f"InferenceService {self.model}", who, theirs, own, shares(split))
+            tell(self.cluster, self.memory, found, word, self.clock())
 
     def counters(self, slow_ms: float | None = None) -> Counters:
         """As the model servers count, whose histogram has the next bound above *slow_ms*."""
@@ -265,7 +272,15 @@ class OneService(OfModel, ABC):
         before = self.last_confirmed(rejected)
         if before.split is None or split is None or before.epoch != epoch or split.arms == before.split.arms:
             return before
-        return Observed(split, epoch, digest_of(["changed", split_document(split)]), rejected)
+        found = self.found()
+        by = self.by(found) if found is not None else ""
+        return Observed(split, epoch, digest_of(["changed", split_document(split)]), rejected, by)
+
+    def by(self, found: Object) -> str:
+        """Who else has changed the split that was asked for; empty when it is as it was written."""
+        wanted, edit = self.known().get("wanted"), editor(found, self.share)
+        changed = wanted is not None and self.asked(found).arms != wanted["weights"]
+        return edit.manager if edit is not None and changed else ""
 
     def _scrapes(self) -> list[Scrape]:
         found, known, service = [], self.known().get("revisions", {}), self.found()

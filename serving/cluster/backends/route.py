@@ -5,6 +5,7 @@ which changes only where its requests would go, and gets weight when the gateway
 is known from a header that every write of the route sets anew: conditions of the route are set before it is in force.
 """
 
+import contextlib
 from dataclasses import dataclass
 
 from serving.cluster.backends.gateway_counts import Scrape
@@ -20,10 +21,11 @@ from serving.cluster.backends.live_route import LiveRoute, check_fence, refusal
 from serving.cluster.backends.readings import LOST
 from serving.cluster.backends.workload import available
 from serving.cluster.client import DEPLOYMENT, INFERENCE_SERVICE, Object
+from serving.cluster.edits import disowned
 from serving.cluster.manifest import DIGEST, VERSION_LABEL, inference_service, service_name
 from serving.cluster.manifest_route import read_route
 from serving.cluster.two_slots import PLACING, RESTING, Route, adopted, divided, placing, resting, without
-from serving.errors import ConfigError, InfrastructureError
+from serving.errors import ConfigError, ConflictError, InfrastructureError
 from serving.rollout.backend import (
     Capabilities,
     Counters,
@@ -36,6 +38,13 @@ from serving.rollout.backend import (
     require_no_weight,
     require_ready,
     require_token,
+)
+
+# Set when a revision is made, and from then on whoever's who changes them: replicas belong to who operates the model.
+OPERATORS = (
+    ("spec", "predictor", "minReplicas"),
+    ("spec", "predictor", "maxReplicas"),
+    ("metadata", "annotations", "serving.kserve.io/autoscalerClass"),
 )
 
 
@@ -56,14 +65,19 @@ class RouteBackend(LiveRoute):
         )
 
     def ensure(self, revision: Revision, replicas: int) -> None:
+        """*replicas* are those to begin with: of a revision that is there they are whose who operates it."""
         wanted = inference_service(revision, self.at, replicas=replicas, fence=self.fence)
         found = self._service(revision.name)
-        if found is not None:
+        if found is None:
+            found = self.cluster.apply(wanted)
+        else:  # a running model is never changed in place
             check_fence(self.fence, found)
             self._same_bundle(found, revision)
-            if found["spec"]["predictor"].get("minReplicas") == replicas:
-                return  # a running model is never changed in place
-        self.cluster.apply(wanted)
+        fields = disowned(found, OPERATORS)
+        if fields is not None:
+            seen = {"managedFields": fields, "resourceVersion": found["metadata"]["resourceVersion"]}
+            with contextlib.suppress(ConflictError):  # KServe has written meanwhile; the next call does it
+                self.cluster.patch(INFERENCE_SERVICE, self.at.namespace, revision.name, {"metadata": seen})
 
     def readiness(self, revision: str) -> Readiness:
         return read_readiness(self.cluster, self.at.namespace, revision, service_name(revision))
@@ -96,10 +110,10 @@ class RouteBackend(LiveRoute):
         try:
             route = read_route(found)
         except ConfigError as changed:
-            return Observed(None, None, digest_of(found["spec"]), str(changed))
+            return Observed(None, None, digest_of(found["spec"]), str(changed), self.by(found))
         if self.follows(found):
             self.remember(confirmed={"epoch": route.epoch, "split": split_document(route.split())})
-            return Observed(route.split(), route.epoch, self.digest(found, route), refusal(found))
+            return Observed(route.split(), route.epoch, self.digest(found, route), refusal(found), self.by(found))
         return self.last_confirmed(refusal(found))
 
     def counters(self, slow_ms: float | None = None) -> Counters:
@@ -146,7 +160,7 @@ class RouteBackend(LiveRoute):
             route = self.parsed(found)
             require_no_weight(revision, route.split(), self.last_confirmed().split)
             left = without(route, revision)
-            if left != route:
+            if left != route or self.by(found):
                 self._count(route)
                 found = self.write(left, found)
             if self._service(revision) is not None:

@@ -28,6 +28,8 @@ from serving.rollout.backend import WEIGHT_SUM, Capabilities, Observed, Readines
 class StandardBackend(OneService):
     """``TrafficBackend`` over ``spec.canary``."""
 
+    share = ("spec", "canary")
+
     def capabilities(self) -> Capabilities:
         return Capabilities(
             name="standard",

@@ -66,8 +66,9 @@ class Hands:
             self._ensure(state, desired, seen)
             done = self._finish(desired)
         except (InfrastructureError, BackendRefusal) as error:
+            after = self._route(state, desired, seen, now)  # what stands in the way may be a split that is not ours
             self.trouble = str(error)
-            return _later(state, now)
+            return _later(state, now) if after is state else after
         if done:
             return state.model_copy(update={"done": (*state.done, *done), "applies": 0, "next_apply": now})
         return self._route(state, desired, seen, now)

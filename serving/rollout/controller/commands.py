@@ -3,17 +3,18 @@
 from collections.abc import Callable
 
 from serving.errors import ConflictError, GateRefusal, UsageError
-from serving.rollout.backend import Observed
+from serving.rollout.backend import WEIGHT_SUM
 from serving.rollout.controller.persistence import Command
 from serving.rollout.decision import moves
+from serving.rollout.decision.edits import obeyed
 from serving.rollout.evidence.evidence import weigh
-from serving.rollout.state import Phase, Reason, Request, RolloutState, arm_names, of_step
+from serving.rollout.state import BAKE_WEIGHT, Phase, Reason, Request, RolloutState, of_step
 
 _HELD = frozenset({Phase.PENDING, Phase.PREPARE, Phase.SHADOW, Phase.STEP, Phase.BAKE})
 _POINT_OF_NO_RETURN = frozenset({Phase.ADOPT, Phase.CLEANUP})
 
 
-def obey(state: RolloutState, command: Command, observed: Observed | None, now: float) -> RolloutState:
+def obey(state: RolloutState, command: Command, now: float) -> RolloutState:
     """The state after *command*.
 
     Raises:
@@ -23,7 +24,7 @@ def obey(state: RolloutState, command: Command, observed: Observed | None, now: 
     """
     if state.terminal:
         raise ConflictError(f"rollout {state.id} is over ({state.phase}): {state.outcome or 'nothing to change'}")
-    return _OBEYED[command.name](state, command, observed, now)
+    return _OBEYED[command.name](state, command, now)
 
 
 def supersede(state: RolloutState, successor: Request, now: float) -> RolloutState:
@@ -37,39 +38,35 @@ def supersede(state: RolloutState, successor: Request, now: float) -> RolloutSta
     return moves.home(state, outcome, now).model_copy(update={"successor": successor})
 
 
-def _pause(state: RolloutState, command: Command, _: Observed | None, now: float) -> RolloutState:
+def _pause(state: RolloutState, command: Command, now: float) -> RolloutState:
+    if command.percent is not None:
+        return _hold(state, command, command.percent, now)
     if state.phase not in _HELD:
         raise ConflictError(f"rollout {state.id} cannot be paused in phase {state.phase}")
-    return moves.pause(state, Reason.MANUAL, f"{command.who}: {command.reason or 'no reason given'}", now)
+    return moves.pause(state, Reason.MANUAL, _who_and_why(command), now)
 
 
-def _resume(state: RolloutState, command: Command, observed: Observed | None, now: float) -> RolloutState:
+def _hold(state: RolloutState, command: Command, percent: float, now: float) -> RolloutState:
+    share, least = round(percent * WEIGHT_SUM / 100), state.capabilities.resolution
+    if state.going_on not in (Phase.SHADOW, Phase.STEP, Phase.BAKE):
+        raise ConflictError(f"rollout {state.id} can hold no share in phase {state.going_on}")
+    if not 0 < share <= BAKE_WEIGHT or share % least:
+        raise UsageError(
+            f"a live rollout holds {least * 100 / WEIGHT_SUM:g} to {BAKE_WEIGHT * 100 / WEIGHT_SUM:g} % in steps of "
+            f"{least * 100 / WEIGHT_SUM:g} %, seen {percent:g} %; promote gives more, abort nothing"
+        )
+    after = obeyed(state, share, "", now)
+    return moves.pause(after, Reason.MANUAL, f"held at {percent:g} % by {_who_and_why(command)}", now)
+
+
+def _resume(state: RolloutState, _: Command, now: float) -> RolloutState:
     if state.pause is None:
         raise ConflictError(f"rollout {state.id} is not paused (phase {state.phase}); nothing to resume")
     resumed = moves.resume(state, now)
-    if state.pause.reason is Reason.OUTPUT:
-        return resumed.model_copy(update={"shift_accepted": True})
-    if state.pause.reason is not Reason.DRIFT:
-        return resumed
-    if command.option == "reassert":
-        return moves.split(resumed, state.weight, now, mirror=bool(state.epoch and state.epoch.mirror))
-    if command.option == "adopt":
-        return _adopt_split(resumed, observed, now)
-    raise UsageError(
-        "somebody else changed the split: resume with --adopt to keep theirs or --reassert to restore ours"
-    )
+    return resumed.model_copy(update={"shift_accepted": True}) if state.pause.reason is Reason.OUTPUT else resumed
 
 
-def _adopt_split(state: RolloutState, observed: Observed | None, now: float) -> RolloutState:
-    if observed is None or observed.split is None:
-        raise ConflictError("the split that is there cannot be read, so it cannot be adopted; resume with --reassert")
-    strange = sorted(set(observed.split.weights) - set(arm_names(state)))
-    if strange:
-        raise ConflictError(f"the split that is there names {strange[0]}, no part of this rollout; use --reassert")
-    return moves.split(state, observed.split.weight(state.candidate.name), now)
-
-
-def _approve(state: RolloutState, _: Command, __: Observed | None, now: float) -> RolloutState:
+def _approve(state: RolloutState, _: Command, now: float) -> RolloutState:
     going_on = state.going_on
     number = state.step + 1 if going_on is Phase.STEP else 0
     approved = state.model_copy(update={"approved": (*state.approved, number)})
@@ -77,7 +74,7 @@ def _approve(state: RolloutState, _: Command, __: Observed | None, now: float) -
     return moves.resume(approved, now) if waits else approved
 
 
-def _promote(state: RolloutState, command: Command, _: Observed | None, now: float) -> RolloutState:
+def _promote(state: RolloutState, command: Command, now: float) -> RolloutState:
     if state.going_on not in (Phase.STEP, Phase.BAKE):
         raise ConflictError(f"rollout {state.id} cannot be promoted in phase {state.phase}")
     evidence = weigh(state)
@@ -105,9 +102,9 @@ def _skip(state: RolloutState, now: float) -> RolloutState:
     return moves.promote(state, now) if state.going_on is Phase.BAKE else moves.bake(state, now)
 
 
-def _abort(state: RolloutState, command: Command, _: Observed | None, now: float) -> RolloutState:
+def _abort(state: RolloutState, command: Command, now: float) -> RolloutState:
     _before_adoption(state)
-    return moves.home(state, f"aborted by {command.who}: {command.reason or 'no reason given'}", now)
+    return moves.home(state, f"aborted by {_who_and_why(command)}", now)
 
 
 def _before_adoption(state: RolloutState) -> None:
@@ -117,7 +114,11 @@ def _before_adoption(state: RolloutState) -> None:
         raise ConflictError(f"{state.candidate.name} is the first version: there is none to go back to")
 
 
-_OBEYED: dict[str, Callable[[RolloutState, Command, Observed | None, float], RolloutState]] = {
+def _who_and_why(command: Command) -> str:
+    return f"{command.who}: {command.reason or 'no reason given'}"
+
+
+_OBEYED: dict[str, Callable[[RolloutState, Command, float], RolloutState]] = {
     "pause": _pause,
     "resume": _resume,
     "approve": _approve,

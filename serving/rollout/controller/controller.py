@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 
 from serving.errors import ConflictError, GateRefusal, SlipwayError
 from serving.rollout.backend import Revision, TrafficBackend
-from serving.rollout.controller.acting import Hands, ask, look
+from serving.rollout.controller.acting import Hands, look
 from serving.rollout.controller.commands import obey, supersede
 from serving.rollout.controller.desk import Desk
 from serving.rollout.controller.persistence import Command, Ordered, Stored
@@ -177,8 +177,7 @@ class Controller:
         return stored
 
     def _obey(self, stored: Stored, command: Command, turn: Turn) -> RolloutState:
-        observed = ask(self._backend.observed) if command.option == "adopt" else None
-        after = obey(stored.state, command, observed, turn.now)
+        after = obey(stored.state, command, turn.now)
         said = asdict(command)
         turn.note("command", after.id, {"command": said.pop("name"), **said, "phase": after.phase.value})
         turn.save(after, stored.revision)

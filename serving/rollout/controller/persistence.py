@@ -50,6 +50,7 @@ class Ordered(TypedDict, total=False):
     reason: str
     force: bool
     option: str
+    percent: float | None
     phase: str
     by: str
 
@@ -105,8 +106,9 @@ class Command:
     """What a person asks of a live rollout.
 
     Attributes:
-        option: of ``resume`` after a drift: ``adopt`` or ``reassert``.
         force: of ``promote``: without the certificate; needs a reason.
+        percent: of ``pause``: the share of requests to stay at; the present one where it is None.
+        option: of older ones.
     """
 
     name: Literal["pause", "resume", "approve", "promote", "abort"]
@@ -114,6 +116,7 @@ class Command:
     reason: str = ""
     option: str = ""
     force: bool = False
+    percent: float | None = None
 
 
 def sealed(seq: int, at: float, kind: str, rollout: str, token: int, body: Mapping[str, Any], previous: str) -> Record:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from serving.durations import spoken
 from serving.rollout.decision import rules
+from serving.rollout.decision.edits import answer_edit, closed
 from serving.rollout.decision.moves import enter, prepare, promote, shadow
 from serving.rollout.decision.render import wanted_split
 from serving.rollout.decision.rules import Decision, Look, Seen
@@ -32,9 +33,12 @@ def decide(state: RolloutState, seen: Seen, now: float) -> Decision:
 
 def absorb(state: RolloutState, seen: Seen, now: float) -> RolloutState:
     """*state* with what was seen: counts, silence, and a split that traffic now follows."""
+    state = state.model_copy(update={"epochs": closed(state, seen)})
     changes: dict[str, object] = {"heartbeat": now, **_patience(state, now)}
     if seen.counters is not None and seen.counters.fresh:
-        changes |= {"counts": merged(state.counts, seen.counters.epochs), "silent_since": None}
+        edited = {epoch.token for epoch in state.epochs if epoch.edited}
+        counted = {token: counts for token, counts in seen.counters.epochs.items() if token not in edited}
+        changes |= {"counts": merged(state.counts, counted), "silent_since": None}
     elif state.silent_since is None:
         changes["silent_since"] = state.heartbeat
     told = state.model_copy(update=changes)
@@ -224,17 +228,17 @@ RULES: dict[Phase, tuple[Rule, ...]] = {
     Phase.PENDING: (rules.candidate_refused, _pending),
     Phase.PREPARE: (rules.candidate_refused, _prepare),
     Phase.SHADOW: (
-        rules.candidate_refused, rules.stable_sick, _shadow_lost, rules.metrics_silent, rules.drifted,
+        rules.candidate_refused, rules.stable_sick, _shadow_lost, answer_edit, rules.metrics_silent,
         rules.unsettled, _shadow_enough, rules.inconclusive,
     ),
     Phase.STEP: (
-        *_SAFETY, rules.metrics_silent, rules.drifted, rules.shifted, rules.unsettled, rules.advance,
+        *_SAFETY, answer_edit, rules.metrics_silent, rules.shifted, rules.unsettled, rules.advance,
         rules.inconclusive,
     ),
     Phase.BAKE: (
-        *_SAFETY, rules.metrics_silent, rules.drifted, rules.shifted, rules.unsettled, baked, rules.inconclusive,
+        *_SAFETY, answer_edit, rules.metrics_silent, rules.shifted, rules.unsettled, baked, rules.inconclusive,
     ),
-    Phase.PAUSED: (*_SAFETY, _recovered, _paused_too_long, _still_paused),
+    Phase.PAUSED: (*_SAFETY, answer_edit, _recovered, _paused_too_long, _still_paused),
     Phase.PROMOTE: (_first_deployment, *_SAFETY, _all_follow, rules.unsettled),
     Phase.ADOPT: (_adopted,),
     Phase.CLEANUP: (_clean,),

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from serving.rollout.backend import WEIGHT_SUM, Revision, Split
 from serving.rollout.state import GOING_HOME, Phase, Reason, RolloutState
 
-_HANDS_OFF = frozenset({Reason.DRIFT, Reason.CONVERGE})  # a person decides before the split is applied again
-
 
 @dataclass(frozen=True)
 class Desired:
@@ -29,7 +27,7 @@ class Desired:
 
 def render(state: RolloutState) -> Desired:
     """The desired state; equal states give equal answers, however often and by whomever they are asked for."""
-    hands_off = state.pause is not None and state.pause.reason in _HANDS_OFF
+    hands_off = state.pause is not None and state.pause.reason is Reason.CONVERGE  # a person decides
     split = None if hands_off or state.terminal else wanted_split(state)
     return Desired(
         running=_running(state),

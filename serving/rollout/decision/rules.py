@@ -12,7 +12,6 @@ import numpy as np
 from serving.durations import spoken
 from serving.rollout.backend import Counters, Observed, Readiness
 from serving.rollout.decision.moves import home, pause, step
-from serving.rollout.decision.render import wanted_split
 from serving.rollout.evidence.evidence import Evidence
 from serving.rollout.plan import RolloutPlan
 from serving.rollout.state import Phase, Reason, RolloutState, of_step
@@ -178,21 +177,6 @@ def metrics_silent(look: Look) -> Decision | None:
     if early and look.state.plan.on_silence == "rollback":
         return look.rollback(sentence)
     return look.pause(Reason.METRICS, sentence)
-
-
-def drifted(look: Look) -> Decision | None:
-    """Somebody else changed what had settled."""
-    seen, epoch = look.seen.observed, look.state.epoch
-    if seen is None or epoch is None or not look.state.settled:
-        return None
-    wanted = wanted_split(look.state)
-    if wanted is None or (
-        wanted.routes_like(seen.split) and (seen.digest == epoch.digest or seen.epoch != epoch.token)
-    ):
-        return None
-    have = dict(seen.split.weights) if seen.split else {}
-    want = dict(wanted.weights)
-    return look.pause(Reason.DRIFT, f"somebody else changed the split: expected {want}, seen {have}")
 
 
 def shifted(look: Look) -> Decision | None:

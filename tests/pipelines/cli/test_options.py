@@ -46,8 +46,8 @@ OPTIONS = {
     "rollout replay": ANY,
     "rollout page": ANY | {"--output"},
     "rollout labels": PROJECT,
-    "rollout pause": ANY | {"--reason"},
-    "rollout resume": ANY | {"--reason", "--adopt", "--reassert"},
+    "rollout pause": ANY | {"--reason", "--at"},
+    "rollout resume": ANY | {"--reason"},
     "rollout approve": ANY | {"--reason"},
     "rollout abort": ANY | {"--reason"},
     "rollout promote": ANY | {"--reason", "--force"},
@@ -126,8 +126,8 @@ def test_the_line_of_each_verb_is_the_first_sentence_of_its_help(name: str) -> N
     ("words", "command"),
     [
         (("pause", "--reason", "lunch"), {"name": "pause", "reason": "lunch"}),
-        (("resume", "--adopt", "--reason", "fine"), {"name": "resume", "reason": "fine", "option": "adopt"}),
-        (("resume", "--reassert"), {"name": "resume", "option": "reassert"}),
+        (("pause", "--at", "20", "--reason", "look"), {"name": "pause", "reason": "look", "percent": 20.0}),
+        (("resume", "--reason", "fine"), {"name": "resume", "reason": "fine"}),
         (("approve", "--reason", "seen"), {"name": "approve", "reason": "seen"}),
         (("abort", "--reason", "no"), {"name": "abort", "reason": "no"}),
         (("promote", "--force", "--reason", "sure"), {"name": "promote", "reason": "sure", "force": True}),
@@ -149,7 +149,7 @@ def test_an_order_reaches_the_controller_as_it_was_given(
     said = slipway("rollout", *words, "--model", MODEL, home=tmp_path)
     one_sentence(said, 20, f"asked for {command['name']}", "slipway serve")
     ((_, asked),) = scene.control.desk.asked()
-    usual = {"reason": "", "option": "", "force": False}
+    usual = {"reason": "", "option": "", "force": False, "percent": None}
     assert {name: getattr(asked, name) for name in (*usual, "name")} == usual | command
     scene.control.desk.close()
 

@@ -15,7 +15,16 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from serving.cluster.client import DEPLOYMENT, HTTP_ROUTE, INFERENCE_SERVICE, POD, Kind, Object, kind_of
+from serving.cluster.client import (
+    DEPLOYMENT,
+    FIELD_MANAGER,
+    HTTP_ROUTE,
+    INFERENCE_SERVICE,
+    POD,
+    Kind,
+    Object,
+    kind_of,
+)
 from serving.cluster.manifest_route import read_route
 from serving.cluster.two_slots import Route
 from serving.errors import ConfigError, ConflictError, InfrastructureError
@@ -139,15 +148,14 @@ class FakeCluster:
 
     def apply(self, obj: Object) -> Object:
         self.fault("apply")
-        return self._store(kind_of(obj), copy.deepcopy(obj))
+        return self._applied(obj, FIELD_MANAGER)
 
-    def patch(self, kind: Kind, namespace: str | None, name: str, body: Object) -> Object:
+    def patch(self, kind: Kind, namespace: str | None, name: str, body: Object, *, part: str = "") -> Object:
         self.fault("patch")
-        before = self.objects[kind.plural, namespace or "", name]
-        merged = merge(copy.deepcopy(before), body)
+        merged = merge(copy.deepcopy(self.objects[kind.plural, namespace or "", name]), body)
         if "resourceVersion" not in body.get("metadata", {}):
-            merged["metadata"].pop("resourceVersion")
-        return self._store(kind, merged, call="patch")
+            merged["metadata"].pop("resourceVersion", None)
+        return self._store(kind, merged, call=f"patch {part}".strip())
 
     def delete(self, kind: Kind, namespace: str, name: str) -> None:
         self.fault("delete")
@@ -206,6 +214,18 @@ class FakeCluster:
         self.lost = 0
         if name is not None:
             self.proxies = [name]
+
+    def edit(self, kind: Kind, name: str, body: Object, manager: str = "kubectl-edit") -> Object:
+        """Somebody else's merge patch, as of ``kubectl edit``, which owns from then on what it changes."""
+        before = self.objects.get((kind.plural, NAMESPACE, name))
+        whole = copy.deepcopy(before) or {
+            "apiVersion": f"{kind.group}/{kind.version}",
+            "kind": kind.plural,
+            "metadata": {},
+        }
+        named = {"metadata": {"name": name, "namespace": NAMESPACE, "uid": f"uid of {name}"}}
+        own = {part: value for part, value in body.items() if part in ("metadata", "spec")}
+        return self._store(kind, self._owned(merge(merge(whole, named), body), own, manager), call="edit")
 
     def touch_status(self, name: str, kind: Kind = HTTP_ROUTE) -> None:
         """The gateway or KServe writes conditions into the object between two calls of ours."""
@@ -477,6 +497,26 @@ class FakeCluster:
 
     # the API
 
+    def _applied(self, obj: Object, manager: str) -> Object:
+        """Server-side apply by force: what others own and *obj* does not say stays."""
+        metadata = obj["metadata"]
+        before = self.objects.get((kind_of(obj).plural, metadata.get("namespace", ""), metadata["name"]), {})
+        found = merge(copy.deepcopy(before), obj)
+        if "resourceVersion" not in metadata:
+            found["metadata"].pop("resourceVersion", None)
+        return self._store(kind_of(obj), self._owned(found, obj, manager))
+
+    def _owned(self, found: Object, said: Object, manager: str) -> Object:
+        """*found* in which *manager* owns what *said* says, and nobody else does."""
+        parts = {part: said[part] for part in ("metadata", "spec") if part in said}
+        own, others = _fields(parts), found["metadata"].get("managedFields", [])
+        kept = [entry | {"fieldsV1": _minus(entry["fieldsV1"], own)} for entry in others if entry["manager"] != manager]
+        mine: Object = next((entry["fieldsV1"] for entry in others if entry["manager"] == manager), {})
+        time = f"2026-01-01T00:00:{self.clock.now:020.3f}"
+        entry = {"manager": manager, "time": time, "fieldsV1": merge(mine, own)}
+        found["metadata"]["managedFields"] = [*kept, entry]
+        return found
+
     def _store(self, kind: Kind, obj: Object, call: str = "apply") -> Object:
         metadata = obj["metadata"]
         key = (kind.plural, metadata.get("namespace", ""), metadata["name"])
@@ -489,7 +529,7 @@ class FakeCluster:
             raise ConflictError(f"{metadata['name']} has been modified")
         if kind.plural == INFERENCE_SERVICE.plural:
             admit(before, obj)
-        generation = 1 if before is None else before["metadata"]["generation"] + (before["spec"] != obj["spec"])
+        generation = 1 if before is None else before["metadata"]["generation"] + (before.get("spec") != obj.get("spec"))
         metadata["generation"] = generation
         if before is not None and "status" in before:
             obj.setdefault("status", before["status"])
@@ -529,6 +569,21 @@ def _template(service: Object, side: Object) -> str:
     metadata = [service["metadata"].get(part, {}) for part in ("labels", "annotations")]
     scaling = ("minReplicas", "maxReplicas", "canaryTrafficPercent")
     return json.dumps([metadata, {k: v for k, v in side.items() if k not in scaling}], sort_keys=True)
+
+
+def _fields(said: Any) -> Object:
+    """The managed fields of what is said; lists are owned as a whole."""
+    return {f"f:{name}": _fields(value) for name, value in said.items()} if isinstance(said, dict) else {}
+
+
+def _minus(fields: Object, taken: Object) -> Object:
+    """*fields* without the leaves of *taken*, nor what is empty without them."""
+    left = {}
+    for name, inner in fields.items():
+        rest = _minus(inner, taken[name]) if name in taken else inner
+        if name not in taken or (inner and rest):
+            left[name] = rest
+    return left
 
 
 def _pod(name: str, labels: Mapping[str, str], *, ready: bool, broken: str = "", revision: str = "") -> Object:

@@ -106,7 +106,7 @@ class FakeBackend:
         self._force: tuple[Split, str] | None = None
         self._counts: dict[str, dict[str, ArmCounts]] = {}
         self._keys: set[tuple[str, str]] = set()
-        self._tampered, self._owed = "", 0.0
+        self._tampered, self._by, self._owed = "", "", 0.0
         clock.watchers.append(self._pass)
 
     # the protocol
@@ -143,7 +143,7 @@ class FakeBackend:
         split, epoch = self._force or (None, None)
         shown = None if split is None else {"weights": dict(split.weights), "mirror": split.mirror}
         digest = sha256_bytes(canonical_json([shown, epoch, self._tampered]))
-        return Observed(split, epoch, digest, self.rejects)
+        return Observed(split, epoch, digest, self.rejects, self._by if self._tampered else "")
 
     def counters(self, slow_ms: float | None = None) -> Counters:
         self.fault("counters", "before")
@@ -215,10 +215,10 @@ class FakeBackend:
         """All endpoints of *revision* are gone, as after a crash loop."""
         self._lost.add(revision)
 
-    def meddle(self, split: Split) -> None:
-        """Somebody else changes the split behind everybody's back."""
+    def meddle(self, split: Split, by: str = "") -> None:
+        """Somebody else changes the split behind everybody's back; the place may know who."""
         epoch = self._force[1] if self._force else "foreign"
-        self._force, self._tampered = (split, epoch), f"meddled at {self.clock.now}"
+        self._force, self._tampered, self._by = (split, epoch), f"meddled at {self.clock.now}", by
 
     def serving(self) -> dict[str, int]:
         """Per mille by revision, as traffic has it now."""

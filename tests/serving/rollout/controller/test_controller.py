@@ -285,22 +285,80 @@ def test_an_adoption_that_fails_stays_on_the_healthy_copy(world: World) -> None:
     world.until_phase("succeeded")
 
 
-@pytest.mark.parametrize(
-    ("option", "weight"), [("reassert", 100), ("adopt", 300)], ids=["ours-again", "theirs-from-now-on"]
-)
-def test_somebody_else_changes_the_split(world: World, option: str, weight: int) -> None:
-    """A drift pauses without touching it; resuming says whose split it shall be."""
-    world.start(steps=[10, 50], time={"dwell": "10m", "bake": "3s"})
+EDITS = [
+    pytest.param("put-back", {"housing-1": 700, "housing-2": 300}, 100, "put back", id="ours-again"),
+    pytest.param("obey", {"housing-1": 700, "housing-2": 300}, 300, "obeys", id="theirs-from-now-on"),
+    pytest.param("obey", {"housing-1": 50, "housing-2": 950}, 950, "obeys", id="as-much-as-before-the-last"),
+    pytest.param("obey", {"housing-1": 30, "housing-2": 970}, 100, "comes by evidence", id="nearly-everything"),
+    pytest.param("obey", {"housing-2": 1000}, 100, "comes by evidence", id="everything"),
+    pytest.param("obey", {"housing-1": 700, "housing-9": 300}, 100, "none between the versions", id="a-stranger"),
+]
+
+
+@pytest.mark.parametrize(("edits", "theirs", "weight", "says"), EDITS)
+@pytest.mark.parametrize("held", [False, True], ids=["going-on", "paused"])
+def test_somebody_else_changes_the_split(
+    world: World, edits: str, theirs: dict[str, int], weight: int, says: str, held: bool
+) -> None:
+    """It is obeyed or put back as the plan says, with their name in the sentence; a pause stays, and none begins."""
+    world.start(steps=[10, 50], time={"dwell": "10m", "bake": "3s"}, edits=edits)
     world.until_phase("step")
     world.run(lambda tick: tick.state is not None and tick.state.settled)
-    world.backend.meddle(Split({"housing-1": 700, "housing-2": 300}))
-    assert paused(world, Reason.DRIFT)
-    assert world.backend.serving() == {"housing-1": 700, "housing-2": 300}
-    assert "--adopt" in world.order("resume")
-    world.order("resume", option=option)
+    if held:
+        world.order("pause")
+    world.backend.meddle(Split(theirs), by="kubectl-edit")
     world.run(limit=10)
     assert world.backend.serving() == {"housing-1": 1000 - weight, "housing-2": weight}
-    assert world.state.phase is Phase.STEP
+    assert world.state.phase is (Phase.PAUSED if held else Phase.STEP)
+    told = [event.sentence for event in world.events if "kubectl-edit" in event.sentence]
+    assert len(told) == 1
+    assert says in told[0]
+
+
+def test_an_edit_that_takes_everything_away_sends_the_candidate_home(world: World) -> None:
+    """As an abort does, and the outcome names who did it."""
+    world.start(steps=[10, 50], time={"dwell": "10m"}, edits="obey")
+    world.until_phase("step")
+    world.run(lambda tick: tick.state is not None and tick.state.settled)
+    world.backend.meddle(Split({"housing-1": 1000}), by="argocd-controller")
+    world.until_phase("rolled back")
+    assert "argocd-controller gave housing-2 0 % of requests" in world.state.outcome
+
+
+def test_what_came_under_the_split_of_somebody_else_is_no_evidence(world: World) -> None:
+    """Half of the requests for some seconds are a wrong split to a test of it; the rollout ends well."""
+    world.start(**QUICK)
+    world.until_phase("step")
+    world.run(lambda tick: tick.state is not None and tick.state.settled)
+    for _ in range(3):
+        world.backend.meddle(Split({"housing-1": 500, "housing-2": 500}), by="kubectl-patch")
+        world.run(limit=5)
+    assert world.state.pause is None
+    world.until_phase("succeeded")
+
+
+def test_a_later_step_begins_where_an_obeyed_edit_stands(world: World) -> None:
+    """30 % is past the step of 10 %: the next one is 50 %, never less."""
+    world.start(steps=[5, 10, 50], time=QUICK["time"], edits="obey")
+    world.until_phase("step")
+    world.run(lambda tick: tick.state is not None and tick.state.settled)
+    world.backend.meddle(Split({"housing-1": 700, "housing-2": 300}), by="kubectl-edit")
+    world.until_phase("succeeded")
+    weights = [epoch.weight for epoch in world.state.epochs]
+    assert weights == [50, 300, 500, 950, 1000]
+
+
+def test_a_pause_holds_the_share_that_is_asked_for(world: World) -> None:
+    """Whatever step it is in, also while it is paused; too much and too little have other names."""
+    world.start(steps=[10, 50], time={"dwell": "10m", "bake": "3s"})
+    world.until_phase("step")
+    for percent in (20.0, 60.0, 5.0):
+        assert world.order("pause", percent=percent).startswith("done")
+        world.run(limit=5)
+        assert world.backend.serving()["housing-2"] == percent * 10
+        assert paused(world, Reason.MANUAL)
+    assert "promote gives more, abort nothing" in world.order("pause", percent=99)
+    assert "promote gives more, abort nothing" in world.order("pause", percent=0)
 
 
 def test_a_rejected_configuration_keeps_the_old_one_serving(world: World) -> None:

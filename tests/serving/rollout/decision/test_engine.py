@@ -87,8 +87,13 @@ STEP_ROWS = [
     ),
     pytest.param({}, {}, {"refused": "digest changed"}, "rollback", "digest", id="changed-digest-goes-home"),
     pytest.param(
-        {}, {}, {"observed": Observed(Split({"housing-1": 500, "housing-2": 500}), "x", "other")}, "pause",
-        "somebody else", id="drift-asks-a-person",
+        {}, {}, {"observed": Observed(Split({"housing-1": 500, "housing-2": 500}), "x", "other")}, "move",
+        "somebody else changed the split", id="an-edit-is-put-back",
+    ),
+    pytest.param(
+        {"requests": 500}, {"requests": 500},
+        {"observed": Observed(Split({"housing-1": 500, "housing-2": 500}), "x", "other", by="kubectl-edit")},
+        "move", "kubectl-edit changed the split", id="what-an-edit-did-to-the-counts-is-no-evidence",
     ),
     pytest.param({"requests": 10_000}, {"requests": 190_000}, {"counters": None}, "hold", "silent", id="silence-holds"),
     pytest.param({"requests": 0}, {"requests": 0}, {}, "hold", "evidence", id="no-requests-prove-nothing"),

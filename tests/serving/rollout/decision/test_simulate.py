@@ -18,6 +18,7 @@ from serving.rollout.decision.characteristics import (
     windows,
     z_test,
 )
+from serving.rollout.decision.edits import answer_edit
 from serving.rollout.decision.engine import RULES
 from serving.rollout.decision.simulate import (
     HEARD,
@@ -124,7 +125,7 @@ def test_the_simulation_is_the_engine(truth: Truth, changes: dict[str, Any], end
 def test_every_rule_of_a_step_is_heard_or_has_nothing_to_say() -> None:
     """What a simulation leaves out is about people, clocks, the place, and predictions."""
     outside = {
-        rules.candidate_refused, rules.unattended, rules.endpoints_lost, rules.metrics_silent, rules.drifted,
+        rules.candidate_refused, rules.unattended, rules.endpoints_lost, rules.metrics_silent, answer_edit,
         rules.unsettled, rules.shifted,
     }  # fmt: skip
     assert {*RULES[Phase.STEP], *RULES[Phase.BAKE]} == outside | set(HEARD)
