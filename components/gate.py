@@ -16,9 +16,13 @@ def gate(
     holdout: dsl.Input[dsl.Dataset],
     bundle: dsl.Input[dsl.Model],
     decision: dsl.Output[dsl.Artifact],
+    champion: dsl.Output[dsl.Metrics],
 ) -> str:
+    from components.judging import drawn
     from components.judging.stages import gate as stage
     from components.steps.failing import told
 
     with told():
-        return stage(name, gates, slices, place, evaluation.path, holdout.path, bundle.path, decision.path)
+        verdict = stage(name, gates, slices, place, evaluation.path, holdout.path, bundle.path, decision.path)
+        champion.metadata.update(drawn.scalars(f"{decision.path}/champion.json"))
+        return verdict

@@ -90,7 +90,7 @@ for piece in prometheus grafana; do
 	with "$piece" && ready "$piece" "$SYSTEM" "deployment/$piece"
 done
 # Runs are about the code in the image, not about the checkout that submits them.
-"${KUBE[@]}" -n "$SYSTEM" annotate --overwrite deployment/rollout-controller $(cd .. && "$PYTHON" -m pipelines.here.code_digest) >/dev/null
+"${KUBE[@]}" -n "$SYSTEM" annotate --overwrite deployment/rollout-controller $(cd .. && "$PYTHON" -m components.steps.code_digest) >/dev/null
 ready controller "$SYSTEM" deployment/rollout-controller
 "${KUBE[@]}" -n "${GATEWAY%/*}" wait --for=condition=Programmed "gateway/${GATEWAY#*/}" --timeout="${WAIT}s" >/dev/null ||
 	die "the Gateway has no proxy; next: kubectl -n ${GATEWAY%/*} describe gateway ${GATEWAY#*/}"

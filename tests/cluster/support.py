@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines import project_file
+from components.projects import project_file
 from tests.load import Answer, Load, request
 from tests.root import ROOT
 

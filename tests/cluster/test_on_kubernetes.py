@@ -17,7 +17,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as rpc
 from scipy.stats import binom
 
-from pipelines import project as projects
+from components.projects import project as projects
 from pipelines.housing import market
 from pipelines.kubeflow.submission import ir_digest
 from serving.store.store import S3Settings, open_store

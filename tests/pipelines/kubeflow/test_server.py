@@ -332,12 +332,12 @@ def test_what_a_step_returns_is_read_from_its_log(capsys: pytest.CaptureFixture[
 def test_a_table_of_this_machine_is_refused(source: str) -> None:
     """A pod cannot read it; the message says where to put it."""
     with pytest.raises(UsageError, match="--source"):
-        submitting.check_source(source)
+        submitting.check_reach(source, "--source")
 
 
 @pytest.mark.parametrize("source", ["s3://bucket/sales.parquet", "market://calm?months=24", "sklearn://iris"])
 def test_a_table_that_a_pod_reaches_is_not(source: str) -> None:
-    submitting.check_source(source)
+    submitting.check_reach(source, "--source")
 
 
 def test_the_verb_refuses_before_it_asks_a_cluster(tmp_path: Path) -> None:
