@@ -23,12 +23,24 @@ def score(
     name: str,
     source: str,
     output: str,
-    place: str,
     version: int = 0,
     keep: str = "",
     shares: int = 8,
     workers: int = 2,
+    place: str = "",
 ) -> ScoreOutputs:
+    """From a table's partitions to predictions of one registered version.
+
+    Args:
+        name: The model.
+        source: Rows to score, e.g. s3://bucket/rows: a CSV or parquet file, or a folder of them.
+        output: Where predictions go, e.g. s3://bucket/predictions.
+        version: Score with this version; 0 for the one that serves.
+        keep: Input columns to keep beside the predictions, with commas between.
+        shares: How many pods at most share the work.
+        workers: Processes in each pod.
+        place: Where ledger and store are, as JSON; empty for what this cluster's ConfigMap says.
+    """
     planned = plan_scores(
         name=name, version=version, source=source, output=output, keep=keep, shares=shares, place=place
     )
