@@ -18,7 +18,7 @@ class ScoreOutputs(NamedTuple):
     manifest: dsl.Artifact
 
 
-@dsl.pipeline(name="score", description="From a table's partitions to predictions of one registered version")
+@dsl.pipeline(name="slipway-score", description="From a table's partitions to predictions of one registered version")
 def score(
     name: str,
     source: str,

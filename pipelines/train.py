@@ -32,7 +32,7 @@ class TrainOutputs(NamedTuple):
     report: dsl.HTML
 
 
-@dsl.pipeline(name="train", description="From a table to a judged, registered and released model")
+@dsl.pipeline(name="slipway-train", description="From a table to a judged, registered and released model")
 def train(
     project: str,
     as_of: str = "",

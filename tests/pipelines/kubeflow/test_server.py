@@ -1,8 +1,9 @@
 """A run on a cluster as the command line shows it: nothing is made twice, and a failure comes with its reason."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from pipelines.kubeflow.server import KfpServer, Phase, connect
 from serving.cluster.client import Kind
 from serving.errors import ConfigError, InfrastructureError, UsageError
 from tests.pipelines.here.support import slipway
+from tests.pipelines.kubeflow import support
 from tests.pipelines.kubeflow.support import Answer, Fake, node, pod, run, serving, task
 from tests.root import HOUSING
 
@@ -30,6 +32,12 @@ MARKED = 'SLIPWAY-ERROR {"sentence": "sold_at is absent; add it", "exit_code": 4
 def fake() -> Iterator[Fake]:
     with serving(Fake()) as found:
         yield found
+
+
+@pytest.fixture(params=["", "(0)"], ids=["2.14", "2.17"])
+def attempt(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs as an older and a newer server tell of them."""
+    monkeypatch.setattr(support, "ATTEMPT", request.param)
 
 
 @pytest.fixture
@@ -66,13 +74,13 @@ class Clock:
 
 
 def followed(
-    fake: Fake, pods: Any, directory: Path, answers: list[Answer], timeout_s: float = 600
+    fake: Fake, pods: Any, directory: Path, answers: list[Answer], timeout_s: float = 600, tasks: Sequence[str] = TASKS
 ) -> tuple[RunResult, list[TaskEvent]]:
     events: list[TaskEvent] = []
     fake.runs = answers
     clock = Clock()
     name, tell = "20260131T120000", events.append
-    follower = Follower(connect(fake.host), pods, "server-id", name, TASKS, directory, tell, clock, clock.sleep)
+    follower = Follower(connect(fake.host), pods, "server-id", name, tasks, directory, tell, clock, clock.sleep)
     return follower.follow(timeout_s), events
 
 
@@ -155,6 +163,7 @@ def test_without_address_and_cluster_the_next_move_is_told() -> None:
 # how a run is followed
 
 
+@pytest.mark.usefixtures("attempt")
 def test_a_run_is_told_as_one_here_would_be(fake: Fake, tmp_path: Path) -> None:
     """Tasks by their names with summary and seconds; drivers and groups are hidden, what nobody ran was skipped."""
     pods = Pods([pod("train"), pod("gate"), pod("release")], {"train": "noise\nSLIPWAY-SUMMARY bundle 1d88e0\n"})
@@ -181,6 +190,7 @@ def test_a_run_is_told_as_one_here_would_be(fake: Fake, tmp_path: Path) -> None:
     assert begun == ["ingest", "train", "gate", "release"], "each begins once"
 
 
+@pytest.mark.usefixtures("attempt")
 @pytest.mark.parametrize(
     ("log", "status", "sentence", "code"),
     [
@@ -209,6 +219,7 @@ def test_a_failure_comes_with_its_cause(
     assert ("release", "SKIPPED", None) in told(events)
 
 
+@pytest.mark.usefixtures("attempt")
 def test_a_driver_that_dies_speaks_for_its_task(fake: Fake, tmp_path: Path) -> None:
     """A task that failed before it had a pod of its own is explained by its driver's."""
     pods = Pods([pod("train", driver=True)], {"train": "F driver.go: input parameter type mismatch\n"})
@@ -218,6 +229,29 @@ def test_a_driver_that_dies_speaks_for_its_task(fake: Fake, tmp_path: Path) -> N
     assert "type mismatch" in result.error
 
 
+@pytest.mark.usefixtures("attempt")
+def test_a_task_in_a_loop_is_over_when_the_loop_is(fake: Fake, tmp_path: Path) -> None:
+    """The first share done is not all done, and the one that failed says why; names are those of a run here."""
+    loop = [["for-loop-1", f"iteration-iterations({number}:{number})"] for number in range(2)]
+    pods = [pod("score", within=loop[0], phase="Succeeded"), pod("score", within=loop[1], phase="Failed")]
+    first, second = task("score", "SUCCEEDED", 6, 9), task("score", "FAILED", 6, 12)
+    answers = [
+        run("RUNNING", [node("for-loop-1", "RUNNING", 5)], first),
+        run("FAILED", [node("for-loop-1", "FAILED", 5, 14)], first, second),
+    ]
+    said = {kfp_tasks.name_of(pods[1]): MARKED}
+    speaking = SimpleNamespace(list=lambda *_: pods, log=lambda _space, name, *_: said.get(name, ""))
+    result, events = followed(fake, speaking, tmp_path, answers, tasks=("for-loop-1/score", "collect-scores"))
+    assert told(events) == [
+        ("for-loop-1/score", "FAILED", "sold_at is absent; add it"), ("collect-scores", "SKIPPED", None)
+    ]  # fmt: skip
+    assert result.exit_code == 4
+    done = [run("SUCCEEDED", [node("for-loop-1", "SUCCEEDED", 5, 14)], first, task("score", "SUCCEEDED", 6, 12))]
+    result, events = followed(fake, Pods(pods[:1]), tmp_path, done, tasks=("for-loop-1/score",))
+    assert told(events) == [("for-loop-1/score", "SUCCEEDED", None)]
+
+
+@pytest.mark.usefixtures("attempt")
 def test_details_that_come_late_are_waited_for(fake: Fake, tmp_path: Path) -> None:
     """A server calls a run done before it says so of the last task; the message of that task is not lost."""
     pods = Pods([pod("release")], {"release": "SLIPWAY-SUMMARY housing 1 takes 100 %\n"})
@@ -236,6 +270,7 @@ def test_details_that_never_come_do_not_hold_it_up(fake: Fake, tmp_path: Path) -
     assert result.state == "SUCCEEDED"
 
 
+@pytest.mark.usefixtures("attempt")
 def test_a_pod_that_cannot_start_is_told_at_once(fake: Fake, tmp_path: Path) -> None:
     """A missing secret or image leaves a run hanging; the line says which, once, and following ends in time."""
     waiting = {"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "slipway-ledger" not found'}}
