@@ -1,5 +1,6 @@
 """A run on a cluster as the command line shows it: nothing is made twice, and a failure comes with its reason."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +19,12 @@ from pipelines.kubeflow.follow import Follower
 from pipelines.kubeflow.server import KfpServer, Phase, connect
 from serving.cluster.client import Kind
 from serving.errors import ConfigError, InfrastructureError, UsageError
-from tests.pipelines.here.support import slipway
+from tests.pipelines.here.support import one_sentence, slipway
 from tests.pipelines.kubeflow import support
 from tests.pipelines.kubeflow.support import Answer, Fake, node, pod, run, serving, task
 from tests.root import HOUSING
 
+ROWS = ("--source", "s3://bucket/rows", "--output", "s3://bucket/out")
 TASKS = ("ingest", "train", "gate", "release", "decline")
 TRACEBACK = "Traceback (most recent call last):\n  File 'x'\nValueError: the reason\nF0131 main.go: exit status 1\n"
 MARKED = 'SLIPWAY-ERROR {"sentence": "sold_at is absent; add it", "exit_code": 4, "kind": "DataError"}\n' + TRACEBACK
@@ -375,12 +377,64 @@ def test_a_table_that_a_pod_reaches_is_not(source: str) -> None:
     submitting.check_reach(source, "--source")
 
 
-def test_the_verb_refuses_before_it_asks_a_cluster(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        pytest.param(("--source", "sales.csv"), "--source", id="a-table-that-no-pod-reads"),
+        pytest.param(("--output", "s3://bucket/out"), "submit score", id="a-scoring-option-for-training"),
+        pytest.param(("--version", "2"), "submit score", id="a-version-for-training"),
+        pytest.param(("--schedule", "--no-wait"), "--schedule", id="a-schedule-starts-nothing"),
+        pytest.param(("score", "--source", "s3://bucket/rows"), "--output", id="scoring-to-nowhere"),
+        pytest.param(("score", "--output", "s3://bucket/out"), "--source", id="scoring-nothing"),
+        pytest.param(("score", *ROWS, "--as-of", "2026-01-31"), "submit train", id="a-training-option-for-scoring"),
+        pytest.param(("score", *ROWS, "--schedule"), "submit train", id="scoring-by-a-schedule-of-training"),
+        pytest.param(("score", *ROWS[:3], "out"), "--output", id="predictions-to-where-no-pod-writes"),
+    ],
+)
+def test_the_verb_refuses_before_it_asks_a_cluster(words: tuple[str, ...], told: str, tmp_path: Path) -> None:
     """What cannot work is said without a cluster, with the exit code for a wrong call."""
-    here = ("--home", tmp_path, "submit", "--project", HOUSING, "--context", "no-such-context")
-    said = slipway(*here, "--source", "sales.csv")
-    assert said.code == 2
-    assert "--source" in said.err
-    said = slipway(*here)
-    assert said.code == 3
-    assert "no-such-context" in said.err
+    said = slipway("submit", "--project", HOUSING, "--context", "no-such-context", *words, home=tmp_path)
+    one_sentence(said, 2, told)
+
+
+def test_an_unknown_cluster_is_told(tmp_path: Path) -> None:
+    said = slipway("submit", "--project", HOUSING, "--context", "no-such-context", home=tmp_path)
+    one_sentence(said, 3, "no-such-context")
+
+
+@pytest.mark.parametrize(
+    ("words", "pipeline", "given"),
+    [
+        pytest.param(
+            ("--as-of", "2026-01-31", "--window", "180d"), "slipway-train",
+            {"as_of": "2026-01-31", "window": "180d", "source": "market://calm?months=24&seed=7"}, id="train",
+        ),
+        pytest.param(
+            ("score", *ROWS, "--version", "2", "--keep", "rooms"), "slipway-score",
+            {"name": "housing", "source": ROWS[1], "output": ROWS[3], "version": 2, "keep": "rooms"}, id="score",
+        ),
+    ],
+)  # fmt: skip
+def test_one_verb_submits_both_pipelines(
+    words: tuple[str, ...], pipeline: str, given: dict[str, Any], fake: Fake, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """What was typed is what the run is given, beside the place of the cluster; the server has the committed graph."""
+    there = dict.fromkeys(("SLIPWAY_STORE", "SLIPWAY_KEY"), f"file://{tmp_path}")
+    notes = {"slipway.dev/code": "c" * 64, "slipway.dev/commit": "abc"}
+    spec = {"template": {"spec": {"containers": [{"image": "slipway-python:1234"}]}}}
+    objects = {"configmaps": {"data": there}, "deployments": {"metadata": {"annotations": notes}, "spec": spec}}
+    cluster = SimpleNamespace(get=lambda kind, *_: objects[kind.plural])
+    monkeypatch.setattr("serving.cluster.client.open_cluster", lambda _context: cluster)
+    said = slipway("submit", *words, "--project", HOUSING, "--host", fake.host, "--no-wait", home=tmp_path / "home")
+    assert (said.code, said.err) == (0, "")
+    (made,) = fake.created
+    arguments = made["runtime_config"]["parameters"]
+    assert {name: arguments.get(name) for name in given} == given
+    assert json.loads(arguments["place"])["store"] == there["SLIPWAY_STORE"]
+    assert [one["display_name"] for one in fake.pipelines] == [pipeline]
+    assert [one["display_name"] for one in fake.experiments] == ["housing"]
+    if pipeline == "slipway-train":
+        told = json.loads(arguments["notes"])
+        assert (told["code"], told["commit"], told["run_id"]) == ("c" * 64, "abc", made["display_name"].split()[1])
+        assert "run_id" not in arguments
