@@ -112,6 +112,10 @@ class House:
         return f"{self.name}-{version}"
 
     def forget(self) -> None:
+        """Put its versions away, since the controller brings back what the ledger says serves, and then its objects."""
+        for version in json.loads(inside("models", "list", self.name, "--json"))["versions"]:
+            if version["stage"] != "archived":
+                inside("models", "archive", self.name, str(version["version"]), "--reason", "a test is over")
         for kind in ("inferenceservice", "httproute"):
             kubectl(
                 "-n", "models", "delete", kind, "-l", f"app.kubernetes.io/name={self.name}", "--wait=false", code=None

@@ -526,7 +526,7 @@ def test_the_ui_is_the_servers_and_brings_only_what_was_trimmed():
     rules = ui["Role kubeflow/ml-pipeline-ui"]["rules"]
     assert [one["resourceNames"] for one in rules if "secrets" in one["resources"]] == [["mlpipeline-minio-artifact"]]
     told = {one["name"]: one.get("value") for one in pods["Deployment kubeflow/ml-pipeline-ui"]["env"]}
-    assert (told["MINIO_HOST"], told["MINIO_NAMESPACE"]) == ("minio", "slipway-system")
+    assert (told["MINIO_HOST"], told["MINIO_NAMESPACE"]) == ("minio.slipway-system", "")
 
 
 @needs_kubectl
