@@ -8,6 +8,7 @@ from components.step import step
 @step
 def gate(
     name: str,
+    run_id: str,
     gates: str,
     slices: str,
     place: str,

@@ -41,13 +41,22 @@ def score(
         workers: Processes in each pod.
         place: Where ledger and store are, as JSON; empty for what this cluster's ConfigMap says.
     """
+    run_id = dsl.PIPELINE_JOB_ID_PLACEHOLDER
     planned = plan_scores(
-        name=name, version=version, source=source, output=output, keep=keep, shares=shares, place=place
+        name=name,
+        run_id=run_id,
+        version=version,
+        source=source,
+        output=output,
+        keep=keep,
+        shares=shares,
+        place=place,
     )
     planned.set_caching_options(False)  # the files, and what serves, may have changed
+    plan = planned.outputs["plan"]
     with dsl.ParallelFor(planned.outputs["Output"]) as share:
-        scored = score_share(share=share, place=place, workers=workers, plan=planned.outputs["plan"])
+        scored = score_share(share=share, run_id=run_id, place=place, workers=workers, plan=plan)
         scored.set_caching_options(False)
-    collected = collect_scores(results=dsl.Collected(scored.output), place=place, plan=planned.outputs["plan"])
+    collected = collect_scores(results=dsl.Collected(scored.output), run_id=run_id, place=place, plan=plan)
     collected.set_caching_options(False)
     return ScoreOutputs(digest=collected.outputs["Output"], manifest=collected.outputs["manifest"])

@@ -72,6 +72,7 @@ def train(
     )
     parts = split(
         name=asked["name"],
+        run_id=asked["run_id"],
         place=asked["place"],
         policy=asked["split_policy"],
         contract_id=asked["contract_id"],
@@ -120,6 +121,7 @@ def train(
     )
     verdict = gate(
         name=asked["name"],
+        run_id=asked["run_id"],
         gates=asked["gates"],
         slices=asked["slices"],
         place=asked["place"],
@@ -165,11 +167,17 @@ def train(
             decision=verdict.outputs["decision"],
         )
         version.set_caching_options(False)
-        release(
-            name=asked["name"], place=asked["place"], rollout=asked["rollout"], version=version.output
-        ).set_caching_options(False)
+        released = release(
+            name=asked["name"],
+            run_id=asked["run_id"],
+            place=asked["place"],
+            rollout=asked["rollout"],
+            version=version.output,
+        )
+        released.set_caching_options(False)
     with dsl.Else(name="refused"):
-        decline(name=asked["name"], digest=fitted.outputs["Output"]).set_caching_options(False)
+        declined = decline(name=asked["name"], run_id=asked["run_id"], digest=fitted.outputs["Output"])
+        declined.set_caching_options(False)
     return TrainOutputs(
         verdict=verdict.outputs["Output"],
         digest=fitted.outputs["Output"],

@@ -15,6 +15,7 @@ from components.steps import carried
 from components.steps.code_digest import code_digest
 from components.steps.place import Place, opened, s3_settings
 from components.steps.provenance import UNKNOWN
+from serving.durations import parse
 from serving.errors import ConfigError
 from serving.files import sha256_bytes, write_text
 from serving.frozen import Frozen
@@ -78,12 +79,12 @@ def ingest(
         run_id: the server's, for a run without one of its own.
 
     Raises:
-        ConfigError: *project* or *as_of* is not what it should be.
+        ConfigError: *project*, *as_of* or *window* is not what it should be.
     """
     where = opened(place)
     asked, known = read(project, where), RunNotes.model_validate_json(notes or "{}")
     day, table = as_of or datetime.now(UTC).date().isoformat(), source or asked.source.uri
-    _check_day(day)
+    _check(day, window)
     write_text(Path(rules), asked.contract.model_dump_json())
     return Ingested(
         snapshot_id=data.ingest(table, day, window, where, rules, snapshot),
@@ -141,11 +142,15 @@ def again(command: str, asked: Mapping[str, str]) -> str:
     return " ".join([command, *words])
 
 
-def _check_day(as_of: str) -> None:
+def _check(as_of: str, window: str) -> None:
     try:
         moment(as_of)
     except ValueError as error:
         raise ConfigError(f"as_of: expected a day such as 2026-01-31, got {as_of!r}") from error
+    try:
+        parse(window or "0s")
+    except ValueError as error:
+        raise ConfigError(f"window: {error}") from error
 
 
 def _parsed(text: str, where: str) -> Project:

@@ -122,9 +122,21 @@ def test_what_slipway_tells_of_its_run_counts(tmp_path: Path, place: Place) -> N
     assert open_snapshot(tmp_path / "snapshot").source == str(table)
 
 
-def test_a_day_that_is_none_is_refused(tmp_path: Path, place: Place) -> None:
-    with pytest.raises(ConfigError, match=r"as_of: expected a day such as 2026-01-31, got 'yesterday'"):
-        ingested(tmp_path, place.model_dump_json(), as_of="yesterday")
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"as_of": "yesterday"}, r"as_of: expected a day such as 2026-01-31, got 'yesterday'"),
+        ({"window": "180"}, r"window: expected a duration such as .*, seen '180'"),
+    ],
+    ids=["as_of", "window"],
+)
+def test_a_day_or_a_length_that_is_none_is_refused(
+    asked: dict[str, str], told: str, tmp_path: Path, place: Place
+) -> None:
+    """Before a table is read; our own verbs check what is typed, and a form of another client does not."""
+    with pytest.raises(ConfigError, match=told):
+        ingested(tmp_path, place.model_dump_json(), **asked)
+    assert not (tmp_path / "snapshot").exists()
 
 
 def test_without_a_place_the_next_move_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

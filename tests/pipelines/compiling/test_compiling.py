@@ -124,6 +124,15 @@ def test_no_value_is_written_into_a_graph(committed):
     assert {default for default in defaults if isinstance(default, str)} <= {""}
 
 
+def test_what_must_not_be_cached_knows_its_run(committed):
+    """A client may ask for cached results of every step (`enable_caching=True`): a release is another in each run."""
+    for component in (committed["root"], *committed["components"].values()):
+        for name, task in component.get("dag", {}).get("tasks", {}).items():
+            inner = committed["components"][task["componentRef"]["name"]]
+            if "dag" not in inner and not task["cachingOptions"].get("enableCache"):
+                assert "run_id" in task["inputs"]["parameters"], name
+
+
 def test_the_image_is_named_at_submission(chain):
     """Steps of the placeholder get the image with its digest; a step of another image keeps its own."""
     package = compile_bytes(chain)
