@@ -7,7 +7,7 @@ from components.step import step
 
 @step
 def collect_scores(
-    results: list[str], place: str, plan: dsl.Input[dsl.Artifact], manifest: dsl.Output[dsl.Artifact]
+    results: list[str], run_id: str, place: str, plan: dsl.Input[dsl.Artifact], manifest: dsl.Output[dsl.Artifact]
 ) -> str:
     from components.scoring.stages import collect as stage
     from components.steps.failing import told

@@ -4,7 +4,7 @@ from components.step import step
 
 
 @step
-def decline(name: str, digest: str) -> str:
+def decline(name: str, run_id: str, digest: str) -> str:
     from components.recording.stages import decline as stage
     from components.steps.failing import told
 

@@ -15,9 +15,15 @@ def evaluate(
     holdout: dsl.Input[dsl.Dataset],
     bundle: dsl.Input[dsl.Model],
     evaluation: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    classification: dsl.Output[dsl.ClassificationMetrics],
 ) -> str:
+    from components.judging import drawn
     from components.judging.stages import evaluate as stage
     from components.steps.failing import told
 
     with told():
-        return stage(slices, key, holdout.path, bundle.path, evaluation.path)
+        digest = stage(slices, key, holdout.path, bundle.path, evaluation.path)
+        metrics.metadata.update(drawn.scalars(f"{evaluation.path}/evaluation.json"))
+        classification.metadata.update(drawn.classes(f"{evaluation.path}/evaluation.json"))
+        return digest

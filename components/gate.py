@@ -8,6 +8,7 @@ from components.step import step
 @step
 def gate(
     name: str,
+    run_id: str,
     gates: str,
     slices: str,
     place: str,
@@ -16,9 +17,13 @@ def gate(
     holdout: dsl.Input[dsl.Dataset],
     bundle: dsl.Input[dsl.Model],
     decision: dsl.Output[dsl.Artifact],
+    champion: dsl.Output[dsl.Metrics],
 ) -> str:
+    from components.judging import drawn
     from components.judging.stages import gate as stage
     from components.steps.failing import told
 
     with told():
-        return stage(name, gates, slices, place, evaluation.path, holdout.path, bundle.path, decision.path)
+        verdict = stage(name, gates, slices, place, evaluation.path, holdout.path, bundle.path, decision.path)
+        champion.metadata.update(drawn.scalars(f"{decision.path}/champion.json"))
+        return verdict

@@ -8,6 +8,7 @@ from components.step import step
 @step
 def plan_scores(
     name: str,
+    run_id: str,
     version: int,
     source: str,
     output: str,

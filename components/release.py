@@ -4,7 +4,7 @@ from components.step import step
 
 
 @step
-def release(name: str, place: str, rollout: str, version: int) -> str:
+def release(name: str, run_id: str, place: str, rollout: str, version: int) -> str:
     from components.recording.stages import release as stage
     from components.steps.failing import told
 

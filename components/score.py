@@ -6,7 +6,7 @@ from components.step import step
 
 
 @step
-def score(share: str, place: str, workers: int, plan: dsl.Input[dsl.Artifact]) -> str:
+def score(share: str, run_id: str, place: str, workers: int, plan: dsl.Input[dsl.Artifact]) -> str:
     from components.scoring.stages import score as stage
     from components.steps.failing import told
 

@@ -8,6 +8,7 @@ from components.step import step
 @step
 def split(
     name: str,
+    run_id: str,
     place: str,
     policy: str,
     seed: int,

@@ -2,7 +2,8 @@
 
 Only the source of the decorated function travels into the compiled pipeline. So each doorway imports what it needs in
 its body, and a running step never imports this module, whose decorators KFP hides there. Inputs that a body ignores
-are digests of content: they are what the local cache and the server's see, and so what makes a step run again.
+are digests of content: they are what the local cache and the server's see, and so what makes a step run again. A step
+that is never taken from a cache is given the run's id, as a client may ask a server for cached results of every step.
 """
 
 import functools

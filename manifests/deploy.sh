@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Apply everything in order and wait for it; what is there already is left as it is. Called by `make deploy`.
-# Usage: deploy.sh OVERLAY IMAGE...    (those that were built; from the environment: KUBECTL, PYTHON, WITHOUT, WAIT, DIGESTS, VALUES)
+# Usage: deploy.sh OVERLAY IMAGE...    (those that were built; from the environment: KUBECTL, PYTHON, WITH, WITHOUT, WAIT, DIGESTS, VALUES)
 # WITHOUT names pieces to leave out, e.g. WITHOUT="grafana minio"; a piece that others bring is left out so, and with
-# WITHOUT="upstream ..." all that third parties publish: for a team beside another. VALUES is the site's file.
+# WITHOUT="upstream ..." all that third parties publish: for a team beside another. WITH=ui adds
+# the UI of Kubeflow Pipelines. VALUES is the site's file.
 set -euo pipefail
 cd "$(dirname "$0")"
 OVERLAY=$1 BUILT=("${@:2}")
-: "${KUBECTL:=kubectl}" "${PYTHON:=python}" "${WITHOUT:=}" "${WAIT:=300}" "${DIGESTS:=yes}" "${VALUES:=}"
+: "${KUBECTL:=kubectl}" "${PYTHON:=python}" "${WITH:=}" "${WITHOUT:=}" "${WAIT:=300}" "${DIGESTS:=yes}" "${VALUES:=}"
 read -ra KUBE <<<"$KUBECTL"
 [[ $DIGESTS != no ]] || BUILT+=(--no-digests)
 STARTED=$SECONDS
@@ -14,12 +15,13 @@ STARTED=$SECONDS
 say() { printf '%-18s %s\n' "$1" "$2"; }
 die() { printf 'deploy: %s\n' "$*" >&2; exit 30; }
 with() { [[ " $WITHOUT " != *" $1 "* ]]; }
+asked() { [[ " $WITH " == *" $1 "* ]]; }
 
 [[ -n $VALUES ]] || VALUES=manifests/overlays/$OVERLAY/values.env
 ours() { (cd .. && "$PYTHON" -m "pipelines.deploying.$1" "${@:2}"); }
 
 render() { # DIRECTORY; manifests are of the usual site, and name images by tags and those that are built by stand-ins
-	"${KUBE[@]}" kustomize "$1" | ours site "$VALUES" | ours images "${BUILT[@]}"
+	"${KUBE[@]}" kustomize --load-restrictor LoadRestrictionsNone "$1" | ours site "$VALUES" | ours images "${BUILT[@]}"
 }
 
 # Types and objects of these types come in the same manifests: the second attempt finds what the first one brought. The
@@ -84,13 +86,15 @@ apply slipway "overlays/$OVERLAY"
 for piece in mlflow prometheus grafana; do
 	with "$piece" && apply "$piece" "controllers/$piece"
 done
+asked ui && apply pipelines-ui components/pipelines-ui
 with upstream && ready pipelines kubeflow deployment/{mysql,metadata-grpc-deployment,ml-pipeline,ml-pipeline-persistenceagent,ml-pipeline-scheduledworkflow,workflow-controller}
+asked ui && ready pipelines-ui kubeflow deployment/{metadata-envoy-deployment,ml-pipeline-ui}
 with mlflow && ready mlflow "$SYSTEM" statefulset/mlflow
 for piece in prometheus grafana; do
 	with "$piece" && ready "$piece" "$SYSTEM" "deployment/$piece"
 done
 # Runs are about the code in the image, not about the checkout that submits them.
-"${KUBE[@]}" -n "$SYSTEM" annotate --overwrite deployment/rollout-controller $(cd .. && "$PYTHON" -m pipelines.here.code_digest) >/dev/null
+"${KUBE[@]}" -n "$SYSTEM" annotate --overwrite deployment/rollout-controller $(cd .. && "$PYTHON" -m components.steps.code_digest) >/dev/null
 ready controller "$SYSTEM" deployment/rollout-controller
 "${KUBE[@]}" -n "${GATEWAY%/*}" wait --for=condition=Programmed "gateway/${GATEWAY#*/}" --timeout="${WAIT}s" >/dev/null ||
 	die "the Gateway has no proxy; next: kubectl -n ${GATEWAY%/*} describe gateway ${GATEWAY#*/}"

@@ -18,24 +18,45 @@ class ScoreOutputs(NamedTuple):
     manifest: dsl.Artifact
 
 
-@dsl.pipeline(name="score", description="From a table's partitions to predictions of one registered version")
+@dsl.pipeline(name="slipway-score", description="From a table's partitions to predictions of one registered version")
 def score(
     name: str,
     source: str,
     output: str,
-    place: str,
     version: int = 0,
     keep: str = "",
     shares: int = 8,
     workers: int = 2,
+    place: str = "",
 ) -> ScoreOutputs:
+    """From a table's partitions to predictions of one registered version.
+
+    Args:
+        name: The model.
+        source: Rows to score, e.g. s3://bucket/rows: a CSV or parquet file, or a folder of them.
+        output: Where predictions go, e.g. s3://bucket/predictions.
+        version: Score with this version; 0 for the one that serves.
+        keep: Input columns to keep beside the predictions, with commas between.
+        shares: How many pods at most share the work.
+        workers: Processes in each pod.
+        place: Where ledger and store are, as JSON; empty for what this cluster's ConfigMap says.
+    """
+    run_id = dsl.PIPELINE_JOB_ID_PLACEHOLDER
     planned = plan_scores(
-        name=name, version=version, source=source, output=output, keep=keep, shares=shares, place=place
+        name=name,
+        run_id=run_id,
+        version=version,
+        source=source,
+        output=output,
+        keep=keep,
+        shares=shares,
+        place=place,
     )
     planned.set_caching_options(False)  # the files, and what serves, may have changed
+    plan = planned.outputs["plan"]
     with dsl.ParallelFor(planned.outputs["Output"]) as share:
-        scored = score_share(share=share, place=place, workers=workers, plan=planned.outputs["plan"])
+        scored = score_share(share=share, run_id=run_id, place=place, workers=workers, plan=plan)
         scored.set_caching_options(False)
-    collected = collect_scores(results=dsl.Collected(scored.output), place=place, plan=planned.outputs["plan"])
+    collected = collect_scores(results=dsl.Collected(scored.output), run_id=run_id, place=place, plan=plan)
     collected.set_caching_options(False)
     return ScoreOutputs(digest=collected.outputs["Output"], manifest=collected.outputs["manifest"])

@@ -2,6 +2,7 @@
 
 It reads like a table of contents. Content digests travel between the steps as ordinary values, so that both the local
 cache and the server's know what changed; steps with effects outside of their artifacts are never taken from a cache.
+A person types a project; what the steps take of it, and of the place where they run, is an output of the first one.
 """
 
 from typing import NamedTuple
@@ -31,94 +32,99 @@ class TrainOutputs(NamedTuple):
     report: dsl.HTML
 
 
-@dsl.pipeline(name="train", description="From a table to a judged, registered and released model")
+@dsl.pipeline(name="slipway-train", description="From a table to a judged, registered and released model")
 def train(
-    name: str,
-    run_id: str,
-    source: str,
-    contract: str,
-    contract_id: str,
-    split_policy: str,
-    features: str,
-    model: str,
-    search: str,
-    slices: str,
-    gates: str,
-    approval: str,
-    rollout: str,
-    settings: str,
-    place: str,
-    key: str,
-    as_of: str,
-    window: str,
-    commit: str,
-    code: str,
-    seed: int,
-    command: str,
+    project: str,
+    as_of: str = "",
+    window: str = "",
+    source: str = "",
+    place: str = "",
+    notes: str = "",
 ) -> TrainOutputs:
-    raw = ingest(source=source, contract=contract, as_of=as_of, window=window, place=place)
-    raw.set_caching_options(False)  # the source may have changed
-    rows = validate(
-        contract_id=contract_id,
-        contract=raw.outputs["rules"],
+    """From a table to a judged, registered and released model.
+
+    Args:
+        project: The text of a project.yaml, or an s3:// address of one.
+        as_of: Pretend that it is this day, e.g. 2026-01-31; empty for today, UTC.
+        window: Only events of the last such length, e.g. 180d; empty for all.
+        source: Read this table instead of the project's, e.g. s3://bucket/table.parquet.
+        place: Where ledger, store and services are, as JSON; empty for what this cluster's ConfigMap says.
+        notes: What the command line knows of the run; leave it empty.
+    """
+    raw = ingest(
+        project=project,
         as_of=as_of,
-        code=code,
-        snapshot_id=raw.outputs["Output"],
-        snapshot=raw.outputs["snapshot"],
+        window=window,
+        source=source,
+        place=place,
+        notes=notes,
+        run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+    )
+    raw.set_caching_options(False)  # the source may have changed
+    asked = raw.outputs
+    rows = validate(
+        contract_id=asked["contract_id"],
+        contract=asked["rules"],
+        as_of=asked["as_of"],
+        code=asked["code"],
+        snapshot_id=asked["snapshot_id"],
+        snapshot=asked["snapshot"],
     )
     parts = split(
-        name=name,
-        place=place,
-        policy=split_policy,
-        contract_id=contract_id,
-        contract=raw.outputs["rules"],
-        seed=seed,
-        code=code,
+        name=asked["name"],
+        run_id=asked["run_id"],
+        place=asked["place"],
+        policy=asked["split_policy"],
+        contract_id=asked["contract_id"],
+        contract=asked["rules"],
+        seed=asked["seed"],
+        code=asked["code"],
         accepted_id=rows.outputs["Output"],
         accepted=rows.outputs["accepted"],
     )
     parts.set_caching_options(False)  # the champion may have changed, by whose rule rows keep their sides
     search_result = tune(
-        model=model,
-        features=features,
-        search=search,
-        policy=split_policy,
-        contract_id=contract_id,
-        contract=raw.outputs["rules"],
-        seed=seed,
-        code=code,
+        model=asked["model"],
+        features=asked["features"],
+        search=asked["search"],
+        policy=asked["split_policy"],
+        contract_id=asked["contract_id"],
+        contract=asked["rules"],
+        seed=asked["seed"],
+        code=asked["code"],
         split_id=parts.outputs["Output"],
         train=parts.outputs["train"],
     )
     fitted = fit(
-        model=model,
-        features=features,
-        contract_id=contract_id,
-        contract=raw.outputs["rules"],
-        seed=seed,
-        code=code,
-        commit=commit,
-        key=key,
-        snapshot_id=raw.outputs["Output"],
+        model=asked["model"],
+        features=asked["features"],
+        contract_id=asked["contract_id"],
+        contract=asked["rules"],
+        seed=asked["seed"],
+        code=asked["code"],
+        commit=asked["commit"],
+        key=asked["key"],
+        snapshot_id=asked["snapshot_id"],
         split_id=parts.outputs["Output"],
         params=search_result.outputs["Output"],
         train=parts.outputs["train"],
         holdout=parts.outputs["holdout"],
     )
     judged = evaluate(
-        slices=slices,
-        key=key,
-        code=code,
+        slices=asked["slices"],
+        key=asked["key"],
+        code=asked["code"],
         split_id=parts.outputs["Output"],
         digest=fitted.outputs["Output"],
         holdout=parts.outputs["holdout"],
         bundle=fitted.outputs["bundle"],
     )
     verdict = gate(
-        name=name,
-        gates=gates,
-        slices=slices,
-        place=place,
+        name=asked["name"],
+        run_id=asked["run_id"],
+        gates=asked["gates"],
+        slices=asked["slices"],
+        place=asked["place"],
         evaluation_id=judged.outputs["Output"],
         evaluation=judged.outputs["evaluation"],
         holdout=parts.outputs["holdout"],
@@ -126,14 +132,14 @@ def train(
     )
     verdict.set_caching_options(False)  # the champion may have changed
     record = track(
-        name=name,
-        run_id=run_id,
-        place=place,
-        settings=settings,
-        command=command,
+        name=asked["name"],
+        run_id=asked["run_id"],
+        place=asked["place"],
+        settings=asked["settings"],
+        command=asked["command"],
         digest=fitted.outputs["Output"],
         verdict=verdict.outputs["Output"],
-        snapshot=raw.outputs["snapshot"],
+        snapshot=asked["snapshot"],
         quarantine=rows.outputs["quarantine"],
         trials=search_result.outputs["trials"],
         bundle=fitted.outputs["bundle"],
@@ -143,31 +149,39 @@ def train(
     record.set_caching_options(False)
     with dsl.If(verdict.outputs["Output"] == "accepted", name="accepted"):
         checked = verify(
-            name=name,
-            key=key,
-            code=code,
+            name=asked["name"],
+            key=asked["key"],
+            code=asked["code"],
             digest=fitted.outputs["Output"],
             verdict=verdict.outputs["Output"],
             bundle=fitted.outputs["bundle"],
         )
         version = register(
-            name=name,
-            run_id=run_id,
-            place=place,
-            approval=approval,
+            name=asked["name"],
+            run_id=asked["run_id"],
+            place=asked["place"],
+            approval=asked["approval"],
             digest=fitted.outputs["Output"],
             verified=checked.output,
             bundle=fitted.outputs["bundle"],
             decision=verdict.outputs["decision"],
         )
         version.set_caching_options(False)
-        release(name=name, place=place, rollout=rollout, version=version.output).set_caching_options(False)
+        released = release(
+            name=asked["name"],
+            run_id=asked["run_id"],
+            place=asked["place"],
+            rollout=asked["rollout"],
+            version=version.output,
+        )
+        released.set_caching_options(False)
     with dsl.Else(name="refused"):
-        decline(name=name, digest=fitted.outputs["Output"]).set_caching_options(False)
+        declined = decline(name=asked["name"], run_id=asked["run_id"], digest=fitted.outputs["Output"])
+        declined.set_caching_options(False)
     return TrainOutputs(
         verdict=verdict.outputs["Output"],
         digest=fitted.outputs["Output"],
-        snapshot=raw.outputs["Output"],
+        snapshot=asked["snapshot_id"],
         bundle=fitted.outputs["bundle"],
         report=record.outputs["report"],
     )

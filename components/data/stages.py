@@ -12,7 +12,6 @@ from components.data.quarantine_report import quarantine_page
 from components.data.split import SplitPolicy, columns, decide
 from components.data.split_rule import inherited
 from components.data.validation import Validator, require
-from components.steps import carried
 from components.steps.place import Place, s3_settings
 from components.steps.telling import SHORT, tell
 from serving.bundle.files import SPLIT
@@ -20,16 +19,14 @@ from serving.contract import Contract
 from serving.files import canonical_json, sha256_bytes, whole_directory, write_text
 
 
-def ingest(source: str, contract: str, as_of: str, window: str, place: str, snapshot: str, rules: str) -> str:
+def ingest(source: str, as_of: str, window: str, place: Place, rules: str, snapshot: str) -> str:
     """Write the table behind the URI *source* to the directory *snapshot*; returns the snapshot's id.
 
     Args:
-        contract: as JSON, or the address of a file with it, as wide ones are too long for a parameter; the steps that
-            follow read the file *rules*.
         window: ``""`` for all rows, or a length such as ``180d``: only events since then, seen from *as_of*.
+        rules: path of the contract.
     """
-    s3 = s3_settings(Place.model_validate_json(place))
-    write_text(Path(rules), contract if contract.startswith("{") else carried.read(contract, s3))
+    s3 = s3_settings(place)
     wanted = Contract.read(Path(rules))
     cut = Recent(wanted.event_time, moment(as_of), window) if window else None
     with sources.opened(source, s3, Needed.of(wanted)) as table:

@@ -51,11 +51,16 @@ class Sample(Frozen):
 
 
 class RocCurve(Frozen):
-    """Shares 0..1 of one class against the rest, both ascending from (0, 0) to (1, 1)."""
+    """Shares 0..1 of one class against the rest, both ascending from (0, 0) to (1, 1).
+
+    Attributes:
+        threshold: the least score that counts as *value* at each point, descending from 1.
+    """
 
     value: str
     false_positive: tuple[float, ...]
     true_positive: tuple[float, ...]
+    threshold: tuple[float, ...] = ()
 
 
 class CalibrationBin(Frozen):
@@ -210,7 +215,10 @@ def _roc(value: str, positive: Mask, score: Values) -> RocCurve | None:
     false = 1 + last_of_tie - hits
     kept = np.unique(np.linspace(0, len(hits) - 1, min(100, len(hits))).round().astype(np.intp))
     shares = [np.append(0.0, counts[kept] / counts[-1]).tolist() for counts in (false, hits)]
-    return RocCurve(value=value, false_positive=tuple(shares[0]), true_positive=tuple(shares[1]))
+    least = np.append(1.0, score[order][last_of_tie][kept]).tolist()
+    return RocCurve(
+        value=value, false_positive=tuple(shares[0]), true_positive=tuple(shares[1]), threshold=tuple(least)
+    )
 
 
 def _calibration(positive: Mask, score: Values) -> Iterator[CalibrationBin]:

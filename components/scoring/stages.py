@@ -11,7 +11,7 @@ from components.scoring.batches import Job, score_partition
 from components.scoring.inputs import Partition, partitions
 from components.scoring.manifest import Manifest, PartitionManifest, require
 from components.scoring.output import MANIFEST, Output, only_writer, open_output
-from components.steps.place import Place, s3_settings
+from components.steps.place import Place, opened, s3_settings
 from components.steps.telling import tell
 from serving.contract import Frozen
 from serving.errors import ConfigError, DataError
@@ -101,7 +101,7 @@ def plan(name: str, version: int, source: str, output: str, keep: str, shares: i
     Args:
         keep: column names with commas between them; ``""`` for the usual ones.
     """
-    where = Place.model_validate_json(place)
+    where = opened(place)
     columns = tuple(word.strip() for word in keep.split(",") if word.strip()) or None
     made = make_plan(name, version, source, output, columns, where)
     begin(open_output(output, source, s3_settings(where)), made)
@@ -115,7 +115,7 @@ def score(share: str, place: str, workers: int, plan: str) -> str:
     """Score the partitions of *share*, ``2/8`` for the third of eight; returns a digest of what they gave."""
     made = Plan.model_validate_json(Path(plan).read_bytes())
     first, count = (int(number) for number in share.split("/"))
-    job = _job(made, Place.model_validate_json(place), workers)
+    job = _job(made, opened(place), workers)
     results = [score_partition(job, partition) for partition in made.partitions[first::count]]
     whole = Manifest.of(manifest for manifest, _ in results)
     done = sum(not fresh for _, fresh in results)
@@ -130,7 +130,7 @@ def collect(results: Sequence[str], place: str, plan: str, manifest: str) -> str
         DataError: a partition is missing, or too many rows were refused.
     """
     made = Plan.model_validate_json(Path(plan).read_bytes())
-    output = open_output(made.output, made.source, s3_settings(Place.model_validate_json(place)))
+    output = open_output(made.output, made.source, s3_settings(opened(place)))
     found = [(partition, output.read_manifest(partition.name)) for partition in made.partitions]
     parts = [part for partition, part in found if part is not None and _answers(part, partition, made)]
     if len(parts) < len(made.partitions):

@@ -7,6 +7,9 @@ from serving.errors import ConfigError
 from serving.frozen import Frozen
 from serving.store.store import S3Settings
 
+MOUNTED = Path("/etc/slipway/place")  # in a pod: a file for each variable of the cluster's ConfigMap
+ACCOUNT = "pipeline-runner"  # acts where nobody has said who starts a run
+
 
 class Place(Frozen):
     """Where runs, versions, bundles and traffic live.
@@ -36,6 +39,24 @@ class Place(Frozen):
     @property
     def root(self) -> Path:
         return Path(self.home)
+
+
+def opened(text: str) -> Place:
+    """The place in *text*, which is JSON, or where that is empty the one that the cluster mounts.
+
+    Raises:
+        ConfigError: nothing is mounted.
+    """
+    if text:
+        return Place.model_validate_json(text)
+    files = {name: MOUNTED / f"SLIPWAY_{name.upper()}" for name in Place.model_fields}
+    found = {name: file.read_text(encoding="utf-8").strip() for name, file in files.items() if file.exists()}
+    if not found:
+        raise ConfigError(
+            f"no place to work in: expected the parameter place, or the ConfigMap slipway-place in {MOUNTED}, seen "
+            "neither; install Slipway on the cluster with `make deploy`, and compile with `slipway compile --image`"
+        )
+    return Place.model_validate({"actor": ACCOUNT, **found})
 
 
 def local_path(uri: str, purpose: str) -> Path:

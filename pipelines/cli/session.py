@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from components.data.meeting import Needed
+    from components.projects.project import Project
     from components.steps.place import Place
-    from pipelines.project import Project
     from serving.ledger.ledger import Ledger
     from serving.service.service import Service
 
@@ -49,13 +49,13 @@ class Session:
     @property
     def project_file(self) -> Path:
         """The file of the project that is named, or else meant."""
-        from pipelines import project_file
+        from components.projects import project_file
 
         return project_file.find(self.named, self.place.root)
 
     @cached_property
     def project(self) -> "Project":
-        from pipelines import project
+        from components.projects import project
 
         return project.load(self.project_file)
 
@@ -64,7 +64,7 @@ class Session:
         """Whose traffic: that of the model that is named, or else the project's name."""
         if self.named_model is not None:
             return self.named_model
-        from pipelines import project_file
+        from components.projects import project_file
 
         return project_file.name(self.project_file)
 

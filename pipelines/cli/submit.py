@@ -1,27 +1,36 @@
-"""``slipway submit``: one training run on a cluster, shown as if it were here."""
+"""``slipway submit``: one run of a pipeline on a cluster, shown as if it were here."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines.cli.options import answer, project_option, timeout_option, training_options
+from pipelines.cli.options import answer, model_option, timeout_option, training_options
 from pipelines.cli.session import Session
 from serving.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from components.steps.place import Place
     from pipelines.here.runner import RunResult, TaskEvent
     from pipelines.kubeflow.server import KfpServer
-    from pipelines.kubeflow.submitting import Prepared
+    from pipelines.kubeflow.submitting import Deployed, Prepared
+
+# Of each pipeline, the options that the other has no use for among them.
+OPTIONS = {"train": {"as_of", "window", "source", "schedule"}, "score": {"source", "output", "version", "keep"}}
 
 
 @click.command()
-@project_option
+@click.argument("pipeline", type=click.Choice(["train", "score"]), default="train")
+@model_option
 @training_options
 @click.option("--source", metavar="URI", help="Read this table instead of the project's; a pod must reach it.")
+@click.option("--output", metavar="URI", help="score: write predictions here, e.g. s3://bucket/predictions.")
+@click.option("--version", type=click.IntRange(1), help="score: with this version instead of the one that serves.")
+@click.option("--keep", metavar="COLUMNS", help="score: input columns to keep, with commas between.")
 @click.option("--context", metavar="NAME", envvar="SLIPWAY_CONTEXT", help="The cluster, by its name in the kubeconfig.")
 @click.option("--host", metavar="URL", envvar="SLIPWAY_KFP_HOST", help="Kubeflow Pipelines, when not by the cluster.")
 @click.option("--image", metavar="REF", envvar="SLIPWAY_IMAGE", help="Run steps in this (default: what is deployed).")
@@ -31,9 +40,7 @@ if TYPE_CHECKING:
 @answer
 def submit(
     session: Session,
-    as_of: datetime | None,
-    source: str | None,
-    window: str,
+    pipeline: str,
     context: str | None,
     host: str | None,
     image: str | None,
@@ -41,54 +48,81 @@ def submit(
     no_cache: bool,
     schedule: bool | None,
     timeout_s: float,
+    **asked: Any,
 ) -> int:
-    """Run the committed training pipeline on Kubeflow Pipelines, and follow it to its end.
+    """Run a committed pipeline on Kubeflow Pipelines, PIPELINE being train or score, and follow it to its end.
 
-    Steps, summaries and exit codes are those of `slipway run`; places, secrets and the image are the cluster's.
-    A run that is no longer followed (Ctrl-C) goes on.
+    Steps, summaries and exit codes are those of `slipway run` and `slipway score`; places, secrets and the image are
+    the cluster's. A run that is no longer followed (Ctrl-C) goes on.
     """
-    from components.steps.place import s3_settings
-    from pipelines.here.training import again, train_arguments
     from pipelines.kubeflow import submitting
     from pipelines.kubeflow.follow import Follower
     from pipelines.kubeflow.server import connect
     from serving.cluster.client import open_cluster
 
-    project = session.project
-    if schedule is not None and (as_of or no_wait):
-        raise UsageError("--schedule starts no run: leave out --as-of and --no-wait")
-    if schedule is not False:
-        submitting.check_source(source or project.source.uri)
+    _check(session, pipeline, asked, schedule, no_wait)
     cluster = open_cluster(context)
     server = connect(host, cluster)
     if schedule is False:
         return _unschedule(session, server)
     there = submitting.place_there(cluster, session.place.actor)
-    runs = submitting.Deployed(image) if image else submitting.deployed(cluster)
-    prepared = submitting.prepare(server, project, runs.image, cache=not no_cache)
+    runs = submitting.in_image(image) if image else submitting.deployed(cluster)
+    prepared = submitting.prepare(server, pipeline, session.model, runs.image, cache=not no_cache)
     _tell(session, prepared)
     if schedule:
-        code, s3 = runs.arguments(), s3_settings(session.place)
-        found = submitting.schedule(server, prepared, project, there, source=source, window=window, code=code, s3=s3)
-        return _scheduled(session, *found)
+        return _schedule(session, server, prepared, there, runs, asked)
     name = submitting.run_name(datetime.now(UTC))
-    arguments = train_arguments(project, there, name, as_of=as_of, source=source, window=window) | runs.arguments()
-    arguments["command"] = again("submit", project.file, arguments)
-    arguments["contract"] = submitting.contract_there(arguments["contract"], there, s3_settings(session.place))
-    run_id = server.create_run(prepared.version, prepared.experiment, f"{project.name} {name}", arguments)
+    arguments = _arguments(session, pipeline, there, runs, name, asked)
+    run_id = server.create_run(prepared.version, prepared.experiment, f"{session.model} {name}", arguments)
     session.line("run", f"{name} is {run_id} on the server", run_id=name, server_id=run_id)
     if no_wait:
         return 0
     directory = session.place.root / "cluster" / name
     follower = Follower(server, cluster, run_id, name, prepared.tasks, directory, partial(_show, session.line))
-    return _conclude(session, follower.follow(timeout_s), server_id=run_id, graph=prepared.graph)
+    return _conclude(session, pipeline, follower.follow(timeout_s), server_id=run_id, graph=prepared.graph)
 
 
-def _conclude(session: Session, result: "RunResult", **facts: str) -> int:
+def _check(session: Session, pipeline: str, asked: Mapping[str, Any], schedule: bool | None, no_wait: bool) -> None:
+    """Refuse what the pipeline has no use for, and what a pod cannot read or write."""
+    from pipelines.kubeflow.submitting import check_reach
+
+    given = {name for name, value in {**asked, "schedule": schedule}.items() if value not in (None, "")}
+    if foreign := sorted(given - OPTIONS[pipeline]):
+        other = "score" if pipeline == "train" else "train"
+        raise UsageError(f"--{foreign[0].replace('_', '-')} is an option of `slipway submit {other}`")
+    if pipeline == "score" and not {"source", "output"} <= given:
+        raise UsageError("submit score: expected --source and --output, the rows and where their predictions go")
+    if schedule is not None and (asked["as_of"] or no_wait):
+        raise UsageError("--schedule starts no run: leave out --as-of and --no-wait")
+    if schedule is not False:
+        check_reach(asked["source"] or session.project.source.uri, "--source")
+    if asked["output"]:
+        check_reach(asked["output"], "--output")
+
+
+def _arguments(
+    session: Session, pipeline: str, there: "Place", runs: "Deployed", name: str, asked: Mapping[str, Any]
+) -> dict[str, Any]:
+    from components.steps.place import s3_settings
+    from pipelines.here.training import train_arguments
+    from pipelines.kubeflow import submitting
+
+    if pipeline == "score":
+        given = {option: asked[option] for option in OPTIONS["score"] if asked[option]}
+        return {"name": session.model, "place": there.model_dump_json(), **given}
+    options = {option: asked[option] for option in ("as_of", "source", "window")}
+    arguments = train_arguments(session.project, there, **options)
+    notes = runs.notes(session.project, name)
+    return submitting.carried_there(arguments, there, s3_settings(session.place)) | {"notes": notes}
+
+
+def _conclude(session: Session, pipeline: str, result: "RunResult", **facts: str) -> int:
     """Say what came of the run; the exit code is its family's."""
-    from pipelines.here.training import RunFailed, judge
+    from pipelines.here.training import RunFailed, TrainingResult, judge
 
     outcome = judge(result)
+    if pipeline == "score" and outcome.outcome != "failed":
+        outcome = TrainingResult(result, "scored", result.task("collect-scores").message or "scored", 0)
     if outcome.outcome == "failed":
         raise RunFailed(outcome.sentence, outcome.exit_code)
     logs = str(result.directory / "logs")
@@ -112,8 +146,20 @@ def _tell(session: Session, prepared: "Prepared") -> None:
     session.line("pipeline", f"{version.name}, {note}; graph {graph[:12]}", version=version.name, graph=graph)
 
 
-def _scheduled(session: Session, schedule_id: str, changed: bool) -> int:
-    project = session.project
+def _schedule(
+    session: Session,
+    server: "KfpServer",
+    prepared: "Prepared",
+    there: "Place",
+    runs: "Deployed",
+    asked: Mapping[str, Any],
+) -> int:
+    from components.steps.place import s3_settings
+    from pipelines.kubeflow.submitting import schedule
+
+    project, s3 = session.project, s3_settings(session.place)
+    options = {option: asked[option] for option in ("source", "window")}
+    schedule_id, changed = schedule(server, prepared, project, there, runs=runs, s3=s3, **options)
     sentence = f"{project.name} trains at '{project.retrain.schedule}' UTC" + ("" if changed else ", as before")
     session.line("schedule", sentence, id=schedule_id, changed=changed)
     return 0

@@ -13,6 +13,7 @@ from serving.errors import ConfigError
 Ir = Mapping[str, Any]
 ENTRY = "python3 -m kfp.dsl.executor_main"  # how the command of a lightweight Python component starts the step
 SELF = "{{$}}"  # stands for the step's own input
+RUN = "{{$.pipeline_job_uuid}}"  # stands for the run
 _PLACEHOLDER = "{{$"
 _TERM = re.compile(r"(!\()?inputs\.parameter_values\['([^']+)'\] (==|!=) '([^'\\\n]*)'(?(1)\))")
 
@@ -130,5 +131,5 @@ def _unread_task(name: str, task: Mapping[str, Any]) -> Iterator[str]:
 
 def _placeholders(owner: str, texts: list[Any]) -> Iterator[str]:
     for text in texts:
-        if _PLACEHOLDER in str(text) and text != SELF:
+        if _PLACEHOLDER in str(text) and text not in (SELF, RUN):
             yield f"the placeholder in {text!r} of {owner!r}"

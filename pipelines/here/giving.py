@@ -10,10 +10,10 @@ import polars as pl
 from components.data.meeting import Needed
 from components.judging.gates import GateReport
 from components.modelling.given import bundle_given, read_model
+from components.projects.project import Project
 from components.recording.stages import enter
 from components.steps.keys import opened_key
 from components.steps.place import Place
-from pipelines.project import Project
 from serving.files import sha256_file
 from serving.ledger.values import Version
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from typing import Any
 
-from pipelines.compiling.ir import Ir, terms
+from pipelines.compiling.ir import RUN, Ir, terms
 
 Values = Mapping[str, Mapping[str, Any]]
 SIDE_BY_SIDE = 2  # turns of one loop at a time; a step uses the machine's cores itself
@@ -31,10 +31,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Interpreter:
-    """Follows *ir*, which ``ir.check`` has passed; *execute* runs a step and gives its outputs, or raises."""
+    """Follows *ir*, which ``ir.check`` has passed, as the run *run_id*; *execute* runs a step and gives its outputs, or
+    raises."""
 
     ir: Ir
     execute: Callable[[Step], Values]
+    run_id: str = ""
 
     def run(self, arguments: Mapping[str, Any]) -> Values:
         """Run the whole graph with plain *arguments*; returns its outputs. What *execute* raises ends it."""
@@ -44,10 +46,21 @@ class Interpreter:
         tasks, inputs = component["dag"]["tasks"], _complete(component, given)
         made: dict[str, Values] = {}
         for name in in_order({name: task.get("dependentTasks", ()) for name, task in tasks.items()}):
-            wanted = {key: _value(source, inputs, made) for key, source in _sources(tasks[name])}
+            wanted = {key: self._value(source, inputs, made) for key, source in _sources(tasks[name])}
             if _holds(tasks[name], wanted):
                 made[name] = self._task(name, tasks[name], wanted, groups)
         return {key: made[task][output] for key, task, output in _outputs(component["dag"]) if task in made}
+
+    def _value(self, source: Mapping[str, Any], inputs: Values, made: Mapping[str, Values]) -> Mapping[str, Any]:
+        """The value behind one input of a task: written down, an input of the graph around it, or a task's output."""
+        if "runtimeValue" in source:
+            constant = source["runtimeValue"]["constant"]
+            return {"value": self.run_id if constant == RUN else constant}
+        outer = source.get("componentInputParameter") or source.get("componentInputArtifact")
+        if outer:
+            return inputs[outer]
+        output = source.get("taskOutputParameter") or source["taskOutputArtifact"]
+        return made[output["producerTask"]][output.get("outputParameterKey") or output["outputArtifactKey"]]
 
     def _task(self, name: str, task: Mapping[str, Any], given: Values, groups: tuple[str, ...]) -> Values:
         loop = task.get("parameterIterator")
@@ -121,17 +134,6 @@ def _complete(component: Mapping[str, Any], given: Values) -> Values:
 def _sources(task: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for part in task.get("inputs", {}).values():
         yield from part.items()
-
-
-def _value(source: Mapping[str, Any], inputs: Values, made: Mapping[str, Values]) -> Mapping[str, Any]:
-    """The value behind one input of a task: written down, an input of the graph around it, or a task's output."""
-    if "runtimeValue" in source:
-        return {"value": source["runtimeValue"]["constant"]}
-    outer = source.get("componentInputParameter") or source.get("componentInputArtifact")
-    if outer:
-        return inputs[outer]
-    output = source.get("taskOutputParameter") or source["taskOutputArtifact"]
-    return made[output["producerTask"]][output.get("outputParameterKey") or output["outputArtifactKey"]]
 
 
 def _holds(task: Mapping[str, Any], given: Values) -> bool:

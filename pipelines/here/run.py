@@ -64,7 +64,7 @@ def _follow(ir: Ir, spec: Spec, emit: Callable[..., None]) -> dict[str, Any]:
     artifacts, place = Path(spec.root) / "pipeline_root", Path(spec.root) / "runs" / spec.run_id
     cache = StepCache(artifacts / "cache") if spec.cache else None
     steps = Steps(artifacts / "runs" / spec.run_id, place / "logs", cache, emit)
-    outputs, result = _outcome(Interpreter(ir, steps.execute), spec.arguments)
+    outputs, result = _outcome(Interpreter(ir, steps.execute, spec.run_id), spec.arguments)
     began = {_TURN.sub("", name) for name in steps.seen}
     for task in leaves(ir):
         if task not in began:

@@ -6,10 +6,10 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from components.projects.project import Project
 from components.steps.keys import trusted_keys
 from components.steps.mirroring import follow
 from components.steps.place import Place, s3_settings
-from pipelines.project import Project
 from serving.files import write_bytes
 from serving.ledger.ledger import open_ledger
 from serving.local import client
@@ -64,7 +64,7 @@ def fetched(wanted: Revision, place: Place) -> Path:
 
 def launch(project_path: Path, place: Place, port: int) -> str:
     """Start ``slipway serve`` in the background and wait until it answers; returns the endpoint's address."""
-    from pipelines import project as projects
+    from components.projects import project as projects
 
     directory = service_directory(place.serving, projects.load(project_path).name)
     client.launch(directory, serve_command(project_path, place, port))

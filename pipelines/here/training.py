@@ -1,28 +1,28 @@
 """One training run on this machine: from a project to what came of it."""
 
-import json
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from components.pages.run_page import run_page
+from components.projects import project_file
+from components.projects.project import Project, anchored
+from components.projects.stages import RunNotes, again
 from components.recording.run_records import StageOutputs, gather
 from components.steps import carried
+from components.steps.code_digest import code_digest
 from components.steps.failing import spared
 from components.steps.place import Place
 from components.steps.provenance import code_version
-from pipelines import project_file
 from pipelines.checkout import PIPELINES, ROOT
 from pipelines.here import runner
-from pipelines.here.code_digest import code_digest
 from pipelines.here.runner import RunResult, TaskEvent
-from pipelines.project import Project, anchored
 from serving.errors import SlipwayError
-from serving.files import sha256_bytes, write_json, write_text
+from serving.files import write_json, write_text
 from serving.locks import only_holder
 
 PACKAGE = PIPELINES / "train.yaml"
@@ -32,7 +32,7 @@ FINISHED = "result.json"
 REPORTED = {"ingest": "snapshot", "validate": "quarantine", "tune": "trials", "train": "bundle"}
 REPORTED |= {"evaluate": "evaluation", "gate": "decision"}
 
-Outcome = Literal["released", "waiting", "refused", "failed"]
+Outcome = Literal["released", "waiting", "refused", "scored", "failed"]
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,11 @@ def train(
     told = f"another run is under way in {place.home}"
     with only_holder(lock_of(place), lambda who: f"{told}, {who}; wait for it, or use another place with --home"):
         run_id = next_run_id(place.root / "runs")
-        arguments = train_arguments(project, place, run_id, as_of=as_of, source=source, window=window)
-        arguments["contract"] = carried.put(arguments["contract"], str(place.root))
+        asked = train_arguments(project, place, as_of=as_of, source=source, window=window)
+        command = command_of("run", project.file)
+        notes = RunNotes(code=code_digest(), commit=commit_here(), command=command)
+        address = carried.put(asked["project"], str(place.root))
+        arguments = {**asked, "project": address, "notes": notes.model_dump_json()}
         result = runner.run(
             PACKAGE,
             arguments,
@@ -91,7 +94,7 @@ def train(
         )
         outcome = judge(result)
         if outcome.outcome != "failed":
-            outcome = _reported(outcome, project, arguments["command"])
+            outcome = _reported(outcome, project, again(command, asked))
         write_json(result.directory / FINISHED, {"outcome": outcome.outcome, "sentence": outcome.sentence})
     if outcome.outcome == "failed":
         raise RunFailed(outcome.sentence, outcome.exit_code)
@@ -99,55 +102,28 @@ def train(
 
 
 def train_arguments(
-    project: Project,
-    place: Place,
-    run_id: str,
-    *,
-    as_of: datetime | None = None,
-    source: str | None = None,
-    window: str = "",
-) -> dict[str, Any]:
-    """The pipeline's parameters; each section of the project travels alone, so that only what it touches runs again."""
-    version, contract = code_version(ROOT), _json(project.contract)
-    arguments = {
-        "name": project.name,
-        "run_id": run_id,
+    project: Project, place: Place, *, as_of: datetime | None = None, source: str | None = None, window: str = ""
+) -> dict[str, str]:
+    """The pipeline's parameters but for the notes; the first step makes of them what the others take."""
+    return {
+        "project": project.model_dump_json(exclude_unset=True),
+        "place": place.model_dump_json(),
         "source": anchored(source, Path.cwd()) if source else project.source.uri,
-        "contract": contract,
-        "contract_id": sha256_bytes(contract.encode()),
-        "split_policy": _json(project.split),
-        "features": _json(project.features),
-        "model": _json(project.model),
-        "search": _json(project.search),
-        "slices": json.dumps(list(project.slices)),
-        "gates": json.dumps(
-            [gate.model_dump(mode="json", exclude_unset=True) for gate in project.gates], sort_keys=True
-        ),
-        "approval": project.approval,
-        "rollout": _json(project.rollout),
-        "settings": project.model_dump_json(exclude={"contract"}),
-        "place": _json(place),
-        "key": place.key,
         "as_of": (as_of or datetime.now(UTC)).date().isoformat(),
         "window": window,
-        "commit": version.commit + ("+changes" if version.dirty else ""),
-        "code": code_digest(),
-        "seed": project.seed,
     }
-    return arguments | {"command": again("run", project.file, arguments)}
 
 
-def again(verb: str, file: Path | None, arguments: Mapping[str, Any]) -> str:
-    """The command that gives a run these *arguments* once more, as one types it in the checkout.
+def commit_here() -> str:
+    """The commit of this checkout, with what says that files differ from it."""
+    version = code_version(ROOT)
+    return version.commit + ("+changes" if version.dirty else "")
 
-    The inverse of what ``slipway run`` and ``slipway submit`` make of their options. PROJECT stands for a project that
-    was read from no *file*.
-    """
+
+def command_of(verb: str, file: Path | None) -> str:
+    """The command for a project, in the checkout; PROJECT stands for one that was read from no *file*."""
     path = Path("PROJECT") if file is None else file.resolve()
-    given = {"project": path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}
-    given |= {name: arguments[name] for name in ("source", "as_of", "window")}
-    words = [f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in given.items() if value]
-    return " ".join(["slipway", verb, *words])
+    return f"slipway {verb} --project {shlex.quote(str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path))}"
 
 
 def _reported(outcome: TrainingResult, project: Project, command: str) -> TrainingResult:
@@ -198,8 +174,3 @@ def next_run_id(runs: Path) -> str:
 def lock_of(place: Place) -> Path:
     """Held by the run that is under way in *place*."""
     return place.root / "run.lock"
-
-
-def _json(section: Any) -> str:
-    """JSON in the order of the fields; the order of the contract's columns means something."""
-    return str(section.model_dump_json())

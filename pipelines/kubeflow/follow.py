@@ -94,7 +94,8 @@ class Follower:
             elif seen.task not in self.events:
                 self._tell(seen.task, "RUNNING")
         for pod in pods:
-            task, reason = kfp_tasks.task_of(pod), kfp_tasks.why_waiting(pod)
+            reason, owner = kfp_tasks.why_waiting(pod), kfp_tasks.task_of(pod)
+            task = next((task for task in self.tasks if kfp_tasks.short(task) == owner), owner)
             if reason and not self._ended(task) and self.waiting.get(task) != reason:
                 self.waiting[task] = reason
                 self._tell(task, "RUNNING", message=f"waits for its pod: {reason}")
@@ -103,7 +104,7 @@ class Follower:
         state = kfp_tasks.settled(seen, pods)
         if seen.task not in self.events and state != "SKIPPED":
             self._tell(seen.task, "RUNNING")
-        pod = kfp_tasks.executor_pod(seen, pods)
+        pod = kfp_tasks.executor_pod(seen.task, pods)
         if pod is None and state == "FAILED":
             pod = kfp_tasks.driver_pod(seen.task, pods)
         text = self.cluster.log(STEPS, kfp_tasks.name_of(pod), kfp_tasks.MAIN, LINES) if pod else ""

@@ -1,21 +1,25 @@
-"""A compiled pipeline as a cluster gets it: the committed graph, the real image, and the secrets that its steps mount.
+"""A compiled pipeline as a cluster gets it: the committed graph, the real image, and what its steps mount.
 
-The first document stays the committed one apart from the image's name, and ``ir_digest`` shows it. What only Kubernetes
-knows is in a second document, which the local runner ignores. Secrets are mounted as files: servers before 2.15 refuse
-the form in which kfp-kubernetes writes secrets for the environment.
+The first document stays the committed one apart from the image's name and defaults, and ``ir_digest`` shows it. What
+only Kubernetes knows is in a second document, which the local runner ignores. Secrets and the place are mounted as
+files: servers before 2.15 refuse the form in which kfp-kubernetes writes them for the environment.
 """
 
 import re
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
+from components.steps.place import MOUNTED
 from pipelines.compiling.compiling import IMAGE, dump_package, read_package, with_image
 from serving.errors import ConfigError
 from serving.files import canonical_json, sha256_bytes
 
 SECRETS = "/run/secrets/slipway"
+PLACE = "slipway-place"  # the ConfigMap
 OBJECT_STORE, LEDGER, SIGNING_KEY = "slipway-object-store", "slipway-ledger", "slipway-signing-key"
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 # Which parameter of a step says what it has to reach. A step that is given none of them mounts nothing.
 _NEEDS = {"place": (OBJECT_STORE, LEDGER), "key": (SIGNING_KEY,)}
 # These steps open the bundle that serves now, whose signature they check; they find the key in their place.
@@ -23,10 +27,11 @@ _OPENS_CHAMPION = ("gate", "plan-scores", "score")
 _TAGGED = re.compile(r"(@sha256:[0-9a-f]{64}|:(?!latest$)[\w][\w.-]{0,127})$")
 
 
-def prepare(package: bytes, image: str, *, cache: bool = True) -> bytes:
-    """*package* with its steps in *image*, each with the secrets that it needs.
+def prepare(package: bytes, image: str, *, defaults: Mapping[str, str] = NOTHING, cache: bool = True) -> bytes:
+    """*package* with its steps in *image*, each with the place and the secrets that it needs.
 
     Args:
+        defaults: of parameters, for whoever submits the package without naming them.
         cache: False lets every step run again; the first document then differs from the committed one in this as well.
 
     Raises:
@@ -37,6 +42,8 @@ def prepare(package: bytes, image: str, *, cache: bool = True) -> bytes:
             f"image {image!r}: expected a tag that is its content's, or a digest; push one with make images"
         )
     graph = read_package(with_image(package, image))[0]
+    for name, value in defaults.items():
+        graph["root"]["inputDefinitions"]["parameters"][name] |= {"defaultValue": value, "isOptional": True}
     if not cache:
         for task in _tasks(graph):
             task["cachingOptions"] = {}
@@ -73,12 +80,23 @@ def _platform(graph: Mapping[str, Any]) -> dict[str, Any]:
         if (label := component.get("executorLabel")) is None:
             continue
         parameters = component.get("inputDefinitions", {}).get("parameters", {})
-        mounts = [_mount(secret) for secret in secrets_of(name.removeprefix("comp-"), parameters)]
-        executors[label] = {"imagePullPolicy": "IfNotPresent", **({"secretAsVolume": mounts} if mounts else {})}
+        secrets = [_secret(secret) for secret in secrets_of(name.removeprefix("comp-"), parameters)]
+        mounts = {"secretAsVolume": secrets, "configMapAsVolume": [_place()] if "place" in parameters else []}
+        executors[label] = {"imagePullPolicy": "IfNotPresent", **{kind: some for kind, some in mounts.items() if some}}
     return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}
 
 
-def _mount(secret: str) -> dict[str, Any]:
+def _place() -> dict[str, Any]:
+    """The cluster's place, for a step that is told none; where there is no ConfigMap the step says so."""
+    return {
+        "configMapName": PLACE,
+        "configMapNameParameter": {"runtimeValue": {"constant": PLACE}},
+        "mountPath": str(MOUNTED),
+        "optional": True,
+    }
+
+
+def _secret(secret: str) -> dict[str, Any]:
     """As kfp-kubernetes writes it; with the name twice, for servers that know only one of the two fields."""
     return {
         "mountPath": f"{SECRETS}/{secret.removeprefix('slipway-')}",

@@ -9,30 +9,30 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from components.projects.project import Project
+from components.projects.stages import RunNotes
 from components.steps import carried
+from components.steps.code_digest import code_digest
 from components.steps.place import Place
 from components.watching.cron import six_fields
 from pipelines import settings
+from pipelines.checkout import PIPELINES
 from pipelines.compiling.compiling import read_package
+from pipelines.deploying import image_tag
 from pipelines.here.interpreter import leaves
-from pipelines.here.run import LARGEST
-from pipelines.here.training import PACKAGE, again, train_arguments
+from pipelines.here.run import LARGEST, check_arguments
+from pipelines.here.training import command_of, commit_here, train_arguments
 from pipelines.kubeflow import submission
 from pipelines.kubeflow.follow import STEPS
 from pipelines.kubeflow.server import KfpServer, PipelineVersion
-from pipelines.project import Project
 from serving.cluster.client import CONFIG_MAP, DEPLOYMENT, Cluster
 from serving.durations import text
 from serving.errors import ConfigError, InfrastructureError, UsageError
 from serving.store.settings import S3Settings
 
 HOME = "slipway-system"
-PLACE, CONTROLLER = "slipway-place", "rollout-controller"
+CONTROLLER = "rollout-controller"
 CODE_NOTE, COMMIT_NOTE = "slipway.dev/code", "slipway.dev/commit"
-PIPELINE = "slipway-train"
-# The workflow engine puts its own values here when a scheduled run starts; Pipelines itself would pass these as text.
-SCHEDULED_RUN = "{{workflow.name}}"
-SCHEDULED_DAY = "{{workflow.creationTimestamp.Y}}-{{workflow.creationTimestamp.m}}-{{workflow.creationTimestamp.d}}"
 
 
 @dataclass(frozen=True)
@@ -52,23 +52,37 @@ def place_there(cluster: Cluster, actor: str) -> Place:
     Raises:
         InfrastructureError: nothing of ours is deployed there.
     """
-    found = cluster.get(CONFIG_MAP, STEPS, PLACE)
+    found = cluster.get(CONFIG_MAP, STEPS, submission.PLACE)
     if found is None:
-        raise InfrastructureError(f"the cluster has no ConfigMap {STEPS}/{PLACE}; install Slipway there: make deploy")
+        raise InfrastructureError(
+            f"the cluster has no ConfigMap {STEPS}/{submission.PLACE}; install Slipway there: make deploy"
+        )
     return settings.load(environment=found.get("data", {}), actor=actor)
 
 
 @dataclass(frozen=True)
 class Deployed:
-    """What runs on a cluster: the image, and the code in it as ``make deploy`` noted it; empty where it did not."""
+    """What runs on a cluster: the image and the code in it, as ``make deploy`` or this checkout knows it.
+
+    Provenance and caches are about the code in the image, whatever checkout submits it: where nobody knows, the first
+    step looks itself.
+    """
 
     image: str
     code: str = ""
     commit: str = ""
 
-    def arguments(self) -> dict[str, str]:
-        """Of a run: provenance and caches are about the code in the image, whatever checkout submits it."""
-        return {name: value for name, value in (("code", self.code), ("commit", self.commit)) if value}
+    def notes(self, project: Project, run_id: str = "") -> str:
+        """The parameter ``notes`` of a training run."""
+        command = command_of("submit", project.file)
+        return RunNotes(run_id=run_id, code=self.code, commit=self.commit, command=command).model_dump_json()
+
+
+def in_image(image: str) -> Deployed:
+    """What is known of *image*: with the tag of this checkout's, it holds this checkout's code."""
+    if not image.endswith(f":{image_tag.tag('pipeline')}"):
+        return Deployed(image)
+    return Deployed(image, code_digest(), commit_here())
 
 
 def deployed(cluster: Cluster) -> Deployed:
@@ -86,31 +100,51 @@ def deployed(cluster: Cluster) -> Deployed:
     )
 
 
-def check_source(source: str) -> None:
-    """Refuse a table that only this machine can read.
+def check_reach(uri: str, option: str) -> None:
+    """Refuse a table of this machine, which no pod reaches; *option* is where another one is named.
 
     Raises:
         UsageError: it is a path.
     """
-    if urlsplit(source).scheme in ("", "file"):
+    if urlsplit(uri).scheme in ("", "file"):
         raise UsageError(
-            f"a pod cannot read {source} of this machine: expected a URI such as s3://bucket/table.parquet; copy the "
-            "table to the object store of the cluster and name it with --source"
+            f"a pod cannot reach {uri} of this machine: expected a URI such as s3://bucket/table.parquet; copy the "
+            f"table to the object store of the cluster and name it with {option}"
         )
 
 
-def prepare(server: KfpServer, project: Project, image: str, *, cache: bool = True) -> Prepared:
-    """Put the committed pipeline with *image* on the server, and make the project's experiment; both only once."""
-    committed = PACKAGE.read_bytes()
+def prepare(server: KfpServer, pipeline: str, model: str, image: str, *, cache: bool = True) -> Prepared:
+    """Put the committed *pipeline* with *image* on the server, and make the experiment of *model*; both only once."""
+    committed = (PIPELINES / f"{pipeline}.yaml").read_bytes()
     package = submission.prepare(committed, image, cache=cache)
-    version = server.ensure_version(PIPELINE, package, submission.version_name(package))
-    experiment, graph = server.ensure_experiment(project.name), submission.ir_digest(package)
+    version = server.ensure_version(f"slipway-{pipeline}", package, submission.version_name(package))
+    experiment, graph = server.ensure_experiment(model), submission.ir_digest(package)
     return Prepared(image, version, experiment, graph, tuple(leaves(read_package(package)[0])))
 
 
-def contract_there(contract: str, place: Place, s3: S3Settings | None) -> str:
-    """*contract* as a parameter; a wide one by its address in the store of *place*, which *s3* reaches from here."""
-    return contract if len(contract) <= LARGEST else carried.put(contract, place.store, s3)
+def carried_there(arguments: Mapping[str, str], place: Place, s3: S3Settings | None) -> dict[str, str]:
+    """*arguments*, a wide project by its address in the store of *place*, which *s3* reaches from here."""
+    project = arguments["project"]
+    return {**arguments, "project": project if len(project) <= LARGEST else carried.put(project, place.store, s3)}
+
+
+def package(pipeline: str, image: str, project: Project | None, source: str | None = None) -> bytes:
+    """The committed *pipeline* with all that a client of Kubeflow Pipelines would have to know in it as defaults.
+
+    Raises:
+        UsageError: the project is too long for a parameter, or no pod reaches its table and there is no *source*.
+        ConfigError: *image* may change.
+    """
+    runs, committed = in_image(image), (PIPELINES / f"{pipeline}.yaml").read_bytes()
+    if project is None:
+        return submission.prepare(committed, image)
+    defaults = {"name": project.name}
+    if pipeline == "train":
+        check_reach(source or project.source.uri, "--source")
+        defaults = {"project": project.model_dump_json(exclude_unset=True), "notes": runs.notes(project)}
+        defaults |= {"source": source} if source else {}
+    check_arguments(defaults)
+    return submission.prepare(committed, image, defaults=defaults)
 
 
 def run_name(now: datetime) -> str:
@@ -126,14 +160,14 @@ def schedule(
     *,
     source: str | None,
     window: str,
-    code: Mapping[str, str],
+    runs: Deployed,
     s3: S3Settings | None = None,
 ) -> tuple[str, bool]:
     """Train by the project's schedule; returns the server's id, and whether anything had to be changed.
 
     Args:
         window: how far back the training rows reach; empty: what the project says of retraining.
-        code: arguments that say which code the image holds.
+        runs: what the image holds.
 
     Raises:
         ConfigError: the project has no schedule.
@@ -141,8 +175,8 @@ def schedule(
     if not project.retrain.schedule:
         raise ConfigError(f"{project.name} has no retrain.schedule; add one such as '0 3 1 * *' to the project")
     own = "" if project.retrain.window is None else text(project.retrain.window)
-    arguments = train_arguments(project, place, SCHEDULED_RUN, source=source, window=window or own)
-    arguments |= {**code, "as_of": SCHEDULED_DAY, "contract": contract_there(arguments["contract"], place, s3)}
-    arguments["command"] = again("submit", project.file, arguments)
+    asked = carried_there(train_arguments(project, place, source=source, window=window or own), place, s3)
+    # Each run is of its own day, and has the number that the server gives.
+    arguments = {**asked, "as_of": "", "notes": runs.notes(project)}
     cron = six_fields(project.retrain.schedule)
     return server.schedule(prepared.version, prepared.experiment, project.name, cron, arguments)

@@ -16,7 +16,7 @@ from serving.cluster.backends.workload import HOPELESS
 
 MAIN = "main"  # the container in which a step runs
 NEVER_BEFORE = 2000  # a server writes the years 1 and 1970 for a moment that has not come
-DRIVER, EXECUTOR = "-driver", "-impl"
+DRIVER, EXECUTOR = "-driver", "executor"
 _FAILED = ("FAILED", "CANCELED", "CANCELING")
 
 Pod = Mapping[str, Any]
@@ -24,17 +24,11 @@ Pod = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class TaskSeen:
-    """A task at one moment.
-
-    Attributes:
-        seconds: from the start of its driver to the end of its executor; None before that.
-        numbers: what the names of its pods end in: the driver decides what to run, the executor runs it.
-    """
+    """A task at one moment; *seconds* from the start of its driver to the end of its executor, None before that."""
 
     task: str
     state: TaskState
     seconds: float | None = None
-    numbers: tuple[str, ...] = ()
 
     @property
     def ended(self) -> bool:
@@ -42,33 +36,33 @@ class TaskSeen:
 
 
 def tasks_seen(details: Sequence[Any], tasks: Sequence[str]) -> dict[str, TaskSeen]:
-    """Those of *tasks* that have begun or were passed over, by name.
+    """Those of *tasks* that have begun or were passed over, by name; one in a loop is over when the loop is.
 
     Args:
         details: nodes as the server has them (``V2beta1PipelineTaskDetail``).
     """
     found = {}
     for task in tasks:
-        drivers = [one for one in details if one.display_name == task + DRIVER]
-        nodes = [one for one in details if one.display_name == task]
+        group, name = task.split("/")[-2:-1], short(task)
+        drivers = [one for one in details if one.display_name == name + DRIVER]
+        nodes = [one for one in details if one.display_name == name]
+        around = [one for one in details if one.display_name in group]
         if drivers or nodes:
-            found[task] = _seen(task, drivers, nodes)
+            found[task] = _seen(task, drivers, nodes, around)
     return found
 
 
-def _seen(task: str, drivers: Sequence[Any], nodes: Sequence[Any]) -> TaskSeen:
+def _seen(task: str, drivers: Sequence[Any], nodes: Sequence[Any], around: Sequence[Any]) -> TaskSeen:
     states = {str(one.state) for one in (*drivers, *nodes)}
-    children = [child for node in nodes for child in node.child_tasks or ()]
-    numbers = tuple(number_of(str(child.pod_name or child.task_id)) for child in children)
     state: TaskState = "RUNNING"
     if states & set(_FAILED):
         state = "FAILED"
-    elif nodes and all(node.state == "SUCCEEDED" for node in nodes):
+    elif nodes and all(node.state == "SUCCEEDED" for node in (*nodes, *around)):
         state = "SUCCEEDED"
     elif states == {"SKIPPED"}:
         state = "SKIPPED"
     seconds = _seconds([*drivers, *nodes]) if state in ("FAILED", "SUCCEEDED") else None
-    return TaskSeen(task, state, seconds, numbers)
+    return TaskSeen(task, state, seconds)
 
 
 def _seconds(details: Sequence[Any]) -> float | None:
@@ -81,26 +75,32 @@ def _has_come(moment: datetime | None) -> bool:
     return moment is not None and moment.year >= NEVER_BEFORE
 
 
-def number_of(name: str) -> str:
-    """The last part of the name of a node or pod, which both have in common."""
-    return name.rpartition("-")[2]
+def short(task: str) -> str:
+    """The name of *task* on a server, which does not say in which loop it is."""
+    return task.rpartition("/")[2]
 
 
-def executor_pod(seen: TaskSeen, pods: Collection[Pod]) -> Pod | None:
-    """The pod that ran the task's own code, the newest when it was tried again; None when nothing had to run."""
-    mine = [pod for pod in pods if number_of(name_of(pod)) in seen.numbers and EXECUTOR in name_of(pod)]
-    return max(mine, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), default=None)
+def executor_pod(task: str, pods: Collection[Pod]) -> Pod | None:
+    """The pod that ran the own code of *task*; None when nothing had to run.
+
+    Of the pods of a loop or of several attempts, one that failed, or else the newest.
+    """
+    mine = [pod for pod in pods if _path(pod)[-2:] == [short(task), EXECUTOR]]
+    return max(mine, key=_worth_a_look, default=None)
+
+
+def _worth_a_look(pod: Pod) -> tuple[bool, str]:
+    return pod.get("status", {}).get("phase") == "Failed", str(pod["metadata"].get("creationTimestamp", ""))
 
 
 def driver_pod(task: str, pods: Collection[Pod]) -> Pod | None:
     """The pod that decided about *task*."""
-    mine = (pod for pod in pods if _node_of(pod).endswith(f".{task}{DRIVER}"))
-    return next(mine, None)
+    return next((pod for pod in pods if _path(pod)[-1:] == [short(task) + DRIVER]), None)
 
 
 def settled(seen: TaskSeen, pods: Collection[Pod]) -> TaskState:
     """The state of *seen*, which is CACHED when it succeeded without a pod."""
-    return "CACHED" if seen.state == "SUCCEEDED" and executor_pod(seen, pods) is None else seen.state
+    return "CACHED" if seen.state == "SUCCEEDED" and executor_pod(seen.task, pods) is None else seen.state
 
 
 def why_failed(pod: Pod | None, log: str) -> Cause:
@@ -131,7 +131,7 @@ def why_waiting(pod: Pod) -> str | None:
 
 def task_of(pod: Pod) -> str:
     """The task that *pod* works for, from the path of its node: ``wf.root.train.executor`` is train's."""
-    parts = [part for part in re.sub(r"\(\d+\)", "", _node_of(pod)).split(".") if part != "executor"]
+    parts = [part for part in _path(pod) if part != EXECUTOR]
     return parts[-1].removesuffix(DRIVER) if parts else name_of(pod)
 
 
@@ -139,8 +139,10 @@ def name_of(pod: Pod) -> str:
     return str(pod["metadata"]["name"])
 
 
-def _node_of(pod: Pod) -> str:
-    return str(pod["metadata"].get("annotations", {}).get("workflows.argoproj.io/node-name", ""))
+def _path(pod: Pod) -> list[str]:
+    """Where the node of *pod* is in its workflow, without the numbers of attempts, which newer servers always write."""
+    node = str(pod["metadata"].get("annotations", {}).get("workflows.argoproj.io/node-name", ""))
+    return [part for part in re.sub(r"\(\d+\)", "", node).split(".") if part]
 
 
 def _terminated(pod: Pod) -> Mapping[str, Any]:

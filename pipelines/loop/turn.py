@@ -13,13 +13,13 @@ from components.data.meeting import Needed
 from components.data.moments import naive
 from components.data.rules import learnable
 from components.judging import champions
+from components.projects.project import Project
 from components.steps.place import Place, local_path, s3_settings
 from pipelines.here import training as training_run
 from pipelines.here.runner import TaskEvent
 from pipelines.here.training import TrainingResult, lock_of
 from pipelines.loop.decide import LoopDecision, LoopState, decide
 from pipelines.loop.watch import Watched, watch_model
-from pipelines.project import Project
 from serving.durations import text
 from serving.files import read_json, write_json
 from serving.ledger.ledger import open_ledger

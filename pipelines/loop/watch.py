@@ -14,13 +14,13 @@ from components.data.rules import fields
 from components.judging import champions
 from components.judging.champions import Champion
 from components.pages.watch_page import watch_page
+from components.projects.project import Project
 from components.steps.place import Place, s3_settings
 from components.watching import alerts, prediction_log
 from components.watching.counts import LoggedCounts
 from components.watching.figures import service
 from components.watching.labels import Labelled, join, needed, no_labels
 from components.watching.watch import WatchReport, watch
-from pipelines.project import Project
 from serving.errors import UsageError
 from serving.files import read_json, write_json, write_text
 from serving.local.counting import read_counts

@@ -72,7 +72,7 @@ def _train(folder: Path) -> None:
     from components.data.validation import validate
     from components.modelling.profiles import profile
     from components.modelling.training import fit, predict
-    from pipelines import project as projects
+    from components.projects import project as projects
     from serving.bundle.bundle import write_bundle
     from serving.bundle.signing import SigningKey
 

@@ -94,7 +94,7 @@ def _stage(stage: str, table: str, folder: Path) -> None:
     Path(rules).write_text(CONTRACT)
     match stage:
         case "ingest":
-            stages.ingest(table, CONTRACT, now, "", _place(folder), raw, str(folder / "rules.json"))
+            stages.ingest(table, now, "", Place.model_validate_json(_place(folder)), rules, raw)
         case "validate":
             stages.validate(rules, now, raw, good, str(folder / "quarantine"))
         case "split by time":

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipelines import project as projects
+from components.projects import project as projects
 from pipelines.housing import market
 from serving.polling import await_true
 from tests.root import ROOT

@@ -1,5 +1,6 @@
 """A real cluster for tests: kubectl, a project of its own, verbs in the controller, load through the gateway."""
 
+import base64
 import contextlib
 import json
 import os
@@ -15,7 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines import project_file
+from components.projects import project_file
+from serving.store.settings import S3Settings
 from tests.load import Answer, Load, request
 from tests.root import ROOT
 
@@ -110,6 +112,10 @@ class House:
         return f"{self.name}-{version}"
 
     def forget(self) -> None:
+        """Put its versions away, since the controller brings back what the ledger says serves, and then its objects."""
+        for version in json.loads(inside("models", "list", self.name, "--json"))["versions"]:
+            if version["stage"] != "archived":
+                inside("models", "archive", self.name, str(version["version"]), "--reason", "a test is over")
         for kind in ("inferenceservice", "httproute"):
             kubectl(
                 "-n", "models", "delete", kind, "-l", f"app.kubernetes.io/name={self.name}", "--wait=false", code=None
@@ -159,3 +165,14 @@ def forwarded(namespace: str, target: str, port: int) -> Iterator[int]:
             yield int(found[1])
         finally:
             process.terminate()
+
+
+@contextlib.contextmanager
+def object_store(directory: Path) -> Iterator[S3Settings]:
+    """The cluster's MinIO as this machine reaches it; the secret's files go into *directory*."""
+    data = read("-n", "slipway-system", "get", "secret", "slipway-object-store")["data"]
+    for name, value in data.items():
+        (directory / name).write_bytes(base64.b64decode(value))
+    with forwarded("slipway-system", "svc/minio", 9000) as port:
+        (directory / "endpoint").write_text(f"127.0.0.1:{port}")
+        yield S3Settings.from_files(directory)

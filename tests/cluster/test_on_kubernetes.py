@@ -17,20 +17,20 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as rpc
 from scipy.stats import binom
 
-from pipelines import project as projects
+from components.projects import project as projects
 from pipelines.housing import market
 from pipelines.kubeflow.submission import ir_digest
-from serving.store.store import S3Settings, open_store
+from serving.store.store import open_store
 from tests.cluster.support import (
     CONTEXT,
     DOMAIN,
     GATEWAY,
     House,
     ask,
-    forwarded,
     house,
     inside,
     kubectl,
+    object_store,
     read,
     require_cluster,
     through_gateway,
@@ -201,14 +201,7 @@ def _handed_on(parts: Sequence[str]) -> str:
 
 @contextlib.contextmanager
 def stores(tmp_path: Path) -> Iterator[tuple[Any, Any]]:
-    import base64
-
-    data = read("-n", "slipway-system", "get", "secret", "slipway-object-store")["data"]
-    for name, value in data.items():
-        (tmp_path / name).write_bytes(base64.b64decode(value))
-    with forwarded("slipway-system", "svc/minio", 9000) as port:
-        (tmp_path / "endpoint").write_text(f"127.0.0.1:{port}")
-        settings = S3Settings.from_files(tmp_path)
+    with object_store(tmp_path) as settings:
         yield open_store("s3://slipway/models", settings), open_store("s3://mlpipeline", settings)
 
 

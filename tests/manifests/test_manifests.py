@@ -57,6 +57,7 @@ PATCHED = [
     "overlays/production/gateway",
     "controllers/kserve",
     "controllers/pipelines",
+    "components/pipelines-ui",
 ]
 ours = pytest.mark.parametrize("directory", OURS)
 RULES = yaml.safe_load((MANIFESTS / "controllers/prometheus/rules.yaml").read_text())
@@ -286,7 +287,7 @@ def test_every_target_of_the_cluster_explains_itself_and_the_scripts_find_what_t
     script = (MANIFESTS / "deploy.sh").read_text()
 
     assert {"upstream", "kind-up", "images", "deploy", "status", "test-cluster", "kind-down"} <= targets
-    for directory in re.findall(r"^(?:with \w+ && )?apply \S+ ([a-z/-]+)$", script, re.MULTILINE):
+    for directory in re.findall(r"^(?:(?:with|asked) \w+ && )?apply \S+ ([a-z/-]+)$", script, re.MULTILINE):
         assert (MANIFESTS / directory / "kustomization.yaml").is_file(), directory
 
 
@@ -497,6 +498,35 @@ def test_what_is_trimmed_is_gone_and_what_must_stay_is_there():
     assert "Service kubeflow/ml-pipeline-visualizationserver" in found
     assert "Deployment kubeflow/minio" not in found
     assert not [name for name in kserve if name.startswith(("Certificate", "Issuer"))]
+
+
+@needs_kubectl
+@needs_upstream
+def test_the_ui_is_the_servers_and_brings_only_what_was_trimmed():
+    """With it each object is there once, of the server's release; it reads the key of artifacts and no other secret."""
+    ui = {name_of(one): one for one in rendered("components/pipelines-ui")}
+    server = {name_of(one): one for one in rendered("controllers/pipelines")}
+    assert sorted(ui) == [
+        "Deployment kubeflow/metadata-envoy-deployment",
+        "Deployment kubeflow/ml-pipeline-ui",
+        "Role kubeflow/ml-pipeline-ui",
+        "RoleBinding kubeflow/ml-pipeline-ui",
+        "Service kubeflow/metadata-envoy-service",
+        "Service kubeflow/ml-pipeline-ui",
+        "ServiceAccount kubeflow/ml-pipeline-ui",
+    ]
+    assert not set(ui) & set(server)
+    api = next(
+        one
+        for one in containers(next(pod_specs(server["Deployment kubeflow/ml-pipeline"]))[1])
+        if "kfp" in one["image"]
+    )
+    pods = {name: containers(spec)[0] for one in ui.values() for name, spec in pod_specs(one)}
+    assert {container["image"].partition(":")[2] for container in pods.values()} == {api["image"].partition(":")[2]}
+    rules = ui["Role kubeflow/ml-pipeline-ui"]["rules"]
+    assert [one["resourceNames"] for one in rules if "secrets" in one["resources"]] == [["mlpipeline-minio-artifact"]]
+    told = {one["name"]: one.get("value") for one in pods["Deployment kubeflow/ml-pipeline-ui"]["env"]}
+    assert (told["MINIO_HOST"], told["MINIO_NAMESPACE"]) == ("minio.slipway-system", "")
 
 
 @needs_kubectl

@@ -13,8 +13,8 @@ import yaml
 from pydantic import BaseModel
 
 from components.judging.metrics import METRICS
+from components.projects import project as projects
 from components.watching.values import SERVICE_FIGURES
-from pipelines import project as projects
 from serving.errors import ConfigError
 from tests.pipelines.here.support import CONTRACT
 

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from components.pages.story_page import story_page
+from components.projects.project import Project
+from components.steps.code_digest import code_digest
 from components.steps.place import Place, local_path
-from pipelines.here.code_digest import code_digest
 from pipelines.housing.tour.figures import page_of
 from pipelines.housing.tour.tour import Happening, Played, TourLog
-from pipelines.project import Project
 from serving.errors import ConflictError
 from serving.files import canonical_json, read_json, sha256_bytes, write_json, write_text
 from serving.ledger.ledger import open_ledger

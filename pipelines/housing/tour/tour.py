@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from components.projects.project import Project
 from components.steps.place import Place
 from pipelines.here import serving as serving_here
 from pipelines.here.runner import TaskEvent
@@ -22,7 +23,6 @@ from pipelines.housing.tour.buyers import Crowd, Replies, requests_of, send
 from pipelines.loop.decide import LoopDecision
 from pipelines.loop.turn import Turn, turn
 from pipelines.loop.watch import Watched, watch_model
-from pipelines.project import Project
 from serving.errors import Inconclusive
 from serving.ledger.ledger import Ledger, open_ledger
 from serving.local import client

@@ -15,12 +15,12 @@ from components.modelling import profiles
 from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec
 from components.modelling.training import fit, predict
+from components.projects import project as projects
 from components.watching.counts import LoggedCounts
 from components.watching.labels import Labelled
 from components.watching.policy import Watch
 from components.watching.values import ServiceFigures, WatchReport
 from components.watching.watch import watch
-from pipelines import project as projects
 from pipelines.housing import market
 from serving.contract import Contract
 from serving.profile import Profile

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from components.projects import project as projects
+from components.projects.stages import again
 from components.steps.place import Place
-from pipelines import project as projects
 from pipelines.cli.main import slipway
 from pipelines.here import training
-from pipelines.here.training import again, train_arguments
+from pipelines.here.training import command_of, train_arguments
 from tests.pipelines.here.support import write_project
 
 PLACE = Place(home="h", ledger="l", tracking="t", store="s", serving="v", key="k")
@@ -33,6 +34,7 @@ SECTIONS: list[dict[str, Any]] = [
     {"search": {"trials": 3, "space": {"alpha": {"log": [0.1, 10.0]}}}},
     {"source": {"uri": "sub folder/it's.csv"}},
 ]
+ASKED = {"source": "s", "as_of": "2026-01-01", "window": "9d"}
 
 
 class Ended(Exception):
@@ -45,11 +47,11 @@ def given_to_the_run(words: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple
 
     def instead(project: Any, _place: Any, **options: Any) -> None:
         chosen = {name: options[name] for name in ("as_of", "source", "window")}
-        seen.extend((train_arguments(project, PLACE, "02", **chosen), project.file))
+        arguments = train_arguments(project, PLACE, **chosen)
+        seen.extend(({**arguments, "command": again(command_of("run", project.file), arguments)}, project.file))
         raise Ended
 
     monkeypatch.setattr(training, "train", instead)
-    monkeypatch.setattr(training, "code_digest", lambda: "c" * 64)
     with pytest.raises(Ended):
         slipway.main(words, standalone_mode=False)
     return seen[0], seen[1]
@@ -91,6 +93,7 @@ def test_each_setting_of_a_run_that_the_command_line_makes_is_in_its_command(ver
     command = slipway.get_command(None, verb)  # type: ignore[arg-type]  # it asks nothing of it
     assert command is not None
     elsewhere = {"no_cache", "timeout_s", "context", "host", "image", "no_wait", "schedule", "help", "json"}
+    elsewhere |= {"pipeline", "model", "named_model", "output", "version", "keep"}
     options = {str(option.name) for option in command.params} - elsewhere
-    shown = shlex.split(again(verb, tmp_path / "p.yaml", {"source": "s", "as_of": "2026-01-01", "window": "9d"}))
+    shown = shlex.split(again(command_of(verb, tmp_path / "p.yaml"), ASKED))
     assert {word.removeprefix("--").replace("-", "_") for word in shown if word.startswith("--")} == options

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import project_file
+from components.projects import project_file
 from serving.ledger.details import Registered
 from tests.pipelines.here.support import MODEL, Scene, environment, one_sentence, slipway, write_project, write_table
 

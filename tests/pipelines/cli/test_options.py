@@ -15,17 +15,18 @@ PROJECT = USUAL | {"--project"}
 ANY = PROJECT | {"--model"}  # a project's model, or one without its file
 RUN = PROJECT | {"--as-of", "--source", "--window", "--no-cache", "--timeout"}
 METRIC = {"--metric", "--alpha"}
+SCORE = {"--version", "--keep"}
 CLUSTER = {"--context", "--host"}
 
 OPTIONS = {
     "run": RUN,
-    "submit": RUN | CLUSTER | {"--image", "--no-wait", "--schedule", "--no-schedule"},
-    "compile": USUAL | {"--check"},
+    "submit": RUN | ANY | CLUSTER | SCORE | {"--output", "--image", "--no-wait", "--schedule", "--no-schedule"},
+    "compile": PROJECT | {"--check", "--image", "--source", "-o", "--output"},
     "serve": {"--project", "--port"},
     "serve status": ANY,
     "serve stop": ANY - USUAL,
     "predict": {"--project", "--out", "--limit"},
-    "score": ANY | {"--version", "--keep"},
+    "score": ANY | SCORE,
     "models list": USUAL,
     "models show": USUAL,
     "models history": USUAL,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from components.steps.code_digest import code_digest
 from pipelines.compiling.compiling import (
     IMAGE,
     compile_bytes,
@@ -17,7 +18,6 @@ from pipelines.compiling.compiling import (
     read_package,
     with_image,
 )
-from pipelines.here.code_digest import code_digest
 from serving.errors import ConfigError
 from tests.pipelines.compiling.kfp_examples.loading import HERE, load
 from tests.root import ROOT
@@ -108,7 +108,7 @@ def test_every_step_is_ours(committed):
 
 
 def test_no_value_is_written_into_a_graph(committed):
-    """What a step is given is a parameter of the pipeline or an output, so that no secret can be committed."""
+    """What a step is given is a parameter, an output or the run's id, so that no secret can be committed."""
     inputs = [
         source
         for component in (committed["root"], *committed["components"].values())
@@ -116,9 +116,21 @@ def test_no_value_is_written_into_a_graph(committed):
         for source in task.get("inputs", {}).get("parameters", {}).values()
     ]
     assert inputs
-    assert {key for source in inputs for key in source} == {"componentInputParameter", "taskOutputParameter"}
+    written = [source["runtimeValue"]["constant"] for source in inputs if "runtimeValue" in source]
+    assert set(written) <= {"{{$.pipeline_job_uuid}}"}
+    known = {"componentInputParameter", "taskOutputParameter", "runtimeValue"}
+    assert {key for source in inputs for key in source} <= known
     defaults = [spec.get("defaultValue", 0) for spec in committed["root"]["inputDefinitions"]["parameters"].values()]
     assert {default for default in defaults if isinstance(default, str)} <= {""}
+
+
+def test_what_must_not_be_cached_knows_its_run(committed):
+    """A client may ask for cached results of every step (`enable_caching=True`): a release is another in each run."""
+    for component in (committed["root"], *committed["components"].values()):
+        for name, task in component.get("dag", {}).get("tasks", {}).items():
+            inner = committed["components"][task["componentRef"]["name"]]
+            if "dag" not in inner and not task["cachingOptions"].get("enableCache"):
+                assert "run_id" in task["inputs"]["parameters"], name
 
 
 def test_the_image_is_named_at_submission(chain):

@@ -11,12 +11,12 @@ import polars as pl
 import pytest
 import yaml
 
-from components.steps import carried
+from components.projects import stages
+from components.projects.project import load
 from pipelines import settings
 from pipelines.here.run import check_arguments
 from pipelines.here.training import train_arguments
-from pipelines.kubeflow.submitting import contract_there
-from pipelines.project import load
+from pipelines.kubeflow.submitting import carried_there
 from serving.errors import DataError
 from serving.ledger.ledger import open_ledger
 from tests.pipelines.here.support import Said, slipway, write_project
@@ -123,21 +123,21 @@ def wide(folder: Path, columns: dict[str, Any]) -> Path:
 
 @pytest.mark.parametrize("columns", [WIDE, LONG], ids=["columns", "categories"])
 def test_no_parameter_of_a_run_grows_with_the_contract(tmp_path: Path, columns: dict[str, Any]) -> None:
-    """A contract goes by address, and what stands there is what was put; one that was changed there is refused."""
+    """A wide project goes by address, and what stands there is what was put; one that was changed is refused."""
     project = load(wide(tmp_path, columns))
     place = settings.load(str(tmp_path / "home"), {})
-    arguments = train_arguments(project, place, "01")
-    contract = arguments["contract"]
-    arguments["contract"] = carried.put(contract, str(place.root))
+    there = place.model_copy(update={"store": f"file://{tmp_path}/there"})
+    asked = train_arguments(project, place)
+    arguments = carried_there(asked, there, None)
     check_arguments(arguments)
     assert sum(len(str(value)) for value in arguments.values()) < 10_000
-    assert carried.read(arguments["contract"]) == contract
-    there = place.model_copy(update={"store": f"file://{tmp_path}/there"})
-    assert carried.read(contract_there(contract, there, None)) == contract
-    assert contract_there("{}", there, None) == "{}"
-    Path(urlsplit(arguments["contract"]).path).write_text("{}")
+    for text in (arguments["project"], asked["project"]):
+        assert stages.sections(stages.read(text, place)) == stages.sections(project)
+    assert max(len(str(value)) for value in stages.sections(project).values()) < 10_000
+    assert carried_there({"project": "{}"}, there, None) == {"project": "{}"}
+    Path(urlsplit(arguments["project"]).path).write_text("{}")
     with pytest.raises(DataError, match="was changed after it was written"):
-        carried.read(arguments["contract"])
+        stages.read(arguments["project"], place)
 
 
 @pytest.mark.slow

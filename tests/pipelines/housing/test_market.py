@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from components.data.validation import require, validate
+from components.projects.project import load
 from pipelines.housing import market
 from pipelines.housing.prices import price
 from pipelines.housing.properties import REGIONS, properties
-from pipelines.project import load
 from serving.errors import ConfigError, DataError
 
 ROWS = 200

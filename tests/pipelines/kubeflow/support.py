@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 ROOT = "/apis/v2beta1"
+ATTEMPT = ""  # what a server writes behind each node: nothing up to 2.14, "(0)" since 2.17
 Answer = dict[str, Any]
 
 
@@ -134,24 +135,21 @@ def node(name: str, state: str, begun: int = 0, took: int | None = None, childre
 def task(name: str, state: str, begun: int = 0, took: int | None = None) -> list[Answer]:
     """A task as the server tells it: its driver, the pair, and the executor, which has no name of its own."""
     driver = "SUCCEEDED" if state in ("SUCCEEDED", "FAILED", "RUNNING") else state
-    executor = node("executor", state, begun + 3, None if took is None else took - 3)
-    pair = node(name, state, begun + 3, None if took is None else took - 3, [f"wf-{number(name)}"])
-    return [node(f"{name}-driver", driver, begun, 2), pair, executor]
+    left = None if took is None else took - 3
+    nodes = [node(f"{name}-driver", driver, begun, 2), node(name, state, begun + 3, left)]
+    nodes.append(node("executor", state, begun + 3, left))
+    return [*nodes, *({**one, "display_name": one["display_name"] + ATTEMPT} for one in nodes if ATTEMPT)]
 
 
-def number(task_name: str) -> str:
-    """The number that the names of a task's node and pod end in."""
-    return str(sum(ord(letter) * 31**place for place, letter in enumerate(task_name)) % 10**9)
-
-
-def pod(task_name: str, *, driver: bool = False, **status: Any) -> Answer:
-    """The pod of a task's executor, or of its driver."""
-    kind, last = ("driver", f"{task_name}-driver") if driver else ("impl", f"{task_name}.executor")
-    suffix = "1" if driver else number(task_name)
+def pod(task_name: str, *, driver: bool = False, within: Sequence[str] = (), **status: Any) -> Answer:
+    """The pod of a task's executor, or of its driver; *within* are the nodes of the loop that it is in."""
+    last = [f"{task_name}-driver"] if driver else [task_name, "executor"]
+    kind, suffix = "driver" if driver else "impl", "-".join([task_name, *within[-1:]])
+    path = ".".join(part + ATTEMPT for part in ("wf", "root", *within, *last))
     return {
         "metadata": {
             "name": f"wf-system-container-{kind}-{suffix}",
-            "annotations": {"workflows.argoproj.io/node-name": f"wf.root.{last}"},
+            "annotations": {"workflows.argoproj.io/node-name": path},
         },
         "status": status,
     }

@@ -1,8 +1,10 @@
 """A run on a cluster as the command line shows it: nothing is made twice, and a failure comes with its reason."""
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,10 +19,12 @@ from pipelines.kubeflow.follow import Follower
 from pipelines.kubeflow.server import KfpServer, Phase, connect
 from serving.cluster.client import Kind
 from serving.errors import ConfigError, InfrastructureError, UsageError
-from tests.pipelines.here.support import slipway
+from tests.pipelines.here.support import one_sentence, slipway
+from tests.pipelines.kubeflow import support
 from tests.pipelines.kubeflow.support import Answer, Fake, node, pod, run, serving, task
 from tests.root import HOUSING
 
+ROWS = ("--source", "s3://bucket/rows", "--output", "s3://bucket/out")
 TASKS = ("ingest", "train", "gate", "release", "decline")
 TRACEBACK = "Traceback (most recent call last):\n  File 'x'\nValueError: the reason\nF0131 main.go: exit status 1\n"
 MARKED = 'SLIPWAY-ERROR {"sentence": "sold_at is absent; add it", "exit_code": 4, "kind": "DataError"}\n' + TRACEBACK
@@ -30,6 +34,12 @@ MARKED = 'SLIPWAY-ERROR {"sentence": "sold_at is absent; add it", "exit_code": 4
 def fake() -> Iterator[Fake]:
     with serving(Fake()) as found:
         yield found
+
+
+@pytest.fixture(params=["", "(0)"], ids=["2.14", "2.17"])
+def attempt(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs as an older and a newer server tell of them."""
+    monkeypatch.setattr(support, "ATTEMPT", request.param)
 
 
 @pytest.fixture
@@ -66,13 +76,13 @@ class Clock:
 
 
 def followed(
-    fake: Fake, pods: Any, directory: Path, answers: list[Answer], timeout_s: float = 600
+    fake: Fake, pods: Any, directory: Path, answers: list[Answer], timeout_s: float = 600, tasks: Sequence[str] = TASKS
 ) -> tuple[RunResult, list[TaskEvent]]:
     events: list[TaskEvent] = []
     fake.runs = answers
     clock = Clock()
     name, tell = "20260131T120000", events.append
-    follower = Follower(connect(fake.host), pods, "server-id", name, TASKS, directory, tell, clock, clock.sleep)
+    follower = Follower(connect(fake.host), pods, "server-id", name, tasks, directory, tell, clock, clock.sleep)
     return follower.follow(timeout_s), events
 
 
@@ -155,6 +165,7 @@ def test_without_address_and_cluster_the_next_move_is_told() -> None:
 # how a run is followed
 
 
+@pytest.mark.usefixtures("attempt")
 def test_a_run_is_told_as_one_here_would_be(fake: Fake, tmp_path: Path) -> None:
     """Tasks by their names with summary and seconds; drivers and groups are hidden, what nobody ran was skipped."""
     pods = Pods([pod("train"), pod("gate"), pod("release")], {"train": "noise\nSLIPWAY-SUMMARY bundle 1d88e0\n"})
@@ -181,6 +192,7 @@ def test_a_run_is_told_as_one_here_would_be(fake: Fake, tmp_path: Path) -> None:
     assert begun == ["ingest", "train", "gate", "release"], "each begins once"
 
 
+@pytest.mark.usefixtures("attempt")
 @pytest.mark.parametrize(
     ("log", "status", "sentence", "code"),
     [
@@ -209,6 +221,7 @@ def test_a_failure_comes_with_its_cause(
     assert ("release", "SKIPPED", None) in told(events)
 
 
+@pytest.mark.usefixtures("attempt")
 def test_a_driver_that_dies_speaks_for_its_task(fake: Fake, tmp_path: Path) -> None:
     """A task that failed before it had a pod of its own is explained by its driver's."""
     pods = Pods([pod("train", driver=True)], {"train": "F driver.go: input parameter type mismatch\n"})
@@ -218,6 +231,29 @@ def test_a_driver_that_dies_speaks_for_its_task(fake: Fake, tmp_path: Path) -> N
     assert "type mismatch" in result.error
 
 
+@pytest.mark.usefixtures("attempt")
+def test_a_task_in_a_loop_is_over_when_the_loop_is(fake: Fake, tmp_path: Path) -> None:
+    """The first share done is not all done, and the one that failed says why; names are those of a run here."""
+    loop = [["for-loop-1", f"iteration-iterations({number}:{number})"] for number in range(2)]
+    pods = [pod("score", within=loop[0], phase="Succeeded"), pod("score", within=loop[1], phase="Failed")]
+    first, second = task("score", "SUCCEEDED", 6, 9), task("score", "FAILED", 6, 12)
+    answers = [
+        run("RUNNING", [node("for-loop-1", "RUNNING", 5)], first),
+        run("FAILED", [node("for-loop-1", "FAILED", 5, 14)], first, second),
+    ]
+    said = {kfp_tasks.name_of(pods[1]): MARKED}
+    speaking = SimpleNamespace(list=lambda *_: pods, log=lambda _space, name, *_: said.get(name, ""))
+    result, events = followed(fake, speaking, tmp_path, answers, tasks=("for-loop-1/score", "collect-scores"))
+    assert told(events) == [
+        ("for-loop-1/score", "FAILED", "sold_at is absent; add it"), ("collect-scores", "SKIPPED", None)
+    ]  # fmt: skip
+    assert result.exit_code == 4
+    done = [run("SUCCEEDED", [node("for-loop-1", "SUCCEEDED", 5, 14)], first, task("score", "SUCCEEDED", 6, 12))]
+    result, events = followed(fake, Pods(pods[:1]), tmp_path, done, tasks=("for-loop-1/score",))
+    assert told(events) == [("for-loop-1/score", "SUCCEEDED", None)]
+
+
+@pytest.mark.usefixtures("attempt")
 def test_details_that_come_late_are_waited_for(fake: Fake, tmp_path: Path) -> None:
     """A server calls a run done before it says so of the last task; the message of that task is not lost."""
     pods = Pods([pod("release")], {"release": "SLIPWAY-SUMMARY housing 1 takes 100 %\n"})
@@ -236,6 +272,7 @@ def test_details_that_never_come_do_not_hold_it_up(fake: Fake, tmp_path: Path) -
     assert result.state == "SUCCEEDED"
 
 
+@pytest.mark.usefixtures("attempt")
 def test_a_pod_that_cannot_start_is_told_at_once(fake: Fake, tmp_path: Path) -> None:
     """A missing secret or image leaves a run hanging; the line says which, once, and following ends in time."""
     waiting = {"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "slipway-ledger" not found'}}
@@ -332,20 +369,72 @@ def test_what_a_step_returns_is_read_from_its_log(capsys: pytest.CaptureFixture[
 def test_a_table_of_this_machine_is_refused(source: str) -> None:
     """A pod cannot read it; the message says where to put it."""
     with pytest.raises(UsageError, match="--source"):
-        submitting.check_source(source)
+        submitting.check_reach(source, "--source")
 
 
 @pytest.mark.parametrize("source", ["s3://bucket/sales.parquet", "market://calm?months=24", "sklearn://iris"])
 def test_a_table_that_a_pod_reaches_is_not(source: str) -> None:
-    submitting.check_source(source)
+    submitting.check_reach(source, "--source")
 
 
-def test_the_verb_refuses_before_it_asks_a_cluster(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        pytest.param(("--source", "sales.csv"), "--source", id="a-table-that-no-pod-reads"),
+        pytest.param(("--output", "s3://bucket/out"), "submit score", id="a-scoring-option-for-training"),
+        pytest.param(("--version", "2"), "submit score", id="a-version-for-training"),
+        pytest.param(("--schedule", "--no-wait"), "--schedule", id="a-schedule-starts-nothing"),
+        pytest.param(("score", "--source", "s3://bucket/rows"), "--output", id="scoring-to-nowhere"),
+        pytest.param(("score", "--output", "s3://bucket/out"), "--source", id="scoring-nothing"),
+        pytest.param(("score", *ROWS, "--as-of", "2026-01-31"), "submit train", id="a-training-option-for-scoring"),
+        pytest.param(("score", *ROWS, "--schedule"), "submit train", id="scoring-by-a-schedule-of-training"),
+        pytest.param(("score", *ROWS[:3], "out"), "--output", id="predictions-to-where-no-pod-writes"),
+    ],
+)
+def test_the_verb_refuses_before_it_asks_a_cluster(words: tuple[str, ...], told: str, tmp_path: Path) -> None:
     """What cannot work is said without a cluster, with the exit code for a wrong call."""
-    here = ("--home", tmp_path, "submit", "--project", HOUSING, "--context", "no-such-context")
-    said = slipway(*here, "--source", "sales.csv")
-    assert said.code == 2
-    assert "--source" in said.err
-    said = slipway(*here)
-    assert said.code == 3
-    assert "no-such-context" in said.err
+    said = slipway("submit", "--project", HOUSING, "--context", "no-such-context", *words, home=tmp_path)
+    one_sentence(said, 2, told)
+
+
+def test_an_unknown_cluster_is_told(tmp_path: Path) -> None:
+    said = slipway("submit", "--project", HOUSING, "--context", "no-such-context", home=tmp_path)
+    one_sentence(said, 3, "no-such-context")
+
+
+@pytest.mark.parametrize(
+    ("words", "pipeline", "given"),
+    [
+        pytest.param(
+            ("--as-of", "2026-01-31", "--window", "180d"), "slipway-train",
+            {"as_of": "2026-01-31", "window": "180d", "source": "market://calm?months=24&seed=7"}, id="train",
+        ),
+        pytest.param(
+            ("score", *ROWS, "--version", "2", "--keep", "rooms"), "slipway-score",
+            {"name": "housing", "source": ROWS[1], "output": ROWS[3], "version": 2, "keep": "rooms"}, id="score",
+        ),
+    ],
+)  # fmt: skip
+def test_one_verb_submits_both_pipelines(
+    words: tuple[str, ...], pipeline: str, given: dict[str, Any], fake: Fake, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """What was typed is what the run is given, beside the place of the cluster; the server has the committed graph."""
+    there = dict.fromkeys(("SLIPWAY_STORE", "SLIPWAY_KEY"), f"file://{tmp_path}")
+    notes = {"slipway.dev/code": "c" * 64, "slipway.dev/commit": "abc"}
+    spec = {"template": {"spec": {"containers": [{"image": "slipway-python:1234"}]}}}
+    objects = {"configmaps": {"data": there}, "deployments": {"metadata": {"annotations": notes}, "spec": spec}}
+    cluster = SimpleNamespace(get=lambda kind, *_: objects[kind.plural])
+    monkeypatch.setattr("serving.cluster.client.open_cluster", lambda _context: cluster)
+    said = slipway("submit", *words, "--project", HOUSING, "--host", fake.host, "--no-wait", home=tmp_path / "home")
+    assert (said.code, said.err) == (0, "")
+    (made,) = fake.created
+    arguments = made["runtime_config"]["parameters"]
+    assert {name: arguments.get(name) for name in given} == given
+    assert json.loads(arguments["place"])["store"] == there["SLIPWAY_STORE"]
+    assert [one["display_name"] for one in fake.pipelines] == [pipeline]
+    assert [one["display_name"] for one in fake.experiments] == ["housing"]
+    if pipeline == "slipway-train":
+        told = json.loads(arguments["notes"])
+        assert (told["code"], told["commit"], told["run_id"]) == ("c" * 64, "abc", made["display_name"].split()[1])
+        assert "run_id" not in arguments

@@ -8,7 +8,9 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from components.steps.code_digest import code_digest
 from pipelines.compiling.compiling import IMAGE, read_package
+from pipelines.deploying import image_tag
 from pipelines.here.training import PACKAGE
 from pipelines.kubeflow import submission, submitting
 from serving.errors import ConfigError, InfrastructureError
@@ -106,10 +108,12 @@ def test_every_field_is_one_that_old_servers_know() -> None:
     documents = read_package(prepared())
     assert len(documents) == 2
     for executor in documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
-        assert set(executor) <= {"imagePullPolicy", "secretAsVolume"}
+        assert set(executor) <= {"imagePullPolicy", "secretAsVolume", "configMapAsVolume"}
         assert executor["imagePullPolicy"] == "IfNotPresent"
         for one in executor.get("secretAsVolume", ()):
             assert set(one) == {"mountPath", "optional", "secretName", "secretNameParameter"}
+        for one in executor.get("configMapAsVolume", ()):
+            assert set(one) == {"mountPath", "optional", "configMapName", "configMapNameParameter"}
 
 
 @pytest.mark.parametrize("image", ["slipway-python", "slipway-python:latest", IMAGE, "host:5000/slipway-python"])
@@ -130,14 +134,19 @@ def test_without_the_cache_every_task_runs() -> None:
 
 
 def test_a_run_is_about_the_code_in_the_image() -> None:
-    """What `make deploy` noted of the image goes with the run; an installation without notes keeps the checkout's."""
+    """What `make deploy` noted of the image goes with the run; without notes, and of a foreign image, the run looks."""
     notes = {"slipway.dev/code": "c" * 64, "slipway.dev/commit": "abc"}
     spec = {"template": {"spec": {"containers": [{"image": "slipway-python:1234"}]}}}
 
     def found(obj: object) -> submitting.Deployed:
         return submitting.deployed(SimpleNamespace(get=lambda *_: obj))  # type: ignore[arg-type]  # only what reads
 
-    assert found({"metadata": {"annotations": notes}, "spec": spec}).arguments() == {"code": "c" * 64, "commit": "abc"}
+    assert found({"metadata": {"annotations": notes}, "spec": spec}) == submitting.Deployed(
+        "slipway-python:1234", "c" * 64, "abc"
+    )
+    assert submitting.in_image(REAL) == submitting.Deployed(REAL)
+    ours = f"registry.example/slipway-python:{image_tag.tag('pipeline')}"
+    assert submitting.in_image(ours).code == code_digest()
     assert found({"metadata": {}, "spec": spec}) == submitting.Deployed("slipway-python:1234")
     with pytest.raises(InfrastructureError, match="make deploy"):
         found(None)

@@ -19,8 +19,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # s
 from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec, build_pipeline
 from components.modelling.profiles import profile
+from components.projects import project as projects
 from pipelines import housing
-from pipelines import project as projects
 from pipelines.housing import market
 from pipelines.housing.tour.buyers import Crowd, Replies, Request, requests_of, send
 from serving.bundle.bundle import write_bundle

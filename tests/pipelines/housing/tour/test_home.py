@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import project as projects
+from components.projects import project as projects
 from pipelines import settings
 from pipelines.housing.tour.home import MARK, key_of, prepare, recorded
 from pipelines.housing.tour.tour import Happening

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from scipy.stats import binom
 
-from pipelines import project as projects
+from components.projects import project as projects
 from pipelines.housing import market
 from pipelines.housing.tour.buyers import Crowd, requests_of
 from pipelines.housing.tour.tour import SEED

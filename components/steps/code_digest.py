@@ -1,13 +1,13 @@
 """One digest of the code that steps run: a pipeline passes it on as a parameter, and so it counts for every cache.
 
-``python -m pipelines.here.code_digest`` prints it and the commit as annotations for what is deployed.
+``python -m components.steps.code_digest`` prints it and the commit as annotations for what is deployed.
 """
 
 from pathlib import Path
 
-from pipelines.checkout import ROOT
 from serving.files import canonical_json, sha256_bytes, sha256_file
 
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("components", "serving")
 LOCK = "requirements.lock"
 

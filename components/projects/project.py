@@ -23,10 +23,10 @@ from components.judging.gates import Gate, check_gates
 from components.modelling.families import ModelSpec, check_fit, check_task, check_values
 from components.modelling.features import FeatureSpec, check_features
 from components.modelling.tuning import Search, check_search
+from components.projects import project_file
+from components.projects.project_file import NAME
 from components.watching.policy import Retrain, Watch
 from components.watching.watch import check_alarms
-from pipelines import project_file
-from pipelines.project_file import NAME
 from serving.contract import Contract, Frozen
 from serving.errors import ConfigError
 from serving.rollout.plan import RolloutPlan
@@ -97,11 +97,21 @@ def load(path: Path) -> Project:
     Raises:
         ConfigError: the file is missing, is no YAML, or a key is unknown, missing or wrong; all are named at once.
     """
-    project, mistakes = _read(project_file.read(path), units=True)
-    if project is None or mistakes:
-        raise ConfigError("; ".join(project_file.placed(path, mistakes)))
+    project = from_text(project_file.text_of(path), str(path))
     project = project.model_copy(update={"source": Source(uri=anchored(project.source.uri, path.parent))})
     project._file = path
+    return project
+
+
+def from_text(text: str, where: str = "project") -> Project:
+    """The project that *text* is the YAML of; *where* it stands is told with what is wrong.
+
+    Raises:
+        ConfigError: as ``load``.
+    """
+    project, mistakes = _read(project_file.value_of(text, where), units=True)
+    if project is None or mistakes:
+        raise ConfigError("; ".join(project_file.placed(text, where, mistakes)))
     return project
 
 

@@ -97,13 +97,13 @@ def _doubled(node: yaml.Node | None) -> Iterator[tuple[str, str]]:
         lines.setdefault(same, line)
 
 
-def placed(path: Path, sentences: Iterable[str]) -> list[str]:
-    """*sentences* that begin with a key, each behind the file and the line of as much of its key as stands there."""
-    lines = {key: line for key, line, _same in _keys(yaml.compose(path.read_text(encoding="utf-8"), _Core))}
+def placed(text: str, where: str, sentences: Iterable[str]) -> list[str]:
+    """*sentences* that begin with a key, each behind *where* and the line of as much of its key as stands in *text*."""
+    lines = {key: line for key, line, _same in _keys(yaml.compose(text, _Core))}
     told = []
     for sentence in sentences:
         known = [key for key in lines if re.match(rf"{re.escape(key)}[:.\[ ]", sentence)]
-        told.append(f"{path}:{lines[max(known, key=len)]}: {sentence}" if known else f"{path}: {sentence}")
+        told.append(f"{where}:{lines[max(known, key=len)]}: {sentence}" if known else f"{where}: {sentence}")
     return told
 
 
@@ -113,10 +113,33 @@ def read(path: Path) -> Any:
     Raises:
         ConfigError: the file is missing, unreadable or no YAML, or a key stands twice.
     """
-    value, doubled = _parsed(path)
+    return value_of(text_of(path), str(path))
+
+
+def value_of(text: str, where: str) -> Any:
+    """What *text* says as YAML; *where* it stands is told with what is wrong.
+
+    Raises:
+        ConfigError: it is no YAML, or a key stands twice.
+    """
+    value, doubled = _parsed(text, where)
     if doubled:
-        raise ConfigError("; ".join(f"{path}:{sentence}" for _key, sentence in doubled))
+        raise ConfigError("; ".join(f"{where}:{sentence}" for _key, sentence in doubled))
     return value
+
+
+def text_of(path: Path) -> str:
+    """The text in *path*.
+
+    Raises:
+        ConfigError: the file is missing or unreadable.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(f"no project file {path}; name one with --project") from error
+    except (IsADirectoryError, PermissionError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read project file {path}: {error}") from error
 
 
 def name(path: Path) -> str:
@@ -125,7 +148,7 @@ def name(path: Path) -> str:
     Raises:
         ConfigError: the file cannot be read, or there is no one name that a model can have.
     """
-    value, doubled = _parsed(path)
+    value, doubled = _parsed(text_of(path), str(path))
     if twice := [sentence for key, sentence in doubled if key == "name"]:
         raise ConfigError(f"{path}:{twice[0]}")
     found = value.get("name") if isinstance(value, Mapping) else None
@@ -134,14 +157,9 @@ def name(path: Path) -> str:
     return found
 
 
-def _parsed(path: Path) -> tuple[Any, list[tuple[str, str]]]:
-    """What *path* says, the last of equal keys winning, and the keys that stand twice."""
+def _parsed(text: str, where: str) -> tuple[Any, list[tuple[str, str]]]:
+    """What *text* says, the last of equal keys winning, and the keys that stand twice."""
     try:
-        text = path.read_text(encoding="utf-8")
         return yaml.load(text, _Core), list(_doubled(yaml.compose(text, _Core)))  # noqa: S506  # a SafeLoader with fewer types
-    except FileNotFoundError as error:
-        raise ConfigError(f"no project file {path}; name one with --project") from error
-    except (IsADirectoryError, PermissionError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read project file {path}: {error}") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
