@@ -67,7 +67,7 @@ OPTIONS = {
     "data check": PROJECT | {"--source", "--as-of", "--report"},
     "ui": {"--port"},
     "clean": {"--json", "--keep", "--older-than", "--yes"},
-    "doctor": USUAL | CLUSTER,
+    "doctor": USUAL | CLUSTER | {"--site"},
     "tour": PROJECT | {"--world", "--port", "--keep", "--again"},
 }
 
