@@ -24,6 +24,7 @@ from tests.root import ROOT
 
 PLACE = Path("/tmp/internet")
 PORT = 5000
+USUAL_PORT = "30080"  # of the gateway; SLIPWAY_PORT and CLUSTER leave a cluster that is there alone
 REPLACED = re.compile(r"^docker\.io/|^(?!(?:ghcr|quay|gcr)\.io/)|^(?:ghcr|quay|gcr)\.io/")
 
 
@@ -103,6 +104,7 @@ def kind(internet: Internet, node: str) -> None:
     patch = "[plugins.'io.containerd.cri.v1.images'.registry]\n  config_path = '/etc/containerd/certs.d'"
     more = f"{mount}\ncontainerdConfigPatches: [{json.dumps(patch)}]\n"
     (internet.place / "more.yaml").write_text(more)
+    port = os.environ.get("SLIPWAY_PORT", USUAL_PORT)
     script = internet.place / "bin/kind"
     script.parent.mkdir(parents=True)
     script.write_text(f"""#!/usr/bin/env bash
@@ -110,7 +112,8 @@ words=("$@")
 if [[ "$1 $2" == "create cluster" ]]; then
 	for ((i = 0; i < $#; i++)); do
 		[[ ${{words[i]}} == --config ]] || continue
-		cat "${{words[i + 1]}}" "{internet.place}/more.yaml" >"{internet.place}/kind.yaml"
+		sed "s/hostPort: {USUAL_PORT}/hostPort: {port}/" "${{words[i + 1]}}" >"{internet.place}/kind.yaml"
+		cat "{internet.place}/more.yaml" >>"{internet.place}/kind.yaml"
 		words[i + 1]={internet.place}/kind.yaml
 	done
 	words+=(--image "{node}")
@@ -142,6 +145,7 @@ def run(copies: Path, node: str, releases: str) -> int:
         open_.enter_context(registry.served())
         publish(clone, registry)
         for line in [*lines(clone / "README.md", "## On Kubernetes, in short"), *canary(clone)]:
+            line = line.replace(f"127.0.0.1:{USUAL_PORT}", f"127.0.0.1:{os.environ.get('SLIPWAY_PORT', USUAL_PORT)}")
             began = time.monotonic()
             print(f"$ {line}", flush=True)
             done = subprocess.run(internet.command(["bash", "-c", line]), cwd=clone, env=told, check=False)
@@ -157,7 +161,7 @@ def publish(clone: Path, registry: Registry) -> None:
     table = clone / "manifests/images.yaml"
     text = table.read_text(encoding="utf-8")
     for reference, row in yaml.safe_load(text).items():
-        if not row.get("built"):
+        if not row.get("built") and not re.match("base of|compiles", row["use"]):  # those are this machine's own
             registry.push(reference)
     table.write_text(recorded(text, registry.digests))
 
