@@ -15,6 +15,7 @@ from typing import Any
 
 from components.recording.run_records import WAITING
 from pipelines.cleaning.reach import Thing
+from pipelines.here.runner import model_of
 from pipelines.here.training import FINISHED
 from serving.locks import is_held
 
@@ -76,7 +77,7 @@ def _records(runs: Path) -> Iterator[RunFolder]:
     for directory in folders(runs):
         if directory.name.isdigit():
             outputs, spec = _json(directory / "outputs.json"), _json(directory / "spec.json")
-            project = str(spec.get("arguments", {}).get("name", ""))
+            project = model_of(spec)
             ended, times = (directory / FINISHED).exists(), [file.stat().st_mtime for file in _files(directory)]
             yield RunFolder(
                 number=directory.name,

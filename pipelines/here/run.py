@@ -36,6 +36,7 @@ class Spec:
     run_id: str
     cache: bool
     events_fd: int
+    model: str = ""
 
 
 def main(argv: list[str]) -> int:

@@ -79,6 +79,7 @@ def run(
     timeout_s: float,
     on_event: Callable[[TaskEvent], None],
     cache: bool = True,
+    model: str = "",
 ) -> RunResult:
     """Run *package* with *arguments* and wait for its end; an exception of *on_event* ends it as well.
 
@@ -94,6 +95,7 @@ def run(
     place, started = root.resolve(), time.monotonic()
     told = _Told(place / "runs" / run_id, on_event)
     spec = {"package": str(package.resolve()), "arguments": dict(arguments), "root": str(place), "run_id": run_id}
+    spec |= {"model": model}
     with _alone(told.directory):
         told.prepare()
         with Child(told.directory, {**spec, "cache": cache}) as child:
@@ -102,6 +104,11 @@ def run(
     if end["state"] == "TIMED_OUT":
         end["error"] = f"run {run_id} was stopped after {timeout_s:g} s{told.during}; give it more time"
     return told.result(end, time.monotonic() - started)
+
+
+def model_of(spec: Mapping[str, Any]) -> str:
+    """The model that a run's ``spec.json`` is about; of an older Slipway's it was an argument."""
+    return str(spec.get("model") or spec.get("arguments", {}).get("name", ""))
 
 
 @dataclass

@@ -91,6 +91,7 @@ def train(
             timeout_s=timeout_s,
             on_event=on_event,
             cache=cache,
+            model=project.name,
         )
         outcome = judge(result)
         if outcome.outcome != "failed":

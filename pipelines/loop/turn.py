@@ -16,7 +16,7 @@ from components.judging import champions
 from components.projects.project import Project
 from components.steps.place import Place, local_path, s3_settings
 from pipelines.here import training as training_run
-from pipelines.here.runner import TaskEvent
+from pipelines.here.runner import TaskEvent, model_of
 from pipelines.here.training import TrainingResult, lock_of
 from pipelines.loop.decide import LoopDecision, LoopState, decide
 from pipelines.loop.watch import Watched, watch_model
@@ -101,9 +101,7 @@ def _state_file(model: str, place: Place) -> Path:
 def _last_by_hand(model: str, root: Path) -> tuple[datetime | None, datetime | None]:
     """When the newest run of *model* below *root* began, and the newest row of the last one that came so far."""
     began = None
-    for directory, arguments in _runs(root):
-        if arguments.get("name") != model:
-            continue
+    for directory, arguments in _runs(root, model):
         began = began or _began(directory, arguments["as_of"])
         with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
             tasks = read_json(directory / "outputs.json")["tasks"]
@@ -119,12 +117,14 @@ def _began(directory: Path, as_of: str) -> datetime:
     return moment if moment.date() == day.date() else day
 
 
-def _runs(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Runs with their arguments, the newest first."""
+def _runs(root: Path, model: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Runs of *model* with their arguments, the newest first."""
     numbered = (path for path in (root / "runs").glob("*") if re.fullmatch(r"\d+", path.name))
     for directory in sorted(numbered, key=lambda path: -int(path.name)):
         with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
-            yield directory, read_json(directory / "spec.json")["arguments"]
+            spec = read_json(directory / "spec.json")
+            if model_of(spec) == model:
+                yield directory, spec["arguments"]
 
 
 def _learned(outputs: Iterable[Mapping[str, Any]]) -> datetime | None:

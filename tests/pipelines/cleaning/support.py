@@ -72,7 +72,7 @@ class MadeHome:
         self.count += 1
         number = f"{self.count:02d}"
         record = self.root / "runs" / number
-        write_json(record / "spec.json", {"arguments": {"name": run.project, "as_of": "2026-01-01"}})
+        write_json(record / "spec.json", {"model": run.project, "arguments": {"as_of": "2026-01-01"}})
         (self.root / "runs" / f".{number}.lock").write_text("1\n")
         tasks = {stage: self._stage(run, number, stage) for stage in STAGES}
         if run.ended == "released":

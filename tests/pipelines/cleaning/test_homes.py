@@ -57,7 +57,7 @@ def versions(home: MadeHome) -> list[Version]:
 def needed(home: MadeHome, keep: int) -> tuple[set[str], list[Version], set[Path]]:
     """Runs that stay whole, versions that stay, and steps that stay: said again without the product's graph."""
     records = sorted((home.root / "runs").glob("[0-9]*"), reverse=True)
-    project = {record: read_json(record / "spec.json")["arguments"]["name"] for record in records}
+    project = {record: read_json(record / "spec.json")["model"] for record in records}
     whole = {record for name in project.values() for record in [r for r in records if project[r] == name][:keep]}
     whole.add(records[0])
     for name in project.values():

@@ -347,7 +347,7 @@ def test_runs_by_hand_count_for_the_loop(home: Home) -> None:
     """A run of `slipway run` is a last run too, and its newest row is known; other models' runs are not ours."""
     root = home.place.root
     for number, name, day in (("01", "housing", "2026-06-01"), ("02", "other", "2026-06-03")):
-        write_json(root / "runs" / number / "spec.json", {"arguments": {"name": name, "as_of": day}})
+        write_json(root / "runs" / number / "spec.json", {"model": name, "arguments": {"as_of": day}})
     first = datetime(2026, 6, 1, tzinfo=UTC)
     assert loop_run.read_state("housing", home.place) == LoopState(last_run=first)
     outputs = {
