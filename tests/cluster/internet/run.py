@@ -137,7 +137,8 @@ def run(copies: Path, node: str, releases: str) -> int:
     home.mkdir()
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
     kind(internet, node)
-    own = {**internet.environment(), "HOME": str(home), "RELEASES": releases}
+    # Bases of images are this machine's: no hub of the builder is stood in for.
+    own = {**internet.environment(), "HOME": str(home), "RELEASES": releases, "BASE": "python:3.11-slim"}
     path = f"{internet.place / 'bin'}:{clone / '.venv/bin'}:{os.environ['PATH']}"
     told = {**os.environ, **own, "PATH": path}
     with ExitStack() as open_:
