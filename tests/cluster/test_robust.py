@@ -187,6 +187,22 @@ def test_a_drain_waits_for_the_second_pod_of_a_model_that_has_one(town: Town) ->
     assert load.lost == []
 
 
+def test_a_version_that_is_gone_back_to_may_sleep_meanwhile(town: Town) -> None:
+    """After the promotion the version before has no traffic and is without pods; woken, it has all of it again."""
+    before, now = f"{town.name}-1", f"{town.name}-2"
+    assert town.serving == now
+    with town.load() as load:
+        town.replicas(before, 0)
+        load.await_answers(5 * RATE)
+        town.replicas(before, 1)
+        town.rollout("rollback", "--reason", "not so sure")
+        load.await_answers(5 * RATE)
+    print(len(load.answers), dict(load.by_revision()), len(load.lost), "lost")
+    assert load.lost == []
+    assert set(load.by_revision()) == {before, now}
+    assert town.serving == before
+
+
 def test_an_autoscaler_has_the_replicas(town: Town) -> None:
     """A HorizontalPodAutoscaler of the operator raises them to its minimum, and nobody takes them back."""
     revision = town.serving
