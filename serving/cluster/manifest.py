@@ -77,6 +77,30 @@ def inference_service(revision: Revision, at: Installation, *, replicas: int = 1
     }
 
 
+def disruption_budget(revision: Revision, made: Object) -> Object:
+    """What a drain of nodes must leave of *revision*; it goes with the InferenceService that was *made* for it.
+
+    Half of its pods, rounded up: of two one at a time, a single one not at all, since with it every answer would go.
+    Pods that do not answer anyway hold up nobody.
+    """
+    owner = {"name": revision.name, "uid": made["metadata"]["uid"]}
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {
+            "name": revision.name,
+            "namespace": made["metadata"]["namespace"],
+            "labels": labels_of(revision.model),
+            "ownerReferences": [{"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService", **owner}],
+        },
+        "spec": {
+            "minAvailable": "50%",
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+            "selector": {"matchLabels": {"component": "predictor", REVISION_LABEL: revision.name}},
+        },
+    }
+
+
 def predictor(revision: Revision, at: Installation) -> Object:
     """The part of a predictor that differs between revisions; a change of nothing else starts no new pods."""
     return {

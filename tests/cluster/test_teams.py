@@ -17,6 +17,11 @@ from tests.root import ROOT
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1_800)]
 USUAL = Site()
 WITHOUT = "WITHOUT=upstream mlflow grafana prometheus"
+SHARED = {  # where objects of a team are that are in none of its namespaces
+    (): "clusterrole,clusterrolebinding,validatingadmissionpolicy,validatingadmissionpolicybinding",
+    ("-n", "kserve"): "role,rolebinding",
+    ("-n", "envoy-gateway-system"): "role,rolebinding",
+}
 ROW = {"region": "city", "kind": "flat", "area_m2": 84, "rooms": 3, "year_built": 1999, "condition": "good"}
 BODY = json.dumps({"instances": [{**ROW, "distance_km": 4.2, "interest_rate": 3.1}]}).encode()
 
@@ -43,12 +48,10 @@ TRACKING=http://mlflow.{name}-system:5000
         yield site, values
     finally:
         kubectl("delete", "namespace", *site.namespaces.values(), "--wait=false", code=None)
-        for kind in ("clusterrole", "clusterrolebinding"):
-            kubectl("delete", kind, f"slipway-probe-{site.system_namespace}", code=None)
-        for namespace in ("kserve", "envoy-gateway-system"):
-            found = kubectl("-n", namespace, "get", "role,rolebinding", "-o", "name").split()
+        for within, kinds in SHARED.items():
+            found = kubectl(*within, "get", kinds, "-o", "name").split()
             own = [one for one in found if one.endswith(f"-{site.system_namespace}")]
-            kubectl("-n", namespace, "delete", *own, code=None)
+            kubectl(*within, "delete", *own, code=None)
 
 
 def runner(site: Site, project: str) -> str:

@@ -20,9 +20,9 @@ from serving.cluster.backends.kserve_reading import (
 from serving.cluster.backends.live_route import LiveRoute, check_fence, refusal
 from serving.cluster.backends.readings import LOST
 from serving.cluster.backends.workload import available
-from serving.cluster.client import DEPLOYMENT, INFERENCE_SERVICE, Object
+from serving.cluster.client import DEPLOYMENT, DISRUPTION_BUDGET, INFERENCE_SERVICE, Object
 from serving.cluster.edits import disowned
-from serving.cluster.manifest import DIGEST, VERSION_LABEL, inference_service, service_name
+from serving.cluster.manifest import DIGEST, VERSION_LABEL, disruption_budget, inference_service, service_name
 from serving.cluster.manifest_route import read_route
 from serving.cluster.two_slots import PLACING, RESTING, Route, adopted, divided, placing, resting, without
 from serving.errors import ConfigError, ConflictError, InfrastructureError
@@ -73,11 +73,19 @@ class RouteBackend(LiveRoute):
         else:  # a running model is never changed in place
             check_fence(self.fence, found)
             self._same_bundle(found, revision)
+        self._budget(revision, found)
         fields = disowned(found, OPERATORS)
         if fields is not None:
             seen = {"managedFields": fields, "resourceVersion": found["metadata"]["resourceVersion"]}
             with contextlib.suppress(ConflictError):  # KServe has written meanwhile; the next call does it
                 self.cluster.patch(INFERENCE_SERVICE, self.at.namespace, revision.name, {"metadata": seen})
+
+    def _budget(self, revision: Revision, made: Object) -> None:
+        """Its disruption budget, once: what somebody makes of it afterwards stays, for as long as the revision."""
+        found = self.cluster.get(DISRUPTION_BUDGET, self.at.namespace, revision.name) or {"metadata": {}}
+        owners = [one["uid"] for one in found["metadata"].get("ownerReferences", ())]
+        if made["metadata"]["uid"] not in owners:  # that of an earlier revision of this name is about to be collected
+            self.cluster.apply(disruption_budget(revision, made))
 
     def readiness(self, revision: str) -> Readiness:
         return read_readiness(self.cluster, self.at.namespace, revision, service_name(revision))

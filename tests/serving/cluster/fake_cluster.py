@@ -531,6 +531,7 @@ class FakeCluster:
             admit(before, obj)
         generation = 1 if before is None else before["metadata"]["generation"] + (before.get("spec") != obj.get("spec"))
         metadata["generation"] = generation
+        metadata.setdefault("uid", f"uid of {metadata['name']}")
         if before is not None and "status" in before:
             obj.setdefault("status", before["status"])
         self._bump(obj)

@@ -11,7 +11,7 @@ import pytest
 from serving.cluster.backends.knative import KnativeBackend
 from serving.cluster.backends.route import RouteBackend
 from serving.cluster.backends.standard import StandardBackend
-from serving.cluster.client import DEPLOYMENT, HTTP_ROUTE, INFERENCE_SERVICE, Object
+from serving.cluster.client import DEPLOYMENT, DISRUPTION_BUDGET, HTTP_ROUTE, INFERENCE_SERVICE, Object
 from serving.cluster.manifest import Installation
 from serving.cluster.manifest_route import SPLIT, read_route
 from serving.cluster.two_slots import RESTING
@@ -386,6 +386,25 @@ def test_a_name_is_never_used_for_another_bundle(place: ClusterPlace) -> None:
     assert len(place.cluster.writes) == count
     with pytest.raises(ConflictError, match="never used for another bundle"):
         place.backend.ensure(replace(revision(1), digest="f" * 64), 1)
+
+
+def test_each_revision_has_a_budget_for_drains_that_is_then_its_operators(place: ClusterPlace) -> None:
+    """Of its own pods alone; an edit of it stays, and a revision that is made anew under the name has a new one."""
+    if place.backend.capabilities().name != "route":
+        pytest.skip("the pods of both sides are of one InferenceService")
+    cluster = place.cluster
+
+    def budget() -> Object:
+        place.backend.ensure(revision(1), 1)
+        return cluster.objects["poddisruptionbudgets", NAMESPACE, "housing-1"]
+
+    of_its_pods = {"component": "predictor", "slipway.dev/revision": "housing-1"}
+    assert budget()["spec"]["selector"]["matchLabels"] == of_its_pods
+    cluster.edit(DISRUPTION_BUDGET, "housing-1", {"spec": {"minAvailable": 1}})
+    assert budget()["spec"]["minAvailable"] == 1
+    cluster.objects["inferenceservices", NAMESPACE, "housing-1"]["metadata"]["uid"] = "another"
+    assert budget()["spec"]["minAvailable"] == "50%"
+    assert [one["uid"] for one in budget()["metadata"]["ownerReferences"]] == ["another"]
 
 
 def test_requests_in_flight_keep_a_revision(place: ClusterPlace) -> None:
