@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 import time
+from pathlib import Path
 
 from components.steps import mirroring
 from components.steps.failing import spared
@@ -20,11 +21,12 @@ def main(arguments: list[str]) -> int:
     watchdog.daemon = True
     watchdog.start()
     with mirroring.lock(place.root):
-        bring(place, always="--always" in arguments)
+        record = next((Path(one) for one in arguments if one != "--always"), None)
+        bring(place, always="--always" in arguments, record=record)
     return 0
 
 
-def bring(place: Place, *, always: bool) -> None:
+def bring(place: Place, *, always: bool, record: Path | None = None) -> None:
     """Bring MLflow what it misses, and note how far that came; nothing when the last note says that all is there.
 
     What changes meanwhile is brought as well, so that who comes last leaves MLflow as the ledger is at the end.
@@ -39,7 +41,7 @@ def bring(place: Place, *, always: bool) -> None:
     shown = before.head
     with spared("MLflow does not show the ledger", mirroring.LATER, missing.append):
         tracking.check(place.tracking)
-        missing += catch_up(place)
+        missing += catch_up(place, record)
         shown = registry.mirror(ledger, place.tracking)
     mirroring.write(place.root, before.after(shown, "; ".join(missing), time.time()))
 

@@ -84,7 +84,8 @@ def track(name: str, run_id: str, place: str, settings: str, command: str, repor
     write_text(Path(report), run_page(facts))
     run, waiting = mlflow_record(facts, paths, Path(report)), Path(report).with_name(WAITING)
     write_text(waiting, run.model_dump_json())
-    news = mirroring.settle(mirroring.start(where.model_dump(), always=True), where.root, mirroring.LIMIT_S)
+    bringing = mirroring.start(where.model_dump(), always=True, record=waiting)
+    news = mirroring.settle(bringing, where.root, mirroring.LIMIT_S)
     if waiting.exists():
         tell(f"warning: run {run_id} is not in MLflow: {_why(waiting, where.root)}")
     else:
@@ -100,14 +101,17 @@ def _why(waiting: Path, home: Path) -> str:
     return said or f"it did not take it within {mirroring.LIMIT_S:g} s; {mirroring.LATER}"
 
 
-def catch_up(where: Place) -> list[str]:
+def catch_up(where: Place, record: Path | None = None) -> list[str]:
     """Bring MLflow the runs of this home that it missed, each by itself; returns what is still missing, and why.
+
+    A step in a pod leaves its *record* elsewhere than below a home, and says where.
 
     The record of a run that MLflow has not got waits beside its report, with the reason; who has waited longest since
     it was tried comes first, so that none is always behind one that takes all the time.
     """
     missing: list[str] = []
-    for waiting in sorted(where.root.glob(f"pipeline_root/runs/*/track/*/{WAITING}"), key=_tried):
+    here = {*where.root.glob(f"pipeline_root/runs/*/track/*/{WAITING}"), *([record] if record else ())}
+    for waiting in sorted(here, key=_tried):
         refused: list[str] = []
         with spared(f"a run is not in MLflow, its record waits as {waiting}", mirroring.LATER, refused.append):
             tracking.record(tracking.RunRecord.model_validate_json(waiting.read_bytes()), where.tracking)

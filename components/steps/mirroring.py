@@ -76,13 +76,14 @@ def write(home: Path, state: Mirrored) -> None:
         _told(home).unlink(missing_ok=True)
 
 
-def start(place: Mapping[str, str], *, always: bool = False) -> "subprocess.Popen[bytes]":
+def start(place: Mapping[str, str], *, always: bool = False, record: Path | None = None) -> "subprocess.Popen[bytes]":
     """The process for the fields of a *place*; it goes on when we end.
 
     Args:
         always: look into MLflow also where the note says that all is there.
+        record: of a run, that waits elsewhere than below the place's home.
     """
-    arguments = [sys.executable, "-m", PROCESS, *(["--always"] if always else [])]
+    arguments = [sys.executable, "-m", PROCESS, *(["--always"] if always else []), *([str(record)] if record else [])]
     null = subprocess.DEVNULL
     child = subprocess.Popen(  # noqa: S603 - our own module; its own session: Ctrl-C and the end of a run are not for it
         arguments, stdin=subprocess.PIPE, stdout=null, stderr=null, start_new_session=True

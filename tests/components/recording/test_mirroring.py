@@ -15,6 +15,7 @@ from components.recording.run_records import REFUSED, WAITING
 from components.steps import mirroring
 from components.steps.mirroring import Mirrored
 from pipelines import settings
+from serving.files import write_text
 from serving.ledger.ledger import Ledger, open_ledger
 from tests.components.recording.test_tracking import a_run
 from tests.pipelines.here.support import slipway
@@ -215,3 +216,16 @@ def test_who_looks_after_the_ledger_follows_it_without_being_told(
 def test_when_it_is_tried_again(state: Mirrored, head: str, now: float, due: bool) -> None:
     """At once for what is new, and with growing pauses while MLflow does not take it."""
     assert state.due(head, now) is due
+
+
+def test_the_record_of_a_step_that_left_it_outside_of_a_home_arrives(tmp_path: Path) -> None:
+    """In a pod the report lies where the server mounts artifacts, and the home is empty: it is brought all the same."""
+    three_versions(tmp_path / "home")
+    waiting = tmp_path / "minio/track/report/record.json"
+    write_text(waiting, a_run(tmp_path, "a-run-of-a-pod", artifacts={}, project=MODEL).model_dump_json())
+    place = settings.values(str(tmp_path / "home"), {})
+    assert mirroring.settle(mirroring.start(place, always=True, record=waiting), tmp_path / "home", 60) == ""
+    assert not waiting.exists()
+    with tracking.store_client(place["tracking"]) as mlflow:
+        experiment = mlflow.get_experiment_by_name(MODEL).experiment_id
+        assert 42105.5 in [run.data.metrics.get("rmse") for run in mlflow.search_runs([experiment])]
