@@ -125,6 +125,11 @@ test-kserve: $(READY) ## KServe's own tests of its scikit-learn server against o
 		tests/cluster/kserve >/dev/null && kind load docker-image --name '$(CLUSTER)' event-display:1 >&2)
 	@$(if $(CLUSTER_TOOLS),EVENT_DISPLAY=event-display:1) $(BIN)/python -m tests.cluster.kserve.run '$(KSERVE)'
 
+.PHONY: test-internet
+test-internet: $(READY) ## The first lines of a reader with a stand-in for the internet (COPIES=DIR: git copies, NODE=IMAGE of kind's nodes)
+	@test -d '$(COPIES)' || { echo "make: say COPIES=DIR with OWNER+NAME/repo, and NODE=IMAGE" >&2; exit 2; }
+	@$(BIN)/python -m tests.cluster.internet.run '$(COPIES)' '$(NODE)' $(RELEASES)
+
 .PHONY: clients
 clients: $(READY) ## What foreign clients get of `slipway serve` and of the cluster's route (ARGS="--model NAME --triton PYTHON")
 	@$(BIN)/python -m tests.clients.run $(ARGS)

@@ -44,6 +44,7 @@ BLOCKS = {
     "kserve-main": Block("docs/kserve.md", ("test-kserve",), asked=True),
     "images": Block("docs/images.md", ("images-table",), asked=True),
     "ways": Block("docs/cluster.md", ("ways",), asked=True),
+    "internet": Block("docs/cluster.md", ("test-internet",), asked=True),
     "clients": Block("docs/kserve.md", ("clients",), asked=True),
 }
 
