@@ -9,7 +9,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ import click
 from pipelines.deploying import dist, secrets
 from pipelines.deploying.site import Site
 from serving.errors import ConfigError, GateRefusal, InfrastructureError, SlipwayError
-from serving.files import write_bytes
+from serving.files import whole_directory, write_bytes
 from serving.store.store import DirectoryStore, S3Settings, Store, open_store
 
 SECRETS, LEDGER, STORE = "secrets.json", "ledger.jsonl", "store"
@@ -56,18 +56,20 @@ def save(kubectl: Kubectl, site: Site, directory: Path) -> None:
     """Write what is there to *directory*, which must be new.
 
     Raises:
-        ConfigError: *directory* holds something already.
+        ConfigError: *directory* is there already.
         InfrastructureError: a part cannot be read.
     """
-    if directory.exists() and any(directory.iterdir()):
-        raise ConfigError(f"{directory} is not empty; a backup is a directory of its own")
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    held, dump = kept(kubectl.secrets()), kubectl("exec", *COPYING, OUT)
-    write_bytes(directory / SECRETS, json.dumps(held).encode())
-    write_bytes(directory / LEDGER, dump)
-    with bucket(kubectl, site) as store:
-        copied = copy(store, DirectoryStore(directory / STORE))
-    click.echo(f"backup             {directory}: secrets, {len(dump) >> 10} KiB of ledger, {copied} objects")
+    if directory.exists():
+        raise ConfigError(f"{directory} is there already; a backup is a directory of its own, so name another")
+    with whole_directory(directory) as made:  # a backup that broke off is none
+        held, dump = kept(kubectl.secrets()), kubectl("exec", *COPYING, OUT)
+        write_bytes(made / SECRETS, json.dumps(held).encode())
+        (made / SECRETS).chmod(0o600)
+        write_bytes(made / LEDGER, dump)
+        (made / STORE).mkdir()
+        copied = _copied(kubectl, site, lambda store: copy(store, DirectoryStore(made / STORE)))
+    directory.chmod(0o700)
+    click.echo(f"backup             {directory}: secrets, {len(dump) >> 10} KiB of ledger, {copied}")
 
 
 def restore(kubectl: Kubectl, site: Site, directory: Path) -> None:
@@ -76,13 +78,20 @@ def restore(kubectl: Kubectl, site: Site, directory: Path) -> None:
     Raises:
         InfrastructureError: a part cannot be written, or the ledger there has versions of its own.
     """
-    with bucket(kubectl, site) as store:
-        copied = copy(DirectoryStore(directory / STORE), store)
+    copied = _copied(kubectl, site, lambda store: copy(DirectoryStore(directory / STORE), store))
     kubectl("exec", "-i", *COPYING, IN, given=(directory / LEDGER).read_bytes())
     # It began with a ledger that was empty, and holds leases of it.
     kubectl("rollout", "restart", CONTROLLER)
     kubectl("rollout", "status", CONTROLLER, "--timeout=300s")
-    click.echo(f"restored           {copied} objects and the ledger; what it says is served is brought about now")
+    click.echo(f"restored           the ledger, {copied}; what it says is served is brought about now")
+
+
+def _copied(kubectl: Kubectl, site: Site, copying: Callable[[Store], int]) -> str:
+    """What *copying* did with the bucket, in words; a store that is not ours is left to whoever keeps it."""
+    if not site.has_own_store:
+        return f"no objects, since {site.object_store} is not ours"
+    with bucket(kubectl, site) as store:
+        return f"{copying(store)} objects"
 
 
 def kept(answer: dict[str, Any]) -> dict[str, Any]:
@@ -145,6 +154,8 @@ def apply_secrets(kubectl: Kubectl, site: Site, directory: Path) -> None:
 @click.argument("values", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--kubectl", "words", envvar="KUBECTL", default="kubectl", help="How the cluster is reached.")
 def main(what: str, directory: Path, values: Path, words: str) -> None:
+    if what != "save" and (absent := [name for name in (SECRETS, LEDGER, STORE) if not (directory / name).exists()]):
+        raise click.UsageError(f"{directory} has no {', '.join(absent)}; name a directory that make backup wrote")
     site = Site.of(values)
     kubectl = Kubectl((*words.split(), "-n", site.system_namespace))
     try:

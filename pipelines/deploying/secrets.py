@@ -95,11 +95,14 @@ def _store(found: Mapping[str, str], token: Callable[[], str], site: Site) -> di
     parts = urlsplit(site.object_store)
     access = found.get("access_key") or f"slipway{token()[:12]}"
     secret = found.get("secret_key") or token()
+    where = {"endpoint": parts.netloc, "secure": "true" if parts.scheme == "https" else "false"}
+    # The site says where, the secret with which key; of the usual site, which says nothing, the secret may say both.
+    said = {} if site.object_store == Site().object_store else where
     return {
-        "endpoint": parts.netloc,
+        **where,
         "region": REGION,
-        "secure": "true" if parts.scheme == "https" else "false",
-        **found,  # an S3 service elsewhere is named by writing this secret before the first deploy
+        **found,
+        **said,
         "access_key": access,
         "secret_key": secret,
         "AWS_ACCESS_KEY_ID": access,

@@ -145,6 +145,11 @@ class Site(Frozen):
         }
 
     @property
+    def has_own_store(self) -> bool:
+        """Whether the object store is the MinIO that a deployment brings."""
+        return (urlsplit(self.object_store).hostname or "").split(".")[:2] == ["minio", self.system_namespace]
+
+    @property
     def namespaces(self) -> dict[str, str]:
         """What the manifests call a namespace, and what it is called here."""
         names = ("system_namespace", "models_namespace", "runs_namespace")
@@ -177,7 +182,7 @@ def _valued(found: Object, site: Site) -> Object:
         claims = found["spec"].get("volumeClaimTemplates", ())
         claims = [{**one, "spec": {**one["spec"], "storageClassName": site.storage_class}} for one in claims]
         return {**found, "spec": {**found["spec"], "volumeClaimTemplates": claims}}
-    if kind == "NetworkPolicy" and "egress" in found["spec"] and site.object_store != usual.object_store:
+    if kind == "NetworkPolicy" and "egress" in found["spec"] and not site.has_own_store:
         return {**found, "spec": {**found["spec"], "egress": _ways(found["spec"]["egress"], site.object_store)}}
     if kind == "ServingRuntime":
         bucket: Object = _told(found, lambda text: text.replace(f"s3://{usual.bucket}/", f"s3://{site.bucket}/"))

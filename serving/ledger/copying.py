@@ -46,7 +46,7 @@ def into(database: Database, lines: Iterable[str]) -> int:
         tables = {table.name: table for table in _tables(connection)}
         if unknown := sorted({name for name, _ in rows} - tables.keys()):
             raise ConfigError(f"the copy has the tables {', '.join(unknown)}, which this version does not know")
-        if any(connection.scalar(sa.select(sa.func.count()).select_from(tables[name])) for name in ("version",)):
+        if connection.scalar(sa.select(sa.func.count()).select_from(tables["version"])):
             raise GateRefusal("the ledger has versions; a copy goes into one that has none")
         here = connection.execute(sa.select(tables[SCHEMA])).scalar_one()
         there = next((row["version_num"] for name, row in rows if name == SCHEMA), None)
@@ -63,12 +63,13 @@ def into(database: Database, lines: Iterable[str]) -> int:
 
 def _whole(lines: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:
     try:
-        *rows, (_, count) = [json.loads(line) for line in lines if line.strip()]
-    except ValueError as error:
-        raise DataError(f"expected the lines of a ledger's copy: {error}") from error
+        *read, (_, count) = [json.loads(line) for line in lines if line.strip()]
+        rows = [(str(name), dict(row)) for name, row in read]
+    except (ValueError, TypeError) as error:
+        raise DataError(f"expected the lines of a ledger's copy: {error}; take another copy") from error
     if count != len(rows):
-        raise DataError(f"the copy broke off: {len(rows)} rows, and its last line should count them, seen {count!r}")
-    return [(name, row) for name, row in rows]
+        raise DataError(f"the copy broke off: {len(rows)} rows, its last line counts {count!r}; take another copy")
+    return rows
 
 
 def _tables(connection: sa.Connection) -> list[sa.Table]:

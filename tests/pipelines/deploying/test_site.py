@@ -16,6 +16,7 @@ from serving.errors import ConfigError
 from tests.manifests.support import MANIFESTS, name_of, needs_kubectl
 from tests.root import ROOT
 
+USUAL_STORE = "http://minio.slipway-system:9000"
 NAME = st.from_regex(r"[a-z]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
 
 
@@ -140,6 +141,41 @@ STORAGE_CLASS=fast"""
     made = secrets.objects({}, lambda: "x" * 40, secrets.new_key, site)["items"]
     store = secrets.read({"items": [made[0]]})["slipway-object-store"]
     assert (store["endpoint"], store["secure"]) == ("s3.example.org", "true")
+
+
+@pytest.mark.parametrize(
+    ("said", "kept", "endpoint", "secure"),
+    [
+        ("https://new.example.org", {"endpoint": "old:9000", "secure": "false"}, "new.example.org", "true"),
+        (
+            "http://minio.slipway-system:9000",
+            {"endpoint": "s3.example.org", "secure": "true"},
+            "s3.example.org",
+            "true",
+        ),
+        (USUAL_STORE, {}, "minio.slipway-system:9000", "false"),
+    ],
+)
+def test_a_store_that_the_site_names_is_the_one_that_keys_are_for(
+    said: str, kept: dict[str, str], endpoint: str, secure: str
+) -> None:
+    """Also where a secret of before names another; the keys in it stay. A site that names none leaves it as it is."""
+    existing = {"slipway-object-store": {**kept, "access_key": "a", "secret_key": "b"}}
+    made = secrets.objects(existing, lambda: "x" * 40, secrets.new_key, Site(object_store=said))["items"]
+    store = secrets.read({"items": [made[0]]})["slipway-object-store"]
+    assert (store["endpoint"], store["secure"], store["access_key"]) == (endpoint, secure, "a")
+    assert made[0]["metadata"]["annotations"]["serving.kserve.io/s3-endpoint"] == endpoint
+
+
+@needs_kubectl
+def test_a_team_with_a_store_of_its_own_reaches_no_other() -> None:
+    """Its predictors' way out stays the one pod; only a store elsewhere opens a port."""
+    names = {"system_namespace": "t-system", "models_namespace": "t", "runs_namespace": "t-runs"}
+    for store, own in (("http://minio.t-system:9000", True), ("http://minio.slipway-system:9000", False)):
+        found = {name_of(one): one for one in rendered(OURS, Site(**names, object_store=store))}
+        egress = found["NetworkPolicy t/predictors"]["spec"]["egress"]
+        assert ({"ports": [{"port": 9000}]} in egress) != own
+        assert ("'minio'" in str(egress)) == own
 
 
 @needs_kubectl

@@ -54,6 +54,13 @@ def test_a_copy_that_broke_off_is_none(tmp_path: Path, left: int) -> None:
     assert open_ledger(f"sqlite:///{tmp_path / 'b.db'}").versions("housing") == ()
 
 
+@pytest.mark.parametrize("lines", [[], ["5"], ["[1, 2, 3]"], ["[1, 2]", "[null, 1]"], ["{}"], ["null"], ['["a", {}]']])
+def test_what_is_no_copy_is_refused_and_never_a_traceback(tmp_path: Path, lines: list[str]) -> None:
+    """With the next move."""
+    with pytest.raises(DataError, match="take another copy"):
+        into(database(tmp_path / "b.db"), lines)
+
+
 def test_a_ledger_that_has_versions_is_not_written_over(tmp_path: Path) -> None:
     """Nor is one of other tables."""
     filled(tmp_path / "a.db")
