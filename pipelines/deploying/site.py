@@ -17,12 +17,14 @@ import click
 import yaml
 from pydantic import ValidationError, field_validator, model_validator
 
+from serving.cluster.manifest import Installation
 from serving.contract import Frozen
 from serving.errors import ConfigError
 
 Object = dict[str, Any]
 DNS = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 NAMED = "kubernetes.io/metadata.name"  # the label of a namespace that is its name
+USUAL = Installation()  # what the controller takes where its address says nothing
 
 
 class Site(Frozen):
@@ -39,8 +41,8 @@ class Site(Frozen):
         system_namespace, models_namespace, runs_namespace: of the controller, of models, and of the steps of runs.
     """
 
-    host: str = "models.example.com"
-    gateway: str = "kserve/kserve-ingress-gateway"
+    host: str = USUAL.domain
+    gateway: str = f"{USUAL.gateway_namespace}/{USUAL.gateway}"
     storage_class: str = ""
     object_store: str = "http://minio.slipway-system:9000"
     bucket: str = "slipway"
@@ -48,7 +50,7 @@ class Site(Frozen):
     tracking: str = "http://mlflow.slipway-system:5000"
     registry: str = ""
     system_namespace: str = "slipway-system"
-    models_namespace: str = "models"
+    models_namespace: str = USUAL.namespace
     runs_namespace: str = "kubeflow"
 
     @field_validator("host")
