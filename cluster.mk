@@ -78,6 +78,8 @@ dist: $(READY) ## Write dist/*.yaml: ours for kubectl alone (ARGS="--values FILE
 	@$(BIN)/python -m pipelines.deploying.dist $(ARGS)
 
 site = $(or $(VALUES),manifests/overlays/$(OVERLAY)/values.env)
+# What the file of a site, or else of the overlay, says of one thing.
+of_site = $$($(BIN)/python -m pipelines.deploying.site --say $(1) '$(site)')
 
 .PHONY: backup
 backup: $(READY) ## Save the ledger, the bucket and the secrets of an installation (DIR=DIRECTORY, new; VALUES=FILE: of a team)
@@ -93,18 +95,18 @@ restore: $(READY) ## Bring it back where nothing is: secrets, make deploy, ledge
 
 # AS is also a name of make's own, the assembler's, which nobody said.
 .PHONY: namespace
-namespace: $(READY) ## Let a namespace serve bundles (NAMESPACE=NAME, AS="kserve-sklearnserver=sklearn": also under such names)
+namespace: $(READY) ## Let a namespace serve bundles (NAMESPACE=NAME, VALUES=FILE: of a team, AS="kserve-sklearnserver=sklearn": also under such names)
 	@test -n '$(NAMESPACE)' || { echo "make: which one? say NAMESPACE=NAME" >&2; exit 2; }
-	@$(KUBECTL) -n models get $$($(BIN)/python -c 'from pipelines.deploying.namespace import COPIED; print(COPIED)') -o json \
+	@$(KUBECTL) -n $(call of_site,models_namespace) get $$($(BIN)/python -c 'from pipelines.deploying.namespace import COPIED; print(COPIED)') -o json \
 		| $(BIN)/python -m pipelines.deploying.namespace '$(NAMESPACE)' $(if $(filter default,$(origin AS)),,$(AS)) | $(KUBECTL) apply --server-side --force-conflicts -f -
 
 .PHONY: submit
 submit: $(READY) ## Run the training pipeline on the cluster and follow it (PROJECT=FILE, ARGS="--as-of 2026-01-31")
-	@$(BIN)/slipway submit --project '$(PROJECT)' $(if $(filter kind,$(OVERLAY)),--context kind-$(CLUSTER)) $(ARGS)
+	@$(BIN)/slipway submit --project '$(PROJECT)' $(if $(filter kind,$(OVERLAY)),--context kind-$(CLUSTER)) --namespace $(call of_site,runs_namespace) $(ARGS)
 
 .PHONY: status
-status: ## What runs on the cluster, what does not, and what it asks for
-	@manifests/status.sh
+status: $(READY) ## What runs on the cluster, what does not, and what it asks for (VALUES=FILE: of a team)
+	@SYSTEM=$(call of_site,system_namespace) MODELS=$(call of_site,models_namespace) RUNS=$(call of_site,runs_namespace) manifests/status.sh
 
 .PHONY: test-cluster
 test-cluster: $(READY) ## The tests that need the cluster

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipelines.cli.options import answer
+from pipelines.cli.options import answer, namespace_option
 from pipelines.cli.session import Session
 from serving.errors import ConfigError, InfrastructureError
 
@@ -19,6 +19,7 @@ _MARK = {"ok": "ok", "fails": "FAILS", "note": "note"}
 @click.command()
 @click.option("--context", metavar="NAME", envvar="SLIPWAY_CONTEXT", help="The cluster, by its name in the kubeconfig.")
 @click.option("--host", metavar="URL", envvar="SLIPWAY_KFP_HOST", help="Kubeflow Pipelines, when not by the cluster.")
+@namespace_option
 @click.option(
     "--site",
     "values",
@@ -26,7 +27,7 @@ _MARK = {"ok": "ok", "fails": "FAILS", "note": "note"}
     help="Before a deployment: its file.",
 )
 @answer
-def doctor(session: Session, context: str | None, host: str | None, values: Path | None) -> int:
+def doctor(session: Session, context: str | None, host: str | None, namespace: str, values: Path | None) -> int:
     """Check this machine, and the cluster if one answers: versions, types, gateway, secrets, rights, services.
 
     With --site it is the file of a site that is checked: whether the cluster has what it names, and takes what would be
@@ -36,7 +37,7 @@ def doctor(session: Session, context: str | None, host: str | None, values: Path
     """
     from pipelines.deploying.doctor import machine
 
-    found = _site(context, values) if values else [*machine(session.place), *_cluster(context, host)]
+    found = _site(context, values) if values else [*machine(session.place), *_cluster(context, host, namespace)]
     for check in found:
         text = check.text
         if not session.as_json:
@@ -58,18 +59,20 @@ def _site(context: str | None, values: Path) -> "list[Finding]":
     return list(findings(open_cluster(context), site, list(of_overlay(overlay_of(values))), dry_run(context)))
 
 
-def _cluster(context: str | None, host: str | None) -> "list[Finding]":
+def _cluster(context: str | None, host: str | None, namespace: str) -> "list[Finding]":
     """The checks of the cluster; one that was named has to answer."""
     from pipelines.deploying.doctor import Finding
     from pipelines.deploying.doctor_cluster import installation
+    from pipelines.deploying.installed import installed_or_usual
     from pipelines.deploying.versions import known_versions
     from pipelines.kubeflow.server import connect
     from serving.cluster.client import open_cluster
 
     try:
         cluster = open_cluster(context)
-        health = connect(host, cluster).health
-        return installation(cluster, context or "the current context", health, known_versions())
+        health = connect(host, cluster, namespace).health
+        at = installed_or_usual(cluster, namespace)
+        return installation(cluster, context or "the current context", health, known_versions(), at)
     except (ConfigError, InfrastructureError) as error:
         if context:
             return [Finding("cluster", "fails", str(error), "make kind-up, or another --context")]

@@ -75,6 +75,16 @@ class _Moment(click.ParamType[datetime]):
 MOMENT = _Moment()
 
 
+namespace_option = click.option(
+    "--namespace",
+    metavar="NAME",
+    envvar="SLIPWAY_NAMESPACE",
+    default="kubeflow",
+    show_default=True,
+    help="Where Pipelines runs steps: which installation is meant, of several teams'.",
+)
+
+
 def timeout_option(seconds: int, meaning: str) -> Callable[..., Any]:
     """For how long a run is waited for, as the argument ``timeout_s``."""
     return click.option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines.cli.options import answer, model_option, timeout_option, training_options
+from pipelines.cli.options import answer, model_option, namespace_option, timeout_option, training_options
 from pipelines.cli.session import Session
 from serving.errors import UsageError
 
@@ -33,6 +33,7 @@ OPTIONS = {"train": {"as_of", "window", "source", "schedule"}, "score": {"source
 @click.option("--keep", metavar="COLUMNS", help="score: input columns to keep, with commas between.")
 @click.option("--context", metavar="NAME", envvar="SLIPWAY_CONTEXT", help="The cluster, by its name in the kubeconfig.")
 @click.option("--host", metavar="URL", envvar="SLIPWAY_KFP_HOST", help="Kubeflow Pipelines, when not by the cluster.")
+@namespace_option
 @click.option("--image", metavar="REF", envvar="SLIPWAY_IMAGE", help="Run steps in this (default: what is deployed).")
 @click.option("--no-wait", is_flag=True, help="Only start the run.")
 @click.option("--schedule/--no-schedule", default=None, help="Run by the project's schedule from now on, or no longer.")
@@ -43,6 +44,7 @@ def submit(
     pipeline: str,
     context: str | None,
     host: str | None,
+    namespace: str,
     image: str | None,
     no_wait: bool,
     no_cache: bool,
@@ -55,6 +57,7 @@ def submit(
     Steps, summaries and exit codes are those of `slipway run` and `slipway score`; places, secrets and the image are
     the cluster's. A run that is no longer followed (Ctrl-C) goes on.
     """
+    from pipelines.deploying.installed import installed
     from pipelines.kubeflow import submitting
     from pipelines.kubeflow.follow import Follower
     from pipelines.kubeflow.server import connect
@@ -62,11 +65,12 @@ def submit(
 
     _check(session, pipeline, asked, schedule, no_wait)
     cluster = open_cluster(context)
-    server = connect(host, cluster)
+    server = connect(host, cluster, namespace)
     if schedule is False:
         return _unschedule(session, server)
-    there = submitting.place_there(cluster, session.place.actor)
-    runs = submitting.in_image(image) if image else submitting.deployed(cluster)
+    at = installed(cluster, namespace)
+    there = submitting.place_there(at, session.place.actor)
+    runs = submitting.in_image(image) if image else submitting.deployed(cluster, at)
     prepared = submitting.prepare(server, pipeline, session.model, runs.image, cache=not no_cache)
     _tell(session, prepared)
     if schedule:
@@ -78,7 +82,7 @@ def submit(
     if no_wait:
         return 0
     directory = session.place.root / "cluster" / name
-    follower = Follower(server, cluster, run_id, name, prepared.tasks, directory, partial(_show, session.line))
+    follower = Follower(server, cluster, at.runs, run_id, name, prepared.tasks, directory, partial(_show, session.line))
     return _conclude(session, pipeline, follower.follow(timeout_s), server_id=run_id, graph=prepared.graph)
 
 

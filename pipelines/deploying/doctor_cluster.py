@@ -5,13 +5,16 @@ Names of secrets are looked at, what is in them is not.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from pipelines.deploying.doctor import Finding, complaint
+from pipelines.deploying.installed import USUAL, Installed
 from pipelines.deploying.versions import Found, KnownVersions, Name, judged_versions, versions
 from serving.cluster.client import CONFIG_MAP, CRD, DEPLOYMENT, GATEWAY, SECRET, Cluster, Kind
 from serving.cluster.installation import CapabilitiesOfInstallation, choose, probe
 from serving.errors import ConfigError, InfrastructureError
 
+_T = TypeVar("_T")
 DEPLOY, UP = "make deploy", "make kind-up deploy"
 KINDS: Mapping[str, Kind] = {
     "Secret": SECRET,
@@ -72,12 +75,15 @@ WORKLOADS: Mapping[Name, bool] = {
 }
 
 
-def installation(cluster: Cluster, context: str, health: Callable[[], None], tested: KnownVersions) -> list[Finding]:
+def installation(
+    cluster: Cluster, context: str, health: Callable[[], None], tested: KnownVersions, at: Installed = USUAL
+) -> list[Finding]:
     """Every check of *cluster*, in the order in which things depend on each other.
 
     Args:
         context: how people call the cluster.
         health: raises unless Kubeflow Pipelines answers.
+        at: the installation that is meant.
 
     Raises:
         InfrastructureError: the cluster's API does not answer.
@@ -94,17 +100,18 @@ def installation(cluster: Cluster, context: str, health: Callable[[], None], tes
 
     found = probe(cluster)
     types = {name: there(CRD, None, name) for name in CRDS}
-    workloads = {name: there(KINDS[name[0]], name[1], name[2]) for name in WORKLOADS}
+    objects, wanted = _named(OBJECTS, at.namespaces), _named(WORKLOADS, at.namespaces)
+    workloads = {name: there(KINDS[name[0]], name[1], name[2]) for name in wanted}
     findings = [
         Finding("cluster", "ok", f"{context}, Kubernetes {found.kubernetes}"),
-        *judged_versions(versions(found, types, workloads), tested),
+        *judged_versions(versions(found, types, workloads, at.runs), tested),
         _types(types),
         _way(found),
-        _gateway(there(GATEWAY, "kserve", "kserve-ingress-gateway")),
-        *_objects({name for name in OBJECTS if there(KINDS[name[0]], name[1], name[2]) is not None}),
-        *_workloads(workloads),
-        *_store(cluster),
-        _pipelines(complaint(health).partition("; `slipway doctor`")[0]),
+        _gateway(there(GATEWAY, *at.gateway.split("/", 1)), at.gateway),
+        *_objects(objects, {name for name in objects if there(KINDS[name[0]], name[1], name[2]) is not None}),
+        *_workloads(wanted, workloads),
+        *_store(cluster, at.system),
+        _pipelines(complaint(health).partition("; `slipway doctor`")[0], at.runs),
     ]
     return findings + [Finding("rights", "note", f"not looked at: {why}") for why in (*found.unread, *unread)]
 
@@ -124,23 +131,29 @@ def _way(found: CapabilitiesOfInstallation) -> Finding:
     return Finding("traffic", "ok", f"moves by '{way}', KServe {found.kserve} in mode {found.default_mode}")
 
 
-def _gateway(gateway: Found) -> Finding:
+def _gateway(gateway: Found, called: str) -> Finding:
     if gateway is None:
-        return Finding("gateway", "fails", "there is no Gateway kserve/kserve-ingress-gateway", DEPLOY)
+        return Finding("gateway", "fails", f"there is no Gateway {called}", DEPLOY)
     conditions = gateway.get("status", {}).get("conditions", ())
     programmed = next((one for one in conditions if one.get("type") == "Programmed"), None)
     if programmed and programmed.get("status") == "True":
-        return Finding("gateway", "ok", "kserve/kserve-ingress-gateway is Programmed")
+        return Finding("gateway", "ok", f"{called} is Programmed")
     why = programmed.get("message", "no reason given") if programmed else "its controller has not looked at it"
-    remedy = "kubectl -n kserve describe gateway kserve-ingress-gateway"
+    namespace, _, name = called.partition("/")
+    remedy = f"kubectl -n {namespace} describe gateway {name}"
     return Finding("gateway", "fails", f"is not Programmed: {why}", remedy)
 
 
-def _objects(there: Iterable[Name]) -> Iterator[Finding]:
+def _named(usual: Mapping[Name, _T], namespaces: Mapping[str, str]) -> dict[Name, _T]:
+    """*usual* with each namespace as it is called here."""
+    return {(kind, namespaces.get(place, place), name): told for (kind, place, name), told in usual.items()}
+
+
+def _objects(objects: Mapping[Name, str], there: Iterable[Name]) -> Iterator[Finding]:
     """One line for each kind."""
-    for kind in dict.fromkeys(name[0] for name in OBJECTS):
-        wanted = [name for name in OBJECTS if name[0] == kind]
-        missing = [f"{name[1]}/{name[2]} ({OBJECTS[name]})" for name in wanted if name not in there]
+    for kind in dict.fromkeys(name[0] for name in objects):
+        wanted = [name for name in objects if name[0] == kind]
+        missing = [f"{name[1]}/{name[2]} ({objects[name]})" for name in wanted if name not in there]
         subject = re.sub(r"(?<!^)(?=[A-Z])", " ", kind).lower() + "s"  # ServingRuntime: serving runtimes
         if missing:
             yield Finding(subject, "fails", f"missing: {', '.join(missing)}", DEPLOY)
@@ -148,13 +161,13 @@ def _objects(there: Iterable[Name]) -> Iterator[Finding]:
             yield Finding(subject, "ok", ", ".join(f"{name[1]}/{name[2]}" for name in wanted))
 
 
-def _workloads(workloads: Mapping[Name, Found]) -> Iterator[Finding]:
+def _workloads(needed: Mapping[Name, bool], workloads: Mapping[Name, Found]) -> Iterator[Finding]:
     """One line for each namespace in which all is well, and one for each piece that is not ready or not there."""
     for namespace in dict.fromkeys(name[1] for name in workloads):
         well, own = [], []
         for name in (one for one in workloads if one[1] == namespace):
             (kind, _, called), found = name, workloads[name]
-            if found is None and WORKLOADS[name]:
+            if found is None and needed[name]:
                 yield Finding(namespace, "fails", f"there is no {kind} {called}", DEPLOY)
             elif found is None:
                 own.append(called)
@@ -172,20 +185,20 @@ def _workloads(workloads: Mapping[Name, Found]) -> Iterator[Finding]:
             yield Finding(namespace, "note", f"no {', '.join(own)}: yours are used, or none")
 
 
-def _store(cluster: Cluster) -> Iterator[Finding]:
+def _store(cluster: Cluster, namespace: str) -> Iterator[Finding]:
     """A line when the Service of the object store is there, and nobody behind it."""
     try:
-        slices = cluster.list(ENDPOINTS, "slipway-system", {"kubernetes.io/service-name": "minio"})
+        slices = cluster.list(ENDPOINTS, namespace, {"kubernetes.io/service-name": "minio"})
     except InfrastructureError:
         return
     endpoints = [endpoint for one in slices for endpoint in one.get("endpoints") or ()]
     ready = [endpoint for endpoint in endpoints if endpoint.get("conditions", {}).get("ready") is not False]
     if slices and not any(endpoint.get("addresses") for endpoint in ready):
-        remedy = "kubectl -n slipway-system describe statefulset minio"
-        yield Finding("object store", "fails", "no pod answers behind Service slipway-system/minio", remedy)
+        remedy = f"kubectl -n {namespace} describe statefulset minio"
+        yield Finding("object store", "fails", f"no pod answers behind Service {namespace}/minio", remedy)
 
 
-def _pipelines(fault: str) -> Finding:
+def _pipelines(fault: str, namespace: str) -> Finding:
     if fault:
-        return Finding("pipelines", "fails", fault, "kubectl -n kubeflow logs deployment/ml-pipeline")
+        return Finding("pipelines", "fails", fault, f"kubectl -n {namespace} logs deployment/ml-pipeline")
     return Finding("pipelines", "ok", "the API answers")

@@ -1,13 +1,14 @@
 """``python -m pipelines.deploying.namespace NAME [RUNTIME=FORMAT...]``: what a namespace needs to serve bundles.
 
-Reads what namespace ``models`` has, as ``kubectl get -o json`` says it, and writes what to apply: the namespace with
-the label that the Gateway asks for, the runtime with its trusted keys and its object store, and service accounts by
-which KServe's storage initializer finds the key of that store. RUNTIME=FORMAT adds the runtime once more under another
-name and for another model format, such as ``kserve-sklearnserver=sklearn``: InferenceServices that were written for
-KServe's own server then find ours.
+Reads what the models' namespace of an installation has, as ``kubectl get -o json`` says it, and writes what to apply:
+the namespace with the label that the Gateway asks for, the runtime with its trusted keys and its object store, and
+service accounts by which KServe's storage initializer finds the key of that store. RUNTIME=FORMAT adds the runtime once
+more under another name and for another model format, such as ``kserve-sklearnserver=sklearn``: InferenceServices that
+were written for KServe's own server then find ours.
 """
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from serving.errors import UsageError
 
 Object = dict[str, Any]
-RUNTIME, HOME = "slipway", "models"
+RUNTIME = "slipway"
 COPIED = "servingruntime/slipway serviceaccount/predictor configmap/slipway-trusted-keys secret/slipway-object-store"
 
 
@@ -23,7 +24,7 @@ def objects(found: Iterable[Object], name: str, others: Mapping[str, str]) -> Ob
     """The list to apply.
 
     Args:
-        found: of namespace ``models``. others: name of a further runtime to its model format; the first
+        found: of the models' namespace. others: name of a further runtime to its model format; the first
             is chosen where an InferenceService names a format alone.
     """
     copies = [_moved(one, name) for one in found]
@@ -56,9 +57,7 @@ def _moved(found: Object, namespace: str) -> Object:
 
 def _logging(container: Object, namespace: str) -> Object:
     """*container* with a log of predictions that is no other namespace's, where a model may have the same name."""
-    own = [
-        arg.replace("s3://slipway/predictions", f"s3://slipway/{namespace}/predictions") for arg in container["args"]
-    ]
+    own = [re.sub(r"(s3://[^/]+)/predictions", rf"\1/{namespace}/predictions", arg) for arg in container["args"]]
     return {**container, "args": own}
 
 

@@ -17,6 +17,7 @@ import click
 import yaml
 from pydantic import ValidationError, field_validator, model_validator
 
+from pipelines.deploying.installed import SYSTEM, Installed
 from serving.cluster.manifest import Installation
 from serving.contract import Frozen
 from serving.errors import ConfigError
@@ -49,9 +50,9 @@ class Site(Frozen):
     database: str = "mysql+pymysql://ledger.slipway-system:3306/slipway"
     tracking: str = "http://mlflow.slipway-system:5000"
     registry: str = ""
-    system_namespace: str = "slipway-system"
+    system_namespace: str = Installed().system
     models_namespace: str = USUAL.namespace
-    runs_namespace: str = "kubeflow"
+    runs_namespace: str = Installed().runs
 
     @field_validator("host")
     @classmethod
@@ -144,6 +145,7 @@ class Site(Frozen):
             "SLIPWAY_TRACKING": self.tracking,
             "SLIPWAY_STORE": f"s3://{self.bucket}/models",
             "SLIPWAY_SERVING": self.serving,
+            SYSTEM: self.system_namespace,
         }
 
     @property

@@ -15,10 +15,10 @@ Name = tuple[str, str, str]  # kind, namespace, name
 Found = Mapping[str, Any] | None  # an object, or None where it is not there or may not be looked at
 
 BUNDLE = "gateway.networking.k8s.io/bundle-version"
-# Whose image tells the version of a piece: namespace, Deployment and container.
+# Whose image tells the version of a piece: namespace, where it is always the same, Deployment and container.
 IMAGES = {
     "envoy-gateway": ("envoy-gateway-system", "envoy-gateway", "envoy-gateway"),
-    "pipelines": ("kubeflow", "ml-pipeline", "ml-pipeline-api-server"),
+    "pipelines": ("", "ml-pipeline", "ml-pipeline-api-server"),
 }
 
 
@@ -44,16 +44,16 @@ def known_versions(versions: Path = MANIFESTS / "versions.yaml") -> KnownVersion
 
 
 def versions(
-    found: CapabilitiesOfInstallation, types: Mapping[str, Found], workloads: Mapping[Name, Found]
+    found: CapabilitiesOfInstallation, types: Mapping[str, Found], workloads: Mapping[Name, Found], runs: str
 ) -> dict[str, str]:
-    """Of the pieces that ``manifests/versions.yaml`` names, as far as they can be seen."""
+    """Of the pieces that ``manifests/versions.yaml`` names, as far as they can be seen; Pipelines in *runs*."""
     routes = types.get("httproutes.gateway.networking.k8s.io") or {}
     seen = {
         "kubernetes": found.kubernetes,
         "gateway-api": routes.get("metadata", {}).get("annotations", {}).get(BUNDLE),
         "kserve": found.kserve,
         **{
-            piece: _tag(workloads.get(("Deployment", namespace, name)), container)
+            piece: _tag(workloads.get(("Deployment", namespace or runs, name)), container)
             for piece, (namespace, name, container) in IMAGES.items()
         },
     }

@@ -24,7 +24,7 @@ POLL_S = 1.0
 SETTLE_S = 15.0  # a server says that a run succeeded before it says so of the run's last tasks
 PATIENCE_S = 120.0  # a server that restarts is waited for; the run goes on without it
 LINES = 5_000
-STEPS, RUN_LABEL = "kubeflow", "pipeline/runid"  # where the pods of steps are, and what says of which run they are
+RUN_LABEL = "pipeline/runid"  # what says of which run a pod is
 
 
 @dataclass
@@ -32,13 +32,14 @@ class Follower:
     """One run and what has been told of it so far.
 
     Attributes:
-        cluster: asked for the pods of steps and what they said.
+        cluster, namespace: asked for the pods of steps and what they said.
         run_id: the server's. name: ours, which events carry.
         tasks: those of its graph, without groups. directory: where events and logs are kept.
     """
 
     server: KfpServer
     cluster: Cluster
+    namespace: str
     run_id: str
     name: str
     tasks: Sequence[str]
@@ -107,13 +108,13 @@ class Follower:
         pod = kfp_tasks.executor_pod(seen.task, pods)
         if pod is None and state == "FAILED":
             pod = kfp_tasks.driver_pod(seen.task, pods)
-        text = self.cluster.log(STEPS, kfp_tasks.name_of(pod), kfp_tasks.MAIN, LINES) if pod else ""
+        text = self.cluster.log(self.namespace, kfp_tasks.name_of(pod), kfp_tasks.MAIN, LINES) if pod else ""
         if state not in ("SKIPPED", "CACHED"):
             write_text(self._log(seen.task), text)
         message = step_log.summary(text.splitlines())
         self.outcomes[seen.task] = step_log.outcome(text.splitlines()) or ""
         if state == "FAILED":
-            cause = kfp_tasks.why_failed(pod, text)
+            cause = kfp_tasks.why_failed(pod, text, self.namespace)
             self.causes.append((seen.task, cause))
             message = cause.sentence
         self._tell(seen.task, state, seen.seconds, message)
@@ -141,7 +142,7 @@ class Follower:
         return task in self.events and self.events[task].state != "RUNNING"
 
     def _pods(self) -> list[Object]:
-        return self.cluster.list(POD, STEPS, {RUN_LABEL: self.run_id})
+        return self.cluster.list(POD, self.namespace, {RUN_LABEL: self.run_id})
 
     def _log(self, task: str) -> Path:
         return step_log.log_of(self.directory / "logs", task)
@@ -168,6 +169,10 @@ class Follower:
                 task, cause = self.causes[0]
                 return "FAILED", f"{task}: {cause.sentence} (log: {self._log(task)})", cause.exit_code
             case "FAILED":
-                return "FAILED", f"run {self.name} failed, and no task says why: kubectl -n kubeflow describe wf", 30
+                return "FAILED", _unexplained(self.name, self.namespace), 30
         error = f"run {self.name} was followed for {timeout_s:g} s and goes on; see it as {self.run_id}"
         return "TIMED_OUT", error, OVERTIME
+
+
+def _unexplained(run: str, namespace: str) -> str:
+    return f"run {run} failed, and no task says why: kubectl -n {namespace} describe wf"

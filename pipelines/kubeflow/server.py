@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pipelines.deploying.installed import USUAL
 from serving.errors import ConfigError, InfrastructureError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ PAGE = 100
 TIMEOUT_S = (3.05, 30.0)  # to connect, and between two pieces of an answer
 
 Phase = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELED"]
-SERVICE_PROXY = "/api/v1/namespaces/kubeflow/services/ml-pipeline:http/proxy"
+SERVICE_PROXY = "/api/v1/namespaces/{namespace}/services/ml-pipeline:http/proxy"
 # What the client of Kubernetes and that of Pipelines, generated alike, both need to know about an API server.
 _ACCESS = (
     *("ssl_ca_cert", "cert_file", "key_file", "verify_ssl", "assert_hostname", "proxy"),
@@ -171,8 +172,10 @@ class KfpServer:
                 return found
 
 
-def connect(host: str | None = None, cluster: "KubernetesCluster | None" = None) -> KfpServer:
-    """The server at *host* (``http://localhost:8888``), else the one of *cluster*. Nothing is asked of it yet."""
+def connect(
+    host: str | None = None, cluster: "KubernetesCluster | None" = None, namespace: str = USUAL.runs
+) -> KfpServer:
+    """The server at *host* (``http://localhost:8888``), else that in *namespace* of *cluster*; it is not asked yet."""
     import kfp_server_api as sdk
 
     configuration = sdk.Configuration()
@@ -184,7 +187,7 @@ def connect(host: str | None = None, cluster: "KubernetesCluster | None" = None)
         found = cluster.configuration
         for name in _ACCESS:
             setattr(configuration, name, getattr(found, name, None))
-        configuration.host = found.host.rstrip("/") + SERVICE_PROXY
+        configuration.host = found.host.rstrip("/") + SERVICE_PROXY.format(namespace=namespace)
     return KfpServer(sdk.ApiClient(configuration))
 
 

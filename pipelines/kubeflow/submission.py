@@ -12,11 +12,11 @@ from typing import Any
 
 from components.steps.place import MOUNTED
 from pipelines.compiling.compiling import IMAGE, dump_package, read_package, with_image
+from pipelines.deploying.installed import PLACE
 from serving.errors import ConfigError
 from serving.files import canonical_json, sha256_bytes
 
 SECRETS = "/run/secrets/slipway"
-PLACE = "slipway-place"  # the ConfigMap
 OBJECT_STORE, LEDGER, SIGNING_KEY = "slipway-object-store", "slipway-ledger", "slipway-signing-key"
 
 NOTHING: Mapping[str, str] = MappingProxyType({})

@@ -19,18 +19,17 @@ from pipelines import settings
 from pipelines.checkout import PIPELINES
 from pipelines.compiling.compiling import read_package
 from pipelines.deploying import image_tag
+from pipelines.deploying.installed import Installed
 from pipelines.here.interpreter import leaves
 from pipelines.here.run import LARGEST, check_arguments
 from pipelines.here.training import command_of, commit_here, train_arguments
 from pipelines.kubeflow import submission
-from pipelines.kubeflow.follow import STEPS
 from pipelines.kubeflow.server import KfpServer, PipelineVersion
-from serving.cluster.client import CONFIG_MAP, DEPLOYMENT, Cluster
+from serving.cluster.client import DEPLOYMENT, Cluster
 from serving.durations import text
 from serving.errors import ConfigError, InfrastructureError, UsageError
 from serving.store.settings import S3Settings
 
-HOME = "slipway-system"
 CONTROLLER = "rollout-controller"
 CODE_NOTE, COMMIT_NOTE = "slipway.dev/code", "slipway.dev/commit"
 
@@ -46,18 +45,9 @@ class Prepared:
     tasks: tuple[str, ...]
 
 
-def place_there(cluster: Cluster, actor: str) -> Place:
-    """The place that steps work in on *cluster*.
-
-    Raises:
-        InfrastructureError: nothing of ours is deployed there.
-    """
-    found = cluster.get(CONFIG_MAP, STEPS, submission.PLACE)
-    if found is None:
-        raise InfrastructureError(
-            f"the cluster has no ConfigMap {STEPS}/{submission.PLACE}; install Slipway there: make deploy"
-        )
-    return settings.load(environment=found.get("data", {}), actor=actor)
+def place_there(at: Installed, actor: str) -> Place:
+    """The place that the steps of the installation *at* work in."""
+    return settings.load(environment=at.place, actor=actor)
 
 
 @dataclass(frozen=True)
@@ -85,18 +75,18 @@ def in_image(image: str) -> Deployed:
     return Deployed(image, code_digest(), commit_here())
 
 
-def deployed(cluster: Cluster) -> Deployed:
-    """What the rollout controller of *cluster* runs.
+def deployed(cluster: Cluster, at: Installed) -> Deployed:
+    """What the rollout controller of the installation *at* runs.
 
     Raises:
         InfrastructureError: there is no controller.
     """
-    found = cluster.get(DEPLOYMENT, HOME, CONTROLLER) or {}
+    found = cluster.get(DEPLOYMENT, at.system, CONTROLLER) or {}
     notes = found.get("metadata", {}).get("annotations", {})
     for container in found.get("spec", {}).get("template", {}).get("spec", {}).get("containers", ()):
         return Deployed(str(container["image"]), notes.get(CODE_NOTE, ""), notes.get(COMMIT_NOTE, ""))
     raise InfrastructureError(
-        f"the cluster has no Deployment {HOME}/{CONTROLLER} to take the image from; run make deploy, or give --image"
+        f"the cluster has no Deployment {at.system}/{CONTROLLER} whose image to take: run make deploy, or give --image"
     )
 
 

@@ -103,10 +103,10 @@ def settled(seen: TaskSeen, pods: Collection[Pod]) -> TaskState:
     return "CACHED" if seen.state == "SUCCEEDED" and executor_pod(seen.task, pods) is None else seen.state
 
 
-def why_failed(pod: Pod | None, log: str) -> Cause:
+def why_failed(pod: Pod | None, log: str, namespace: str) -> Cause:
     """Why a task failed, from its *pod* and the *log* of that pod: what the step said, else how its process ended."""
     if pod is None:
-        return Cause("it failed before it had a pod; see the events of the workflow: kubectl -n kubeflow get wf", 30)
+        return Cause(f"it failed before it had a pod; its workflow has events: kubectl -n {namespace} get wf", 30)
     ending = _terminated(pod)
     if ending.get("reason") == "OOMKilled":
         return Cause("the step used more memory than its pod may have; raise its limit, or give it fewer rows", 7)
@@ -114,7 +114,7 @@ def why_failed(pod: Pod | None, log: str) -> Cause:
         return cause(log.splitlines(), ending.get("exitCode"))
     said = pod.get("status", {}).get("message") or ending.get("message") or ending.get("reason")
     reason = f"its pod {name_of(pod)} ended without a log"
-    return Cause(f"{reason}: {said}" if said else f"{reason}; see kubectl -n kubeflow describe pod", 30)
+    return Cause(f"{reason}: {said}" if said else f"{reason}; see kubectl -n {namespace} describe pod", 30)
 
 
 def why_waiting(pod: Pod) -> str | None:

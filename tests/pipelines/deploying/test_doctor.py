@@ -1,6 +1,7 @@
 """What the doctor says of a machine and a cluster, and that each complaint comes with what to do about it."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from pipelines.deploying.doctor_cluster import (
     WORKLOADS,
     installation,
 )
+from pipelines.deploying.installed import PLACE, SYSTEM, USUAL, installed, installed_or_usual
 from pipelines.deploying.versions import BUNDLE, KnownVersions, Name, judged_versions, known_versions
-from serving.cluster.client import CRD, DEPLOYMENT, GATEWAY, Kind, Object
+from serving.cluster.client import CONFIG_MAP, CRD, DEPLOYMENT, GATEWAY, Kind, Object
 from serving.errors import ConfigError, InfrastructureError
 from tests.pipelines.here.support import slipway
 
@@ -92,6 +94,46 @@ def at(name: Name) -> Place:
 
 def checks(cluster: FakeCluster, health: Callable[[], None] = nothing) -> list[Finding]:
     return installation(cluster, "kind-slipway", health, TESTED)  # type: ignore[arg-type]  # only what reads
+
+
+TEAM = {SYSTEM: "blue-system", "SLIPWAY_SERVING": "kserve://blue-models?gateway=edge/front&domain=m.example"}
+NAMES = {"slipway-system": "blue-system", "models": "blue-models", "kubeflow": "blue-runs", "kserve": "edge"}
+
+
+def of_a_team() -> FakeCluster:
+    """A cluster on which everything is under a team's names, and nothing of ours under the usual ones."""
+    ours = {"slipway-system", "models", "kubeflow"}
+    found = {
+        (kind, NAMES[namespace] if namespace in ours else namespace, name): one
+        for (kind, namespace, name), one in objects().items()
+    }
+    found[GATEWAY, "edge", "front"] = found.pop(GATE)
+    found[CONFIG_MAP, "blue-runs", PLACE] = {"data": TEAM}
+    return FakeCluster(found)
+
+
+def test_a_team_is_found_by_the_namespace_of_its_runs() -> None:
+    """One name leads to all that the team has; asked about the usual one, the doctor says that nothing is there."""
+    cluster: Any = of_a_team()
+    there = installed(cluster, "blue-runs")
+    assert (there.system, there.models, there.gateway) == ("blue-system", "blue-models", "edge/front")
+    assert failing(installation(cluster, "kind-slipway", nothing, TESTED, there)) == []
+    with pytest.raises(InfrastructureError, match=r"kubeflow/slipway-place.*--namespace"):
+        installed(cluster)
+    usual = installation(cluster, "kind-slipway", nothing, TESTED, installed_or_usual(cluster, USUAL.runs))
+    assert {subject for subject, _ in failing(usual)} >= {"secrets", "gateway", "slipway-system", "kubeflow"}
+    assert not any(name in repr(usual) for name in ("blue-", "edge/"))
+
+
+def test_nothing_that_the_doctor_says_of_a_team_is_said_of_another() -> None:
+    """Whatever is gone, complaint and remedy name the team's own namespaces."""
+    whole: Any = of_a_team()
+    there = installed(whole, "blue-runs")
+    for place in whole.objects:
+        rest: Any = FakeCluster({one: found for one, found in whole.objects.items() if one != place})
+        for check in installation(rest, "kind-slipway", nothing, TESTED, there):
+            said = re.findall(r"(?<![\w-])(slipway-system|models|kubeflow)(?:/| )", f"{check.text} {check.remedy}")
+            assert not said, check
 
 
 def changed(place: Place, **status: Any) -> list[Finding]:

@@ -12,7 +12,7 @@ FOUND: list[dict[str, Any]] = [
         "metadata": {"name": "slipway", "namespace": "models", "resourceVersion": "7", "labels": {"a": "b"}},
         "spec": {
             "supportedModelFormats": [{"name": "slipway"}],
-            "containers": [{"name": "kserve-container", "args": ["--log_dir=s3://slipway/predictions"]}],
+            "containers": [{"name": "kserve-container", "args": ["--log_dir=s3://acme/predictions"]}],
         },
     },
     {
@@ -53,7 +53,7 @@ def test_nothing_of_the_first_namespace_comes_along(made: Any) -> None:
     annotations = made["Secret", "slipway-object-store"]["metadata"]["annotations"]
     assert annotations == {"serving.kserve.io/s3-endpoint": "minio:9000"}
     assert made["ServingRuntime", "slipway"]["spec"]["containers"][0]["args"] == [
-        "--log_dir=s3://slipway/team/predictions"
+        "--log_dir=s3://acme/team/predictions"
     ]
 
 

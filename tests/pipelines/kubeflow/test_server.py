@@ -82,7 +82,9 @@ def followed(
     fake.runs = answers
     clock = Clock()
     name, tell = "20260131T120000", events.append
-    follower = Follower(connect(fake.host), pods, "server-id", name, tasks, directory, tell, clock, clock.sleep)
+    follower = Follower(
+        connect(fake.host), pods, "kubeflow", "server-id", name, tasks, directory, tell, clock, clock.sleep
+    )
     return follower.follow(timeout_s), events
 
 
@@ -297,7 +299,9 @@ def test_a_restarting_server_is_waited_for(fake: Fake, tmp_path: Path) -> None:
     def go() -> RunResult:
         server = connect(fake.host)
         nobody: Any = Pods()
-        return Follower(server, nobody, "id", "name", TASKS, tmp_path, lambda _: None, clock, sleep).follow(900)
+        return Follower(server, nobody, "kubeflow", "id", "name", TASKS, tmp_path, lambda _: None, clock, sleep).follow(
+            900
+        )
 
     silence = 60.0
     assert go().state == "SUCCEEDED"

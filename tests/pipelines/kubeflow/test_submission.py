@@ -11,6 +11,7 @@ import yaml
 from components.steps.code_digest import code_digest
 from pipelines.compiling.compiling import IMAGE, read_package
 from pipelines.deploying import image_tag
+from pipelines.deploying.installed import USUAL
 from pipelines.here.training import PACKAGE
 from pipelines.kubeflow import submission, submitting
 from serving.errors import ConfigError, InfrastructureError
@@ -139,7 +140,7 @@ def test_a_run_is_about_the_code_in_the_image() -> None:
     spec = {"template": {"spec": {"containers": [{"image": "slipway-python:1234"}]}}}
 
     def found(obj: object) -> submitting.Deployed:
-        return submitting.deployed(SimpleNamespace(get=lambda *_: obj))  # type: ignore[arg-type]  # only what reads
+        return submitting.deployed(SimpleNamespace(get=lambda *_: obj), USUAL)  # type: ignore[arg-type]  # only what reads
 
     assert found({"metadata": {"annotations": notes}, "spec": spec}) == submitting.Deployed(
         "slipway-python:1234", "c" * 64, "abc"
