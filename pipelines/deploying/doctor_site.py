@@ -16,6 +16,7 @@ from serving.cluster.client import GATEWAY, SERVICE, Cluster, Kind
 
 NAMESPACE = Kind("", "v1", "namespaces")
 STORAGE_CLASS = Kind("storage.k8s.io", "v1", "storageclasses")
+PRIORITY_CLASS = Kind("scheduling.k8s.io", "v1", "priorityclasses")
 USUAL_CLASS = "storageclass.kubernetes.io/is-default-class"
 OURS = {"object_store": "minio", "database": "ledger", "tracking": "mlflow"}  # what we bring, and under which name
 IN_CLUSTER = re.compile(r"([a-z0-9-]+)\.([a-z0-9-]+)(\.svc(\.cluster\.local)?)?")
@@ -38,6 +39,7 @@ def findings(cluster: Cluster, site: Site, objects: Sequence[Object], refused: R
     """
     yield _gateway(cluster, site)
     yield _storage(cluster, site)
+    yield from _priority(cluster, site)
     for value in OURS:
         yield _address(cluster, site, value)
     yield _taken(cluster, rendered(objects, site), refused)
@@ -97,6 +99,16 @@ def _storage(cluster: Cluster, site: Site) -> Finding:
         text = f"STORAGE_CLASS is empty, and none of {', '.join(names) or 'no classes'} is the cluster's default"
         return Finding("storage", "fails", text, "name one, or volumes wait for ever")
     return Finding("storage", "ok", site.storage_class or f"the cluster's default, {usual[0]['metadata']['name']}")
+
+
+def _priority(cluster: Cluster, site: Site) -> Iterator[Finding]:
+    """A line where a class is named: of one that is not there no pod is ever made."""
+    wanted = site.priority_class
+    if wanted and cluster.get(PRIORITY_CLASS, None, wanted) is None:
+        text = f"PRIORITY_CLASS: there is no {wanted}"
+        yield Finding("priority", "fails", text, "name one that is there: kubectl get priorityclasses")
+    elif wanted:
+        yield Finding("priority", "ok", wanted)
 
 
 def _address(cluster: Cluster, site: Site, value: str) -> Finding:

@@ -35,6 +35,7 @@ class Site(Frozen):
         host: a model answers at ``<name>.<host>``.
         gateway: ``<namespace>/<name>`` of the Gateway that routes are attached to.
         storage_class: of the volumes that ours ask for; empty: the cluster's default.
+        priority_class: of pods that answer or move traffic; empty: the cluster's usual one.
         object_store: ``http(s)://host[:port]`` of an S3 service. bucket: for bundles and the log of predictions.
         database: SQLAlchemy URL of the ledger, without a password, which is in the secret ``slipway-ledger``.
         tracking: MLflow's address.
@@ -45,6 +46,7 @@ class Site(Frozen):
     host: str = USUAL.domain
     gateway: str = f"{USUAL.gateway_namespace}/{USUAL.gateway}"
     storage_class: str = ""
+    priority_class: str = ""
     object_store: str = "http://minio.slipway-system:9000"
     bucket: str = "slipway"
     database: str = "mysql+pymysql://ledger.slipway-system:3306/slipway"
@@ -76,6 +78,11 @@ class Site(Frozen):
         return _matching(
             found, form, "mysql+pymysql://HOST[:PORT]/NAME, since user and password are in the secret slipway-ledger"
         )
+
+    @field_validator("priority_class", "storage_class")
+    @classmethod
+    def _class(cls, found: str) -> str:
+        return found and _matching(found, rf"{DNS}(\.{DNS})*", "the name of a class")
 
     @field_validator("bucket", "system_namespace", "models_namespace", "runs_namespace")
     @classmethod
@@ -134,6 +141,7 @@ class Site(Frozen):
         """The place's serving URI."""
         usual = Site()
         told = [("domain", self.host, usual.host), ("gateway", self.gateway, usual.gateway)]
+        told.append(("priority", self.priority_class, usual.priority_class))
         query = "&".join(f"{name}={value}" for name, value, other in told if value != other)
         return f"kserve://{self.models_namespace}" + (f"?{query}" if query else "")
 
@@ -182,16 +190,27 @@ def _valued(found: Object, site: Site) -> Object:
     kind, usual = found["kind"], Site()
     if kind == "ConfigMap" and found["metadata"]["name"] == "slipway-place":
         return {**found, "data": {**found["data"], **site.place}}
-    if kind == "StatefulSet" and site.storage_class:
-        claims = found["spec"].get("volumeClaimTemplates", ())
-        claims = [{**one, "spec": {**one["spec"], "storageClassName": site.storage_class}} for one in claims]
-        return {**found, "spec": {**found["spec"], "volumeClaimTemplates": claims}}
+    if kind in ("Deployment", "StatefulSet"):
+        return {**found, "spec": _workload(found["spec"], site)}
     if kind == "NetworkPolicy" and "egress" in found["spec"] and not site.has_own_store:
         return {**found, "spec": {**found["spec"], "egress": _ways(found["spec"]["egress"], site.object_store)}}
     if kind == "ServingRuntime":
         bucket: Object = _told(found, lambda text: text.replace(f"s3://{usual.bucket}/", f"s3://{site.bucket}/"))
         return bucket
     return found
+
+
+def _workload(spec: Object, site: Site) -> Object:
+    if site.storage_class and "volumeClaimTemplates" in spec:
+        claims = [
+            {**one, "spec": {**one["spec"], "storageClassName": site.storage_class}}
+            for one in spec["volumeClaimTemplates"]
+        ]
+        spec = {**spec, "volumeClaimTemplates": claims}
+    if site.priority_class:
+        pods = {**spec["template"]["spec"], "priorityClassName": site.priority_class}
+        spec = {**spec, "template": {**spec["template"], "spec": pods}}
+    return spec
 
 
 def _ways(egress: list[Object], store: str) -> list[Object]:

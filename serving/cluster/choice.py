@@ -26,7 +26,8 @@ def backends_of(cluster: Cluster, place: ClusterAddress) -> tuple[Way, BackendOf
     kind = {"route": RouteBackend, "standard": StandardBackend, "knative": KnativeBackend}[way]
     usual = Installation(namespace=place.namespace)
     space, _, gateway = (place.gateway or f"{usual.gateway_namespace}/{usual.gateway}").partition("/")
-    at = replace(usual, domain=place.domain or usual.domain, gateway=gateway, gateway_namespace=space)
+    public = {"domain": place.domain or usual.domain, "gateway": gateway, "gateway_namespace": space}
+    at = replace(usual, **public, priority=place.priority)
 
     def make(model: str, memory: Memory, fence: int) -> TrafficBackend:
         backend: TrafficBackend = kind(cluster, at, model, memory, fence=fence)

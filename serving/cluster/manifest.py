@@ -35,6 +35,7 @@ class Installation:
         ingress_domain: of KServe; the ``status.url`` of an InferenceService is ``<name>-<namespace>.<ingress_domain>``.
         gateway, gateway_namespace: the Gateway that the route is attached to.
         service_account: of predictor pods; it carries the secret of the object store.
+        priority: PriorityClass of predictor pods; empty for the cluster's usual one.
     """
 
     namespace: str = "models"
@@ -44,6 +45,7 @@ class Installation:
     gateway_namespace: str = "kserve"
     runtime: str = "slipway"
     service_account: str = "predictor"
+    priority: str = ""
 
 
 def inference_service(revision: Revision, at: Installation, *, replicas: int = 1, fence: int = 0) -> Object:
@@ -105,6 +107,7 @@ def predictor(revision: Revision, at: Installation) -> Object:
     """The part of a predictor that differs between revisions; a change of nothing else starts no new pods."""
     return {
         "serviceAccountName": at.service_account,
+        **({"priorityClassName": at.priority} if at.priority else {}),
         "model": {
             "modelFormat": {"name": "slipway"},
             "runtime": at.runtime,

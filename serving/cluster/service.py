@@ -6,7 +6,7 @@ writes there.
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from urllib.parse import parse_qsl, urlsplit
 
@@ -27,17 +27,19 @@ HEARTBEAT_S = 15.0  # a controller that has not been seen for longer is not ther
 
 @dataclass(frozen=True)
 class ClusterAddress:
-    """What ``kserve://NAMESPACE?domain=DOMAIN&gateway=NAMESPACE/NAME&way=WAY`` says.
+    """What ``kserve://NAMESPACE?domain=DOMAIN&gateway=NAMESPACE/NAME&way=WAY&priority=CLASS`` says.
 
     Attributes:
         domain: of the public hosts; empty for the installation's own. gateway: the Gateway of routes, likewise.
         way: ``route``, ``standard`` or ``knative``; empty for what the installation can do.
+        priority: PriorityClass of models' pods; empty for the cluster's usual one.
     """
 
     namespace: str
     domain: str = ""
     gateway: str = ""
     way: str = ""
+    priority: str = ""
 
 
 def cluster_address(serving: str) -> ClusterAddress:
@@ -48,10 +50,10 @@ def cluster_address(serving: str) -> ClusterAddress:
     """
     parts = urlsplit(serving)
     options = dict(parse_qsl(parts.query))
-    unknown = sorted(set(options) - {"domain", "gateway", "way"})
+    unknown = sorted(set(options) - {field.name for field in fields(ClusterAddress)} - {"namespace"})
     whole = re.fullmatch(r"[^/]+/[^/]+", options.get("gateway", "a/b"))
     if parts.scheme != "kserve" or not parts.netloc or parts.path.strip("/") or unknown or not whole:
-        form = "kserve://NAMESPACE, with ?domain=, &gateway=NAMESPACE/NAME and &way= if wanted"
+        form = "kserve://NAMESPACE, with ?domain=, &gateway=NAMESPACE/NAME, &way= and &priority= if wanted"
         raise ConfigError(f"serving: expected {form}, got {serving!r}")
     return ClusterAddress(parts.netloc, **options)
 

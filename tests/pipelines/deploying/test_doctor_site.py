@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.deploying.doctor_site import NAMESPACE, STORAGE_CLASS, USUAL_CLASS, findings, overlay_of
+from pipelines.deploying.doctor_site import NAMESPACE, PRIORITY_CLASS, STORAGE_CLASS, USUAL_CLASS, findings, overlay_of
 from pipelines.deploying.site import Object, Site
 from serving.cluster.client import GATEWAY, SERVICE, Kind
 
@@ -30,7 +30,7 @@ class Asked:
             return {"spec": {"listeners": [self.gateway]}}
         if kind == SERVICE and f"{namespace}/{name}" in self.services:
             return {}
-        return {} if kind == NAMESPACE and name == "default" else None
+        return {} if (kind, name) in ((NAMESPACE, "default"), (PRIORITY_CLASS, "served")) else None
 
     def list(self, kind: Kind, namespace: str | None, labels: Mapping[str, str]) -> list[Object]:
         assert kind == STORAGE_CLASS
@@ -49,6 +49,8 @@ class Asked:
         ("", Asked(), "storage", "ok", "the cluster's default, standard"),
         ("", Asked(usual=False), "storage", "fails", "STORAGE_CLASS is empty"),
         ("STORAGE_CLASS=fast", Asked(), "storage", "fails", "there is no fast, there are standard"),
+        ("PRIORITY_CLASS=high", Asked(), "priority", "fails", "there is no high"),
+        ("PRIORITY_CLASS=served", Asked(), "priority", "ok", "served"),
         ("", Asked(), "object store", "note", "make deploy brings it"),
         ("", Asked(services=["slipway-system/minio"]), "object store", "ok", "slipway-system/minio"),
         (f"OBJECT_STORE={MINIO}", Asked(), "object store", "fails", "no Service mino in slipway-system"),

@@ -125,19 +125,23 @@ GATEWAY=infra/public
 OBJECT_STORE=https://s3.example.org
 BUCKET=ours
 DATABASE=mysql+pymysql://db.example.org:3307/ledger
-STORAGE_CLASS=fast"""
+STORAGE_CLASS=fast
+PRIORITY_CLASS=served"""
     site = Site.read(text)
     found = {name_of(one): one for one in rendered(OURS, site)}
     for namespace in ("slipway-system", "kubeflow"):
         place = found[f"ConfigMap {namespace}/slipway-place"]["data"]
         where = cluster_address(place["SLIPWAY_SERVING"])
         assert (where.namespace, where.domain, where.gateway) == ("models", "ml.example.org", "infra/public")
+        assert where.priority == "served", "pods of models have it from the controller"
         assert place["SLIPWAY_STORE"] == "s3://ours/models"
         assert place["SLIPWAY_LEDGER"].startswith("mysql+pymysql://db.example.org:3307/ledger?read_default_file=")
     assert {"ports": [{"port": 443}]} in found["NetworkPolicy models/predictors"]["spec"]["egress"]
     assert "s3://slipway/" not in str(found["ServingRuntime models/slipway"])
     claims = found["StatefulSet slipway-system/ledger"]["spec"]["volumeClaimTemplates"]
     assert [one["spec"]["storageClassName"] for one in claims] == ["fast"]
+    workloads = [one for one in found.values() if one["kind"] in ("Deployment", "StatefulSet")]
+    assert {one["spec"]["template"]["spec"].get("priorityClassName") for one in workloads} == {"served"}
     made = secrets.objects({}, lambda: "x" * 40, secrets.new_key, site)["items"]
     store = secrets.read({"items": [made[0]]})["slipway-object-store"]
     assert (store["endpoint"], store["secure"]) == ("s3.example.org", "true")

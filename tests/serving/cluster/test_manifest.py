@@ -76,6 +76,13 @@ def test_a_revision_is_this_inference_service():
     }
 
 
+def test_pods_have_the_priority_of_their_installation():
+    """In each way of moving traffic; where none is named the field is absent, and the cluster's default holds."""
+    at = Installation(priority="served")
+    assert inference_service(revision(1), at)["spec"]["predictor"]["priorityClassName"] == "served"
+    assert "priorityClassName" not in inference_service(revision(1), Installation())["spec"]["predictor"]
+
+
 def test_the_split_of_a_route_is_this_rule():
     """Two references with weights and own filters, the epoch in the answer and in the request."""
     route = two_slots.divided(
