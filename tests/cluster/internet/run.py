@@ -1,8 +1,8 @@
 """``python -m tests.cluster.internet.run COPIES NODE``: a reader's first lines, with a stand-in for the internet.
 
 COPIES has git copies of the projects as ``OWNER+NAME/repo``, NODE is the image of kind's nodes. A fresh clone and an
-empty home; the lines are those of README and docs, as they stand there. What it prints is the log of the run: each
-line, its seconds, and at the end what was pulled.
+empty home; the lines are those of README and docs, as they stand there. What it prints is for the page: each line, its
+seconds, and what was fetched until then. What the lines say themselves goes to standard error.
 """
 
 import json
@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -24,6 +25,8 @@ from tests.root import ROOT
 
 PLACE = Path("/tmp/internet")
 PORT = 5000
+LONG = 110  # characters of a line that the page shows
+HEAD = "| line | took | since the clone | images pulled until then |\n|---|---|---|---|"
 USUAL_PORT = "30080"  # of the gateway; SLIPWAY_PORT and CLUSTER leave a cluster that is there alone
 REPLACED = re.compile(r"^docker\.io/|^(?!(?:ghcr|quay|gcr)\.io/)|^(?:ghcr|quay|gcr)\.io/")
 
@@ -44,7 +47,7 @@ class Registry:
         self.place.mkdir(parents=True, exist_ok=True)
         settings = {
             "version": 0.1,
-            "log": {"level": "error"},
+            "log": {"level": "info", "formatter": "json"},
             "storage": {"filesystem": {"rootdirectory": str(self.place / "data")}, "delete": {"enabled": True}},
             "http": {"addr": f"0.0.0.0:{PORT}"},
         }
@@ -64,7 +67,7 @@ class Registry:
         """Publish *reference*, which this machine has under its name with or without a registry."""
         here = next((name for name in (reference, REPLACED.sub("", reference)) if _is_here(name)), None)
         if here is None:
-            print(f"  not made here: {reference}", flush=True)
+            print(f"  not made here: {reference}", file=sys.stderr, flush=True)
             return
         there = f"localhost:{PORT}/{repository(reference)}"
         subprocess.run(["docker", "tag", here, there], check=True)
@@ -75,8 +78,13 @@ class Registry:
 
     @property
     def pulled(self) -> int:
-        """Bytes of all that is in it."""
-        return sum(path.stat().st_size for path in (self.place / "data").rglob("data"))
+        """Bytes that it has answered with: images are pulled compressed."""
+        return sum(int(said.get("http.response.written", 0)) for said in self._said())
+
+    def _said(self) -> Iterator[dict[str, Any]]:
+        for line in (self.place / "log").read_text(encoding="utf-8").splitlines():
+            if line.startswith("{"):
+                yield json.loads(line)
 
 
 def repository(reference: str) -> str:
@@ -145,16 +153,43 @@ def run(copies: Path, node: str, releases: str) -> int:
         open_.enter_context(served(internet))
         open_.enter_context(registry.served())
         publish(clone, registry)
+        pushed, start = registry.pulled, time.monotonic()
+        print(f"{_releases(clone, releases)}\n\n{HEAD}", flush=True)
         for line in [*lines(clone / "README.md", "## On Kubernetes, in short"), *canary(clone)]:
             line = line.replace(f"127.0.0.1:{USUAL_PORT}", f"127.0.0.1:{os.environ.get('SLIPWAY_PORT', USUAL_PORT)}")
             began = time.monotonic()
-            print(f"$ {line}", flush=True)
-            done = subprocess.run(internet.command(["bash", "-c", line]), cwd=clone, env=told, check=False)
-            print(f"  -- {time.monotonic() - began:.0f} s", flush=True)
+            played = internet.command(["bash", "-c", line])
+            done = subprocess.run(played, cwd=clone, env=told, check=False, stdout=sys.stderr)
+            ended, fetched = time.monotonic(), registry.pulled - pushed
+            cells = (_cut(line), f"{ended - began:.0f} s", _minutes(ended - start), f"{fetched / 1e6:,.0f} MB")
+            print(f"| {' | '.join(cells)} |", flush=True)
             if done.returncode:
                 return done.returncode
-    print(f"images: {registry.pulled / 1e6:,.0f} MB")
+    by_git, by_file, made_here = internet.fetched / 1e6, internet.downloaded / 1e6, _size(clone / ".venv") / 1e6
+    print(f"\nBeside images: {by_git:,.1f} MB by git, {by_file:,.1f} MB of release files.", end=" ")
+    print(f"The Python environment that the first line makes takes {made_here:,.0f} MB of disk.")
     return 0
+
+
+def _releases(clone: Path, releases: str) -> str:
+    pairs = yaml.safe_load((clone / "manifests/versions.yaml").read_text(encoding="utf-8"))["pairs"]
+    pair = pairs[1 if releases else 0]
+    without = os.environ.get("WITHOUT", "")
+    told = ", ".join(f"{piece} {version}" for piece, version in pair.items())
+    return f"{told}{f'; without {without}' if without else ''}."
+
+
+def _cut(line: str) -> str:
+    shown = line if len(line) <= LONG else f"{line[:LONG]} ..."
+    return f"`{shown.replace('|', chr(92) + '|')}`"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+
+
+def _size(place: Path) -> int:
+    return sum(path.lstat().st_size for path in place.rglob("*"))
 
 
 def publish(clone: Path, registry: Registry) -> None:

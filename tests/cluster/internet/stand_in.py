@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 REPOSITORIES = ("kserve/kserve", "kubeflow/pipelines", "argoproj/argo-workflows")
 GATEWAY_API, GATEWAY = "v1.5.1", "v1.8.3"
@@ -37,6 +38,18 @@ class Internet:
     @property
     def web(self) -> Path:
         return self.place / "web"
+
+    @property
+    def fetched(self) -> int:
+        """Bytes of the packs that git was sent."""
+        packs = self.place / "packs"
+        return sum(map(int, packs.read_text().split())) if packs.exists() else 0
+
+    @property
+    def downloaded(self) -> int:
+        """Bytes of release files that were sent."""
+        sent = self.place / "sent"
+        return sum(map(int, sent.read_text().split())) if sent.exists() else 0
 
     def copy(self, project: str) -> Path:
         return self.copies / project.replace("/", "+") / "repo"
@@ -73,6 +86,11 @@ def served(internet: Internet, port: int = 443) -> Iterator[None]:
         def __init__(self, *words: object) -> None:
             super().__init__(*words, directory=str(internet.web))  # type: ignore[arg-type]
 
+        def copyfile(self, source: Any, outputfile: Any) -> None:
+            with (internet.place / "sent").open("a") as sent:
+                sent.write(f"{os.fstat(source.fileno()).st_size}\n")
+            super().copyfile(source, outputfile)
+
         def log_message(self, format: str, *words: object) -> None:
             """Nothing: the run's own lines are to be read."""
 
@@ -104,7 +122,7 @@ def _git(internet: Internet) -> None:
     settings: dict[str, dict[str, object]] = {
         "init": {"templateDir": internet.place / "template"},
         "core": {"sparseCheckout": "true"},
-        "uploadpack": {"allowAnySHA1InWant": "true", "allowFilter": "true"},
+        "uploadpack": {"allowAnySHA1InWant": "true", "allowFilter": "true", "packObjectsHook": _counting(internet)},
         "safe": {"directory": "*"},
     }
     for name in REPOSITORIES:
@@ -116,6 +134,17 @@ def _git(internet: Internet) -> None:
     ]
     also = "".join(f"\tinsteadOf = https://github.com/{name}\n" for name in REPOSITORIES)
     (internet.place / "gitconfig").write_text("".join(lines) + f'[url "file://{store}"]\n{also}')
+
+
+def _counting(internet: Internet) -> Path:
+    """A program in the place of git's own that makes packs, which writes down how long they are."""
+    hook = internet.place / "count-packs"
+    hook.write_text(f"""#!/bin/bash
+set -o pipefail
+"$@" | tee >(wc -c >>"{internet.place / "packs"}")
+""")
+    hook.chmod(0o755)
+    return hook
 
 
 def _authority(internet: Internet) -> None:
