@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ from serving.errors import DataError
 @project_option
 @click.pass_obj
 def predict(session: Session, rows: str | None, out: Path | None, limit: int | None) -> None:
-    """Send ROWS (CSV, parquet or JSON lines; - or nothing for JSON lines on standard input) to the endpoint."""
+    """Send ROWS (CSV, parquet or JSON lines; - or nothing for JSON lines on standard input) to the endpoint.
+
+    What a table has beside a model's inputs, such as a key, stands beside the answers; a file of --out has all columns.
+    """
     from components.steps.place import s3_settings
     from pipelines.here.asking import ask, json_rows, records_of
     from serving.local.client import endpoint
@@ -37,13 +41,23 @@ def predict(session: Session, rows: str | None, out: Path | None, limit: int | N
         for number, answer in answers.items():
             click.echo(json.dumps({"line": number, **answer} if number in refused else answer))
     else:
-        _write(out, [{**chosen.records.get(number, {}), **answer} for number, answer in answers.items()])
+        rows_of_file = ({**chosen.records.get(number, {}), **answer} for number, answer in answers.items())
+        _write(out, [_flat(row, project.contract.target.classes) for row in rows_of_file])
         session.line("predictions", f"{len(answers) - len(refused):,} rows in {out}")
     if refused:
         raise DataError(
             f"{len(refused):,} of {len(answers):,} rows have no prediction, the first of them row {refused[0]}: "
             f"{answers[refused[0]]['error']}; the other rows are answered"
         )
+
+
+def _flat(row: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+    """*row* with a column for each probability, named as `slipway score` names it, and one of text for flags."""
+    from components.scoring.batches import PROBABILITY
+
+    flat = {**row, **({"flags": json.dumps(row["flags"], ensure_ascii=False)} if "flags" in row else {})}
+    each = flat.pop("probabilities", ())
+    return flat | {f"{PROBABILITY}{word}": value for word, value in zip(classes, each, strict=False)}
 
 
 def _write(out: Path, rows: list[dict[str, Any]]) -> None:

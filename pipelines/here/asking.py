@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +30,19 @@ class Records:
     Attributes:
         records: by their place in the input, counted from 1, as JSON objects.
         refused: why other places are none.
+        carried: by their place, what the table has beside a model's inputs, such as keys: it is not asked about, and
+            stands beside the answers.
     """
 
     records: Mapping[int, Record]
     refused: Mapping[int, str]
+    carried: Mapping[int, Record] = field(default_factory=dict)
 
     def first(self, limit: int | None) -> "Records":
         """The first *limit* of them, or all."""
         kept = sorted({*self.records, *self.refused})[:limit]
         records = {place: self.records[place] for place in kept if place in self.records}
-        return Records(records, {place: self.refused[place] for place in kept if place in self.refused})
+        return Records(records, {place: self.refused[place] for place in kept if place in self.refused}, self.carried)
 
 
 def records_of(uri: str, contract: Contract, s3: S3Settings | None) -> Records:
@@ -55,7 +58,9 @@ def records_of(uri: str, contract: Contract, s3: S3Settings | None) -> Records:
     reasons = meaning.select(told(unread)).to_series() if unread else [""] * meaning.height
     records = meaning.select(contract.names).to_dicts()
     refused = {place: reason for place, reason in enumerate(reasons, 1) if reason}
-    return Records({place: row for place, row in enumerate(records, 1) if place not in refused}, refused)
+    carried = frame.drop(contract.names).to_dicts() if frame.width > len(contract.names) else ()
+    known = {place: row for place, row in enumerate(records, 1) if place not in refused}
+    return Records(known, refused, dict(enumerate(carried, 1)))
 
 
 def json_rows(lines: Iterable[str]) -> Records:
@@ -75,7 +80,9 @@ def json_rows(lines: Iterable[str]) -> Records:
 
 
 def ask(address: str, model: str, rows: Records) -> dict[int, Answer]:
-    """By place, prediction, version and request id; or the ``error`` of a row that is none or that the server refuses.
+    """By place what is carried beside prediction, version and request id, of classes their probabilities, and flags.
+
+    A row that is none, or that the server refuses, has its ``error`` instead.
 
     Raises:
         InfrastructureError: nothing answers at *address*.
@@ -84,7 +91,7 @@ def ask(address: str, model: str, rows: Records) -> dict[int, Answer]:
     places = list(rows.records)
     for start in range(0, len(places), BATCH):
         answers |= _ask(address, model, rows.records, places[start : start + BATCH])
-    return dict(sorted(answers.items()))
+    return {place: {**rows.carried.get(place, {}), **answer} for place, answer in sorted(answers.items())}
 
 
 def _ask(address: str, model: str, records: Mapping[int, Record], places: Sequence[int]) -> dict[int, Answer]:
@@ -104,8 +111,14 @@ def _ask(address: str, model: str, records: Mapping[int, Record], places: Sequen
         raise InfrastructureError(f"the model server answers {reply.status}: {reply.text[:300]}")
     value = json.loads(reply.body)
     common = {"model_version": value.get("model_version"), "request_id": value.get("request_id")}
-    predictions = zip(places, value["predictions"], strict=True)
-    return {place: {"prediction": prediction, **common} for place, prediction in predictions}
+    answers: dict[int, Answer] = {}
+    for row, (place, prediction) in enumerate(zip(places, value["predictions"], strict=True)):
+        flags = [
+            {key: flag[key] for key in flag if key != "row"} for flag in value.get("flags", ()) if flag["row"] == row
+        ]
+        told = {"probabilities": value["probabilities"][row]} if "probabilities" in value else {}
+        answers[place] = {"prediction": prediction, **told, **({"flags": flags} if flags else {}), **common}
+    return answers
 
 
 def _sentence(text: str) -> str:

@@ -92,7 +92,18 @@ def test_each_setting_of_a_run_that_the_command_line_makes_is_in_its_command(ver
     """The options of the verb that reach the pipeline are those that the command writes; a new one is noticed here."""
     command = slipway.get_command(None, verb)  # type: ignore[arg-type]  # it asks nothing of it
     assert command is not None
-    elsewhere = {"no_cache", "timeout_s", "context", "host", "image", "no_wait", "schedule", "help", "json"}
+    elsewhere = {
+        "no_cache",
+        "timeout_s",
+        "context",
+        "host",
+        "namespace",
+        "image",
+        "no_wait",
+        "schedule",
+        "help",
+        "json",
+    }
     elsewhere |= {"pipeline", "model", "named_model", "output", "version", "keep"}
     options = {str(option.name) for option in command.params} - elsewhere
     shown = shlex.split(again(command_of(verb, tmp_path / "p.yaml"), ASKED))

@@ -17,10 +17,11 @@ RUN = PROJECT | {"--as-of", "--source", "--window", "--no-cache", "--timeout"}
 METRIC = {"--metric", "--alpha"}
 SCORE = {"--version", "--keep"}
 CLUSTER = {"--context", "--host"}
+SCHEDULED = {"--no-wait", "--schedule", "--no-schedule"}
 
 OPTIONS = {
     "run": RUN,
-    "submit": RUN | ANY | CLUSTER | SCORE | {"--output", "--image", "--no-wait", "--schedule", "--no-schedule"},
+    "submit": RUN | ANY | CLUSTER | SCORE | {"--output", "--image", "--namespace"} | SCHEDULED,
     "compile": PROJECT | {"--check", "--image", "--source", "-o", "--output"},
     "serve": {"--project", "--port"},
     "serve status": ANY,
@@ -67,7 +68,7 @@ OPTIONS = {
     "data check": PROJECT | {"--source", "--as-of", "--report"},
     "ui": {"--port"},
     "clean": {"--json", "--keep", "--older-than", "--yes"},
-    "doctor": USUAL | CLUSTER | {"--site"},
+    "doctor": USUAL | CLUSTER | {"--site", "--namespace"},
     "tour": PROJECT | {"--world", "--port", "--keep", "--again"},
 }
 
