@@ -110,7 +110,11 @@ status: $(READY) ## What runs on the cluster, what does not, and what it asks fo
 
 .PHONY: test-cluster
 test-cluster: $(READY) ## The tests that need the cluster
-	@$(BIN)/pytest -m cluster --timeout 1800 $(ARGS)
+	@mkdir -p build/cluster && $(BIN)/pytest -m cluster --timeout 1800 --junitxml build/cluster/$$(date +%Y%m%dT%H%M%S).xml $(ARGS)
+
+.PHONY: cluster-table
+cluster-table: $(READY) ## Runs of the cluster suite by pair of versions, and what differs between pairs (RECORDS="FILE...")
+	@$(BIN)/python -m tests.cluster.table $(or $(RECORDS),build/cluster/*.xml)
 
 .PHONY: ways
 ways: $(READY) ## By each way one rollout promoted and one sent home, under load through the gateway (ARGS="standard")
