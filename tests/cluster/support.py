@@ -24,6 +24,11 @@ from tests.root import ROOT
 CONTEXT = os.environ.get("SLIPWAY_CONTEXT", "kind-slipway")
 GATEWAY = os.environ.get("SLIPWAY_GATEWAY", "127.0.0.1:30080")
 DOMAIN = "models.example.com"
+FORMER = os.environ.get("SLIPWAY_HOUSE", "")  # a model of an earlier call whose two versions are there already
+FIRST = ("--as-of", "2026-01-01", "--source", "market://recession?from=0&until=24&seed=7&turn=24")
+SECOND = ("--as-of", "2026-05-10", "--source", "market://recession?from=0&until=27&seed=7&turn=24", "--window", "180d")
+ENDED = ("succeeded", "rolled back", "failed", "none")
+WITHOUT = "WITHOUT=upstream mlflow grafana prometheus"
 QUICK = {"dwell": "2s", "bake": "5s", "step": "10m", "metrics": "60s", "converge": "60s", "drain": "20s", "ready": "5m"}
 
 
@@ -112,7 +117,11 @@ class House:
         return f"{self.name}-{version}"
 
     def forget(self) -> None:
-        """Put its versions away, since the controller brings back what the ledger says serves, and then its objects."""
+        """End what moves and put its versions away, since the controller brings back what the ledger says serves; then
+        remove its objects."""
+        if self.phase()["phase"] not in ENDED:
+            self.rollout("abort", "--reason", "a test is over")
+            end(self)
         for version in json.loads(inside("models", "list", self.name, "--json"))["versions"]:
             if version["stage"] != "archived":
                 inside("models", "archive", self.name, str(version["version"]), "--reason", "a test is over")
@@ -120,6 +129,10 @@ class House:
             kubectl(
                 "-n", "models", "delete", kind, "-l", f"app.kubernetes.io/name={self.name}", "--wait=false", code=None
             )
+
+
+def end(own: House) -> str:
+    return str(until(lambda: (p := own.phase()["phase"]) in ENDED and p, "the rollout ends", 900))
 
 
 def house(name: str, directory: Path) -> House:
@@ -131,6 +144,10 @@ def house(name: str, directory: Path) -> House:
     path = directory / "project.yaml"
     path.write_text(yaml.safe_dump(found, sort_keys=False))
     return House(name, path, directory / "home")
+
+
+def result(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    return next(line for line in lines if line["subject"] == "result")
 
 
 # --- load ------------------------------------------------------------------------------------------------------------

@@ -5,8 +5,6 @@ What is checked is what a user sees: answers through the gateway, objects in the
 
 import contextlib
 import json
-import os
-import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,89 +15,31 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as rpc
 from scipy.stats import binom
 
-from components.projects import project as projects
-from pipelines.housing import market
 from pipelines.kubeflow.submission import ir_digest
 from serving.store.store import open_store
 from tests.cluster.support import (
     CONTEXT,
     DOMAIN,
+    ENDED,
+    FIRST,
+    FORMER,
     GATEWAY,
     House,
     ask,
-    house,
+    end,
     inside,
     kubectl,
     object_store,
     read,
     require_cluster,
+    result,
     through_gateway,
     until,
 )
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3_000)]
-FORMER = os.environ.get("SLIPWAY_HOUSE", "")  # a model of an earlier call whose two versions are there already
-FIRST = ("--as-of", "2026-01-01", "--source", "market://recession?from=0&until=24&seed=7&turn=24")
-SECOND = ("--as-of", "2026-05-10", "--source", "market://recession?from=0&until=27&seed=7&turn=24", "--window", "180d")
 RUNNER = "--as=system:serviceaccount:kubeflow:pipeline-runner"
-ENDED = ("succeeded", "rolled back", "failed", "none")
 DEPLOYMENT = ("-n", "models", "deployment")
-
-
-@pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    require_cluster()
-    made = house(FORMER or f"h{secrets.token_hex(3)}", tmp_path_factory.mktemp("house"))
-    yield made
-    if not FORMER:
-        made.forget()
-
-
-@pytest.fixture(scope="module")
-def bodies(own: House) -> list[bytes]:
-    contract = projects.load(own.project).contract
-    rows = market.sales("recession", range(27, 28), 7, turn=24, dirty=0.0).to_dicts()[:500]
-    return [json.dumps({"instances": [{name: row[name] for name in contract.names}]}).encode() for row in rows]
-
-
-@pytest.fixture(scope="module")
-def first(own: House) -> list[dict[str, Any]]:
-    """The first version, by a run on the cluster."""
-    return own.submit(*FIRST) if not FORMER else []
-
-
-@pytest.fixture(scope="module")
-def second(own: House, first: list[dict[str, Any]], bodies: list[bytes]) -> list[dict[str, Any]]:
-    """The second version, trained on the turned market; its rollout begins by itself, and somebody ends it."""
-    if FORMER:
-        return []
-    lines = own.submit(*SECOND)
-    until(lambda: own.phase()["candidate"] == own.revision(2), "the rollout of version 2 begins")
-    own.rollout("abort", "--reason", "the test moves traffic by hand first")
-    end(own)
-    assert result(lines)["outcome"] == "released"
-    return lines
-
-
-@pytest.fixture
-def rested(own: House, second: object, bodies: list[bytes]) -> None:
-    """Version 1 has all traffic, version 2 is registered, and nothing moves, whatever was here before."""
-    ready = ("--timeout=180s", "-n", "slipway-system", "rollout", "status")
-    kubectl(*ready, "statefulset/minio")
-    kubectl(*ready, "deploy/rollout-controller")
-    if own.phase()["phase"] not in ENDED:
-        own.rollout("abort", "--reason", "another test begins")
-        end(own)
-    listed = json.loads(inside("models", "list", own.name, "--json"))["versions"]
-    if next(one["version"] for one in listed if one["stage"] == "production") != 1:
-        own.rollout("set", "20", "--version", "1")
-        own.rollout("promote", "--reason", "another test begins")
-    own.rollout("set", "0", "--version", "2")
-    until(lambda: ask(own.name, bodies[0]).revision == own.revision(1), "version 1 answers")
-
-
-def result(lines: list[dict[str, Any]]) -> dict[str, Any]:
-    return next(line for line in lines if line["subject"] == "result")
 
 
 # --- a version by a run ----------------------------------------------------------------------------------------------
@@ -273,10 +213,6 @@ def start(own: House, version: int) -> None:
         lambda: (p := own.phase())["candidate"] == own.revision(version) and p["phase"] in ("step", "prepare"),
         "it begins",
     )
-
-
-def end(own: House) -> str:
-    return str(until(lambda: (p := own.phase()["phase"]) in ENDED and p, "the rollout ends", 900))
 
 
 @contextlib.contextmanager

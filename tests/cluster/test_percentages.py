@@ -16,7 +16,6 @@ from serving.cluster.manifest_canary import standard_canary, standard_service
 from serving.cluster.manifest_route import http_route
 from serving.cluster.two_slots import resting
 from serving.rollout.backend import Revision
-from tests.cluster import test_on_kubernetes as life
 from tests.cluster.support import House, kubectl, read, require_cluster, through_gateway, until
 from tests.root import ROOT
 from tests.serving.cluster.fake_cluster import merge
@@ -26,7 +25,6 @@ MODEL = f"p{secrets.token_hex(3)}"
 REVISION = Revision(f"{MODEL}-1", MODEL, 1, "s3://slipway/models/x/1", "0" * 64)
 SIDE = {"name": "v2", "minReplicas": 1, "model": {"modelFormat": {"name": "slipway"}}}
 CANARY = [{"trafficPercent": 20, "predictor": SIDE}]
-own, bodies, first, second, rested = life.own, life.bodies, life.first, life.second, life.rested
 CONTROLLER = "--as=system:serviceaccount:slipway-system:rollout-controller"
 
 

@@ -12,15 +12,13 @@ from typing import Any
 import pytest
 
 from pipelines.deploying.site import Site
-from tests.cluster import test_on_kubernetes as life
 from tests.cluster import test_teams as teams
-from tests.cluster.support import House, house, inside, kubectl, read, through_gateway, until
+from tests.cluster.support import ENDED, FIRST, SECOND, House, house, inside, kubectl, read, through_gateway, until
 from tests.load import Load
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2_400)]
 RATE = 75
 REFUSED = "violate the pod's disruption budget"
-team = teams.team
 
 
 class Town:
@@ -44,7 +42,7 @@ class Town:
 
     def live(self, version: int) -> bool:
         found = self.phase()
-        return found["candidate"] == f"{self.name}-{version}" and found["phase"] not in life.ENDED
+        return found["candidate"] == f"{self.name}-{version}" and found["phase"] not in ENDED
 
     def made_by(self, number: int, words: tuple[str, ...]) -> None:
         """A run on the cluster, to its end."""
@@ -102,9 +100,9 @@ def town(team: tuple[Site, Path], tmp_path_factory: pytest.TempPathFactory) -> T
     own = house(f"h{secrets.token_hex(3)}", tmp_path_factory.mktemp("model"))
     own.project.write_text(own.project.read_text().replace("dwell: 2s", "dwell: 10s"))  # it outlasts two upgrades
     made = Town(team[0], own)
-    made.made_by(1, life.FIRST)
+    made.made_by(1, FIRST)
     until(lambda: made.load().run(1).answers[0].status == 200, "version 1 answers")
-    made.made_by(2, life.SECOND)
+    made.made_by(2, SECOND)
     until(lambda: made.live(2), "the rollout of version 2 begins")
     made.rollout("abort", "--reason", "the test begins it anew")
     until(lambda: not made.live(2), "it has ended")

@@ -4,54 +4,19 @@ import base64
 import json
 import secrets
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipelines.deploying.site import Site
-from tests.cluster.support import ask, house, inside, kubectl, read, require_cluster, until
+from tests.cluster.support import WITHOUT, ask, house, inside, kubectl, read, until
 from tests.load import Answer
 from tests.root import ROOT
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1_800)]
 USUAL = Site()
-WITHOUT = "WITHOUT=upstream mlflow grafana prometheus"
-SHARED = {  # where objects of a team are that are in none of its namespaces
-    (): "clusterrole,clusterrolebinding,validatingadmissionpolicy,validatingadmissionpolicybinding",
-    ("-n", "kserve"): "role,rolebinding",
-    ("-n", "envoy-gateway-system"): "role,rolebinding",
-}
 ROW = {"region": "city", "kind": "flat", "area_m2": 84, "rooms": 3, "year_built": 1999, "condition": "good"}
 BODY = json.dumps({"instances": [{**ROW, "distance_km": 4.2, "interest_rate": 3.1}]}).encode()
-
-
-@pytest.fixture(scope="module")
-def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Path]]:
-    """A team of a random name, deployed by what its file says, and gone afterwards."""
-    require_cluster()
-    name = f"t{secrets.token_hex(3)}"
-    text = f"""SYSTEM_NAMESPACE={name}-system
-MODELS_NAMESPACE={name}
-RUNS_NAMESPACE={name}-runs
-HOST={name}.example.com
-OBJECT_STORE=http://minio.{name}-system:9000
-DATABASE=mysql+pymysql://ledger.{name}-system:3306/slipway
-TRACKING=http://mlflow.{name}-system:5000
-"""
-    values = tmp_path_factory.mktemp("team") / "values.env"
-    values.write_text(text)
-    site = Site.read(text)
-    make = ["make", "deploy", f"VALUES={values}", WITHOUT]
-    try:
-        subprocess.run(make, cwd=ROOT, check=True, timeout=600)
-        yield site, values
-    finally:
-        kubectl("delete", "namespace", *site.namespaces.values(), "--wait=false", code=None)
-        for within, kinds in SHARED.items():
-            found = kubectl(*within, "get", kinds, "-o", "name").split()
-            own = [one for one in found if one.endswith(f"-{site.system_namespace}")]
-            kubectl(*within, "delete", *own, code=None)
 
 
 def runner(site: Site, project: str) -> str:
