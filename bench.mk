@@ -22,6 +22,10 @@ bench-supervisor: $(READY) ## CPU of supervisor and controller beside that of mo
 bench-clean: $(READY) ## What `slipway clean` takes of a home with 50 runs and 20 rollouts (ARGS="--runs 10 --rollouts 4")
 	@$(BIN)/python -m tests.bench.clean $(ARGS)
 
+.PHONY: bench-gates
+bench-gates: $(READY) ## Planted bad models and 200 healthy ones at the gates (ARGS="--healthy 40 --runs 100")
+	@$(BIN)/python -m tests.bench.gates $(ARGS)
+
 .PHONY: figures
 figures: $(READY) ## Measure every figure of README and docs again and write it there (FIGURES="story batch")
 	@$(BIN)/python -m tests.figures $(FIGURES)

@@ -36,6 +36,7 @@ BLOCKS = {
     "story": Block("README.md", ("run", "AGAIN=1"), lines=True),
     "simulated-rollouts": Block("docs/rollout.md", ("simulate",)),
     "rollouts-on-envoy": Block("docs/rollout.md", ("bench-rollout",)),
+    "planted-models": Block("docs/judging.md", ("bench-gates",)),
     "model-server": Block("docs/benchmarks.md", ("bench", "ARGS=--rounds 2")),
     "long-tables": Block("docs/benchmarks.md", ("bench-data",)),
     "batch": Block("docs/benchmarks.md", ("bench-batch",)),

@@ -5,24 +5,22 @@ categories is asked about what it would have been asked. A row that only one of 
 was trained on, is no evidence: both are judged on the others, and it is said how many were left out.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-import numpy as np
 import polars as pl
 from pydantic import ValidationError
 
 from components.data.rules import field_rules, fields, forms, listed, meant
 from components.data.split_rule import SplitRule
-from components.data.stable_hash import hash_rows
-from components.data.tables import matrix_and_target
-from components.judging.evaluation import FEW_ROWS, Evaluation, evaluate
+from components.judging.answers import ask
+from components.judging.evaluation import FEW_ROWS, Evaluation
 from components.judging.gates import Gate, GateReport, judge
+from components.judging.jackknife import Gain
 from components.judging.narrowing import narrowed
 from serving.bundle.bundle import Bundle
 from serving.contract import Contract
 from serving.errors import DataError, GateRefusal
-from serving.files import sha256_bytes
 from serving.store.store import StoreKeyError
 
 
@@ -38,11 +36,13 @@ class SideBySide:
         champion: None where it cannot be asked.
         sentence: which rows were left out, or, without a champion, why it cannot be asked; empty where all rows were
             compared.
+        gains: of the candidate over the champion, by metric.
     """
 
     candidate: Evaluation
     champion: Evaluation | None
     sentence: str = ""
+    gains: Mapping[str, Gain] = field(default_factory=dict)
 
 
 def beside(
@@ -52,53 +52,42 @@ def beside(
     judged: Evaluation,
     gates: Sequence[Gate],
     slices: Sequence[str],
+    guards: Sequence[Gate] = (),
 ) -> tuple[GateReport, Evaluation | None]:
     """The verdict on a candidate that was *judged* on all *rows*, and the champion on those that it was asked about."""
     try:
         theirs = champion()
     except (GateRefusal, StoreKeyError) as error:
-        return judge(judged, None, gates, unasked=f"its bundle does not load: {error}"), None
-    ours = candidate()
-    found = compare(rows(), judged, ours, theirs, slices)
+        unasked = f"its bundle does not load: {error}"
+        return judge(judged, None, gates, unasked=unasked, guards=guards), None
+    ours, names = candidate(), sorted({gate.metric for gate in gates if gate.against == "champion"})
+    found = compare(rows(), judged, ours, theirs, slices, names)
     facts = {"compared": found.sentence} if found.champion else {}
     unasked = "" if found.champion else found.sentence
-    verdict = judge(judged, found.champion, gates, found.candidate, unasked)
+    verdict = judge(judged, found.champion, gates, found.candidate, unasked, gains=found.gains, guards=guards)
     less = tuple(narrowed(theirs.contract, ours.contract))
     return verdict.model_copy(update={**facts, "narrowed": less}), found.champion
 
 
-def scored(bundle: Bundle, rows: pl.DataFrame, slices: Sequence[str], classes: tuple[str, ...] = ()) -> Evaluation:
-    """*rows* through the bundle's own contract and scorer, judged along those of *slices* that it has.
-
-    Args:
-        classes: those to be told apart, in this order; by default all of the contract's.
-    """
-    own = bundle.contract
-    classes = classes or own.target.classes
-    target_only = {"key": None, "event_time": None, "target": own.target.model_copy(update={"classes": classes})}
-    contract = own.model_copy(update=target_only)
-    matrix, target = matrix_and_target(rows, contract)
-    predicted = bundle.scorer.score(matrix)
-    if classes != own.target.classes:
-        predicted = np.ascontiguousarray(predicted[:, [own.target.classes.index(name) for name in classes]])
-    known = [name for name in slices if name in contract.columns]
-    found = evaluate(predicted, target, matrix, contract, known)
-    return found.model_copy(update={"rows_digest": sha256_bytes(hash_rows(rows).tobytes())})
-
-
 def compare(
-    rows: pl.DataFrame, judged: Evaluation, candidate: Bundle, champion: Bundle, slices: Sequence[str]
+    rows: pl.DataFrame,
+    judged: Evaluation,
+    candidate: Bundle,
+    champion: Bundle,
+    slices: Sequence[str],
+    names: Sequence[str] = (),
 ) -> SideBySide:
-    """The *champion* beside the *candidate*, which was *judged* on all *rows*."""
+    """The *champion* beside the *candidate*, which was *judged* on all *rows*; paired in the metrics *names*."""
     try:
         _check(rows, judged, champion.contract)
         common, sentence = _common(rows, champion)
         classes = _classes(common, judged, champion.contract)
     except (CannotBeAsked, DataError) as error:
         return SideBySide(judged, None, str(error))
-    theirs = scored(champion, common, slices, classes)
+    theirs, ours = ask(champion, common, classes), ask(candidate, common, classes)
     again = common.height < rows.height or classes != judged.classes
-    return SideBySide(scored(candidate, common, slices, classes) if again else judged, theirs, sentence)
+    beside_it = ours.evaluation(slices) if again else judged
+    return SideBySide(beside_it, theirs.evaluation(slices), sentence, ours.gains(theirs, names))
 
 
 def _check(rows: pl.DataFrame, judged: Evaluation, contract: Contract) -> None:

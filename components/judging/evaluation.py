@@ -3,12 +3,17 @@
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
-from components.judging import metrics
+from components.judging import jackknife, metrics
+from components.judging.baselines import Rival
+from components.judging.jackknife import Blocks
 from components.judging.metrics import Task, Values
+from components.judging.suspicion import Overlap
 from serving.contract import Column, Contract, Frozen, Matrix
 from serving.errors import DataError
 from serving.pages.words import number
@@ -22,13 +27,20 @@ Mask = npt.NDArray[np.bool_]
 
 
 class Slice(Frozen):
-    """Metrics of the rows in which *column* is *value*: a category, or a quarter such as ``54 to 80``."""
+    """Metrics of the rows in which *column* is *value*: a category, or a quarter such as ``54 to 80``.
+
+    Attributes:
+        errors: standard errors of the metrics, those that are known.
+        blocks: of how many blocks of rows they were taken.
+    """
 
     column: str
     value: str
     rows: int
     metrics: dict[str, float]
     undefined: tuple[str, ...] = ()
+    errors: dict[str, float] = Field(default_factory=dict)
+    blocks: int = 0
 
 
 class ErrorDistribution(Frozen):
@@ -78,7 +90,11 @@ class Evaluation(Frozen):
         rows_digest: sha256 of the rows as the source sent them, where somebody took it; two evaluations can be compared
             when theirs are equal.
         metrics: by name, those that are defined; ``undefined`` names the others.
+        errors: standard errors of the metrics, of ``blocks`` blocks of rows; those that are known.
         confusion: counts per true class (outer) and predicted class (inner).
+        rivals: what answers without a model, on the same rows.
+        alone: what the best columns reach by themselves: R2, or ROC AUC.
+        overlap: how many of the rows the model was trained on; None where its bundle does not say.
     """
 
     task: Task
@@ -88,6 +104,8 @@ class Evaluation(Frozen):
     rows_digest: str = ""
     metrics: dict[str, float]
     undefined: tuple[str, ...] = ()
+    errors: dict[str, float] = Field(default_factory=dict)
+    blocks: int = 0
     slices: tuple[Slice, ...] = ()
     error: ErrorDistribution | None = None
     sample: Sample | None = None
@@ -95,6 +113,9 @@ class Evaluation(Frozen):
     confusion: tuple[tuple[int, ...], ...] = ()
     roc: tuple[RocCurve, ...] = ()
     calibration: tuple[CalibrationBin, ...] = ()
+    rivals: dict[str, Rival] = Field(default_factory=dict)
+    alone: dict[str, float] = Field(default_factory=dict)
+    overlap: Overlap | None = None
 
     def show(self, name: str) -> str:
         """The metric *name* with its label and unit, ``RMSE 42,105 EUR``."""
@@ -108,11 +129,19 @@ class Evaluation(Frozen):
 
 
 def evaluate(
-    prediction: Values, target: Values, matrix: Matrix, contract: Contract, slices: Sequence[str] = ()
+    prediction: Values,
+    target: Values,
+    matrix: Matrix,
+    contract: Contract,
+    slices: Sequence[str] = (),
+    parts: Blocks | None = None,
 ) -> Evaluation:
     """Judge *prediction*, (n_rows,) numbers or (n_rows, n_classes) probabilities, against *target* (n_rows,).
 
     Slices are taken along every category column and along the columns named in *slices*, numbers in quarters.
+
+    Args:
+        parts: the block of each row, (n_rows,), by which it is told how sure the figures are; None: it is not told.
 
     Raises:
         DataError: no rows, shapes that do not fit, or an unknown column in *slices*.
@@ -125,7 +154,8 @@ def evaluate(
         "rows": len(target),
         "metrics": defined,
         "undefined": undefined,
-        "slices": tuple(_slices(prediction, target, matrix, contract, slices)),
+        **_spread(contract.task, target, prediction, parts, defined),
+        "slices": tuple(_slices(prediction, target, matrix, contract, slices, parts)),
     }
     usable = np.isfinite(prediction.reshape(len(target), -1)).all(axis=1)
     if contract.task == "regression":
@@ -157,17 +187,30 @@ def _quarters(cuts: Values) -> list[str]:
     return [f"up to {text[0]}", *between, f"above {text[-1]}"]
 
 
+def _spread(
+    task: Task, target: Values, prediction: Values, parts: Blocks | None, values: dict[str, float]
+) -> dict[str, Any]:
+    """How sure *values* are, and of how many blocks it was told."""
+    if parts is None or not values:
+        return {}
+    errors = jackknife.errors(task, target, prediction, parts, values)
+    return {"errors": errors, "blocks": len(np.unique(parts))}
+
+
 def _slices(
-    prediction: Values, target: Values, matrix: Matrix, contract: Contract, asked: Sequence[str]
+    prediction: Values, target: Values, matrix: Matrix, contract: Contract, asked: Sequence[str], parts: Blocks | None
 ) -> Iterator[Slice]:
+    parts = None if parts is None else parts % jackknife.OF_SLICES
     for position, (name, column) in enumerate(contract.columns.items()):
         if column.type != "category" and name not in asked:
             continue
         for value, mask in partition(matrix[:, position], column):
             if mask.any():
                 defined, undefined = _finite(metrics.compute(contract.task, target[mask], prediction[mask]))
+                told = None if parts is None or mask.sum() < FEW_ROWS else parts[mask]
+                sure = _spread(contract.task, target[mask], prediction[mask], told, defined)
                 rows = int(mask.sum())
-                yield Slice(column=name, value=value, rows=rows, metrics=defined, undefined=undefined)
+                yield Slice(column=name, value=value, rows=rows, metrics=defined, undefined=undefined, **sure)
 
 
 def _regression(prediction: Values, target: Values) -> dict[str, object]:

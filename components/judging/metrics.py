@@ -140,6 +140,32 @@ def accuracy(target: Values, prediction: Values) -> float:
     return float(np.mean(np.argmax(prediction, axis=1) == target))
 
 
+def recall(target: Values, prediction: Values) -> float:
+    """The lowest share, over the classes that are present, of a class's rows that are told as it; the best value is 1.
+
+    It is 0 as soon as one class is never told.
+    """
+    matrix = confusion(target, prediction)
+    present = matrix.sum(axis=1) > 0
+    return float((np.diag(matrix)[present] / matrix.sum(axis=1)[present]).min())
+
+
+def calibration(target: Values, prediction: Values) -> float:
+    """How far stated probabilities are from how often it was so: the mean distance over tenths of probability, by rows.
+
+    Of the second of two classes, or the mean over more; 0..1, the best value is 0 (expected calibration error: Naeini
+    and others 2015).
+    """
+    codes = range(1, 2) if prediction.shape[1] == 2 else range(prediction.shape[1])
+    return float(np.mean([_off(target == code, prediction[:, code]) for code in codes]))
+
+
+def _off(positive: npt.NDArray[np.bool_], stated: Values) -> float:
+    tenth = np.minimum((stated * 10).astype(np.intp), 9)
+    sums = np.bincount(tenth, weights=stated - positive, minlength=10)
+    return float(np.abs(sums).sum() / len(stated))
+
+
 def confusion(target: Values, prediction: Values) -> Counts:
     """Counts of shape (n_classes, n_classes): rows are true classes, columns the most probable ones."""
     n = prediction.shape[1]
@@ -160,6 +186,8 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             Metric("log_loss", "log loss", "classification", "minimize", "none", log_loss, (0.0, -math.log(EPSILON))),
             Metric("f1", "F1", "classification", "maximize", "none", f1, _SHARE),
             Metric("accuracy", "accuracy", "classification", "maximize", "share", accuracy, _SHARE),
+            Metric("recall", "lowest recall", "classification", "maximize", "share", recall, _SHARE),
+            Metric("calibration", "calibration error", "classification", "minimize", "share", calibration, _SHARE),
         )
     }
 )

@@ -12,6 +12,7 @@ from components.data import snapshots
 from components.data.split import SplitPolicy
 from components.data.tables import matrix_and_target
 from components.judging.evaluation import evaluate as judge_predictions
+from components.judging.suspicion import learned
 from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec
 from components.modelling.model_card import card
@@ -24,6 +25,7 @@ from components.steps.keys import signing_key
 from components.steps.telling import SHORT, tell
 from serving.bundle.bundle import write_bundle
 from serving.bundle.files import SPLIT
+from serving.bundle.judgement import Judgement
 from serving.contract import Contract, Matrix
 from serving.files import canonical_json, read_json, sha256_bytes, whole_directory, write_text
 
@@ -84,6 +86,7 @@ def train(recipe: Recipe, key: str, train: str, holdout: str, bundle: str) -> st
         provenance=facts,
         key=signing_key(key),
         split=(Path(train) / SPLIT).read_text(encoding="utf-8"),
+        judgement=Judgement(learned=learned(matrix, target, rules)),
     )
     tell(f"{spec.family}, {len(target):,} rows, bundle {digest[:SHORT]}")
     return digest

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.data.quarantine_report import told
 from components.judging import metrics
+from components.judging.jackknife import quantile
 from components.judging.metrics import Metric
 from components.modelling.tuning_values import Trial
 from components.pages.evaluation_plots import evaluation_plots, trials_plot
@@ -81,7 +82,7 @@ def run_page(facts: "RunFacts", aftermath: Sequence[tuple[str, str]] = ()) -> st
 
 def _verdict(decision: "GateReport") -> Html:
     word, _, told = decision.sentence.partition(": ")
-    failed = [check for check in decision.checks if not check.passed]
+    failed = [check for check in (*decision.checks, *decision.guards) if not check.passed]
     lead = told.partition(": ")[0] if failed else told
     content = [tag("p", badge(word, tone(decision.accepted)), lead + ("." if not failed else ":"))]
     if failed:
@@ -117,8 +118,15 @@ def _headline(facts: "RunFacts") -> Iterator[Html]:
     for name in metrics.names(ours.task):
         metric = metrics.get(name)
         seen = ours.metrics.get(name)
-        notes = [*_beside_champion(metric, seen, facts), _floor(metric, facts)]
+        notes = [_sure(metric, facts), *_beside_champion(metric, seen, facts), _floor(metric, facts)]
         yield tile(metric.label, "undefined" if seen is None else metric.show(seen, unit), filter(None, notes))
+
+
+def _sure(metric: Metric, facts: "RunFacts") -> str:
+    """Between what 95 of 100 holdouts of the kind would put it."""
+    ours = facts.evaluation
+    error = ours.errors.get(metric.name)
+    return f"± {metric.show(error * quantile(0.975, ours.blocks), ours.unit)}" if error else ""
 
 
 def _beside_champion(metric: Metric, seen: float | None, facts: "RunFacts") -> Iterator[str]:
@@ -217,9 +225,11 @@ def _gates(facts: "RunFacts") -> Iterator[str]:
         yield tag("ul", *(tag("li", phrase) for phrase in decision.narrowed[:LISTED]))
     if (more := len(decision.narrowed) - LISTED) > 0:
         yield tag("p", f"And {more:,} more, which decision.json of the run lists.", cls="soft")
+    if decision.uses > 1:
+        yield tag("p", f"These held-out rows have judged {decision.uses:,} candidates, this one included.", cls="soft")
     if not decision.checks:
         yield tag("p", "The project defines no gates.")
-    checked = [_check_row(check, facts.evaluation.unit) for check in decision.checks]
+    checked = [_check_row(check, facts.evaluation.unit) for check in (*decision.checks, *decision.guards)]
     yield table(("Verdict", "What was found", "Candidate", "Bar"), checked, numbers=(2, 3), aside=(2, 3))
 
 

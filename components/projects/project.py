@@ -19,7 +19,7 @@ from pydantic import (
 
 from components.data.split import SplitPolicy, check_policy
 from components.judging import metrics
-from components.judging.gates import Gate, check_gates
+from components.judging.gates import Demands, Gate, Guards, check_gates
 from components.modelling.families import ModelSpec, check_fit, check_task, check_values
 from components.modelling.features import FeatureSpec, check_features
 from components.modelling.tuning import Search, check_search
@@ -78,6 +78,7 @@ class Project(Frozen):
     search: Annotated[Search, WrapValidator(_as_mistake)] = Search()
     slices: tuple[str, ...] = ()
     gates: tuple[Annotated[Gate, WrapValidator(_as_mistake)], ...] = ()
+    guards: Guards = Guards()
     approval: Literal["auto", "manual", "auto-if-compared"] = "auto"
     rollout: RolloutPlan = RolloutPlan()
     watch: Watch = Watch()
@@ -89,6 +90,14 @@ class Project(Frozen):
     def file(self) -> Path | None:
         """Where it was read from; no part of what distinguishes projects, and None for one that no file holds."""
         return self._file
+
+    @property
+    def demands(self) -> Demands:
+        """The gates, and the guards as gates."""
+        late = self.watch.labels.delay.total_seconds() > 0
+        return Demands(
+            gates=self.gates, guards=self.guards.gates(self.contract, self.search.metric, self.gates, late=late)
+        )
 
 
 def load(path: Path) -> Project:

@@ -115,7 +115,7 @@ def read(text: str, place: Place) -> Project:
 
 def sections(project: Project) -> dict[str, Any]:
     """What the steps take of *project*, by the outputs' names; the order of the contract's columns means something."""
-    gates = [gate.model_dump(mode="json", exclude_unset=True) for gate in project.gates]
+    gates = project.demands.model_dump(mode="json", exclude_unset=True)
     return {
         "name": project.name,
         "contract_id": sha256_bytes(project.contract.model_dump_json().encode()),

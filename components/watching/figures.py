@@ -19,7 +19,7 @@ RESAMPLES, RESAMPLE_ROWS, SEED = 200, 4_000, 0
 Z95 = 1.959964
 BUCKET_LABELS = 10  # fewer in a day or week say nothing about it
 _START = "bucket:start"
-PROBABILITY_ONLY = ("roc_auc", "log_loss")
+PROBABILITY_ONLY = ("roc_auc", "log_loss", "calibration")
 
 
 def scores(frame: pl.DataFrame, contract: Contract) -> tuple[Values, tuple[str, ...]]:

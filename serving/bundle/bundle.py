@@ -7,6 +7,7 @@
     golden.json     rows with the predictions the pipeline gave for them when it was trained
     card.md         for people
     split.json      by which rule it was told on which rows the model learns; absent where nobody said
+    judgement.json  by what it was judged, and what it says besides its predictions; absent where nobody said
     manifest.json   digest and size of each file above, library versions, where it all came from
     manifest.sig    signature of manifest.json
 
@@ -18,7 +19,7 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,9 @@ import numpy as np
 from pydantic import ValidationError
 
 from serving.archive import same_arrays
-from serving.bundle.files import CARD, CONTRACT, GOLDEN, MANIFEST, MODEL, PROFILE, SCORING, SIGNATURE, SPLIT
+from serving.bundle.files import CARD, CONTRACT, GOLDEN, JUDGEMENT, MANIFEST, MODEL, PROFILE, SCORING, SIGNATURE, SPLIT
 from serving.bundle.golden import Golden
+from serving.bundle.judgement import Judgement
 from serving.bundle.model_file import audit, load_model, write_model
 from serving.bundle.signing import PublicKey, SigningKey, sign, verify
 from serving.contract import Contract, Matrix
@@ -67,6 +69,7 @@ class Bundle:
     expected: Predictions
     scorer: Scorer
     split: str = ""
+    judgement: Judgement = field(default_factory=Judgement)
 
     @functools.cached_property
     def pipeline(self) -> "Pipeline":
@@ -89,6 +92,7 @@ def write_bundle(
     provenance: Mapping[str, Any],
     key: SigningKey,
     split: str = "",
+    judgement: Judgement | None = None,
 ) -> BundleId:
     """Write and sign the bundle of a fitted *pipeline*; an existing *directory* is replaced whole.
 
@@ -118,6 +122,8 @@ def write_bundle(
     }
     if split:
         files[SPLIT] = split.encode()
+    if judgement is not None:
+        files[JUDGEMENT] = judgement.model_dump_json().encode()
     if isinstance(fast, CompiledScorer):
         files[SCORING] = to_bytes(fast)
     manifest = _manifest(files, fast, provenance)
@@ -152,11 +158,13 @@ def open_bundle(directory: Path, trusted: Sequence[PublicKey], *, deep: bool = F
         contract = Contract.model_validate_json(files[CONTRACT])
         profile = Profile.model_validate_json(files[PROFILE])
         golden = Golden.from_json(files[GOLDEN], contract)
+        judgement = Judgement.model_validate_json(files.get(JUDGEMENT, b"{}"))
     except (ValidationError, ValueError, KeyError, TypeError) as error:
-        raise GateRefusal(f"{directory}: contract, profile or golden rows cannot be read: {error}") from error
+        raise GateRefusal(f"{directory}: its contract, profile or rows cannot be read: {error}") from error
     scorer = _scorer(directory, files, manifest, contract, golden)
     split = files.get(SPLIT, b"").decode()
-    bundle = Bundle(directory, digest, manifest, contract, profile, golden.rows, golden.expected, scorer, split)
+    known = (contract, profile, golden.rows, golden.expected, scorer, split, judgement)
+    bundle = Bundle(directory, digest, manifest, *known)
     if deep:
         _check_deeply(bundle, files)
     return bundle

@@ -9,7 +9,8 @@ import pytest
 
 from components.data.split import SplitPolicy, decide, split
 from components.data.split_rule import SplitRule
-from components.judging.comparison import beside, compare, scored
+from components.judging.answers import scored
+from components.judging.comparison import beside, compare
 from components.judging.gates import Gate
 from serving.contract import Column, Contract, Matrix, Target
 from serving.errors import GateRefusal

@@ -63,7 +63,7 @@ def test_regression_metrics_equal_scikit_learns(n: int, seed: int, scale: float)
 @settings(max_examples=40, deadline=None)
 @given(n=st.integers(8, 60), k=st.integers(2, 4), seed=st.integers(0, 10_000), ties=st.booleans())
 def test_classification_metrics_equal_scikit_learns(n: int, k: int, seed: int, ties: bool) -> None:
-    """roc_auc, log_loss, f1, accuracy and the confusion matrix of two classes and of more, with ties."""
+    """roc_auc, log_loss, f1, accuracy, recall and the confusion matrix of two classes and of more, with ties."""
     target = np.random.default_rng(seed).permutation(np.arange(n) % k).astype(float)
     chance = probabilities(n, k, seed, ties)
     best, labels = chance.argmax(axis=1), list(range(k))
@@ -75,10 +75,18 @@ def test_classification_metrics_equal_scikit_learns(n: int, k: int, seed: int, t
             "log_loss": sk.log_loss(target, chance, labels=labels),
             "f1": sk.f1_score(target, best, average="binary" if two else "macro", labels=labels),
             "accuracy": sk.accuracy_score(target, best),
+            "recall": sk.recall_score(target, best, average=None, labels=labels).min(),
+            "calibration": np.mean([stated_off(target == code, chance[:, code]) for code in labels[two:]]),
         },
         abs=1e-12,
     )
     np.testing.assert_array_equal(metrics.confusion(target, chance), sk.confusion_matrix(target, best, labels=labels))
+
+
+def stated_off(true: Any, stated: Any) -> float:
+    """The mean distance of what is stated from what is so over tenths, by rows, as its definition has it."""
+    parts = [(stated >= low / 10) & ((stated < (low + 1) / 10) | (low == 9)) for low in range(10)]
+    return sum(abs(stated[one].mean() - true[one].mean()) * one.mean() for one in parts if one.any())
 
 
 def test_a_certain_and_wrong_prediction_has_a_finite_log_loss() -> None:

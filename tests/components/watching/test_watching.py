@@ -244,7 +244,8 @@ def test_classification_uses_the_probabilities_when_they_are_logged(probabilitie
     report = judged(log, join(log, table, CLASSES, NOW), profile, CLASSES, policy, service(log), NOW)
     seen = {figure.name: figure.value for figure in report.figures if figure.name in metrics.METRICS}
     assert report.verdict == "healthy"
-    assert set(seen) == ({"roc_auc", "log_loss"} if probabilities else set()) | {"f1", "accuracy"}
+    stated = {"roc_auc", "log_loss", "calibration"} if probabilities else set()
+    assert set(seen) == stated | {"f1", "accuracy", "recall"}
     assert seen == pytest.approx({name: values[name] for name in seen})
     assert report.drift is not None
     assert len(report.drift.columns) == (2 if probabilities else 1)
