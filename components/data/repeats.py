@@ -33,7 +33,7 @@ def find(table: pl.DataFrame, contract: Contract) -> Repeats:
     """
     named = [name for name in (contract.key, contract.event_time) if name]
     if len(named) == 2:
-        compared = table.select(*named, *contract.names, contract.target.name)
+        compared = table.select(*dict.fromkeys((*named, *contract.inputs, contract.target.name)))
         suspects = _suspects(table.select(named))
     elif named or _measures(contract):
         compared, suspects = table, _suspects(table)

@@ -23,7 +23,7 @@ from components.data import repeats
 from components.data.meaning import TYPES
 from components.data.moments import TYPE, naive
 from components.data.quarantine_report import EXAMPLES, Freshness, ReasonCount, Report
-from components.data.rules import Rule, fields, named, rules, suspected, told, typed
+from components.data.rules import Rule, brought, fields, named, rules, suspected, told, typed
 from serving.contract import Contract
 from serving.errors import DataError
 
@@ -152,23 +152,24 @@ def pandera_schema(contract: Contract) -> Any:
     """The contract as a ``pandera.polars.DataFrameSchema`` for accepted rows: types, ranges, categories and nulls."""
     import pandera.polars as pa  # half a second, and the model server's neighbours never need it
 
-    columns: dict[str, Any] = {}
-    if contract.key:
-        columns[contract.key] = pa.Column(nullable=False)
-    if contract.event_time:
-        columns[contract.event_time] = pa.Column(TYPE, nullable=False)
+    columns: dict[str, Any] = dict.fromkeys(filter(None, (contract.key, contract.event_time)))
     for name, column in fields(contract).items():
         checks = []
         if column.range is not None and column.numeric:
             checks.append(pa.Check.in_range(*column.range, n_failure_cases=FAILURE_CASES))
-        if column.type == "category":
+        if column.closed:
             checks.append(pa.Check.isin(list(column.values), n_failure_cases=FAILURE_CASES))
         columns[name] = pa.Column(TYPES[column.type], checks=checks, nullable=column.nullable)
+    if contract.key:
+        columns[contract.key] = pa.Column(nullable=False)
+    if contract.event_time:
+        columns[contract.event_time] = pa.Column(TYPE, nullable=False)
     return pa.DataFrameSchema(columns, strict=True)
 
 
 def _check_columns(frame: pl.DataFrame, contract: Contract) -> None:
-    wanted, here = dict.fromkeys(named(contract)), dict.fromkeys(frame.columns)
+    whole = contract.event_time in frame.columns
+    wanted, here = dict.fromkeys((named if whole else brought)(contract)), dict.fromkeys(frame.columns)
     absent = [name for name in wanted if name not in here]
     if not absent:
         return
@@ -248,7 +249,7 @@ def _report(
         extra_columns=tuple(name for name in frame.columns if name not in wanted),
         missing={
             name: accepted[name].null_count() / max(accepted.height, 1)
-            for name, column in contract.columns.items()
+            for name, column in contract.inputs.items()
             if column.nullable
         },
         classes=_classes(accepted, contract),

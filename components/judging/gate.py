@@ -168,9 +168,9 @@ def check_gates(gates: Sequence[Gate], contract: Contract) -> None:
             if (level := getattr(gate, key)) is not None:
                 metrics.check_floor(f"gates[{place}].{key}", metric, level)
         _check_margin(f"gates[{place}].margin", gate, metric)
-        if gate.slice is not None and gate.slice not in contract.columns:
+        if gate.slice is not None and gate.slice not in contract.slots:
             raise ConfigError(
-                f"gates[{place}].slice: expected a column, one of {', '.join(contract.names)}; seen {gate.slice!r}"
+                f"gates[{place}].slice: expected a column, one of {', '.join(contract.slots)}; seen {gate.slice!r}"
             )
         if gate.against == PREVIOUS and (contract.event_time is None or contract.target.classes):
             raise ConfigError(f"gates[{place}].against: 'previous' needs contract.event_time and a target of numbers")

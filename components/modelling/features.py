@@ -73,7 +73,11 @@ def build_pipeline(
     """
     check_features(contract, features, model)
     chosen = features.resolve(model.family)
-    steps = [(name, _step(name, column, chosen, model.family), [name]) for name, column in contract.columns.items()]
+    steps = [
+        (name, _step(name, column, chosen, model.family), [name])
+        for name, column in contract.slots.items()
+        if column.type != "datetime"  # a count of seconds means nothing by itself
+    ]
     columns = ColumnTransformer(steps, sparse_threshold=0.0, verbose_feature_names_out=False)
     return Pipeline([("columns", columns), ("model", build_estimator(model, contract.task, seed, params))])
 
@@ -83,7 +87,7 @@ def check_features(contract: Contract, features: FeatureSpec, model: ModelSpec) 
     for name, transform in features.transforms.items():
         _check_transform(contract, name, transform)
     chosen = features.resolve(model.family)
-    gaps = [name for name, column in contract.columns.items() if column.nullable and column.type != "category"]
+    gaps = [name for name, column in contract.slots.items() if column.nullable and column.type != "category"]
     if chosen.impute == "none" and gaps and not FAMILIES[model.family].missing:
         raise ConfigError(
             f"features.impute is none, but {gaps[0]} is nullable and {model.family} takes no missing values;"
@@ -93,9 +97,9 @@ def check_features(contract: Contract, features: FeatureSpec, model: ModelSpec) 
 
 def _check_transform(contract: Contract, name: str, transform: str) -> None:
     where = f"features.transforms.{name}"
-    column = contract.columns.get(name)
+    column = contract.slots.get(name)
     if column is None:
-        raise ConfigError(f"{where}: no such column in the contract; expected one of {', '.join(contract.names)}")
+        raise ConfigError(f"{where}: no such column in the contract; expected one of {', '.join(contract.slots)}")
     if not column.numeric:
         raise ConfigError(f"{where}: {transform} is for numbers, and the column's type is {column.type}")
     if column.range is None or column.range[0] < 0:

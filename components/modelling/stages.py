@@ -10,7 +10,7 @@ import numpy as np
 
 from components.data import snapshots
 from components.data.split import SplitPolicy
-from components.data.tables import matrix_and_target
+from components.data.tables import learned_contract, matrix_and_target
 from components.judging.evaluation import evaluate as judge_predictions
 from components.judging.suspicion import learned
 from components.modelling.families import ModelSpec
@@ -46,9 +46,9 @@ class Recipe:
 
 def tune(model: str, features: str, search: str, policy: str, contract: str, seed: int, train: str, trials: str) -> str:
     """Write the trials to the directory *trials*; returns the best parameters as JSON, ``{}`` for the defaults."""
-    rules = Contract.read(Path(contract))
     spec, wanted = ModelSpec.model_validate_json(model), Search.model_validate_json(search)
     rows, columns = snapshots.read(Path(train)), FeatureSpec.model_validate_json(features)
+    rules = learned_contract(rows, Contract.read(Path(contract)))
     cut = SplitPolicy.model_validate_json(policy)
     result = search_parameters(rows, rules, columns, spec, wanted, cut, seed)
     with whole_directory(Path(trials)) as folder:
@@ -62,10 +62,11 @@ def train(recipe: Recipe, key: str, train: str, holdout: str, bundle: str) -> st
 
     Holdout rows touch nothing but the reference profile of predictions and errors.
     """
-    rules = Contract.read(Path(recipe.contract))
+    rows = snapshots.read(Path(train))
+    rules = learned_contract(rows, Contract.read(Path(recipe.contract)))
     spec, features = ModelSpec.model_validate_json(recipe.model), FeatureSpec.model_validate_json(recipe.features)
     params = json.loads(recipe.params)
-    matrix, target = matrix_and_target(snapshots.read(Path(train)), rules)
+    matrix, target = matrix_and_target(rows, rules)
     unseen, truth = matrix_and_target(snapshots.read(Path(holdout)), rules)
     pipeline = fit_pipeline(matrix, target, rules, features, spec, recipe.seed, params)
     prediction = predict(pipeline, rules, unseen)

@@ -180,7 +180,7 @@ def anchored(uri: str, base: Path) -> str:
 
 
 def _check_slices(project: Project) -> None:
-    columns = project.contract.columns
+    columns = project.contract.slots
     for name in project.slices:
         if name not in columns:
             raise ConfigError(f"slices: no column {name!r} in contract.columns{_nearest(name, columns)}")

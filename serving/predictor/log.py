@@ -62,7 +62,7 @@ class Lines:
     def __init__(self, contract: Contract, model: str, version: str, without: Sequence[str]) -> None:
         self._model, self._version = model, version
         words = code_to_word(contract)
-        self._columns = [(name, i, words[i]) for i, name in enumerate(contract.names) if name not in frozenset(without)]
+        self._columns = [(name, i, words[i]) for i, name in enumerate(contract.slots) if not _left_out(name, without)]
         self._without = frozenset(without)
 
     def of(self, record: AnsweredRequest) -> bytes:
@@ -94,6 +94,11 @@ class Lines:
                 line["header_id"] = record.header_id
             lines.append(_encode(line))
         return b"\n".join(lines) + b"\n"
+
+
+def _left_out(slot: str, without: Sequence[str]) -> bool:
+    """Whether the column that a *slot* is of is one of those that are not logged."""
+    return slot in without or any(slot.startswith(f"{name}.") for name in without)
 
 
 class Parts:

@@ -95,7 +95,7 @@ def compile_pipeline(pipeline: "Pipeline", contract: Contract) -> CompiledScorer
         sparse = any(getattr(step, "sparse_output_", False) for _, step in steps)
         core = compile_estimator(estimator, sparse)
         symbols = transform_all(steps, symbols_of(contract))
-        program = lower(symbols, len(contract.columns), core.accepts, core.narrow)
+        program = lower(symbols, len(contract.slots), core.accepts, core.narrow)
         order = tuple(class_order(pipeline.classes_, contract)) if contract.task == "classification" else ()
     except CannotCompile as reason:
         return Declined(str(reason))
@@ -159,8 +159,8 @@ def from_bytes(data: bytes, contract: Contract) -> CompiledScorer:
 
 def _fault(scorer: CompiledScorer) -> str | None:
     """What does not fit in the arrays of *scorer*, or None."""
-    if scorer.program.n_columns != len(scorer.contract.columns):
-        return f"a program over {scorer.program.n_columns} columns for a contract of {len(scorer.contract.columns)}"
+    if scorer.program.n_columns != len(scorer.contract.slots):
+        return f"a program over {scorer.program.n_columns} columns for a contract of {len(scorer.contract.slots)}"
     sums = scorer.sums
     n_outputs = len(sums.base) if isinstance(sums, Forest) else len(sums.intercepts)
     classes = len(scorer.contract.target.classes)

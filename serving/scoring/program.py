@@ -110,7 +110,7 @@ class Program:
             return
         row, feature = divmod(bad, at.width)
         source = int(at.columns[feature, 0])
-        name = contract.names[source] if source < self.n_columns else contract.names[self._origin(source)]
+        name = list(contract.slots)[source if source < self.n_columns else self._origin(source)]
         raise DataError(
             f"row {row}: the model cannot take this value of {name!r}, such as a missing, unknown or infinite one that "
             "its preprocessing leaves in place"

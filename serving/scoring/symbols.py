@@ -62,7 +62,7 @@ Symbol = Number | Table
 def symbols_of(contract: Contract) -> list[Symbol]:
     """One symbol per contract column, as ``Contract.frame`` shows it to scikit-learn."""
     symbols: list[Symbol] = []
-    for position, column in enumerate(contract.columns.values()):
+    for position, column in enumerate(contract.slots.values()):
         if column.type == "category":
             values = np.array([*column.values, "?", None], dtype=object)
             symbols.append(Table(position, values, np.zeros(len(values), np.bool_)))
