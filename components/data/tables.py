@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from components.data.meaning import value
-from components.data.moments import TYPE
+from components.data.moments import ANY, TYPE, read
 from components.data.rules import meant
 from serving.columns.moments import seconds
 from serving.columns.texts import features
@@ -39,9 +39,16 @@ def coded(frame: pl.DataFrame, contract: Contract, cell: Callable[[str], pl.Expr
 
 def recoded(rows: pl.DataFrame, contract: Contract, slot: Callable[[str], pl.Expr]) -> Matrix:
     """The coded matrix again from what a prediction log says of each slot; *slot* says where *rows* have one."""
-    codes = [code(slot(name), column).alias(name) for name, column in contract.slots.items()]
+    codes = [code(_logged(slot(name), column), column).alias(name) for name, column in contract.slots.items()]
     matrix: Matrix = rows.with_columns(codes).select(*contract.slots).to_numpy(order="c")
     return matrix
+
+
+def _logged(cell: pl.Expr, column: Column) -> pl.Expr:
+    """A *cell* of a prediction log in the type of its slot: moments stand there as ISO 8601 in UTC."""
+    if column.type != "datetime":
+        return cell
+    return cell.cast(pl.String).map_batches(lambda texts: read(texts, ANY.reading), return_dtype=TYPE)
 
 
 def codes(contract: Contract, cell: Callable[[str], pl.Expr] = pl.col) -> list[pl.Expr]:
