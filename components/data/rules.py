@@ -4,7 +4,7 @@ A rule is a vectorised question about one column with a sentence for a row that 
 column: ``name`` holds the value in the contract's type (null where there is none), ``raw:name`` what the table held.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from typing import Any, Literal
 import polars as pl
 
 from components.data.meaning import missing, one_of, value
-from components.data.moments import TYPE, event_of
+from components.data.moments import TYPE, event_of, fitting
 from components.data.words import spelled
 from serving.contract import Column, Contract, Frozen
 from serving.errors import DataError
@@ -21,6 +21,7 @@ Reason = Literal[
     "wrong type", "missing", "out of range", "unknown category", "duplicate row", "duplicate key", "in the future"
 ]
 
+FEW = 3  # formats that a hint names
 LISTED_VALUES = 12  # categories a sentence names before it says how many more there are
 NOUNS = {
     "int": "no whole number",
@@ -53,6 +54,7 @@ class Rule:
         text: what is wrong, as a sentence about the row.
         expected: what the contract asks for, for the report.
         possible: one value for a whole table, false only where no row fails; cheap. None where ``bad`` is cheap itself.
+        hint: what would make the raw cells right that fail; empty where nothing is known to.
     """
 
     column: str
@@ -61,6 +63,7 @@ class Rule:
     text: pl.Expr
     expected: str = ""
     possible: pl.Expr | None = None
+    hint: Callable[[pl.Series], str] | None = None
 
 
 def raw(name: str) -> str:
@@ -194,7 +197,8 @@ def column_rules(name: str, column: Column, dtype: Any, target: bool) -> Iterato
         yield Rule(name, "missing", gone, _said(name, role), "a value in every row", gaps)
     if _can_fail(column, dtype):
         text = _said(name, pl.lit("'"), seen.str.slice(0, 40), pl.lit(f"' is {NOUNS[column.type]}"))
-        yield Rule(name, "wrong type", ~gone & value.is_null(), text, expected, gaps)
+        hint = format_hint if column.type == "datetime" else None
+        yield Rule(name, "wrong type", ~gone & value.is_null(), text, expected, gaps, hint)
     if column.range is not None and column.numeric:
         low, high = column.range
         bounds = f"[{number(low)}, {number(high)}]" + (f" {column.unit}" if column.unit else "")
@@ -214,10 +218,19 @@ def _event_rules(name: str, column: Column, dtype: Any, as_of: datetime, expecte
         yield Rule(name, "missing", gone, _said(name, "missing event time"), "a moment in every row", gaps)
     if expected:
         text = _said(name, "'", seen, f"' is {NOUNS['datetime']}")
-        yield Rule(name, "wrong type", ~gone & moment.is_null(), text, expected, gaps)
+        yield Rule(name, "wrong type", ~gone & moment.is_null(), text, expected, gaps, format_hint)
     late, newest = (moment > pl.lit(as_of)).fill_null(False), moment.max() > pl.lit(as_of)
     text = _said(name, seen, f" lies after {as_of:%Y-%m-%d %H:%M}")
     yield Rule(name, "in the future", late, text, f"not after {as_of:%Y-%m-%d %H:%M} UTC", newest)
+
+
+def format_hint(cells: pl.Series) -> str:
+    """Which formats read all *cells* that are no moments as they stand; of several none is guessed."""
+    forms = fitting(cells) if cells.dtype == pl.String else ()
+    if len(forms) > 1:
+        several = " and by ".join(map(repr, forms[:FEW]))
+        return f"they are read by format {several}, as other moments; say which in the contract"
+    return f"format: {forms[0]!r} in the contract reads them" if forms else ""
 
 
 def _said(name: str, *words: str | pl.Expr) -> pl.Expr:

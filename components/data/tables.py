@@ -10,9 +10,9 @@ import numpy.typing as npt
 import polars as pl
 
 from components.data.meaning import value
-from components.data.moments import TYPE
+from components.data.moments import ANY, TYPE, read
 from components.data.rules import meant
-from serving.columns.moments import SECOND
+from serving.columns.moments import seconds
 from serving.columns.texts import features
 from serving.contract import Column, Contract, Matrix
 from serving.errors import DataError
@@ -39,9 +39,16 @@ def coded(frame: pl.DataFrame, contract: Contract, cell: Callable[[str], pl.Expr
 
 def recoded(rows: pl.DataFrame, contract: Contract, slot: Callable[[str], pl.Expr]) -> Matrix:
     """The coded matrix again from what a prediction log says of each slot; *slot* says where *rows* have one."""
-    codes = [code(slot(name), column).alias(name) for name, column in contract.slots.items()]
+    codes = [code(_logged(slot(name), column), column).alias(name) for name, column in contract.slots.items()]
     matrix: Matrix = rows.with_columns(codes).select(*contract.slots).to_numpy(order="c")
     return matrix
+
+
+def _logged(cell: pl.Expr, column: Column) -> pl.Expr:
+    """A *cell* of a prediction log in the type of its slot: moments stand there as ISO 8601 in UTC."""
+    if column.type != "datetime":
+        return cell
+    return cell.cast(pl.String).map_batches(lambda texts: read(texts, ANY.reading), return_dtype=TYPE)
 
 
 def codes(contract: Contract, cell: Callable[[str], pl.Expr] = pl.col) -> list[pl.Expr]:
@@ -59,13 +66,18 @@ def codes(contract: Contract, cell: Callable[[str], pl.Expr] = pl.col) -> list[p
 def code(cell: pl.Expr, column: Column) -> pl.Expr:
     """The float64 that stands for a *cell* in the coded matrix; null where there is no value."""
     if column.type == "datetime":
-        micros = cell.cast(TYPE).cast(pl.Int64)
-        return (micros // SECOND).cast(pl.Float64) + (micros % SECOND).cast(pl.Float64) / 1e6
+        return cell.cast(TYPE).map_batches(_seconds, return_dtype=pl.Float64, is_elementwise=True)
     if column.type != "category":
         return cell.cast(pl.Float64)
     word = cell.cast(pl.String)
     place = word.cast(pl.Enum(list(column.values)), strict=False).to_physical().cast(pl.Float64)
     return pl.when(word.is_not_null()).then(place.fill_null(float(len(column.values))))
+
+
+def _seconds(moments: pl.Series) -> pl.Series:
+    """By the function that a server calls: polars multiplies by a reciprocal where it is told to divide."""
+    found = pl.Series(moments.name, seconds(moments.cast(pl.Int64).fill_null(0).to_numpy()), pl.Float64)
+    return found.zip_with(moments.is_not_null(), pl.Series([None], dtype=pl.Float64).new_from_index(0, len(moments)))
 
 
 def _counted(cell: pl.Expr, count: Callable[[str], float]) -> pl.Expr:

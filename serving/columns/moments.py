@@ -158,9 +158,13 @@ class MomentReader:
         """The microseconds of one, where numbers are counts."""
         return next((EPOCHS[form] for form in self.formats if form in EPOCHS), None)
 
-    def of_text(self, text: str) -> int | None:
-        """Microseconds of what *text* says; None where it says no moment of the years 1 to 9999."""
-        for form, compiled in self._compiled:
+    def of_text(self, text: str, first: int | None = None) -> int | None:
+        """Microseconds of what *text* says; None where it says no moment of the years 1 to 9999.
+
+        Args:
+            first: how many of ``forms`` are tried; None for all.
+        """
+        for form, compiled in self._compiled[:first]:
             found = compiled.fullmatch(text)
             if found is not None:
                 told = self._of_groups(form, found.groupdict())
@@ -242,8 +246,8 @@ def offset_of(text: str) -> int | None:
     return -ahead if text[0] == "-" else ahead
 
 
-def seconds(micros: int) -> float:
-    """*micros* as the coded matrix has them, as ``components.data.tables.code`` computes them."""
+def seconds(micros: Any) -> Any:
+    """*micros*, a number or an array of them, as the coded matrix has them."""
     return micros // SECOND + micros % SECOND / 1e6
 
 
@@ -277,7 +281,7 @@ def check(formats: Sequence[str]) -> None:
         for other in formats:
             if form in EPOCHS or other in EPOCHS or form == other:
                 continue
-            told, meant = (reading((one,), "UTC").of_text(day.strftime(form)) for one in (form, other))
+            told, meant = (reading((one,), "UTC").of_text(day.strftime(form), 1) for one in (form, other))
             if None not in (told, meant) and told // DAY != meant // DAY:  # type: ignore[operator]  # none of them is
                 raise ValueError(f"{form!r} and {other!r} both read {day.strftime(form)!r}, as two days; state one")
 

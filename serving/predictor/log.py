@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -41,6 +41,7 @@ class AnsweredRequest(msgspec.Struct, frozen=True):
         unit: hash of the key that the split was sticky for, in hex; empty without one, and then not logged.
         correlation_id: what the caller calls the request; it may repeat, and where it is empty it is not logged.
         header_id: the same of the headers, which a mirror's copy shares; logged where it is another.
+        ids: as ``Rows`` has them.
     """
 
     request_id: str
@@ -54,6 +55,7 @@ class AnsweredRequest(msgspec.Struct, frozen=True):
     unit: str = ""
     correlation_id: str = ""
     header_id: str = ""
+    ids: Mapping[str, Sequence[Any]] = {}
 
 
 class Lines:
@@ -80,6 +82,8 @@ class Lines:
                 "features": {name: word(codes[i]) for name, i, word in self._columns},
                 "prediction": record.predictions[row],
             }
+            if ids := {name: cells[row] for name, cells in record.ids.items() if name not in self._without}:
+                line["ids"] = ids
             if chances is not None:
                 line["probabilities"] = chances[row]
             line["flags"] = [f for f in record.flags if f.row == row and f.column not in self._without]
