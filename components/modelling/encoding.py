@@ -9,8 +9,9 @@ target      TargetEncoder: the mean of the target where the column has the value
 frequency   ``serving.features.frequency.Frequency``: the share of training rows that have the value
 """
 
+import difflib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from pydantic import Field
@@ -42,6 +43,38 @@ class ByTarget(Frozen):
 
 
 Encoding = Named | ByTarget
+KNOWN: tuple[str, ...] = get_args(Named)
+WHERE = "features.encode"
+
+
+def told(value: Any) -> Any:
+    """*value* of ``features.encode``, if it can be read.
+
+    Raises:
+        ValueError: it cannot; one sentence, where a type checker of unions has one for each of their parts.
+    """
+    if isinstance(value, Mapping):
+        for name, one in value.items():
+            if not isinstance(one, ByTarget):
+                _check_one(f"{WHERE}.{name}", one)
+    elif value is not None:
+        _check_one(WHERE, value)
+    return value
+
+
+def _check_one(where: str, value: Any) -> None:
+    options = value.get("target") if isinstance(value, Mapping) and set(value) == {"target"} else None
+    if isinstance(options, Mapping):
+        smooth = options.get("smooth", "auto")
+        number = isinstance(smooth, int | float) and not isinstance(smooth, bool) and smooth >= 0
+        if set(options) <= {"smooth"} and (number or smooth == "auto"):
+            return
+        raise ValueError(f"{where}.target: expected smooth: rows, 0 or more, or auto; got {dict(options)}")
+    if value not in KNOWN:
+        close = difflib.get_close_matches(str(value), KNOWN, n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        wanted = f"expected one of {', '.join(KNOWN)}, or {{target: {{smooth: 20}}}}"
+        raise ValueError(f"{where}: {wanted}; got {value!r}{hint}")
 
 
 def encoder(values: Sequence[str], how: Encoding, target: Target, seed: int, native: bool) -> Any:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
@@ -52,6 +52,11 @@ class FeatureSpec(Frozen):
     encode: Encoding | dict[str, Encoding] | None = None
     impute: Literal["median", "mean", "none"] | None = None
     transforms: dict[str, Transform] = Field(default_factory=dict)
+
+    @field_validator("encode", mode="before")
+    @classmethod
+    def _told(cls, value: Any) -> Any:
+        return encoding.told(value)
 
     def resolve(self, family: str) -> "FeatureSpec":
         """The same with every choice that was left open made for *family*."""

@@ -2,7 +2,7 @@
 
 import ast
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 
@@ -18,6 +18,18 @@ WHERE = "features.columns"
 MOST_COLUMNS = 1_000
 LONGEST_NAME = 100  # characters
 _CONSTANTS: Mapping[str, float] = {"pi": 3.141592653589793, "missing": float("nan")}
+
+
+class ColumnMistakes(ConfigError):
+    """What is wrong with derived columns.
+
+    Attributes:
+        mistakes: one sentence each, beginning with its key.
+    """
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        super().__init__("; ".join(mistakes))
+        self.mistakes = tuple(mistakes)
 
 
 @dataclass(frozen=True)
@@ -66,7 +78,8 @@ def compile_columns(
     is no slot is none, such as the target.
 
     Raises:
-        ConfigError: every mistake, by its key and place.
+        ColumnMistakes: every mistake, by its key and place.
+        ConfigError: too many columns, or a circle of them.
     """
     if len(expressions) > MOST_COLUMNS:
         raise ConfigError(f"{WHERE}: expected at most {MOST_COLUMNS:,} columns, seen {len(expressions):,}")
@@ -82,7 +95,7 @@ def compile_columns(
             mistakes.append(f"{WHERE}.{name}: {mistake}")
             known[name] = Operand("number")  # so that the columns after it are looked at too
     if mistakes:
-        raise ConfigError("; ".join(mistakes))
+        raise ColumnMistakes(mistakes)
     columns = {name: operand for source in expressions for name, operand in made[source].items()}
     return Compiled(build.finish(list(columns), list(columns.values())), columns)
 

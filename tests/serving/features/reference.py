@@ -118,7 +118,9 @@ def _made(*parts: float) -> Moment:
     try:
         if any(part != int(part) for part in parts):
             return Moment(math.nan, "UTC")
-        return Moment(datetime(*map(int, parts), tzinfo=UTC).timestamp(), "UTC")  # type: ignore[arg-type]
+        year, month, day, *clock = map(int, parts)
+        hour, minute = [*clock, 0, 0][:2]
+        return Moment(datetime(year, month, day, hour, minute, tzinfo=UTC).timestamp(), "UTC")
     except ValueError:
         return Moment(math.nan, "UTC")
 
@@ -131,7 +133,7 @@ def _bin(x: float, edges: list[float]) -> str | None:
 
 
 def _word(value: Any) -> str | None:
-    return {True: "true", False: "false"}.get(value, value) if isinstance(value, bool | np.bool_) else value
+    return str(bool(value)).lower() if isinstance(value, bool | np.bool_) else value
 
 
 def _cross(a: Any, b: Any) -> str | None:
