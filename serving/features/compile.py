@@ -138,7 +138,8 @@ def _operand(build: Builder, column: Column, place: int) -> Operand:
         if "?" in column.values:  # which is how scikit-learn is shown an unknown category, that thereby is this one
             odd = build.step(k.AT_MOST, build.constant(len(column.values)), place)
             code = build.step(k.CHOOSE, odd, build.constant(column.values.index("?")), place)
-        return Operand("category", code, values=column.values, closed=bool(column.values))
+        closed = bool(column.values) and column.unknown != "other"
+        return Operand("category", code, values=column.values, closed=closed)
     if column.type == "datetime":
         return Operand("moment", place, zone=column.zone)
     return Operand("truth" if column.type == "bool" else "number", place)

@@ -33,8 +33,8 @@ class Operand:
 
     Attributes:
         register: where its value stands; of texts and lists nowhere.
-        values: of a category, by code; one behind them is any other category.
-        closed: whether ``values`` are all that there will be: not those of a column that training has yet to learn.
+        values: of a category, by code; one behind them is any other category. Empty until training has learned them.
+        closed: whether a word outside of ``values`` is a mistake; training may have left a rare one out.
         made: whether the values of a category are texts that stand in expressions, to which others may be added.
         zone: of a moment, whose clocks show its parts.
         literal: what is written in the expression, if it is written there: a number, a text or a tuple of them.

@@ -3,6 +3,7 @@
 import ast
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import reduce
 from itertools import pairwise
@@ -83,8 +84,10 @@ def category(operand: Operand) -> Operand:
     return operand
 
 
-def alike(build: Builder, left: Operand, right: Operand) -> tuple[Operand, Operand]:
+def alike(build: Builder, left: Operand, right: Operand, rare: int = -1) -> tuple[Operand, Operand]:
     """Both as one kind: two numbers, two truths, two moments, or codes of the same category.
+
+    A word that an open category has not learned has the code *rare*, by default that of no row.
 
     Raises:
         Mistake: they have none in common, or a text is none of the other's values.
@@ -92,7 +95,7 @@ def alike(build: Builder, left: Operand, right: Operand) -> tuple[Operand, Opera
     kinds = (left.kind, right.kind)
     if "text" in kinds:
         known, text = (right, left) if left.kind == "text" else (left, right)
-        meant = instant(build, text, known.zone) if known.kind == "moment" else _word(build, text, known)
+        meant = instant(build, text, known.zone) if known.kind == "moment" else _word(build, text, known, rare)
         return (meant, known) if left.kind == "text" else (known, meant)
     if kinds == ("category", "category") and left.values != right.values:
         raise Mistake("expected two categories with the same values")
@@ -101,22 +104,23 @@ def alike(build: Builder, left: Operand, right: Operand) -> tuple[Operand, Opera
     return left, right
 
 
-def _word(build: Builder, text: Operand, known: Operand) -> Operand:
+def _word(build: Builder, text: Operand, known: Operand, rare: int) -> Operand:
     """A text as one of the values of *known*."""
     if known.kind != "category":
         raise Mistake(f"expected {known.noun}, got {text.noun}")
-    if not known.closed:  # any word may be learned
-        return Operand("category", build.constant(0), values=known.values, closed=False)
+    if not known.closed and text.literal not in known.values:
+        return replace(known, register=build.constant(rare))
     if text.literal not in known.values:
         close = difflib.get_close_matches(text.literal, known.values, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(known.values[:12])}"
         raise Mistake(f"{text.literal[:40]!r} is none of the values; {hint}")
-    return Operand("category", build.constant(known.values.index(text.literal)), values=known.values)
+    return replace(known, register=build.constant(known.values.index(text.literal)))
 
 
 def joined(build: Builder, left: Operand, right: Operand) -> tuple[Operand, Operand, Operand]:
     """Both as one kind, and the kind of a result that is either of them."""
-    a, b = alike(build, *_named(build, left, right))
+    first, second = _named(build, left, right)
+    a, b = alike(build, first, second, rare=max(len(first.values), len(second.values)))
     if a.kind == "moment" and a.zone != b.zone:
         raise Mistake(f"expected two moments of one zone, got {a.zone} and {b.zone}")
     kind = a.kind if a.kind == b.kind else "number"
@@ -157,7 +161,7 @@ def instant(build: Builder, text: Operand, zone: str) -> Operand:
 def crossed(build: Builder, left: Operand, right: Operand) -> Operand:
     """Each pair of two categories as one of its own; missing where one is, else unknown where one is."""
     a, b = category(left), category(right)
-    if not (a.closed and b.closed):
+    if not (a.values and b.values):
         return Operand("category", build.step(k.ADD, a.register, b.register), closed=False)
     m, n = len(a.values), len(b.values)
     if m * n > MOST_VALUES:
@@ -166,7 +170,8 @@ def crossed(build: Builder, left: Operand, right: Operand) -> Operand:
     odd = build.truth(k.OR, build.truth(k.AT_MOST, float(m), a), build.truth(k.AT_MOST, float(n), b))
     unknown = build.number(k.ADD, build.number(k.MULTIPLY, pair, 0.0), float(m * n))
     code = build.step(k.CHOOSE, odd.register, unknown.register, pair.register)
-    return Operand("category", code, values=tuple(f"{one} | {other}" for one in a.values for other in b.values))
+    values = tuple(f"{one} | {other}" for one in a.values for other in b.values)
+    return Operand("category", code, values=values, closed=a.closed and b.closed)
 
 
 def ranges(edges: Sequence[float]) -> tuple[str, ...]:
