@@ -20,6 +20,7 @@ from serving.bundle.bundle import Bundle, open_bundle, write_bundle
 from serving.bundle.signing import SigningKey
 from serving.contract import Contract, Matrix
 from serving.errors import ConfigError
+from serving.scoring.compile import compile_pipeline
 from tests.serving.predictor.support import HOUSE, ask, front, random_rows
 
 PROJECT: dict[str, Any] = {
@@ -161,3 +162,26 @@ def test_rentals_by_the_hour_need_the_hour() -> None:
 
     assert r2(FeatureSpec(columns=columns)) > 0.9
     assert r2(FeatureSpec()) < 0.3
+
+
+def test_a_request_brings_a_moment_and_never_its_hour(tmp_path: Path) -> None:
+    """However its text is written, and in the night when the clocks go back: as in the table it was trained on."""
+    rules = Contract.model_validate(
+        {
+            "target": {"name": "rentals"},
+            "event_time": "at",
+            "columns": {"at": {"type": "datetime", "zone": "Europe/Berlin"}, "celsius": {"type": "float"}},
+        }
+    )
+    matrix, target = rentals(2_000)
+    features = FeatureSpec(columns={"hour": "hour(at)", "weekend": "weekday(at) >= 5"})
+    pipeline = fit(matrix, target, rules, features, ModelSpec(family="hist_gradient_boosting"), seed=0)
+    fast = compile_pipeline(pipeline, rules)
+    texts = ["2023-10-29T02:30:00+02:00", "2023-10-29T02:30:00+01:00", "2023-10-29 03:30", "2023-10-29T02:30:00Z"]
+    seconds = [1698539400.0, 1698543000.0, 1698546600.0, 1698546600.0]
+    rows = np.column_stack([seconds, np.full(4, 11.5)])
+    body = json.dumps({"instances": [{"at": text, "celsius": 11.5} for text in texts]}).encode()
+    status, _, answer = asyncio.run(ask(front(rules, fast), body))
+    assert status == 200
+    assert answer["predictions"] == predict(pipeline, rules, rows).tolist()
+    assert answer["predictions"][0] == answer["predictions"][1], "it is half past two twice in this night"
