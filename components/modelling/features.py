@@ -126,7 +126,7 @@ def _inputs(features: FeatureSpec, every: Mapping[str, Column]) -> dict[str, Col
 def _derive(contract: Contract, compiled: Compiled) -> Derive:
     every = _every(contract, compiled)
     words = {name: column.values for name, column in every.items() if column.type == "category"}
-    return Derive.of(list(contract.slots), words, compiled.program)
+    return Derive.of(list(contract.slots), words, compiled)
 
 
 def check_features(contract: Contract, features: FeatureSpec, model: ModelSpec) -> Compiled:

@@ -11,7 +11,7 @@ from serving.errors import ConfigError
 from serving.features import functions, operations, syntax
 from serving.features import kernel as k
 from serving.features.functions import CYCLIC, FUNCTIONS
-from serving.features.operands import Builder, Mistake, Operand, finite
+from serving.features.operands import Builder, Group, Mistake, Operand, finite
 from serving.features.program import Derivation
 
 WHERE = "features.columns"
@@ -38,10 +38,12 @@ class Compiled:
 
     Attributes:
         program: computes them all.
+        groups: what of its table training has to learn first.
         columns: by name what each holds.
     """
 
     program: Derivation
+    groups: tuple[Group, ...]
     columns: Mapping[str, Operand]
 
 
@@ -97,7 +99,7 @@ def compile_columns(
     if mistakes:
         raise ColumnMistakes(mistakes)
     columns = {name: operand for source in expressions for name, operand in made[source].items()}
-    return Compiled(build.finish(list(columns), list(columns.values())), columns)
+    return Compiled(build.finish(list(columns), list(columns.values())), build.groups(), columns)
 
 
 def _trees(

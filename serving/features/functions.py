@@ -113,6 +113,13 @@ def _constant(operand: Operand) -> float:
     return float(operand.literal)
 
 
+def _learned(statistic: str) -> Emit:
+    def emit(build: Builder, x: Operand, by: Operand) -> Operand:
+        return Operand("number", build.learned(statistic, operations.number(x), operations.category(by)))
+
+    return emit
+
+
 _F = Function
 FUNCTIONS: Mapping[str, Function] = {
     "abs": _F("x", "without its sign", {"abs(-3)": "3"}, _unary(k.ABSOLUTE)),
@@ -150,6 +157,13 @@ FUNCTIONS: Mapping[str, Function] = {
         "kilometres between two places in degrees, on a sphere of 6,371.0088 km (haversine, Sinnott 1984)",
         {"round(distance(52.52, 13.405, 48.1374, 11.5755))": "504"}, _distance,
     ),
+    **{
+        name: _F(
+            "x, category", f"the {word} of x in the training rows with the same category, else in all of them",
+            {f"{name}(area, kind)": result}, _learned(name),
+        )
+        for name, word, result in (("mean", "mean", "90"), ("median", "median", "90"), ("std", "deviation", "10"))
+    },
     **{
         name: _F("t", meaning, examples, lambda build, t, part=part: part(build, operations.moment(t)))
         for name, (part, meaning, examples) in calendar.PARTS.items()

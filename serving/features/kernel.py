@@ -15,13 +15,13 @@ from serving.compiled import F8, I4, I8, OUT, loop, read_only
 (
     ADD, SUBTRACT, MULTIPLY, DIVIDE, FLOOR_DIVIDE, REMAINDER, POWER, MINIMUM, MAXIMUM, NEGATIVE, ABSOLUTE, FLOOR, CEIL,
     ROUND, SQRT, LOG, LOG1P, EXP, SIN, COS, LESS, AT_MOST, EQUAL, DIFFERENT, AND, OR, NOT, TRUE, IS_NULL, FILL, CHOOSE,
-    DISTANCE, LOCAL, YEAR, MONTH, DAY, DATE, CLOCK, BIN,
-) = range(39)  # fmt: skip
+    DISTANCE, LOCAL, YEAR, MONTH, DAY, DATE, CLOCK, BIN, LOOK_UP,
+) = range(40)  # fmt: skip
 _UNARY = (NEGATIVE, ABSOLUTE, FLOOR, CEIL, ROUND, SQRT, LOG, LOG1P, EXP, SIN, COS, NOT, TRUE, IS_NULL, LOCAL, YEAR,
-          MONTH, DAY, BIN)  # fmt: skip
-OPERANDS = np.array([{CHOOSE: 3, DATE: 3, DISTANCE: 4, CLOCK: 4}.get(op, 1 if op in _UNARY else 2) for op in range(39)])
+          MONTH, DAY, BIN, LOOK_UP)  # fmt: skip
+OPERANDS = np.array([{CHOOSE: 3, DATE: 3, DISTANCE: 4, CLOCK: 4}.get(op, 1 if op in _UNARY else 2) for op in range(40)])
 """By instruction how many registers it reads; one of ``SPANNED`` has its part of the table behind them."""
-SPANNED = (LOCAL, BIN)
+SPANNED = (LOCAL, BIN, LOOK_UP)
 
 EARTH_KM = 6371.0088  # mean radius, of the International Union of Geodesy and Geophysics (Moritz 1980)
 DAY_S = 86_400
@@ -134,6 +134,14 @@ def _at_most(value, table, start, stop):  # type: ignore[no-untyped-def]  # comp
 
 
 @_pure
+def _entry(code, table, start, stop):  # type: ignore[no-untyped-def]  # compiled
+    """Of a category its entry in table[start:stop]; the last two are for an unknown and for a missing one."""
+    if code != code:
+        return table[stop - 1]
+    return table[start + I8(code)] if 0.0 <= code < stop - start - 2 else table[stop - 2]
+
+
+@_pure
 def _local(moment, table, start, stop):  # type: ignore[no-untyped-def]  # compiled
     """*moment* by the clocks of a zone: table[start:stop] is n moments of change, then n + 1 offsets in seconds."""
     if not abs(moment) < FAR_S:
@@ -222,6 +230,8 @@ def _step(code, r, a, b, c, d, table):  # type: ignore[no-untyped-def]  # compil
         return r[b] if r[a] != r[a] else r[a]
     if code == CHOOSE:
         return r[b] if r[a] == 1.0 else r[c]
+    if code == LOOK_UP:
+        return _entry(r[a], table, c, d)
     if code == LOCAL:
         return _local(r[a], table, c, d)
     if code <= DAY and code >= YEAR:

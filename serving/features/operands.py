@@ -65,6 +65,23 @@ class Operand:
         return _NOUNS[self.kind]
 
 
+@dataclass(frozen=True)
+class Group:
+    """A statistic of a number by category that is learned from training rows.
+
+    Attributes:
+        statistic: a name of ``groups.STATISTICS``.
+        number, by: registers of the number and of the category's code.
+        start, stop: where in the table its values stand, of an unknown and of a missing category last.
+    """
+
+    statistic: str
+    number: int
+    by: int
+    start: int
+    stop: int
+
+
 @dataclass
 class Builder:
     """Instructions, each made once however often it is asked for.
@@ -77,6 +94,7 @@ class Builder:
     _steps: dict[tuple[int, ...], int] = field(default_factory=dict)
     _spans: dict[tuple[float, ...], tuple[int, int]] = field(default_factory=dict)
     _table: list[float] = field(default_factory=list)
+    _groups: dict[tuple[str, int, int], tuple[int, int]] = field(default_factory=dict)
 
     def constant(self, value: float) -> int:
         return self._constants.setdefault(float(value).hex(), -1 - len(self._constants))
@@ -96,6 +114,21 @@ class Builder:
             self._table += key
         return self.step(op, register, 0, *self._spans[key])
 
+    def learned(self, statistic: str, number: Operand, by: Operand) -> int:
+        """The register of a *statistic* of *number* in the training rows with a row's category *by*."""
+        key = (statistic, number.register, by.register)
+        if key not in self._groups:
+            self._groups[key] = (len(self._table), len(self._table) + len(by.values) + 2)
+            self._table += [math.nan] * (len(by.values) + 2)
+        return self.step(kernel.LOOK_UP, by.register, 0, *self._groups[key])
+
+    def groups(self) -> tuple[Group, ...]:
+        """What training has to learn, in the order in which it can."""
+        return tuple(
+            Group(statistic, self._placed(number), self._placed(by), *span)
+            for (statistic, number, by), span in self._groups.items()
+        )
+
     def number(self, op: int, *operands: Operand | float) -> Operand:
         return Operand("number", self.step(op, *map(self.register, operands)))
 
@@ -107,15 +140,8 @@ class Builder:
 
     def finish(self, names: Sequence[str], results: Sequence[Operand]) -> Derivation:
         """The program of all that was asked for; *results* are its columns."""
-        first = self.n_columns + len(self._constants)
-
-        def placed(register: int) -> int:
-            if register < 0:
-                return self.n_columns - 1 - register
-            return register if register < self.n_columns else register - self.n_columns + first
-
         code = [
-            [op, *(placed(one) if place < kernel.OPERANDS[op] else one for place, one in enumerate(operands))]
+            [op, *(self._placed(one) if place < kernel.OPERANDS[op] else one for place, one in enumerate(operands))]
             for op, *operands in self._steps
         ]
         return Derivation(
@@ -123,8 +149,14 @@ class Builder:
             code=np.array(code, np.int32).reshape(-1, 5),
             constants=np.array([float.fromhex(one) for one in self._constants]),
             table=np.array(self._table, np.float64),
-            results=np.array([placed(one.register) for one in results], np.int32),
+            results=np.array([self._placed(one.register) for one in results], np.int32),
         )
+
+    def _placed(self, register: int) -> int:
+        """Where *register* is once all constants are known."""
+        if register < 0:
+            return self.n_columns - 1 - register
+        return register if register < self.n_columns else register + len(self._constants)
 
 
 def finite(value: float) -> float:

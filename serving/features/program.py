@@ -71,7 +71,8 @@ class Derivation:
             return "a derived column that nothing computes"
         start, stop = operands[spanned, 2], operands[spanned, 3]
         odd = (op[spanned] == kernel.LOCAL) & ((stop - start) % 2 != 1)
-        if ((start < 0) | (stop < start) | (stop > len(self.table)) | odd).any():
+        short = (op[spanned] == kernel.LOOK_UP) & (stop < start + 2)
+        if ((start < 0) | (stop < start) | (stop > len(self.table)) | odd | short).any():
             return "a derived column by a table that lies outside of its array"
         return None
 

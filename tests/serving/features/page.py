@@ -9,6 +9,7 @@ import numpy as np
 
 from serving.contract import Contract
 from serving.features.compile import compile_columns
+from serving.features.derive import Derive
 from serving.features.functions import FUNCTIONS
 from tests.root import ROOT
 
@@ -33,7 +34,9 @@ ROW = [80.0, 3.0, math.nan, 0.0, 1.0, datetime.fromisoformat("2014-03-30T01:30:0
 def shown(expressions: Mapping[str, str]) -> dict[str, str]:
     """What *expressions* give for ``ROW``, as the page writes it."""
     made = compile_columns(expressions, CONTRACT.slots)
-    cells = made.program.run(np.array([ROW]))[0, len(ROW) :].tolist()
+    step = Derive.of(list(CONTRACT.slots), {"kind": CONTRACT.slots["kind"].values}, made)
+    step.fit(CONTRACT.frame(np.array([ROW, [100.0, *ROW[1:]]])))
+    cells = step.program().run(np.array([ROW]))[0, len(ROW) :].tolist()
     return {name: _word(*pair) for name, *pair in zip(made.columns, made.columns.values(), cells, strict=True)}
 
 

@@ -27,6 +27,11 @@ COLUMNS = {
     "dates": {"hour": "hour(berlin)", "week": "week(chatham)", "age": 'days_since(at, "2010-01-01")'},
     "cycles": {"around": "cyclic(hour(new_york), 24)", "up": "col('around.sin') * 2"},
     "categories": {"size": "bin(area, [0, 50])", "both": "cross(kind, region)", "third": "cross(size, garden)"},
+    "groups": {
+        "usual": "median(area, kind)",
+        "rare": "area - mean(area - usual, cross(kind, garden))",
+        "s": "std(lat, garden)",
+    },
     "places": {"far": "distance(lat, lon, 52.5, 13.4)"},
 }
 ENCODINGS: dict[str, Any] = {
@@ -122,6 +127,23 @@ def test_a_mean_of_the_target_never_comes_from_the_row_itself_while_training() -
     np.testing.assert_allclose(means.transform(table)[:, 0], target)
 
 
+def test_a_statistic_of_a_group_is_that_of_the_training_rows() -> None:
+    """As pandas has it; where a category is unknown, missing or has no number, that of all rows."""
+    pipeline, rules = fitted({"columns": {"usual": "median(area, kind)", "beside": "mean(area / usual, region)"}})
+    table = rules.frame(rows(1, 400))
+    usual = table.groupby("kind")["area"].median()
+    step = pipeline.named_steps["derived"]
+    found = step.transform(rules.frame(rows(2, 300)))
+    known = found["kind"].isin(["flat", "house", "plot"])
+    assert found["usual"][known].tolist() == usual[found["kind"][known]].tolist()
+    assert set(found["usual"][~known]) == {table["area"].median()}
+    ratio = table["area"] / step.transform(table)["usual"]
+    means = ratio.groupby(table["region"]).mean()
+    north = found["region"] == "north"
+    np.testing.assert_allclose(found["beside"][north], means["north"])
+    np.testing.assert_allclose(found["beside"][found["region"] == "?"], ratio.mean())
+
+
 def test_a_request_error_names_the_columns_that_a_derived_value_comes_from() -> None:
     """A value beyond float32 is no number for trees; the caller never saw the derived column."""
     pipeline, rules = fitted(
@@ -194,17 +216,19 @@ def test_crafted_programs_are_refused_before_they_run(spoil: Any) -> None:
         from_bytes(pack_arrays(arrays), rules)
     step = pipeline.named_steps["derived"]
     step.arrays = {name.removeprefix("derived_"): array for name, array in arrays.items() if "derived_" in name}
+    del step.table_
     with pytest.raises(GateRefusal, match="damaged or crafted"):
         step.transform(rules.frame(rows(0, 2)))
     with pytest.raises(GateRefusal, match="damaged or crafted"):
         compile_pipeline(load_model(write_model(pipeline)), rules)
 
 
-def test_a_table_of_a_zone_is_a_whole_one() -> None:
-    """n moments and n + 1 offsets: an even number of entries would read one too far."""
-    pipeline, rules = fitted({"columns": COLUMNS["dates"]})
+@pytest.mark.parametrize(("op", "less"), [(kernel.LOCAL, 1), (kernel.LOOK_UP, 4)])
+def test_a_part_of_the_table_is_a_whole_one(op: int, less: int) -> None:
+    """n moments and n + 1 offsets, values and two more: otherwise the loop would read one too far."""
+    pipeline, rules = fitted({"columns": {**COLUMNS["dates"], **COLUMNS["groups"]}})
     program = pipeline.named_steps["derived"].program()
-    spanned = np.flatnonzero(program.code[:, 0] == kernel.LOCAL)
+    spanned = np.flatnonzero(program.code[:, 0] == op)
     code = program.code.copy()
-    code[spanned[0], 4] -= 1
+    code[spanned[0], 4] -= less
     assert "table" in str(dataclasses.replace(program, code=code).fault(len(rules.slots)))
