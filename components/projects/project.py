@@ -29,6 +29,7 @@ from components.watching.policy import Retrain, Watch
 from components.watching.watch import check_alarms
 from serving.contract import Contract, Frozen
 from serving.errors import ConfigError
+from serving.features.compile import ColumnMistakes
 from serving.rollout.plan import RolloutPlan
 
 
@@ -227,6 +228,8 @@ def _mismatches(project: Project) -> Iterator[str]:
     for check in _CHECKS:
         try:
             check(project)
+        except ColumnMistakes as error:
+            yield from error.mistakes
         except ConfigError as error:
             yield str(error)
 

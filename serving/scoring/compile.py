@@ -85,17 +85,20 @@ class CompiledScorer:
 
 def compile_pipeline(pipeline: "Pipeline", contract: Contract) -> CompiledScorer | Declined:
     """The fast form of a fitted *pipeline* that takes ``contract.frame`` tables, or why there is none."""
+    from serving.features.derive import Derive
     from serving.scoring.api import class_order
     from serving.scoring.estimators import compile_estimator
     from serving.scoring.preprocess import transform_all
-    from serving.scoring.symbols import CannotCompile, lower, symbols_of
+    from serving.scoring.symbols import CannotCompile, derived_symbols, lower, symbols_of
 
     try:
         steps, estimator = _flattened(pipeline)
         sparse = any(getattr(step, "sparse_output_", False) for _, step in steps)
         core = compile_estimator(estimator, sparse)
-        symbols = transform_all(steps, symbols_of(contract))
-        program = lower(symbols, len(contract.slots), core.accepts, core.narrow)
+        derived, symbols = None, symbols_of(contract)
+        if steps and isinstance(steps[0][1], Derive):
+            (derived, symbols), steps = derived_symbols(steps[0][1], contract), steps[1:]
+        program = lower(transform_all(steps, symbols), len(contract.slots), core.accepts, core.narrow, derived)
         order = tuple(class_order(pipeline.classes_, contract)) if contract.task == "classification" else ()
     except CannotCompile as reason:
         return Declined(str(reason))

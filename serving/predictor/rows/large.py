@@ -17,9 +17,9 @@ from collections.abc import Iterator
 import numba as nb
 import numpy as np
 
+from serving.compiled import B1, F8, I8, U1, loop, read_only
 from serving.contract import Contract, Matrix
 from serving.predictor.rows.floats import nearest
-from serving.scoring.compiled import B1, F8, I8, U1, loop, read_only
 
 _HEAD = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"(?:instances|inputs)"[ \t\r\n]*:[ \t\r\n]*\[')
 _TAIL = re.compile(rb"[ \t\r\n]*\}[ \t\r\n]*")
