@@ -1,34 +1,65 @@
-"""``slipway data``: the project's table, and whether it keeps its contract."""
+"""``slipway data``: a table, and whether it keeps a contract."""
 
+import textwrap
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pipelines.cli.options import answer, project_option
 from pipelines.cli.session import Session
 
+if TYPE_CHECKING:
+    import polars as pl
+
+    from components.drafting.look import TableLook
+
 
 @click.group()
 def data() -> None:
-    """Look at the project's table before a run does."""
+    """Look at a table before a run does."""
 
 
 @data.command()
+@click.argument("table", metavar="[TABLE]", required=False)
 @click.option("--source", metavar="URI", help="Another table than the project's.")
-@click.option("--rows", type=click.IntRange(1), default=5, show_default=True, help="How many.")
+@click.option("--rows", type=click.IntRange(0), default=5, show_default=True, help="How many of the first ones.")
 @project_option
 @answer
-def show(session: Session, source: str | None, rows: int) -> None:
-    """The first rows of the table."""
-    from components.data.meeting import Needed
-
-    project = session.project
-    frame = session.read_table(source or project.source.uri, Needed.of(project.contract))
+def show(session: Session, table: str | None, source: str | None, rows: int) -> None:
+    """What each column of the table is, and its first rows; of any TABLE, or of the project's."""
+    look = session.look(table or source or session.project.source.uri)
+    head = look.frame.head(rows)
     session.result(
-        {"rows": len(frame), "columns": frame.columns, "head": frame.head(rows).to_dicts()},
-        f"{frame.head(rows)}\n{len(frame):,} rows",
-    )
+        {
+            "rows": look.rows,
+            "columns": look.names,
+            "look": [
+                {"name": one.name, "type": one.guess, "missing": one.missing, "distinct": one.distinct,
+                 "holds": one.held, "reason": one.why}
+                for one in look.columns
+            ],
+            "head": head.to_dicts(),
+        },
+        "\n".join([*_columns(look), *_rows(head), f"{look.rows:,} rows"]),
+    )  # fmt: skip
+
+
+def _columns(look: "TableLook") -> Iterator[str]:
+    """One line a column."""
+    width = min(max(len(name) for name in look.names), 40)
+    yield f"{'column':<{width}}  {'is':<9} {'missing':>9} {'different':>9}  holds"
+    for one in look.columns:
+        yield f"{one.name:<{width}}  {one.guess:<9} {one.missing:>9,} {one.distinct:>9,}  {one.held[:80]}"
+
+
+def _rows(head: "pl.DataFrame") -> Iterator[str]:
+    """The first rows, all columns of each, since a wide table does not fit beside itself."""
+    for place, row in enumerate(head.iter_rows(), 1):
+        cells = ", ".join(f"{name} {cell!r}" for name, cell in zip(head.columns, row, strict=True))
+        yield from textwrap.wrap(f"row {place}: {cells}", 118, subsequent_indent="  ")
 
 
 @data.command()

@@ -14,7 +14,7 @@ from pipelines.cli.session import Session
 from serving.errors import PlaceError, SlipwayError
 
 VERBS = (
-    *("run", "submit", "compile", "serve", "predict", "score", "models", "rollout", "watch", "loop"),
+    *("init", "run", "submit", "compile", "serve", "predict", "score", "models", "rollout", "watch", "loop"),
     *("data", "ui", "doctor", "clean", "tour"),
 )
 

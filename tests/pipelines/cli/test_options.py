@@ -20,6 +20,8 @@ CLUSTER = {"--context", "--host"}
 SCHEDULED = {"--no-wait", "--schedule", "--no-schedule"}
 
 OPTIONS = {
+    "init": USUAL - {"--model", "--project"}
+    | {"--target", "--key", "--event-time", "--name", "--out", "--force", "--ask"},
     "run": RUN,
     "submit": RUN | ANY | CLUSTER | SCORE | {"--output", "--image", "--namespace"} | SCHEDULED,
     "compile": PROJECT | {"--check", "--image", "--source", "-o", "--output"},
