@@ -38,6 +38,12 @@ class Target(Frozen):
     """The column to predict: a number (regression) or one of ``classes`` (classification).
 
     ``classes`` are ordered; for two of them the second is the positive one.
+
+    Attributes:
+        name: of the column.
+        unit: of its numbers, for people.
+        range: inclusive bounds; rows outside never train a model.
+        classes: the words that it may hold, which makes it a classification.
     """
 
     name: str
@@ -137,6 +143,9 @@ class Contract(Frozen):
     """Columns, target, key and event time of one table.
 
     Attributes:
+        columns: what a request brings; a model computes with all but ids.
+        target: column to predict.
+        csv: how CSV files are written.
         key: column that identifies the thing a row is about; no key stands on both sides of a split.
         event_time: column with the moment the row describes; one of ``columns`` if a request brings it too. In a
             project also ``{name: at, from: [date, hour], format: ..., zone: ...}``.

@@ -49,7 +49,7 @@ def _head(facts: Findings) -> Iterator[str]:
     target = facts.roles.target.name
     told = f"Drafted by `slipway init` from {facts.table.rows:,} rows of {facts.table.uri}."
     yield from wrapped(comment(f"{told} Each guess says why; all may be changed."), 110)
-    yield from wrapped(comment("What is doubtful:"), 110)
+    yield from wrapped(comment("What a key means: `slipway help project KEY`. What is doubtful:"), 110)
     for doubt in facts.doubts:
         first, *more = wrapped(comment(f"- {doubt.kind}: {doubt.sentence}"), 106)
         yield from (first.replace("# -", "#   -", 1), *(line.replace("# ", "#     ", 1) for line in more))

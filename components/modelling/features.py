@@ -43,6 +43,10 @@ class FeatureSpec(Frozen):
     takes missing values as they are.
 
     Attributes:
+        scale: what numbers are brought to: ``standard`` to mean 0 and deviation 1, ``minmax`` to 0..1, ``robust`` to
+            median 0 and quartile range 1.
+        encode: categories as one column each, or as their place in ``values``.
+        impute: what fills a missing number; ``none`` leaves it to a family that takes gaps.
         transforms: column to ``log`` (log1p when its range starts at 0) or ``sqrt``.
     """
 

@@ -68,6 +68,7 @@ OPTIONS = {
     "loop": PROJECT | {"--labels", "--source", "--once", "--every", "--as-of"},
     "data show": PROJECT | {"--source", "--rows"},
     "data check": PROJECT | {"--source", "--as-of", "--report"},
+    "help project": {"--json", "--page"},
     "ui": {"--port"},
     "clean": {"--json", "--keep", "--older-than", "--yes"},
     "doctor": USUAL | CLUSTER | {"--site", "--namespace"},
