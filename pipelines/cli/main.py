@@ -15,7 +15,7 @@ from serving.errors import PlaceError, SlipwayError
 
 VERBS = (
     *("init", "run", "submit", "compile", "serve", "predict", "score", "models", "rollout", "watch", "loop"),
-    *("data", "ui", "doctor", "clean", "tour", "help"),
+    *("data", "contract", "ui", "doctor", "clean", "tour", "help"),
 )
 
 EPILOG = """\b
