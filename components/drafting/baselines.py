@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from components.data.split import split
-from components.data.tables import matrix_and_target
+from components.data.tables import learned_contract, matrix_and_target
 from components.judging import metrics
 from components.modelling.families import ModelSpec
 from components.modelling.training import fit, predict
@@ -16,6 +16,7 @@ from serving.contract import Contract
 from serving.errors import SlipwayError
 
 SAMPLE = 20_000  # rows that are fitted and judged on
+BEFORE = "the value before"
 QUICK = {"max_iter": 100}
 Values = metrics.Values
 
@@ -34,6 +35,11 @@ class Baseline:
     metrics: dict[str, float]
     spec: ModelSpec | None = None
 
+    @property
+    def known(self) -> bool:
+        """Whether a caller has it when he asks; the value before is often known later."""
+        return self.name != BEFORE
+
 
 def measured(project: Project, accepted: pl.DataFrame) -> tuple[Baseline, ...]:
     """The baselines of *project* on its *accepted* rows, or evenly spaced ones of them; none where it cannot be split.
@@ -48,7 +54,7 @@ def measured(project: Project, accepted: pl.DataFrame) -> tuple[Baseline, ...]:
 
 
 def _baselines(project: Project, train: pl.DataFrame, holdout: pl.DataFrame) -> Iterator[Baseline]:
-    rules = project.contract
+    rules = learned_contract(train, project.contract)
     x, y = matrix_and_target(train, rules)
     x_held, y_held = matrix_and_target(holdout, rules)
     for name, prediction in _free(rules, y, y_held, holdout):
@@ -73,7 +79,7 @@ def _free(rules: Contract, y: Values, y_held: Values, holdout: pl.DataFrame) -> 
         order = np.argsort(holdout[rules.event_time].to_numpy(), kind="stable")
         before = np.empty_like(y_held)
         before[order] = np.concatenate([[y[-1]], y_held[order][:-1]])
-        yield "the value before", before
+        yield BEFORE, before
 
 
 def _specs(rules: Contract, y: Values) -> Iterator[tuple[str, ModelSpec]]:

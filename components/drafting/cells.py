@@ -5,10 +5,12 @@ from typing import Literal
 
 import polars as pl
 
-from components.data.meaning import FALSE_WORDS, MISSING_WORDS, TRUE_WORDS
-from components.data.moments import moments
+from components.data.meaning import FALSE_WORDS, TRUE_WORDS
+from components.data.moments import TYPE, moments
 from components.data.words import number, plain_numbers, spelled
 from components.drafting import dates, names
+from serving.columns.column import MISSING_WORDS
+from serving.columns.moments import EPOCHS
 
 Kind = Literal["number", "moment", "truth", "word", "empty"]
 # What people write where a number or a date is missing, beside the words that are missing anywhere.
@@ -120,10 +122,11 @@ def read(series: pl.Series, *, by_comma: bool = False) -> Cells:
     if dtype == pl.Boolean:
         return Cells("truth", series)
     if dtype in (pl.Date, pl.Datetime):
-        found = series.to_frame().select(moments(series.to_frame().schema, series.name)).to_series()
+        found = series.to_frame().select(moments(series.name, dtype)).to_series()
         return Cells("moment", found, dated=dates.Dated((dates.ISO,), (1.0,), found))
     if dtype.is_numeric():
-        return _numbers(series.cast(pl.Float64), integers=dtype.is_integer())
+        found = _numbers(series.cast(pl.Float64), integers=dtype.is_integer())
+        return _counted(found.typed.rename(series.name), found) or found
     if dtype == pl.Null:
         return Cells("empty", series.cast(pl.String))
     text = series if dtype == pl.String else series.to_frame().select(spelled(pl.col(series.name), dtype)).to_series()
@@ -172,6 +175,8 @@ def _written_numbers(text: pl.Series, by_comma: bool) -> Cells | None:
         return None
     if read_as_number < 0.3 * cells or text.str.contains(_LEADING_ZERO).any() or _is_day(text, found):
         return None
+    if counted := _counted(found.rename(text.name), Cells("number", found, nulls)):
+        return counted
     whole = bool((found == found.floor()).all())
     pointed = whole and bool(text.str.contains(r"[.,]0*$").any())
     shown = tuple(odd.unique(maintain_order=True).head(3))
@@ -182,6 +187,17 @@ def _parsed(text: pl.Series, by_comma: bool) -> pl.Series:
     cell = plain_numbers(pl.col(text.name)) if by_comma else pl.col(text.name)
     found = text.to_frame().select(number(cell)).to_series()
     return found.set(~found.is_finite().fill_null(value=True), None)
+
+
+def _counted(found: pl.Series, cells: Cells) -> Cells | None:
+    """Seconds or milliseconds since 1970, under a name that says so; None for other numbers."""
+    if not names.suggests_time(found.name) or not len(held := found.drop_nulls()):
+        return None
+    for form, micros in EPOCHS.items():
+        if held.min() * micros >= 3e14 and held.max() * micros <= 4e15:  # July 1979 to October 2096
+            at = (found * micros).round().cast(pl.Int64).cast(TYPE)
+            return Cells("moment", at, cells.nulls, dated=dates.Dated((form,), (1.0,), at))
+    return None
 
 
 def _is_day(text: pl.Series, found: pl.Series) -> bool:

@@ -9,7 +9,7 @@ import polars as pl
 from components.data.rules import fields
 from components.drafting.doubts import of_columns
 from components.drafting.editing import edited, removed
-from components.drafting.inputs import KINDS, Input, inputs
+from components.drafting.inputs import Input, inputs
 from components.drafting.look import ColumnLook, TableLook
 from components.drafting.numbers import far_out, mixed_units, sentinel
 from components.drafting.roles import Role, Roles, class_words
@@ -141,7 +141,7 @@ def _new(table: TableLook, contract: Contract) -> Iterator[Change]:
     by_name: dict[str, Input] = {one.name: one for one in inputs(table, roles, ())}
     for column in free:
         keys = by_name[column.name].keys if column.name in by_name else {}
-        usable = column.guess in KINDS and column.name not in out
+        usable = column.guess not in ("constant", "empty", "id") and column.name not in out
         words = f"{column.name}: a column that the contract does not name, {column.guess}: {column.held}"
         yield Change(("columns", column.name), words, dict(keys) if usable else None)
 

@@ -6,19 +6,15 @@ from datetime import datetime
 
 import polars as pl
 
-from components.data.moments import TYPE, moments
+from components.data import moments
+from components.data.moments import COMMON, TYPE
+from serving.columns.moments import check, reading
 
 ISO = ""  # what is read without being told: 2025-11-30, 2025-11-30 14:05, 2025-11-30T14:05:00Z
-LOOKED_AT = 2_000  # cells that show which forms are worth trying on all
+LOOKED_AT = 300  # different cells that show which forms are worth trying on all
 FITS, TOGETHER = 0.98, 2  # share of the cells that the forms of one column read, and how many forms that may take
-_DAYS = (
-    *("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%Y%m%d", "%Y.%m.%d", "%Y-%m-%d"),
-    *("%m/%d/%y", "%d/%m/%y", "%d.%m.%y", "%d %b %Y", "%b %d, %Y", "%d-%b-%Y", "%d-%b-%y", "%d %B %Y", "%B %d, %Y"),
-)
-_CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", "T%H%M%S")
-FORMS = tuple(day + clock for day in _DAYS for clock in _CLOCKS)
-_EARLIEST, _LATEST = datetime(1800, 1, 1), datetime(2200, 1, 1)  # naive as tables hold them
-TWINS = {"%m": "%d", "%d": "%m"}
+FORMS = tuple(form for form in (*COMMON, "%Y%m%dT%H%M%S", "%B %d, %Y", "%d %B %Y") if not form.startswith("epoch"))
+_EARLIEST, _LATEST = datetime(1800, 1, 1), datetime(2200, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,8 @@ def dated(text: pl.Series) -> Dated | None:
     held = text.drop_nulls()
     if not len(held):
         return None
-    sample = held.gather_every(max(1, len(held) // LOOKED_AT)).head(LOOKED_AT)
+    sample = held.unique(maintain_order=True)
+    sample = sample.gather_every(max(1, len(sample) // LOOKED_AT)).head(LOOKED_AT)
     forms = _cover(sample)
     if not forms:
         return None
@@ -52,11 +49,7 @@ def dated(text: pl.Series) -> Dated | None:
 
 def read(text: pl.Series, form: str) -> pl.Series:
     """The moments of *text* in *form*, null where a cell is none of the years 1800 to 2200."""
-    if form == ISO:
-        found = text.to_frame("cell").select(moments({"cell": pl.String}, "cell")).to_series()
-    else:
-        parsed = pl.col("cell").str.to_datetime(form, strict=False, time_unit="us")
-        found = text.to_frame("cell").select(parsed).to_series()
+    found = moments.read(text, reading((form,) if form else (), "UTC"))
     return found.set(~found.is_between(_EARLIEST, _LATEST).fill_null(value=True), None).cast(TYPE)
 
 
@@ -75,8 +68,9 @@ def _cover(sample: pl.Series) -> list[str]:
 
 def _settled(text: pl.Series, cells: int, forms: Sequence[str]) -> Dated | None:
     first = _told_apart(text, forms[0])
+    forms = _readable((first[0], *forms[1:]))
     found, shares, kept = pl.repeat(None, len(text), dtype=TYPE, eager=True), list[float](), list[str]()
-    for form in (first[0], *forms[1:]):
+    for form in forms:
         more = read(text, form)
         new = (found.is_null() & more.is_not_null()).sum()
         if new:
@@ -84,6 +78,15 @@ def _settled(text: pl.Series, cells: int, forms: Sequence[str]) -> Dated | None:
             shares.append(new / cells)
             found = found.zip_with(found.is_not_null(), more)
     return Dated(tuple(kept), tuple(shares), found, first[1]) if sum(shares) >= 0.9 else None  # of all, not the sample
+
+
+def _readable(forms: Sequence[str]) -> Sequence[str]:
+    """*forms* that a column may have together; of two that read one text as two days the first alone."""
+    try:
+        check([form for form in forms if form])
+    except ValueError:
+        return forms[:1]
+    return forms
 
 
 def twin(form: str) -> str:

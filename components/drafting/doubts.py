@@ -11,7 +11,7 @@ import polars as pl
 
 from components.drafting import dates
 from components.drafting.look import ColumnLook, digest
-from components.drafting.numbers import FEW, Values, far_out, mixed_units, sentinel
+from components.drafting.numbers import FEW, Values, far_out, mixed_units
 
 DoubtKind = Literal[
     "leak",
@@ -40,6 +40,7 @@ LINE = 0.99999  # correlation above which two columns are one
 EPOCHS = (datetime(1970, 1, 1), datetime(1900, 1, 1), datetime(1899, 12, 30))  # naive as tables hold them
 
 
+CARRIED = "no input; it goes along with a row and comes back with its answer"
 LEFT_OUT = "left out; remove the # in front of it to keep it"
 
 
@@ -61,7 +62,7 @@ class Doubt:
     @property
     def out(self) -> bool:
         """Whether the draft leaves ``about`` out."""
-        return LEFT_OUT in self.act or self.kind == "identifier"
+        return LEFT_OUT in self.act
 
     @property
     def about(self) -> tuple[str, ...]:
@@ -95,12 +96,9 @@ def _shape(column: ColumnLook, named: set[str]) -> Iterator[Doubt]:
     elif column.guess == "empty":
         yield Doubt("empty", name, column.why, LEFT_OUT)
     if column.guess == "id" and column.name not in named:
-        yield Doubt("identifier", name, column.why, "it predicts nothing of rows to come; it is no input")
+        yield Doubt("identifier", name, column.why, LEFT_OUT if column.counter else CARRIED)
     if found.affixed and column.guess in ("category", "text", "id"):
         yield Doubt("numbers as text", name, f"numbers with {found.affixed!r} beside them", f"as text here; {LEFT_OUT}")
-    if found.nulls and column.guess in ("float", "int"):
-        words = f"{', '.join(map(repr, found.nulls))} stands where a number is missing"
-        yield Doubt("no numbers", name, words, "those rows are set aside, since no key names such words yet")
     if found.odd_rows:
         noun = "date" if found.kind == "moment" else "number"
         shown = ", ".join(repr(word[:30]) for word in found.odd)
@@ -108,11 +106,10 @@ def _shape(column: ColumnLook, named: set[str]) -> Iterator[Doubt]:
 
 
 def _numbers(column: ColumnLook) -> Iterator[Doubt]:
-    values = column.values.drop_nulls().to_numpy()
-    if word := sentinel(values):
-        rows = int((values == word).sum())
-        yield Doubt("sentinel", (column.name,), f"{word:g} stands in {rows:,} rows and far from all others", SENTINEL)
-        values = values[values != word]
+    values = column.measured
+    if column.coded is not None:
+        words = f"{column.coded:g} stands in {column.present - len(values):,} rows and far from all others"
+        yield Doubt("sentinel", (column.name,), words, SENTINEL)
     if mixed := mixed_units(values):
         yield Doubt("mixed units", (column.name,), mixed, "bring both to one unit before they are read")
     elif (edge := far_out(values)) is not None:
@@ -121,7 +118,7 @@ def _numbers(column: ColumnLook) -> Iterator[Doubt]:
         yield Doubt("far out", (column.name,), words, "the range leaves them out, and those rows are set aside")
 
 
-SENTINEL = "it looks like a word for a missing value"
+SENTINEL = "taken for a missing value; take it out of null_values if it is one that was measured"
 
 
 def _moments(column: ColumnLook) -> Iterator[Doubt]:

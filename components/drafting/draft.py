@@ -6,6 +6,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
+from components.data.moments import assembled
 from components.data.validation import Validation, validate
 from components.drafting import baselines, choosing, doubts, leaks, roles, rows, writing
 from components.drafting.baselines import Baseline
@@ -16,6 +19,7 @@ from components.drafting.names import model_name
 from components.drafting.roles import Roles
 from components.projects import project as projects
 from components.projects.project import Project
+from serving.contract import Contract
 from serving.errors import DataError, UsageError
 
 MOST_REFUSED = 0.5  # share of the rows, above which a table is not worth a project
@@ -79,15 +83,15 @@ def draft(table: TableLook, asked: Wishes, out: Path, now: datetime) -> Draft:
     parts = _roles(table, asked)
     said = [*doubts.of_columns(table.columns, str(parts.target.name), parts.key.name)]
     gone = {name for doubt in said if doubt.out for name in doubt.about}
-    free = [column for column in roles.others(table, parts) if column.name not in gone]
+    free = [column for column in roles.others(table, parts) if column.name not in gone and column.guess != "id"]
     said += leaks.of_target(table, parts, free)
     columns = inputs(table, parts, said)
     said += rows.of_rows(table, parts, [one.column for one in columns if not one.out])
     if all(one.out for one in columns):
         raise DataError(f"{table.uri} has no column that a model could learn from: {columns[0].out if columns else ''}")
     name = asked.name or model_name(table.uri)
-    facts = writing.Findings(name, source(table.uri, out), table, parts, columns, tuple(said))
-    return _tried(facts, now)
+    findings = writing.Findings(name, source(table.uri, out), table, parts, columns, tuple(said))
+    return _tried(findings, now)
 
 
 def source(uri: str, out: Path) -> str:
@@ -102,7 +106,7 @@ def _roles(table: TableLook, asked: Wishes) -> Roles:
     name = str(target.name)
     found = [one for one in roles.classes(table.frame[name], table[name]) if one[1] >= roles.RARE_CLASS]
     event = _said(table, "--event-time", asked.event_time) or roles.event(table, name)
-    key = _said(table, "--key", asked.key) or roles.key(table, name, event.name)
+    key = _said(table, "--key", asked.key) or roles.key(table, name, event)
     words, counts = tuple(word for word, _ in found), tuple(count for _, count in found)
     return Roles(target, words, counts, key, event)
 
@@ -117,29 +121,36 @@ def _said(table: TableLook, option: str, name: str | None) -> roles.Role | None:
     return roles.Role((name,), "asked for")
 
 
-def _tried(facts: "writing.Findings", now: datetime) -> Draft:
-    """The draft of *facts* with what can only be known by holding the table against it."""
-    project = projects.from_text(writing.text(facts))
-    found = validate(facts.table.frame, project.contract, now)
-    facts = replace(facts, refused=found.report.share)
+def _tried(findings: "writing.Findings", now: datetime) -> Draft:
+    """The draft of *findings* with what can only be known by holding the table against it."""
+    project = projects.from_text(writing.text(findings))
+    found = validate(_with_event(findings.table, project.contract), project.contract, now)
+    findings = replace(findings, refused=found.report.share)
     if found.report.share > MOST_REFUSED:
-        raise DataError(f"{facts.table.uri}: no contract holds it: {found.report.sentence}")
-    facts, seen = _measured(facts, project, found)
-    text = writing.text(facts)
+        raise DataError(f"{findings.table.uri}: no contract holds it: {found.report.sentence}")
+    findings, seen = _measured(findings, project, found)
+    text = writing.text(findings)
     projects.from_text(text)
-    return Draft(text, facts.table, facts.roles, facts.columns, facts.doubts, seen, found.report.sentence)
+    return Draft(text, findings.table, findings.roles, findings.columns, findings.doubts, seen, found.report.sentence)
+
+
+def _with_event(table: TableLook, contract: Contract) -> pl.DataFrame:
+    """The rows of *table* as a run reads them, with the event time where that is made of other columns."""
+    if contract.assembled is None:
+        return table.frame
+    return assembled(table.frame, str(contract.event_time), contract.assembled)
 
 
 def _measured(
-    facts: "writing.Findings", project: Project, found: Validation
+    findings: "writing.Findings", project: Project, found: Validation
 ) -> tuple["writing.Findings", tuple[Baseline, ...]]:
     """Family and gates by what simple predictions are worth; another split where that one cannot be made."""
     try:
         seen = baselines.measured(project, found.accepted)
     except DataError as error:
-        if facts.by != "time":
-            return replace(facts, unmeasured=str(error)), ()
-        facts = replace(facts, by="random", no_time=str(error))
-        return _measured(facts, projects.from_text(writing.text(facts)), found)
-    facts = replace(facts, choice=choosing.choose(seen, project.contract.task))
-    return replace(facts, doubts=(*facts.doubts, *choosing.doubts(facts.choice))), seen
+        if findings.by != "time":
+            return replace(findings, unmeasured=str(error)), ()
+        findings = replace(findings, by="random", no_time=str(error))
+        return _measured(findings, projects.from_text(writing.text(findings)), found)
+    findings = replace(findings, choice=choosing.choose(seen, project.contract.task))
+    return replace(findings, doubts=(*findings.doubts, *choosing.doubts(findings.choice))), seen

@@ -4,14 +4,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from components.data.meaning import MISSING_WORDS
 from components.drafting.bounds import bounds
 from components.drafting.doubts import Doubt
 from components.drafting.look import ColumnLook, TableLook
-from components.drafting.numbers import Values, far_out, sentinel
+from components.drafting.numbers import far_out
 from components.drafting.roles import Roles, others
-
-KINDS = ("float", "int", "bool", "category")  # what a contract's column may be
+from serving.columns.column import MISSING_WORDS
 
 
 @dataclass(frozen=True)
@@ -45,34 +43,45 @@ def inputs(table: TableLook, roles: Roles, doubts: Iterable[Doubt]) -> tuple[Inp
 
 
 def _input(column: ColumnLook, out: str) -> Input:
-    guess = "text" if column.guess in ("constant", "empty") else column.guess
-    if guess not in KINDS:
-        return Input(column, {"type": guess}, column.why, out or f"no type of a column holds a {guess} yet")
-    keys: dict[str, Any] = {"type": guess}
+    if column.guess in ("constant", "empty"):
+        return Input(column, {"type": "text"}, column.why, out or column.why)
+    keys: dict[str, Any] = {"type": column.guess}
     why = [column.why]
     if column.numeric:
         low, high, reason = number_range(column)
         keys |= {"unit": "", "range": [low, high]}
         why = [reason]
-    elif guess == "category":
-        keys |= {"values": [word for word, _ in column.words]}
-        if not column.closed:
-            keys["unknown"] = "flag"
-    if column.missing:
+    elif column.guess == "category":
+        keys |= {"values": [word for word, _ in column.words]} if column.closed else {}
+    elif column.guess == "datetime":
+        keys |= written(column)
+    if nulls := null_words(column):
+        keys["null_values"] = nulls
+        why.append(f"{', '.join(map(repr, nulls))} stands where nothing is known")
+    gone = column.rows - (len(column.measured) if column.numeric else column.present)
+    if gone and column.guess != "id":
         keys["nullable"] = True
-        why.append(f"missing in {column.missing / column.rows:.2%}{_null_words(column)}")
+        why.append(f"missing in {gone / column.rows:.2%}")
     return Input(column, keys, "; ".join(why), out)
+
+
+def written(column: ColumnLook) -> dict[str, Any]:
+    """The keys that say how moments are written; none where they are ISO 8601."""
+    known = column.cells.dated
+    forms = [form for form in known.formats if form] if known else []
+    iso = bool(known) and len(forms) < len(known.formats) if known else False
+    forms += ["%Y-%m-%d"] if forms and iso else []
+    return {"format": forms[0] if len(forms) == 1 else forms} if forms else {}
+
+
+def null_words(column: ColumnLook) -> list[str]:
+    """Words that stand for nothing, beside those that always do; a number among them."""
+    words = [word for word in column.cells.nulls if word not in MISSING_WORDS]
+    return words if column.coded is None else [*words, f"{column.coded:g}"]
 
 
 def number_range(column: ColumnLook) -> tuple[float, float, str]:
     """Bounds of the numbers that belong to *column*, those aside that stand for nothing or lie far out."""
-    values: Values = column.values.drop_nulls().to_numpy()
-    if word := sentinel(values):
-        values = values[values != word]
+    values = column.measured
     edge = far_out(values)
     return bounds(column.of(values[values <= edge] if edge is not None else values))
-
-
-def _null_words(column: ColumnLook) -> str:
-    found = [word for word in column.cells.nulls if word not in MISSING_WORDS]
-    return f", written {', '.join(found)}" if found else ""

@@ -10,7 +10,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from components.drafting import names
 from components.drafting.doubts import LEFT_OUT, Doubt
 from components.drafting.look import ColumnLook, TableLook
-from components.drafting.roles import Roles, class_words
+from components.drafting.roles import Roles, class_words, moments
 
 Values = npt.NDArray[np.float64]
 SAMPLE, LEAST = 20_000, 60  # rows that are looked at, and that are needed
@@ -113,7 +113,7 @@ def _codes(column: ColumnLook, codes: Values, fitting: npt.NDArray[np.intp]) -> 
 def _later(column: ColumnLook, table: TableLook, roles: Roles) -> Iterator[Doubt]:
     """What lies after the event, or says by its name that it does."""
     if column.guess == "datetime" and roles.event.name is not None:
-        event = table[roles.event.name].values
+        event = moments(table, roles.event)
         both = (column.values > event).drop_nulls()
         if len(both) and float(both.mean() or 0.0) >= LATER:
             words = f"it lies after {roles.event.name} in {float(both.mean() or 0.0):.0%} of the rows"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Literal
 
 import polars as pl
@@ -9,6 +10,7 @@ import polars as pl
 from components.data.meeting import RawTable
 from components.drafting import cells, names
 from components.drafting.cells import Cells
+from components.drafting.numbers import Values, sentinel
 from serving.files import sha256_bytes
 
 Guess = Literal["float", "int", "bool", "category", "datetime", "text", "id", "constant", "empty"]
@@ -64,6 +66,22 @@ class ColumnLook:
     @property
     def present(self) -> int:
         return self.rows - self.missing
+
+    @property
+    def counter(self) -> bool:
+        """Whether it numbers the rows of an export and means nothing beside it."""
+        return self.guess == "id" and self.cells.kind == "number" and not names.suggests_id(self.name)
+
+    @cached_property
+    def coded(self) -> float | None:
+        """The number that stands for nothing; None where each is one that was measured."""
+        return sentinel(self.values.drop_nulls().to_numpy()) if self.numeric else None
+
+    @property
+    def measured(self) -> Values:
+        """(n,) the numbers that stand for themselves."""
+        found: Values = self.values.drop_nulls().to_numpy()
+        return found if self.coded is None else found[found != self.coded]
 
     def of(self, values: Any) -> "ColumnLook":
         """The same column with *values*, (n,) numbers, alone."""

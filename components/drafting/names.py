@@ -65,7 +65,8 @@ def targets(columns: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def suggests_id(name: str) -> bool:
-    return _ID.search(plain(name)) is not None
+    """Whether it names things, and not merely the rows of an export."""
+    return _ID.search(plain(name)) is not None and not suggests_row(name)
 
 
 def suggests_row(name: str) -> bool:

@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import time
 
 import polars as pl
 
+from components.data.moments import assembled
+from components.data.moments import moments as read_moments
 from components.drafting import names
 from components.drafting.look import ColumnLook, TableLook
+from serving.contract import Assembled
 from serving.errors import UsageError
 
 FEW_CLASSES = 10  # different whole numbers that may be names of classes
@@ -45,7 +49,9 @@ class Roles:
 
     @property
     def named(self) -> set[str]:
-        return {*self.target.columns, *self.key.columns, *self.event.columns}
+        """Columns that are no inputs for it; an event time of several leaves each of these what it is."""
+        alone = self.event.columns if len(self.event.columns) == 1 else ()
+        return {*self.target.columns, *self.key.columns, *alone}
 
 
 def candidates(table: TableLook) -> list[tuple[str, str]]:
@@ -120,22 +126,76 @@ def event(table: TableLook, target: str) -> Role:
         and not names.suggests_afterwards(column.name)
     ]
     if not found:
-        return Role()
+        return _of_parts(table, target)
     best = max(found, key=lambda column: (names.suggests_time(column.name), column.missing == 0))
-    told = f"moments in every row, {best.low:%Y-%m-%d} to {best.high:%Y-%m-%d}"
-    return Role((best.name,), told if best.missing == 0 else f"moments in nearly every row, {told[24:]}")
+    told = f"{best.low:%Y-%m-%d} to {best.high:%Y-%m-%d}"
+    clock = next((column.name for column in table.columns if column.name != target and _clock(column)), None)
+    if clock is not None and bool((best.values.dt.time().drop_nulls() == time()).all()):
+        return Role((best.name, clock), f"days and their hours, {told}")
+    return Role((best.name,), f"moments in {'every' if best.missing == 0 else 'nearly every'} row, {told}")
 
 
-def key(table: TableLook, target: str, event: str | None) -> Role:
+def moments(table: TableLook, event: Role) -> pl.Series:
+    """(n_rows,) when the rows happened, by the columns of *event*."""
+    if len(event.columns) == 1:
+        return table[event.columns[0]].values
+    made = Assembled(columns=event.columns, format=event_format(table, event))
+    text = assembled(table.frame.select(event.columns), "at", made)
+    return text.select(read_moments("at", text.schema["at"])).to_series()
+
+
+def event_format(table: TableLook, event: Role) -> tuple[str, ...]:
+    """The format of the columns of *event* with a blank between them; none where it is ISO 8601, or parts in order."""
+    first = table[event.columns[0]].cells.dated
+    days = tuple(form for form in first.formats if form) if first else ()
+    if len(event.columns) != 2:
+        return days
+    clock = table[event.columns[1]]
+    form = "%H" if clock.cells.kind == "number" else _clock_form(clock)
+    return tuple(f"{day} {form}" for day in days or ("%Y-%m-%d",))
+
+
+def _of_parts(table: TableLook, target: str) -> Role:
+    """Year, month and day, and hour and minute where they are there, in columns of whole numbers."""
+    parts = {names.part_of_time(column.name): column for column in reversed(table.columns) if column.name != target}
+    found = [parts[part] for part in ("year", "month", "day", "hour", "minute") if part in parts]
+    if len(found) < 3 or not {"year", "month", "day"} <= parts.keys():
+        return Role()
+    if any(column.cells.kind != "number" or column.missing or not column.cells.whole for column in found):
+        return Role()
+    role = Role(tuple(column.name for column in found), "")
+    at = moments(table, role)
+    if at.null_count():
+        return Role()
+    return Role(role.columns, f"in {len(found)} columns, {at.min():%Y-%m-%d} to {at.max():%Y-%m-%d}")
+
+
+def _clock(column: ColumnLook) -> bool:
+    """Whether it holds hours, or hours and minutes."""
+    if column.missing or not (names.part_of_time(column.name) == "hour" or names.suggests_clock(column.name)):
+        return False
+    if column.cells.kind == "number":
+        return column.cells.whole and column.low >= 0 and column.high <= 23
+    return column.cells.kind == "word" and bool(_clock_form(column))
+
+
+def _clock_form(column: ColumnLook) -> str:
+    for form, written in (("%H:%M", r"^\d{1,2}:\d{2}$"), ("%H:%M:%S", r"^\d{1,2}:\d{2}:\d{2}$")):
+        if column.values.dtype == pl.String and column.values.drop_nulls().str.contains(written).all():
+            return form
+    return ""
+
+
+def key(table: TableLook, target: str, event: Role) -> Role:
     """What identifies the thing that a row is about: what repeats and stays together, or else what tells rows apart."""
-    free = [column for column in table.columns if column.name not in (target, event) and not column.missing]
+    free = [column for column in table.columns if column.name not in (target, *event.columns) and not column.missing]
     for column in free:
-        if _groups(column) and (event is None or _lost(table, column.name, event) <= LOST):
+        if _groups(column) and (not event.columns or _lost(table, column.name, event) <= LOST):
             rows = column.rows / column.distinct
             return Role((column.name,), f"it repeats, {rows:.1f} rows each: they stay on one side of the split")
     unique = [column for column in free if column.guess == "id"]
-    unique.sort(key=lambda column: (names.suggests_row(column.name), not names.suggests_id(column.name)))
-    if unique and names.suggests_id(unique[0].name) and not names.suggests_row(unique[0].name):
+    unique.sort(key=lambda column: not names.suggests_id(column.name))
+    if unique and names.suggests_id(unique[0].name):
         return Role((unique[0].name,), unique[0].why)
     return Role()
 
@@ -148,10 +208,10 @@ def _groups(column: ColumnLook) -> bool:
     return called and many and column.distinct < high and column.guess in ("int", "category", "text", "id")
 
 
-def _lost(table: TableLook, key: str, event: str) -> float:
+def _lost(table: TableLook, key: str, event: Role) -> float:
     """Share of the older four fifths whose key stands among the newest fifth: a split by time loses those rows."""
-    moments, keys = table[event].values, table[key].values
-    newest = (moments > moments.quantile(0.8, interpolation="nearest")).fill_null(value=True)
+    at, keys = moments(table, event), table[key].values
+    newest = (at > at.quantile(0.8, interpolation="nearest")).fill_null(value=True)
     older = keys.filter(~newest)
     return float(older.is_in(keys.filter(newest).unique().implode()).mean() or 0.0) if len(older) else 1.0
 

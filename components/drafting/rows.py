@@ -8,7 +8,7 @@ import polars as pl
 
 from components.drafting.doubts import Doubt, DoubtKind
 from components.drafting.look import ColumnLook, TableLook
-from components.drafting.roles import Roles
+from components.drafting.roles import Roles, moments
 
 PERIODS = 24  # stretches of equal length that a table is cut into, to see what changes from one to the next
 FEW_ROWS = 20  # in a stretch, below which its middle says nothing
@@ -21,12 +21,12 @@ def of_rows(table: TableLook, roles: Roles, inputs: Sequence[ColumnLook]) -> Ite
     yield from _target(table, roles)
     yield from _repeated(table, roles)
     if roles.event.name is not None:
-        moments = table[roles.event.name].values
-        yield from _gap(roles.event.name, moments)
-        period = _periods(moments)
+        at = moments(table, roles.event)
+        yield from _gap(roles.event.name, at)
+        period = _periods(at)
         for column in (*inputs, table[str(roles.target.name)]):
             if column.numeric:
-                yield from _changed(column, period, moments)
+                yield from _changed(column, period, at)
 
 
 def repeated(table: TableLook) -> pl.Series:
@@ -54,8 +54,8 @@ def _repeated(table: TableLook, roles: Roles) -> Iterator[Doubt]:
         return
     words = f"{rows:,} of {table.rows:,} rows stand there already, cell by cell"
     if roles.event.name is not None:
-        moments = table[roles.event.name].values
-        if place := _overlap(moments, again):
+        at = moments(table, roles.event)
+        if place := _overlap(at, again):
             words = f"{rows:,} rows stand twice, nearly all of {place}"
             yield Doubt("repeated period", (), words, "an export overlaps another; each is taken once")
             return
@@ -68,30 +68,30 @@ def _tells_apart(table: TableLook) -> bool:
     return any(column.guess in ("float", "datetime", "text", "id") for column in table.columns)
 
 
-def _overlap(moments: pl.Series, again: pl.Series) -> str:
+def _overlap(at: pl.Series, again: pl.Series) -> str:
     """The stretch of time in which nearly all repeated rows lie and many are repeated; empty where there is none."""
-    times = moments.filter(again).drop_nulls()
+    times = at.filter(again).drop_nulls()
     if len(times) < FEW_ROWS:
         return ""
     low, high = times.quantile(0.02, "nearest"), times.quantile(0.98, "nearest")
-    inside = moments.is_between(low, high).fill_null(value=False)
-    whole = moments.drop_nulls()
+    inside = at.is_between(low, high).fill_null(value=False)
+    whole = at.drop_nulls()
     narrow = (high - low) < 0.5 * (whole.max() - whole.min())
     dense = float(again.filter(inside).mean() or 0.0) >= MOSTLY_TWICE
     return f"{low:%Y-%m-%d} to {high:%Y-%m-%d}" if narrow and dense else ""
 
 
-def _periods(moments: pl.Series) -> pl.Series:
+def _periods(at: pl.Series) -> pl.Series:
     """(n_rows,) the number of the stretch in which each row lies."""
-    number = moments.cast(pl.Int64).cast(pl.Float64)
+    number = at.cast(pl.Int64).cast(pl.Float64)
     low, high = number.min(), number.max()
     width = (high - low) / PERIODS or 1.0
     return ((number - low) / width).floor().clip(0, PERIODS - 1).cast(pl.Int64)
 
 
-def _changed(column: ColumnLook, period: pl.Series, moments: pl.Series) -> Iterator[Doubt]:
+def _changed(column: ColumnLook, period: pl.Series, at: pl.Series) -> Iterator[Doubt]:
     """Numbers whose middle is another by a factor from some moment on, as where a unit was changed."""
-    rows = pl.DataFrame({"period": period, "value": column.values, "moment": moments}).drop_nulls()
+    rows = pl.DataFrame({"period": period, "value": column.values, "moment": at}).drop_nulls()
     rows = rows.filter(pl.col("value") > 0)
     by = rows.group_by("period").agg(
         pl.col("value").median().log().alias("middle"),
@@ -129,9 +129,9 @@ def _step(middle: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> tuple[int, 
     return None
 
 
-def _gap(name: str, moments: pl.Series) -> Iterator[Doubt]:
+def _gap(name: str, at: pl.Series) -> Iterator[Doubt]:
     """A time without a row that is far longer than any other, in a table that otherwise has rows all the time."""
-    known = moments.drop_nulls().unique().sort()
+    known = at.drop_nulls().unique().sort()
     if len(known) < 50:
         return
     steps = known.diff().drop_nulls()

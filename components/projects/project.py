@@ -93,6 +93,7 @@ class Project(Frozen):
         search: which parameters to try, and for how long.
         slices: columns along which figures are given apart, beside all categories.
         gates: what a candidate must keep before it may serve.
+        guards: gates that stand in every project; ``off`` takes one down.
         approval: whether an accepted candidate is released at once; ``auto-if-compared`` waits for a person where the
             champion could not be asked, ``manual`` always.
         rollout: how a new version gets the traffic.

@@ -75,7 +75,8 @@ def _answered(look: "TableLook", asked: "Wishes") -> "Wishes":
         guess = roles.event(look, target).name or ""
         asked = replace(asked, event_time=click.prompt("when did a row happen", default=guess, err=True))
     if asked.key is None:
-        guess = roles.key(look, target, asked.event_time or None).name or ""
+        event = roles.Role((asked.event_time,) if asked.event_time else ())
+        guess = roles.key(look, target, event).name or ""
         asked = replace(asked, key=click.prompt("what identifies the thing of a row", default=guess, err=True))
     return asked
 
