@@ -8,7 +8,6 @@ Inside the system a table of rows is one **coded matrix**: float64 of shape (n_r
 ``len(values)``, a moment as seconds since 1970-01-01T00:00Z, a missing value as NaN.
 """
 
-import codecs
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from pydantic import Field, field_validator, model_validator
 from serving.columns import moments
 from serving.columns.coding import coder
 from serving.columns.column import Column, ColumnType, OutOfRange, as_texts, check_range, spellings
+from serving.columns.dialect import Dialect
 from serving.durations import LONGEST
 from serving.frozen import Frozen
 
@@ -38,6 +38,12 @@ class Target(Frozen):
     """The column to predict: a number (regression) or one of ``classes`` (classification).
 
     ``classes`` are ordered; for two of them the second is the positive one.
+
+    Attributes:
+        name: of the column.
+        unit: of its numbers, for people.
+        range: inclusive bounds; rows outside never train a model.
+        classes: the words that it may hold, which makes it a classification.
     """
 
     name: str
@@ -68,40 +74,6 @@ class Target(Frozen):
         """The classes as answers say them: where all are whole numbers, as numbers."""
         whole = all(_WHOLE.fullmatch(name) and abs(int(name)) < 1 << 63 for name in self.classes)
         return tuple(map(int, self.classes)) if whole else self.classes
-
-
-# One character of ASCII that ends no line.
-Mark = Annotated[str, Field(pattern=r"\A[\x01-\x09\x0b\x0c\x0e-\x7f]\z")]
-
-
-class Dialect(Frozen):
-    """How CSV files are written; what is left open is found in each file.
-
-    Attributes:
-        separator: the one character between two cells.
-        decimal: what stands before the decimals of a number; with ``,`` a point groups thousands.
-        quote: what encloses a cell that holds a separator, a quote (doubled) or a line's end.
-    """
-
-    separator: Mark | None = None
-    decimal: Literal[".", ","] | None = None
-    encoding: str | None = None
-    quote: Mark = '"'
-
-    @field_validator("encoding")
-    @classmethod
-    def _known(cls, value: str | None) -> str | None:
-        try:
-            b"a".decode(value or "utf-8", "ignore")  # which is no text by base64, and by idna no half of one is
-            return value if value is None else codecs.lookup(value).name
-        except (LookupError, UnicodeError):
-            raise ValueError("expected the name of an encoding such as utf-8, cp1252 or utf-16") from None
-
-    @model_validator(mode="after")
-    def _told_apart(self) -> Self:
-        if self.separator == self.quote:
-            raise ValueError(f"'separator' and 'quote' must differ, seen {self.quote!r} for both")
-        return self
 
 
 class Assembled(Frozen):
@@ -137,6 +109,9 @@ class Contract(Frozen):
     """Columns, target, key and event time of one table.
 
     Attributes:
+        columns: what a request brings; a model computes with all but ids.
+        target: column to predict.
+        csv: how CSV files are written.
         key: column that identifies the thing a row is about; no key stands on both sides of a split.
         event_time: column with the moment the row describes; one of ``columns`` if a request brings it too. In a
             project also ``{name: at, from: [date, hour], format: ..., zone: ...}``.

@@ -63,6 +63,7 @@ class SplitPolicy(Frozen):
     """The ``split`` section of a project.
 
     Attributes:
+        by: ``time`` holds out the newest events, ``group`` whole groups, ``random`` rows or keys by their hash.
         holdout: share of the rows (0..1), or, by time only, how far back from the newest event the holdout reaches
             (``60d``, ``2 months``).
         group: column whose values are kept together; by default the contract's key.

@@ -37,7 +37,11 @@ class Smoothing(Frozen):
 
 
 class ByTarget(Frozen):
-    """``{target: {smooth: 20}}``."""
+    """``{target: {smooth: 20}}``.
+
+    Attributes:
+        target: the target's mean where the column has the value, with options.
+    """
 
     target: Smoothing
 

@@ -87,6 +87,10 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
 class ModelSpec(Frozen):
     """A model family and the estimator parameters that a project fixes.
 
+    Attributes:
+        family: kind of model, by its name in ``components/modelling/families.py``: ridge, hist_gradient_boosting, ...
+        params: estimator parameters by scikit-learn's names; all others are the family's defaults.
+
     Raises:
         ConfigError: the family, or a parameter of it, does not exist or is not a project's to set.
     """

@@ -22,7 +22,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, RobustScaler, StandardScaler
 
 from components.modelling import encoding
-from components.modelling.encoding import Encoding
+from components.modelling.encoding import Encoding, Named
 from components.modelling.families import FAMILIES, NOTHING, ModelSpec, build_estimator
 from serving.contract import Column, Contract, Frozen
 from serving.errors import ConfigError
@@ -40,16 +40,20 @@ class FeatureSpec(Frozen):
     takes missing values as they are.
 
     Attributes:
+        scale: what numbers are brought to: ``standard`` to mean 0 and deviation 1, ``minmax`` to 0..1, ``robust`` to
+            median 0 and quartile range 1.
+        encode: how categories become numbers, all of them or by column: ``onehot``, ``ordinal``, ``target``,
+            ``frequency``.
+        impute: what fills a missing number; ``none`` leaves it to a family that takes gaps.
         columns: derived columns, by name an expression over the contract's and over one another; ``docs/features.md``.
         drop: columns that only expressions use, the estimator does not see them; dates and times it never sees.
-        encode: of all categories, or by column; see ``components.modelling.encoding``.
         transforms: column to ``log`` (log1p when its range starts at 0) or ``sqrt``.
     """
 
     columns: dict[str, str] = Field(default_factory=dict)
     drop: tuple[str, ...] = ()
     scale: Literal["standard", "minmax", "robust", "none"] | None = None
-    encode: Encoding | dict[str, Encoding] | None = None
+    encode: Named | dict[str, Encoding] | None = None
     impute: Literal["median", "mean", "none"] | None = None
     transforms: dict[str, Transform] = Field(default_factory=dict)
 

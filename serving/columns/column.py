@@ -58,6 +58,10 @@ class Column(Frozen):
     """One input column.
 
     Attributes:
+        type: what it holds.
+        unit: of its numbers, for people.
+        min_count, max_values: of an open category, see ``values``.
+        description: for people.
         range: inclusive bounds in ``unit``; both batch rows and requests are held to it.
         values: the categories in their fixed order, which is also the order of their codes; left out, the category is
             open: training learns those that at least ``min_count`` of its rows have, the ``max_values`` most frequent.
