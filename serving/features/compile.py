@@ -63,7 +63,7 @@ class _Scope:
         if name in self.known:
             return self.known[name]
         if name in _CONSTANTS:
-            return Operand("number", self.build.constant(_CONSTANTS[name]))
+            return Operand("number", self.build.constant(_CONSTANTS[name]), literal=_CONSTANTS[name])
         if name in self.absent:
             raise Mistake(f"{name!r} {self.absent[name]}")
         close = difflib.get_close_matches(name, self.known, n=1)

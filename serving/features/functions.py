@@ -108,7 +108,7 @@ def _distance(build: Builder, *degrees: Operand) -> Operand:
 
 
 def _constant(operand: Operand) -> float:
-    if operand.kind != "number" or operand.literal is None:
+    if operand.kind != "number" or operand.literal is None or operand.missing:
         raise Mistake(f"expected a number that is written here, got {operand.noun}")
     return float(operand.literal)
 
