@@ -81,7 +81,7 @@ def _clip(build: Builder, x: Operand, low: Operand, high: Operand) -> Operand:
 
 def _where(build: Builder, condition: Operand, then: Operand, otherwise: Operand) -> Operand:
     a, b, kind = operations.joined(build, then, otherwise)
-    return _as(kind, build.step(k.CHOOSE, operations.truth(build, condition).register, a.register, b.register))
+    return _as(kind, build.step(k.CHOOSE, operations.truth(condition).register, a.register, b.register))
 
 
 def _fill(build: Builder, x: Operand, value: Operand) -> Operand:

@@ -14,12 +14,12 @@ from serving.compiled import F8, I4, I8, OUT, loop, read_only
 
 (
     ADD, SUBTRACT, MULTIPLY, DIVIDE, FLOOR_DIVIDE, REMAINDER, POWER, MINIMUM, MAXIMUM, NEGATIVE, ABSOLUTE, FLOOR, CEIL,
-    ROUND, SQRT, LOG, LOG1P, EXP, SIN, COS, LESS, AT_MOST, EQUAL, DIFFERENT, AND, OR, NOT, TRUE, IS_NULL, FILL, CHOOSE,
+    ROUND, SQRT, LOG, LOG1P, EXP, SIN, COS, LESS, AT_MOST, EQUAL, DIFFERENT, AND, OR, NOT, IS_NULL, FILL, CHOOSE,
     DISTANCE, LOCAL, YEAR, MONTH, DAY, DATE, CLOCK, BIN, LOOK_UP,
-) = range(40)  # fmt: skip
-_UNARY = (NEGATIVE, ABSOLUTE, FLOOR, CEIL, ROUND, SQRT, LOG, LOG1P, EXP, SIN, COS, NOT, TRUE, IS_NULL, LOCAL, YEAR,
+) = range(39)  # fmt: skip
+_UNARY = (NEGATIVE, ABSOLUTE, FLOOR, CEIL, ROUND, SQRT, LOG, LOG1P, EXP, SIN, COS, NOT, IS_NULL, LOCAL, YEAR,
           MONTH, DAY, BIN, LOOK_UP)  # fmt: skip
-OPERANDS = np.array([{CHOOSE: 3, DATE: 3, DISTANCE: 4, CLOCK: 4}.get(op, 1 if op in _UNARY else 2) for op in range(40)])
+OPERANDS = np.array([{CHOOSE: 3, DATE: 3, DISTANCE: 4, CLOCK: 4}.get(op, 1 if op in _UNARY else 2) for op in range(39)])
 """By instruction how many registers it reads; one of ``SPANNED`` has its part of the table behind them."""
 SPANNED = (LOCAL, BIN, LOOK_UP)
 
@@ -212,9 +212,7 @@ def _truth(code, x, y):  # type: ignore[no-untyped-def]  # compiled
         return x == 1.0 and y == 1.0
     if code == OR:
         return x == 1.0 or y == 1.0
-    if code == NOT:
-        return x != 1.0
-    return x == 1.0 if code == TRUE else x != x
+    return x != 1.0 if code == NOT else x != x
 
 
 @_pure

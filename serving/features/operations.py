@@ -62,11 +62,11 @@ def number(operand: Operand) -> Operand:
     return operand
 
 
-def truth(build: Builder, operand: Operand) -> Operand:
-    """*operand* where a condition is wanted: always 1 or 0, for a boolean that is missing 0."""
+def truth(operand: Operand) -> Operand:
+    """*operand* where a condition is wanted; one that is missing does not hold."""
     if operand.kind != "truth":
         raise Mistake(f"expected a condition such as area > 100, got {operand.noun}")
-    return build.truth(k.TRUE, operand)
+    return operand
 
 
 def moment(operand: Operand) -> Operand:
