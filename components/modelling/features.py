@@ -148,7 +148,7 @@ def check_features(contract: Contract, features: FeatureSpec, model: ModelSpec) 
     if not inputs:
         raise ConfigError("features: no column is left for the model; derive one in features.columns or drop fewer")
     for name, transform in features.transforms.items():
-        _check_transform(contract, name, transform)
+        _check_transform(contract, name, transform, name in compiled.columns)
     if isinstance(features.encode, dict):
         encoding.check(features.encode, inputs)
     gaps = [name for name, column in inputs.items() if column.nullable and column.type != "category"]
@@ -160,9 +160,13 @@ def check_features(contract: Contract, features: FeatureSpec, model: ModelSpec) 
     return compiled
 
 
-def _check_transform(contract: Contract, name: str, transform: str) -> None:
+def _check_transform(contract: Contract, name: str, transform: str, made: bool) -> None:
     where = f"features.transforms.{name}"
     column = contract.slots.get(name)
+    if column is None and made:
+        raise ConfigError(
+            f"{where}: a derived column has its {transform} in its expression; write {transform}(...) there"
+        )
     if column is None:
         raise ConfigError(f"{where}: no such column in the contract; expected one of {', '.join(contract.slots)}")
     if not column.numeric:

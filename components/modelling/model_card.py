@@ -1,16 +1,27 @@
 """The card of a model: what it is, what it was made of, how good it was, and what it must not be asked."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from components.judging.evaluation import Evaluation
 from serving.contract import Contract
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
 
 def card(
-    family: str, params: Mapping[str, Any], contract: Contract, evaluation: Evaluation, facts: Mapping[str, Any]
+    family: str,
+    params: Mapping[str, Any],
+    contract: Contract,
+    evaluation: Evaluation,
+    facts: Mapping[str, Any],
+    derived: Mapping[str, str] = NOTHING,
 ) -> str:
-    """Markdown; the same training gives the same text, so it names no time and no place."""
+    """Markdown; the same training gives the same text, so it names no time and no place.
+
+    *derived* are the expressions of derived columns by name.
+    """
     lines = [
         f"# {contract.target.name} by {family}",
         "",
@@ -23,6 +34,8 @@ def card(
         "|---|---|---|",
         *(f"| {name} | {c.expected} | {'yes' if c.nullable else 'no'} |" for name, c in contract.inputs.items()),
         "",
+        *(f"- `{name}` is computed: `{text}`" for name, text in derived.items()),
+        *([""] if derived else []),
         f"Parameters: {', '.join(f'{k} {v}' for k, v in sorted(params.items())) or 'the defaults of the family'}.",
         f"On {evaluation.rows:,} rows it had not seen: {evaluation.sentence}.",
         "",

@@ -83,7 +83,7 @@ def train(recipe: Recipe, key: str, train: str, holdout: str, bundle: str) -> st
         contract=rules,
         profile=profile(matrix, rules, prediction, truth, evaluation.metrics),
         golden=golden_rows(unseen),
-        card=card(spec.family, {**spec.params, **params}, rules, evaluation, facts),
+        card=card(spec.family, {**spec.params, **params}, rules, evaluation, facts, features.columns),
         provenance=facts,
         key=signing_key(key),
         split=(Path(train) / SPLIT).read_text(encoding="utf-8"),

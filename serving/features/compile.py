@@ -63,7 +63,7 @@ class _Scope:
         if name in self.known:
             return self.known[name]
         if name in _CONSTANTS:
-            return Operand("number", self.build.constant(_CONSTANTS[name]))
+            return Operand("number", self.build.constant(_CONSTANTS[name]), literal=_CONSTANTS[name])
         if name in self.absent:
             raise Mistake(f"{name!r} {self.absent[name]}")
         close = difflib.get_close_matches(name, self.known, n=1)
@@ -184,7 +184,7 @@ def _part(scope: _Scope, node: ast.expr) -> Operand:
             return _signed(scope, node)
         case ast.BoolOp():
             op = k.AND if isinstance(node.op, ast.And) else k.OR
-            truths = [operations.truth(scope.build, _compiled(scope, one)) for one in node.values]
+            truths = [operations.truth(_compiled(scope, one)) for one in node.values]
             return _folded(scope.build, op, truths)
         case ast.Compare():
             sides = [_compiled(scope, one) for one in (node.left, *node.comparators)]
@@ -209,7 +209,7 @@ def _literal(scope: _Scope, value: object) -> Operand:
 def _signed(scope: _Scope, node: ast.UnaryOp) -> Operand:
     operand = _compiled(scope, node.operand)
     if isinstance(node.op, ast.Not):
-        return scope.build.truth(k.NOT, operations.truth(scope.build, operand))
+        return scope.build.truth(k.NOT, operations.truth(operand))
     value = operations.number(operand)
     if isinstance(node.op, ast.UAdd):
         return value

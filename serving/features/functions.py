@@ -81,7 +81,7 @@ def _clip(build: Builder, x: Operand, low: Operand, high: Operand) -> Operand:
 
 def _where(build: Builder, condition: Operand, then: Operand, otherwise: Operand) -> Operand:
     a, b, kind = operations.joined(build, then, otherwise)
-    return _as(kind, build.step(k.CHOOSE, operations.truth(build, condition).register, a.register, b.register))
+    return _as(kind, build.step(k.CHOOSE, operations.truth(condition).register, a.register, b.register))
 
 
 def _fill(build: Builder, x: Operand, value: Operand) -> Operand:
@@ -108,7 +108,7 @@ def _distance(build: Builder, *degrees: Operand) -> Operand:
 
 
 def _constant(operand: Operand) -> float:
-    if operand.kind != "number" or operand.literal is None:
+    if operand.kind != "number" or operand.literal is None or operand.missing:
         raise Mistake(f"expected a number that is written here, got {operand.noun}")
     return float(operand.literal)
 

@@ -14,12 +14,12 @@ from serving.compiled import F8, I4, I8, OUT, loop, read_only
 
 (
     ADD, SUBTRACT, MULTIPLY, DIVIDE, FLOOR_DIVIDE, REMAINDER, POWER, MINIMUM, MAXIMUM, NEGATIVE, ABSOLUTE, FLOOR, CEIL,
-    ROUND, SQRT, LOG, LOG1P, EXP, SIN, COS, LESS, AT_MOST, EQUAL, DIFFERENT, AND, OR, NOT, TRUE, IS_NULL, FILL, CHOOSE,
+    ROUND, SQRT, LOG, LOG1P, EXP, SIN, COS, LESS, AT_MOST, EQUAL, DIFFERENT, AND, OR, NOT, IS_NULL, FILL, CHOOSE,
     DISTANCE, LOCAL, YEAR, MONTH, DAY, DATE, CLOCK, BIN, LOOK_UP,
-) = range(40)  # fmt: skip
-_UNARY = (NEGATIVE, ABSOLUTE, FLOOR, CEIL, ROUND, SQRT, LOG, LOG1P, EXP, SIN, COS, NOT, TRUE, IS_NULL, LOCAL, YEAR,
+) = range(39)  # fmt: skip
+_UNARY = (NEGATIVE, ABSOLUTE, FLOOR, CEIL, ROUND, SQRT, LOG, LOG1P, EXP, SIN, COS, NOT, IS_NULL, LOCAL, YEAR,
           MONTH, DAY, BIN, LOOK_UP)  # fmt: skip
-OPERANDS = np.array([{CHOOSE: 3, DATE: 3, DISTANCE: 4, CLOCK: 4}.get(op, 1 if op in _UNARY else 2) for op in range(40)])
+OPERANDS = np.array([{CHOOSE: 3, DATE: 3, DISTANCE: 4, CLOCK: 4}.get(op, 1 if op in _UNARY else 2) for op in range(39)])
 """By instruction how many registers it reads; one of ``SPANNED`` has its part of the table behind them."""
 SPANNED = (LOCAL, BIN, LOOK_UP)
 
@@ -212,37 +212,25 @@ def _truth(code, x, y):  # type: ignore[no-untyped-def]  # compiled
         return x == 1.0 and y == 1.0
     if code == OR:
         return x == 1.0 or y == 1.0
-    if code == NOT:
-        return x != 1.0
-    return x == 1.0 if code == TRUE else x != x
+    return x != 1.0 if code == NOT else x != x
 
 
 @_pure
-def _step(code, r, a, b, c, d, table):  # type: ignore[no-untyped-def]  # compiled
-    """The result of one instruction."""
-    if code <= MAXIMUM:
-        return _arithmetic(code, r[a], r[b])
-    if code <= COS:
-        return _function(code, r[a])
-    if code <= IS_NULL:
-        return 1.0 if _truth(code, r[a], r[b]) else 0.0
-    if code == FILL:
-        return r[b] if r[a] != r[a] else r[a]
-    if code == CHOOSE:
-        return r[b] if r[a] == 1.0 else r[c]
+def _seldom(code, r, a, b, c, d, table):  # type: ignore[no-untyped-def]  # compiled
+    """The result of an instruction of dates, places or the table."""
     if code == LOOK_UP:
         return _entry(r[a], table, c, d)
     if code == LOCAL:
         return _local(r[a], table, c, d)
-    if code <= DAY and code >= YEAR:
-        return _calendar(code, r[a])
+    if code == BIN:
+        return F8(_at_most(r[a], table, c, d)) if r[a] == r[a] else r[a]
     if code == DATE:
         return _date(r[a], r[b], r[c])
     if code == CLOCK:
         return _clock(r[a], r[b], r[c], r[d])
-    if code == BIN:
-        return F8(_at_most(r[a], table, c, d)) if r[a] == r[a] else r[a]
-    return _distance(r[a], r[b], r[c], r[d])
+    if code == DISTANCE:
+        return _distance(r[a], r[b], r[c], r[d])
+    return _calendar(code, r[a])
 
 
 @loop(nb.void(read_only(F8, 2), read_only(I4, 2), read_only(F8), read_only(F8), read_only(I4), OUT))
@@ -259,9 +247,20 @@ def derive(raw, code, constants, table, results, out):  # type: ignore[no-untype
         for column in range(n_columns):
             r[column] = out[row, column] = raw[row, column]
         for at in range(code.shape[0]):
-            r[first + at] = _step(
-                I8(code[at, 0]), r, I8(code[at, 1]), I8(code[at, 2]), I8(code[at, 3]), I8(code[at, 4]), table
-            )
+            op, x, y, c = code[at, 0], r[code[at, 1]], r[code[at, 2]], code[at, 3]
+            if op <= MAXIMUM:
+                value = _arithmetic(op, x, y)
+            elif op <= COS:
+                value = _function(op, x)
+            elif op <= IS_NULL:
+                value = 1.0 if _truth(op, x, y) else 0.0
+            elif op == FILL:
+                value = y if x != x else x
+            elif op == CHOOSE:
+                value = y if x == 1.0 else r[c]
+            else:
+                value = _seldom(op, r, code[at, 1], code[at, 2], I8(c), I8(code[at, 4]), table)
+            r[first + at] = value
         for place in range(results.shape[0]):
             value = r[results[place]]
             out[row, n_columns + place] = np.nan if np.isinf(value) else value

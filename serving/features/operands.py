@@ -49,6 +49,11 @@ class Operand:
     literal: Any = None
 
     @property
+    def missing(self) -> bool:
+        """Whether it is the word ``missing``, which is of any kind."""
+        return isinstance(self.literal, float) and math.isnan(self.literal)
+
+    @property
     def column(self) -> Column:
         """What it is as a column of its own."""
         if self.kind == "category":

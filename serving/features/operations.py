@@ -62,11 +62,11 @@ def number(operand: Operand) -> Operand:
     return operand
 
 
-def truth(build: Builder, operand: Operand) -> Operand:
-    """*operand* where a condition is wanted: always 1 or 0, for a boolean that is missing 0."""
+def truth(operand: Operand) -> Operand:
+    """*operand* where a condition is wanted; one that is missing does not hold."""
     if operand.kind != "truth":
         raise Mistake(f"expected a condition such as area > 100, got {operand.noun}")
-    return build.truth(k.TRUE, operand)
+    return operand
 
 
 def moment(operand: Operand) -> Operand:
@@ -92,6 +92,11 @@ def alike(build: Builder, left: Operand, right: Operand, rare: int = -1) -> tupl
     Raises:
         Mistake: they have none in common, or a text is none of the other's values.
     """
+    if left.missing or right.missing:
+        kind = right if left.missing else left
+        if kind.kind in ("text", "list"):
+            raise Mistake(f"expected a column beside missing, got {kind.noun}")
+        return replace(kind, register=left.register), replace(kind, register=right.register)
     kinds = (left.kind, right.kind)
     if "text" in kinds:
         known, text = (right, left) if left.kind == "text" else (left, right)
@@ -130,11 +135,12 @@ def joined(build: Builder, left: Operand, right: Operand) -> tuple[Operand, Oper
 
 def _named(build: Builder, left: Operand, right: Operand) -> tuple[Operand, Operand]:
     """Texts that stand for themselves, beside one another or in a category of such, as values of one category."""
-    if not all(one.kind == "text" or one.made for one in (left, right)):
+    texts = [one.kind == "text" or one.made for one in (left, right)]
+    if not any(texts) or not all(one or other.missing for one, other in zip(texts, (left, right), strict=True)):
         return left, right
-    first, second = (right, left) if left.kind == "text" else (left, right)  # whose codes stay, if it has any
+    first, second = (left, right) if left.made else (right, left)  # the codes of the first stay, if it has any
     values = tuple(dict.fromkeys((*_values(first), *_values(second))))
-    if second.kind != "text" and second.values != values:
+    if second.made and second.values != values:
         return left, right
 
     def named(one: Operand) -> Operand:

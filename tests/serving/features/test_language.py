@@ -143,6 +143,32 @@ def test_a_division_by_zero_is_infinite_inside_and_missing_as_a_column() -> None
     assert found == {"ratio": [None], "beyond": [True], "none": [None], "back": [0]}
 
 
+def test_missing_is_of_any_kind() -> None:
+    matrix = rows(0, 2)
+    matrix[:, 5:7] = [[1, 0], [0, 1]]
+    kinds = {"a": "where(garden, kind, missing)", "b": "where(garden, missing, at)", "c": "where(garden, missing, 3)"}
+    texts = {"d": 'where(garden, "x", missing)', "e": 'where(garden, missing, where(garden, "x", "y"))'}
+    compared = {"f": "kind == missing", "g": "kind != missing"}
+    found = shown(compiled(**kinds, **texts, **compared), matrix)
+    assert [found[name] for name in "acdefg"] == [
+        ["flat", None], [None, 3], ["x", None], [None, "y"], [False, False], [True, True],
+    ]  # fmt: skip
+    assert found["b"] == [None, matrix[1, 8]]
+
+
+def test_a_word_that_an_open_category_has_not_learned_is_none_of_its_rows() -> None:
+    """A project names it before training counts it, and a later table may have too few rows of it."""
+    open_one = Column.model_validate({"type": "category"})
+    learned = Column.model_validate({"type": "category", "values": ["a", "b"], "unknown": "other"})
+    texts = {"x": 'k == "rare"', "y": 'k != "rare"', "z": 'fill(k, "rare")', "c": "cross(k, k)", "m": "mean(1, k)"}
+    compile_columns(texts, {"k": open_one})
+    found = shown(compile_columns(texts, {"k": learned}), np.array([[0.0], [2.0], [np.nan]]))
+    assert found["x"] == [False, False, False]
+    assert found["y"] == [True, True, True]
+    assert found["z"] == ["a", "?", "?"]
+    assert found["c"] == ["a | a", "?", None]
+
+
 def test_columns_may_stand_before_those_they_are_made_of() -> None:
     made = compiled(twice="2 * once", once="rooms + 1", around="cyclic(once, 12)", up='col("around.sin") + around.cos')
     found = shown(made, np.full((1, len(CONTRACT.slots)), 2.0))

@@ -188,6 +188,12 @@ CRAFTED = [
     pytest.param(change("code", (0, 1), -1), id="register-before-the-first"),
     pytest.param(change("code", (0, 2), 1 << 30), id="register-far-behind"),
     pytest.param(change("code", (-1, 1), 10_000), id="register-not-computed-yet"),
+    pytest.param(
+        lambda arrays: arrays["derived_code"].__setitem__(
+            (0, 1), len(CONTRACT.slots) + len(arrays["derived_constants"])
+        ),
+        id="register-of-itself",
+    ),
     pytest.param(change("results", 0, -1), id="result-before-the-first"),
     pytest.param(change("results", 0, 1 << 20), id="result-behind-the-last"),
     pytest.param(lambda arrays: arrays.update(derived_table=arrays["derived_table"][:-1]), id="table-too-short"),
