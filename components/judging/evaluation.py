@@ -13,6 +13,7 @@ from components.judging import jackknife, metrics
 from components.judging.baselines import Rival
 from components.judging.jackknife import Blocks
 from components.judging.metrics import Task, Values
+from components.judging.said import Said
 from components.judging.suspicion import Overlap
 from serving.contract import Column, Contract, Frozen, Matrix
 from serving.errors import DataError
@@ -129,7 +130,7 @@ class Evaluation(Frozen):
 
 
 def evaluate(
-    prediction: Values,
+    prediction: Values | Said,
     target: Values,
     matrix: Matrix,
     contract: Contract,
@@ -146,22 +147,23 @@ def evaluate(
     Raises:
         DataError: no rows, shapes that do not fit, or an unknown column in *slices*.
     """
-    _check(prediction, target, matrix, contract, slices)
-    defined, undefined = _finite(metrics.compute(contract.task, target, prediction))
+    said = Said.of(prediction)
+    _check(said.values, target, matrix, contract, slices)
+    defined, undefined = _finite(metrics.compute(contract.task, target, said))
     common = {
         "target": contract.target.name,
         "unit": contract.target.unit,
         "rows": len(target),
         "metrics": defined,
         "undefined": undefined,
-        **_spread(contract.task, target, prediction, parts, defined),
-        "slices": tuple(_slices(prediction, target, matrix, contract, slices, parts)),
+        **_spread(contract.task, target, said, parts, defined),
+        "slices": tuple(_slices(said, target, matrix, contract, slices, parts)),
     }
-    usable = np.isfinite(prediction.reshape(len(target), -1)).all(axis=1)
+    usable = np.isfinite(said.values.reshape(len(target), -1)).all(axis=1)
     if contract.task == "regression":
-        return Evaluation(task="regression", **common, **_regression(prediction[usable], target[usable]))
+        return Evaluation(task="regression", **common, **_regression(said.values[usable], target[usable]))
     classes = contract.target.classes
-    return Evaluation(task="classification", **common, **_classification(prediction[usable], target[usable], classes))
+    return Evaluation(task="classification", **common, **_classification(said[usable], target[usable], classes))
 
 
 def partition(values: Values, column: Column) -> Iterator[tuple[str, Mask]]:
@@ -188,7 +190,7 @@ def _quarters(cuts: Values) -> list[str]:
 
 
 def _spread(
-    task: Task, target: Values, prediction: Values, parts: Blocks | None, values: dict[str, float]
+    task: Task, target: Values, prediction: Said, parts: Blocks | None, values: dict[str, float]
 ) -> dict[str, Any]:
     """How sure *values* are, and of how many blocks it was told."""
     if parts is None or not values:
@@ -198,7 +200,7 @@ def _spread(
 
 
 def _slices(
-    prediction: Values, target: Values, matrix: Matrix, contract: Contract, asked: Sequence[str], parts: Blocks | None
+    prediction: Said, target: Values, matrix: Matrix, contract: Contract, asked: Sequence[str], parts: Blocks | None
 ) -> Iterator[Slice]:
     parts = None if parts is None else parts % jackknife.OF_SLICES
     for position, (name, column) in enumerate(contract.slots.items()):
@@ -235,14 +237,15 @@ def error_histogram(error: Values) -> NumericHistogram:
     return NumericHistogram(edges=tuple(edges.tolist()), counts=tuple(counts.tolist()))
 
 
-def _classification(prediction: Values, target: Values, classes: tuple[str, ...]) -> dict[str, object]:
+def _classification(said: Said, target: Values, classes: tuple[str, ...]) -> dict[str, object]:
     if not len(target):
         return {"classes": classes}
+    prediction = said.values
     shown = range(1, 2) if len(classes) == 2 else range(len(classes))
     curves = (_roc(classes[code], target == code, prediction[:, code]) for code in shown)
     return {
         "classes": classes,
-        "confusion": tuple(tuple(row) for row in metrics.confusion(target, prediction).tolist()),
+        "confusion": tuple(tuple(row) for row in metrics.confusion(target, said.answered).tolist()),
         "roc": tuple(curve for curve in curves if curve is not None),
         "calibration": tuple(_calibration(target == len(classes) - 1, prediction[:, -1])),
     }
