@@ -73,7 +73,11 @@ def examined(bundle: Bundle, rows: pl.DataFrame, slices: Sequence[str]) -> Evalu
     """The same, and what guards have to know: what answers without a model, and whether it is too good to be true."""
     found, learned = ask(bundle, rows), bundle.judgement.learned
     known = rivals(rows, bundle.contract, learned, found.predicted, found.target, found.parts)
+    judgement = bundle.judgement
     facts = {
+        "folds": judgement.folds,
+        "crossed": judgement.crossed,
+        "threshold": judgement.threshold,
         "rivals": known,
         "alone": suspicion.alone(found.matrix, found.target, bundle.contract),
         "overlap": None if learned is None else suspicion.overlap(found.matrix, found.target, learned),

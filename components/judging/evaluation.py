@@ -3,7 +3,6 @@
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -96,6 +95,9 @@ class Evaluation(Frozen):
         rivals: what answers without a model, on the same rows.
         alone: what the best columns reach by themselves: R2, or ROC AUC.
         overlap: how many of the rows the model was trained on; None where its bundle does not say.
+        folds: of how many parts of the training rows ``crossed`` is, metrics with their standard errors of each part by
+            a model that had not seen it.
+        threshold: from which probability on the second of two classes is the answer; None: from a half.
     """
 
     task: Task
@@ -117,6 +119,9 @@ class Evaluation(Frozen):
     rivals: dict[str, Rival] = Field(default_factory=dict)
     alone: dict[str, float] = Field(default_factory=dict)
     overlap: Overlap | None = None
+    folds: int = 0
+    crossed: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    threshold: float | None = None
 
     def show(self, name: str) -> str:
         """The metric *name* with its label and unit, ``RMSE 42,105 EUR``."""
@@ -156,7 +161,7 @@ def evaluate(
         "rows": len(target),
         "metrics": defined,
         "undefined": undefined,
-        **_spread(contract.task, target, said, parts, defined),
+        **jackknife.told(contract.task, target, said, parts, defined),
         "slices": tuple(_slices(said, target, matrix, contract, slices, parts)),
     }
     usable = np.isfinite(said.values.reshape(len(target), -1)).all(axis=1)
@@ -189,16 +194,6 @@ def _quarters(cuts: Values) -> list[str]:
     return [f"up to {text[0]}", *between, f"above {text[-1]}"]
 
 
-def _spread(
-    task: Task, target: Values, prediction: Said, parts: Blocks | None, values: dict[str, float]
-) -> dict[str, Any]:
-    """How sure *values* are, and of how many blocks it was told."""
-    if parts is None or not values:
-        return {}
-    errors = jackknife.errors(task, target, prediction, parts, values)
-    return {"errors": errors, "blocks": len(np.unique(parts))}
-
-
 def _slices(
     prediction: Said, target: Values, matrix: Matrix, contract: Contract, asked: Sequence[str], parts: Blocks | None
 ) -> Iterator[Slice]:
@@ -210,7 +205,7 @@ def _slices(
             if mask.any():
                 defined, undefined = _finite(metrics.compute(contract.task, target[mask], prediction[mask]))
                 told = None if parts is None or mask.sum() < FEW_ROWS else parts[mask]
-                sure = _spread(contract.task, target[mask], prediction[mask], told, defined)
+                sure = jackknife.told(contract.task, target[mask], prediction[mask], told, defined)
                 rows = int(mask.sum())
                 yield Slice(column=name, value=value, rows=rows, metrics=defined, undefined=undefined, **sure)
 

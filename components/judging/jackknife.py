@@ -8,6 +8,7 @@ metric, also those that are no mean over rows such as AUC; it needs no draw, so 
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -102,6 +103,15 @@ def errors(
     found = without_each(task, target, prediction, parts, tuple(values))
     known = {name: spread(each) for name, each in found.items()}
     return {name: value for name, value in known.items() if math.isfinite(value)}
+
+
+def told(
+    task: Task, target: Values, prediction: Said, parts: Blocks | None, values: Mapping[str, float]
+) -> dict[str, Any]:
+    """How sure *values* are and of how many blocks it was told, as an evaluation keeps it; nothing without *parts*."""
+    if parts is None or not values:
+        return {}
+    return {"errors": errors(task, target, prediction, parts, values), "blocks": len(np.unique(parts))}
 
 
 def gains(
