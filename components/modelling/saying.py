@@ -26,7 +26,12 @@ Cost = Annotated[float, Field(gt=0, lt=1e9)]
 
 
 class Costs(Frozen):
-    """What a wrong answer costs, in any unit: a *miss* of the second class, and a *false_alarm* of it."""
+    """What a wrong answer costs, in any unit.
+
+    Attributes:
+        miss: of a row of the second class that is told as the first.
+        false_alarm: of a row of the first class that is told as the second.
+    """
 
     miss: Cost
     false_alarm: Cost
@@ -38,8 +43,8 @@ class Threshold(Frozen):
     Attributes:
         metric: the one that is highest for it, on training rows that the model had not seen.
         precision: the least share of right ones among those answered so; of these thresholds the one of most recall.
-        cost: the one of least cost.
-        at: this one.
+        cost: the threshold of least cost.
+        at: the threshold itself.
     """
 
     metric: Literal["f1", "accuracy", "balanced_accuracy"] | None = None
@@ -123,6 +128,7 @@ class Besides(Frozen):
     """The keys of a project that say what is said besides predictions.
 
     Attributes:
+        evaluation: how quality is estimated besides the held-out rows.
         interval: share of truths that intervals cover, 0.5..0.99 in whole percent; in batches as ``lower`` and
             ``upper``, in answers on request.
         probabilities: how stated ones are made what is observed.
