@@ -30,6 +30,10 @@ bench-clean: $(READY) ## What `slipway clean` takes of a home with 50 runs and 2
 bench-gates: $(READY) ## Planted bad models and 200 healthy ones at the gates (ARGS="--healthy 40 --runs 100")
 	@$(BIN)/python -m tests.bench.gates $(ARGS)
 
+.PHONY: bench-intervals
+bench-intervals: $(READY) ## How many truths intervals cover on six made tables (ARGS="--rows 6000 --seeds 3")
+	@$(BIN)/python -m tests.bench.intervals $(ARGS)
+
 .PHONY: figures
 figures: $(READY) ## Measure every figure of README and docs again and write it there (FIGURES="story batch")
 	@$(BIN)/python -m tests.figures $(FIGURES)

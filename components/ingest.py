@@ -29,6 +29,7 @@ def ingest(
         ("features", str),
         ("model", str),
         ("search", str),
+        ("says", str),
         ("slices", str),
         ("gates", str),
         ("approval", str),

@@ -17,6 +17,7 @@ def train(
     snapshot_id: str,
     split_id: str,
     params: str,
+    says: str,
     contract: dsl.Input[dsl.Artifact],
     train: dsl.Input[dsl.Dataset],
     holdout: dsl.Input[dsl.Dataset],
@@ -32,6 +33,7 @@ def train(
         contract=contract.path,
         seed=seed,
         params=params,
+        says=says,
         provenance={"code": code, "commit": commit, "snapshot": snapshot_id, "split": split_id},
     )
     with told():

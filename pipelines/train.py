@@ -107,6 +107,7 @@ def train(
         snapshot_id=asked["snapshot_id"],
         split_id=parts.outputs["Output"],
         params=search_result.outputs["Output"],
+        says=asked["says"],
         train=parts.outputs["train"],
         holdout=parts.outputs["holdout"],
     )

@@ -37,6 +37,7 @@ BLOCKS = {
     "simulated-rollouts": Block("docs/rollout.md", ("simulate",)),
     "rollouts-on-envoy": Block("docs/rollout.md", ("bench-rollout",)),
     "planted-models": Block("docs/judging.md", ("bench-gates",)),
+    "intervals": Block("docs/judging.md", ("bench-intervals",)),
     "model-server": Block("docs/benchmarks.md", ("bench", "ARGS=--rounds 2")),
     "long-tables": Block("docs/benchmarks.md", ("bench-data",)),
     "features": Block("docs/features.md", ("bench-features",)),

@@ -13,6 +13,7 @@ from components.judging.baselines import rivals
 from components.judging.evaluation import Evaluation, evaluate
 from components.judging.jackknife import Blocks, Gain
 from components.judging.metrics import Values
+from components.judging.said import Said
 from serving.bundle.bundle import Bundle
 from serving.contract import Contract, Matrix
 from serving.files import sha256_bytes
@@ -31,7 +32,7 @@ class Answers:
     contract: Contract
     matrix: Matrix
     target: Values
-    predicted: Values
+    predicted: Said
     parts: Blocks
 
     def evaluation(self, slices: Sequence[str]) -> Evaluation:
@@ -59,7 +60,8 @@ def ask(bundle: Bundle, rows: pl.DataFrame, classes: tuple[str, ...] = ()) -> An
     predicted = bundle.scorer.score(matrix)
     if classes != own.target.classes:
         predicted = np.ascontiguousarray(predicted[:, [own.target.classes.index(name) for name in classes]])
-    return Answers(rows, contract, matrix, target, predicted, jackknife.blocks(rows, own, bundle.split))
+    said = Said.of(predicted, bundle.judgement if classes == own.target.classes else None)
+    return Answers(rows, contract, matrix, target, said, jackknife.blocks(rows, own, bundle.split))
 
 
 def scored(bundle: Bundle, rows: pl.DataFrame, slices: Sequence[str], classes: tuple[str, ...] = ()) -> Evaluation:
@@ -71,7 +73,11 @@ def examined(bundle: Bundle, rows: pl.DataFrame, slices: Sequence[str]) -> Evalu
     """The same, and what guards have to know: what answers without a model, and whether it is too good to be true."""
     found, learned = ask(bundle, rows), bundle.judgement.learned
     known = rivals(rows, bundle.contract, learned, found.predicted, found.target, found.parts)
+    judgement = bundle.judgement
     facts = {
+        "folds": judgement.folds,
+        "crossed": judgement.crossed,
+        "threshold": judgement.threshold,
         "rivals": known,
         "alone": suspicion.alone(found.matrix, found.target, bundle.contract),
         "overlap": None if learned is None else suspicion.overlap(found.matrix, found.target, learned),

@@ -13,6 +13,7 @@ from components.data.moments import event_of
 from components.judging import metrics
 from components.judging.jackknife import Blocks, Gain, gains
 from components.judging.metrics import Values
+from components.judging.said import Said
 from serving.bundle.judgement import Learned
 from serving.contract import Contract, Frozen
 
@@ -35,15 +36,15 @@ class Rival(Frozen):
 
 
 def rivals(
-    rows: pl.DataFrame, contract: Contract, learned: Learned | None, prediction: Values, target: Values, parts: Blocks
+    rows: pl.DataFrame, contract: Contract, learned: Learned | None, prediction: Said, target: Values, parts: Blocks
 ) -> dict[str, Rival]:
     """The candidate's *prediction* of *rows* beside what is said without a model, as far as there is such a thing."""
     found = {}
     for name, words, said, known in _said(rows, contract, learned, target):
         if known.sum() >= 2:
             truth, ours = target[known], prediction[known]
-            names = metrics.names(contract.task)
             values = metrics.compute(contract.task, truth, said[known])
+            names = tuple(values)
             better = gains(contract.task, truth, ours, said[known], parts[known], names)
             defined = {key: value for key, value in values.items() if np.isfinite(value)}
             found[name] = Rival(words=words, rows=int(known.sum()), metrics=defined, gains=better)

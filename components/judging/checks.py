@@ -10,6 +10,7 @@ from components.judging.gate import SURE, Gate
 from components.judging.jackknife import Gain, quantile
 from components.judging.metrics import Metric
 from serving.contract import Frozen
+from serving.pages.words import number
 
 
 class Check(Frozen):
@@ -130,7 +131,7 @@ def _rival(gate: Gate, metric: Metric, seen: float, candidate: Evaluation) -> Ch
     value = (metric.loss(theirs) - metric.loss(seen)) if gain is None else gain.value
     least = value if gate.confidence is None or gain is None else gain.least(gate.confidence)
     passed = least > margin if gate.tolerance is None else least >= margin
-    part = f"{100 * abs(value) / abs(theirs):.2g} % " if theirs and metric.unit != "none" else ""
+    part = f"{number(100 * abs(value / theirs))} % " if theirs and metric.unit != "none" else ""
     better = f"{part}{'better' if value > 0 else 'worse'} than" if value else "equal to"
     sentence = f"{metric.label} {metric.show(seen, candidate.unit)} is {better} the"
     sentence += f" {metric.show(theirs, candidate.unit)} of {rival.words}"

@@ -3,7 +3,6 @@
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +12,7 @@ from components.judging import jackknife, metrics
 from components.judging.baselines import Rival
 from components.judging.jackknife import Blocks
 from components.judging.metrics import Task, Values
+from components.judging.said import Said
 from components.judging.suspicion import Overlap
 from serving.contract import Column, Contract, Frozen, Matrix
 from serving.errors import DataError
@@ -95,6 +95,9 @@ class Evaluation(Frozen):
         rivals: what answers without a model, on the same rows.
         alone: what the best columns reach by themselves: R2, or ROC AUC.
         overlap: how many of the rows the model was trained on; None where its bundle does not say.
+        folds: of how many parts of the training rows ``crossed`` is, metrics with their standard errors of each part by
+            a model that had not seen it.
+        threshold: from which probability on the second of two classes is the answer; None: from a half.
     """
 
     task: Task
@@ -116,6 +119,9 @@ class Evaluation(Frozen):
     rivals: dict[str, Rival] = Field(default_factory=dict)
     alone: dict[str, float] = Field(default_factory=dict)
     overlap: Overlap | None = None
+    folds: int = 0
+    crossed: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    threshold: float | None = None
 
     def show(self, name: str) -> str:
         """The metric *name* with its label and unit, ``RMSE 42,105 EUR``."""
@@ -129,7 +135,7 @@ class Evaluation(Frozen):
 
 
 def evaluate(
-    prediction: Values,
+    prediction: Values | Said,
     target: Values,
     matrix: Matrix,
     contract: Contract,
@@ -146,22 +152,23 @@ def evaluate(
     Raises:
         DataError: no rows, shapes that do not fit, or an unknown column in *slices*.
     """
-    _check(prediction, target, matrix, contract, slices)
-    defined, undefined = _finite(metrics.compute(contract.task, target, prediction))
+    said = Said.of(prediction)
+    _check(said.values, target, matrix, contract, slices)
+    defined, undefined = _finite(metrics.compute(contract.task, target, said))
     common = {
         "target": contract.target.name,
         "unit": contract.target.unit,
         "rows": len(target),
         "metrics": defined,
         "undefined": undefined,
-        **_spread(contract.task, target, prediction, parts, defined),
-        "slices": tuple(_slices(prediction, target, matrix, contract, slices, parts)),
+        **jackknife.told(contract.task, target, said, parts, defined),
+        "slices": tuple(_slices(said, target, matrix, contract, slices, parts)),
     }
-    usable = np.isfinite(prediction.reshape(len(target), -1)).all(axis=1)
+    usable = np.isfinite(said.values.reshape(len(target), -1)).all(axis=1)
     if contract.task == "regression":
-        return Evaluation(task="regression", **common, **_regression(prediction[usable], target[usable]))
+        return Evaluation(task="regression", **common, **_regression(said.values[usable], target[usable]))
     classes = contract.target.classes
-    return Evaluation(task="classification", **common, **_classification(prediction[usable], target[usable], classes))
+    return Evaluation(task="classification", **common, **_classification(said[usable], target[usable], classes))
 
 
 def partition(values: Values, column: Column) -> Iterator[tuple[str, Mask]]:
@@ -187,18 +194,8 @@ def _quarters(cuts: Values) -> list[str]:
     return [f"up to {text[0]}", *between, f"above {text[-1]}"]
 
 
-def _spread(
-    task: Task, target: Values, prediction: Values, parts: Blocks | None, values: dict[str, float]
-) -> dict[str, Any]:
-    """How sure *values* are, and of how many blocks it was told."""
-    if parts is None or not values:
-        return {}
-    errors = jackknife.errors(task, target, prediction, parts, values)
-    return {"errors": errors, "blocks": len(np.unique(parts))}
-
-
 def _slices(
-    prediction: Values, target: Values, matrix: Matrix, contract: Contract, asked: Sequence[str], parts: Blocks | None
+    prediction: Said, target: Values, matrix: Matrix, contract: Contract, asked: Sequence[str], parts: Blocks | None
 ) -> Iterator[Slice]:
     parts = None if parts is None else parts % jackknife.OF_SLICES
     for position, (name, column) in enumerate(contract.slots.items()):
@@ -208,7 +205,7 @@ def _slices(
             if mask.any():
                 defined, undefined = _finite(metrics.compute(contract.task, target[mask], prediction[mask]))
                 told = None if parts is None or mask.sum() < FEW_ROWS else parts[mask]
-                sure = _spread(contract.task, target[mask], prediction[mask], told, defined)
+                sure = jackknife.told(contract.task, target[mask], prediction[mask], told, defined)
                 rows = int(mask.sum())
                 yield Slice(column=name, value=value, rows=rows, metrics=defined, undefined=undefined, **sure)
 
@@ -235,14 +232,15 @@ def error_histogram(error: Values) -> NumericHistogram:
     return NumericHistogram(edges=tuple(edges.tolist()), counts=tuple(counts.tolist()))
 
 
-def _classification(prediction: Values, target: Values, classes: tuple[str, ...]) -> dict[str, object]:
+def _classification(said: Said, target: Values, classes: tuple[str, ...]) -> dict[str, object]:
     if not len(target):
         return {"classes": classes}
+    prediction = said.values
     shown = range(1, 2) if len(classes) == 2 else range(len(classes))
     curves = (_roc(classes[code], target == code, prediction[:, code]) for code in shown)
     return {
         "classes": classes,
-        "confusion": tuple(tuple(row) for row in metrics.confusion(target, prediction).tolist()),
+        "confusion": tuple(tuple(row) for row in metrics.confusion(target, said.answered).tolist()),
         "roc": tuple(curve for curve in curves if curve is not None),
         "calibration": tuple(_calibration(target == len(classes) - 1, prediction[:, -1])),
     }

@@ -8,6 +8,7 @@ metric, also those that are no mean over rows such as AUC; it needs no draw, so 
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from components.data.split_rule import SplitRule
 from components.data.stable_hash import hash_values
 from components.judging import metrics
 from components.judging.metrics import Task, Values
+from components.judging.said import Said
 from serving.contract import Contract, Frozen
 
 Blocks = npt.NDArray[np.intp]
@@ -74,16 +76,17 @@ def blocks(rows: pl.DataFrame, contract: Contract, rule: str = "") -> Blocks:
 
 
 def without_each(
-    task: Task, target: Values, prediction: Values, parts: Blocks, names: Sequence[str]
+    task: Task, target: Values, prediction: Values | Said, parts: Blocks, names: Sequence[str]
 ) -> dict[str, Values]:
     """The metrics *names* without each block, (n_blocks,) each, in the order of the blocks; NaN where undefined."""
-    if not np.isfinite(prediction).all():
+    said = Said.of(prediction)
+    if not np.isfinite(said.values).all():
         return {}
     kinds = [metrics.METRICS[name] for name in names]
     made = []
     for part in np.unique(parts):
         kept = parts != part
-        made.append([kind.function(target[kept], prediction[kept]) if kept.any() else math.nan for kind in kinds])
+        made.append([kind.of(target[kept], said[kept]) if kept.any() else math.nan for kind in kinds])
     return dict(zip(names, np.array(made).T, strict=True)) if made else {}
 
 
@@ -94,7 +97,7 @@ def spread(values: Values) -> float:
 
 
 def errors(
-    task: Task, target: Values, prediction: Values, parts: Blocks, values: Mapping[str, float]
+    task: Task, target: Values, prediction: Values | Said, parts: Blocks, values: Mapping[str, float]
 ) -> dict[str, float]:
     """Standard errors of the metrics *values* by name; those that are not known are left out."""
     found = without_each(task, target, prediction, parts, tuple(values))
@@ -102,8 +105,17 @@ def errors(
     return {name: value for name, value in known.items() if math.isfinite(value)}
 
 
+def told(
+    task: Task, target: Values, prediction: Said, parts: Blocks | None, values: Mapping[str, float]
+) -> dict[str, Any]:
+    """How sure *values* are and of how many blocks it was told, as an evaluation keeps it; nothing without *parts*."""
+    if parts is None or not values:
+        return {}
+    return {"errors": errors(task, target, prediction, parts, values), "blocks": len(np.unique(parts))}
+
+
 def gains(
-    task: Task, target: Values, ours: Values, theirs: Values, parts: Blocks, names: Sequence[str]
+    task: Task, target: Values, ours: Values | Said, theirs: Values | Said, parts: Blocks, names: Sequence[str]
 ) -> dict[str, Gain]:
     """By how much *ours* is better than *theirs* in each of the metrics *names*; undefined ones are left out."""
     mine, other = (without_each(task, target, one, parts, names) for one in (ours, theirs))
@@ -111,7 +123,7 @@ def gains(
     for name in mine.keys() & other.keys():
         metric = metrics.METRICS[name]
         loss = np.vectorize(metric.loss, otypes=[float])
-        value = metric.loss(metric.function(target, theirs)) - metric.loss(metric.function(target, ours))
+        value = metric.loss(metric.of(target, theirs)) - metric.loss(metric.of(target, ours))
         error = spread(loss(other[name]) - loss(mine[name]))
         if math.isfinite(value) and math.isfinite(error):
             found[name] = Gain(value=value, error=error, blocks=len(mine[name]))

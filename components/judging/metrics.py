@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from components.judging.said import Said
 from serving.errors import ConfigError
 from serving.pages.words import number, with_unit
 
@@ -36,6 +37,7 @@ class Metric:
         direction: ``zero`` for a signed value whose best is 0.
         unit: ``target``: in the target's unit; ``share``: 1 is written as 100 %; ``none``: a bare number.
         values: the lowest and the highest that ``function`` ever gives.
+        takes: what of all that is said ``function`` is given beside the truth.
     """
 
     name: str
@@ -45,6 +47,12 @@ class Metric:
     unit: Literal["target", "share", "none"]
     function: Callable[[Values, Values], float]
     values: Range
+    takes: Literal["values", "answered", "bounds"] = "values"
+
+    def of(self, target: Values, prediction: Values | Said) -> float:
+        """Its value, NaN where what it takes is not said."""
+        given = getattr(Said.of(prediction), self.takes)
+        return math.nan if given is None else self.function(target, given)
 
     @property
     def losses(self) -> Range:
@@ -91,6 +99,11 @@ def r2(target: Values, prediction: Values) -> float:
 def bias(target: Values, prediction: Values) -> float:
     """Mean of prediction minus target in the target's unit; the best value is 0, above it predictions are too high."""
     return float(np.mean(prediction - target))
+
+
+def coverage(target: Values, bounds: Values) -> float:
+    """Share of truths within their intervals, of which *bounds* (n_rows, 2) are the ends; best is what was asked."""
+    return float(np.mean((bounds[:, 0] <= target) & (target <= bounds[:, 1])))
 
 
 def auc(positive: npt.NDArray[np.bool_], score: Values) -> float:
@@ -182,11 +195,12 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             Metric("mape", "MAPE", "regression", "minimize", "share", mape, _ERROR),
             Metric("r2", "R2", "regression", "maximize", "none", r2, (-math.inf, 1.0)),
             Metric("bias", "bias", "regression", "zero", "target", bias, (-math.inf, math.inf)),
+            Metric("coverage", "coverage", "regression", "maximize", "share", coverage, _SHARE, "bounds"),
             Metric("roc_auc", "ROC AUC", "classification", "maximize", "none", roc_auc, _SHARE),
             Metric("log_loss", "log loss", "classification", "minimize", "none", log_loss, (0.0, -math.log(EPSILON))),
-            Metric("f1", "F1", "classification", "maximize", "none", f1, _SHARE),
-            Metric("accuracy", "accuracy", "classification", "maximize", "share", accuracy, _SHARE),
-            Metric("recall", "lowest recall", "classification", "maximize", "share", recall, _SHARE),
+            Metric("f1", "F1", "classification", "maximize", "none", f1, _SHARE, "answered"),
+            Metric("accuracy", "accuracy", "classification", "maximize", "share", accuracy, _SHARE, "answered"),
+            Metric("recall", "lowest recall", "classification", "maximize", "share", recall, _SHARE, "answered"),
             Metric("calibration", "calibration error", "classification", "minimize", "share", calibration, _SHARE),
         )
     }
@@ -252,7 +266,10 @@ def _within(low: float, high: float) -> str:
     return f"{low:g} or more" if math.isfinite(low) else f"{high:g} or less" if math.isfinite(high) else "any number"
 
 
-def compute(task: Task, target: Values, prediction: Values) -> dict[str, float]:
-    """Every metric of *task* by name; all are NaN without rows or when a prediction is not finite."""
-    usable = len(target) > 0 and bool(np.isfinite(prediction).all())
-    return {name: METRICS[name].function(target, prediction) if usable else float("nan") for name in names(task)}
+def compute(task: Task, target: Values, prediction: Values | Said) -> dict[str, float]:
+    """Every metric of *task* by name, coverage where there are intervals; all are NaN without rows or when a
+    prediction is not finite."""
+    said = Said.of(prediction)
+    usable = len(target) > 0 and bool(np.isfinite(said.values).all())
+    known = [name for name in names(task) if METRICS[name].takes != "bounds" or said.bounds is not None]
+    return {name: METRICS[name].of(target, said) if usable else float("nan") for name in known}

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from components.data import snapshots
 from components.data.split import SplitPolicy
 from components.data.tables import learned_contract, matrix_and_target
 from components.judging.evaluation import evaluate as judge_predictions
-from components.judging.suspicion import learned
+from components.judging.said import Said
 from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec
 from components.modelling.model_card import card
 from components.modelling.profiles import profile
+from components.modelling.saying import Says, said_besides
 from components.modelling.training import fit as fit_pipeline
 from components.modelling.training import predict
 from components.modelling.tuning import Search
@@ -25,7 +27,6 @@ from components.steps.keys import signing_key
 from components.steps.telling import SHORT, tell
 from serving.bundle.bundle import write_bundle
 from serving.bundle.files import SPLIT
-from serving.bundle.judgement import Judgement
 from serving.contract import Contract, Matrix
 from serving.files import canonical_json, read_json, sha256_bytes, whole_directory, write_text
 
@@ -41,6 +42,7 @@ class Recipe:
     contract: str
     seed: int
     params: str
+    says: str
     provenance: Mapping[str, Any]
 
 
@@ -66,14 +68,22 @@ def train(recipe: Recipe, key: str, train: str, holdout: str, bundle: str) -> st
     rules = learned_contract(rows, Contract.read(Path(recipe.contract)))
     spec, features = ModelSpec.model_validate_json(recipe.model), FeatureSpec.model_validate_json(recipe.features)
     params = json.loads(recipe.params)
+    rule = (Path(train) / SPLIT).read_text(encoding="utf-8")
     matrix, target = matrix_and_target(rows, rules)
     unseen, truth = matrix_and_target(snapshots.read(Path(holdout)), rules)
     pipeline = fit_pipeline(matrix, target, rules, features, spec, recipe.seed, params)
-    prediction = predict(pipeline, rules, unseen)
-    evaluation = judge_predictions(prediction, truth, unseen, rules)
+    judgement = said_besides(
+        Says.model_validate_json(recipe.says),
+        (rows, rules, rule, matrix, target),
+        lambda some: partial(
+            predict, fit_pipeline(matrix[some], target[some], rules, features, spec, recipe.seed, params), rules
+        ),
+    )
+    prediction = judgement.calibrated(predict(pipeline, rules, unseen))
+    evaluation = judge_predictions(Said.of(prediction, judgement), truth, unseen, rules)
     configuration = sha256_bytes(
         canonical_json(
-            [json.loads(recipe.model), json.loads(recipe.features), read_json(Path(recipe.contract)), params]
+            [*map(json.loads, (recipe.model, recipe.features, recipe.says)), read_json(Path(recipe.contract)), params]
         )
     )
     facts = {**recipe.provenance, "configuration": configuration, "seed": recipe.seed, "rows": len(target)}
@@ -86,8 +96,8 @@ def train(recipe: Recipe, key: str, train: str, holdout: str, bundle: str) -> st
         card=card(spec.family, {**spec.params, **params}, rules, evaluation, facts, features.columns),
         provenance=facts,
         key=signing_key(key),
-        split=(Path(train) / SPLIT).read_text(encoding="utf-8"),
-        judgement=Judgement(learned=learned(matrix, target, rules)),
+        split=rule,
+        judgement=judgement,
     )
     tell(f"{spec.family}, {len(target):,} rows, bundle {digest[:SHORT]}")
     return digest

@@ -8,6 +8,7 @@ from components.judging import metrics
 from components.judging.jackknife import quantile
 from components.judging.metrics import Metric
 from components.modelling.tuning_values import Trial
+from components.pages.besides import besides
 from components.pages.evaluation_plots import evaluation_plots, trials_plot
 from components.pages.lineage import lineage, reproduce
 from components.pages.slices import slices_table
@@ -248,6 +249,7 @@ def _pictures(facts: "RunFacts") -> Iterator[str]:
     made = evaluation_plots(facts.evaluation)
     lead = metrics.leading(facts.evaluation.task).name
     yield tag("p", f"{facts.evaluation.rows:,} held-out rows: {facts.evaluation.show(lead)}.", cls="soft")
+    yield from (tag("p", words) for words in besides(facts.evaluation))
     yield figures(figure(PICTURES[name][0], svg, PICTURES[name][1]) for name, svg in made.items() if name in PICTURES)
     if facts.evaluation.error is not None:
         unit = facts.evaluation.unit

@@ -19,6 +19,7 @@ from components.judging import metrics
 from components.judging.gates import Demands, Gate, Guards, check_gates
 from components.modelling.families import ModelSpec, check_fit, check_task, check_values
 from components.modelling.features import FeatureSpec, check_features
+from components.modelling.saying import Besides
 from components.modelling.tuning import Search, check_search
 from components.projects import project_file
 from components.projects.mistakes import key_at, nearest, sentences
@@ -80,7 +81,7 @@ def _as_mistake(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         raise ValueError(str(error)) from error
 
 
-class Project(Frozen):
+class Project(Besides):
     """Everything that distinguishes one model from another; two projects differ in nothing else.
 
     Attributes:
@@ -92,6 +93,11 @@ class Project(Frozen):
         features: how columns become numbers.
         model: the family and its fixed parameters.
         search: which parameters to try, and for how long.
+        evaluation: how quality is estimated besides the held-out rows.
+        interval: share of truths that intervals cover, 0.5..0.99 in whole percent: ``lower`` and ``upper`` of batches,
+            and in answers on request.
+        probabilities: how stated probabilities are made what is observed.
+        threshold: from which probability on the second of two classes is the answer; by default from a half.
         slices: columns along which figures are given apart, beside all categories.
         gates: what a candidate must keep before it may serve.
         guards: gates that stand in every project; ``off`` takes one down.
@@ -253,6 +259,9 @@ _CHECKS: tuple[Callable[[Project], None], ...] = (
     _check_times,
     lambda project: check_policy(project.split, project.contract),
     _check_model,
+    lambda project: project.check_says(
+        project.contract, [*(one.metric for one in project.gates), *project.watch.alarm]
+    ),
     lambda project: check_gates(project.gates, project.contract),
     lambda project: check_alarms(project.watch, project.contract),
 )

@@ -50,6 +50,7 @@ class Ingested(NamedTuple):
     features: str
     model: str
     search: str
+    says: str
     slices: str
     gates: str
     approval: str
@@ -123,6 +124,7 @@ def sections(project: Project) -> dict[str, Any]:
         "features": project.features.model_dump_json(),
         "model": project.model.model_dump_json(),
         "search": project.search.model_dump_json(),
+        "says": project.says.model_dump_json(),
         "slices": json.dumps(list(project.slices)),
         "gates": json.dumps(gates, sort_keys=True),
         "approval": project.approval,

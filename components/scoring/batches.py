@@ -31,6 +31,7 @@ from serving.store.store import S3Settings
 
 CHUNK_ROWS = 65_536  # also a row group of the results; larger ones leave the cache of the processor
 PREDICTION, VERSION, PROBABILITY = "prediction", "model_version", "probability_"
+ENDS = ("lower", "upper")  # of the interval, where the project asks for one
 ROW, REASONS = "row", "reasons"
 
 
@@ -96,7 +97,7 @@ def score_partition(job: Job, partition: Partition) -> tuple[PartitionManifest, 
 def _score_file(job: Job, reader: Reader, partition: Partition, folder: Path) -> dict[str, Any]:
     """Write the results of one file into *folder*; the sums of its ``PartitionManifest``."""
     contract = job.bundle.contract
-    keep = kept_columns(reader.names, contract, job.keep)
+    keep = kept_columns(reader.names, contract, job.keep, ENDS if job.bundle.judgement.widths else ())
     gone = _absent(job, reader, contract)
     inputs = [name for name in contract.inputs if name not in gone]
     columns = list(dict.fromkeys((*inputs, *keep)))
@@ -138,9 +139,11 @@ class Writer:
     ) -> None:
         self._stack, self._folder, self._row = stack, folder, first_row
         self._keep, self._classes, self._version = list(keep), job.bundle.contract.target.classes, job.version
+        self._judgement = job.bundle.judgement
         fields = [schema.field(name) for name in keep]
         fields.append(pa.field(PREDICTION, pa.string() if self._classes else pa.float64()))
-        fields += [pa.field(PROBABILITY + word, pa.float64()) for word in self._classes]
+        ends = ENDS if self._judgement.widths else ()
+        fields += [pa.field(name, pa.float64()) for name in (*ends, *(PROBABILITY + word for word in self._classes))]
         self._schema = pa.schema([*fields, pa.field(VERSION, pa.string())])
         self._refused_schema = pa.schema([pa.field(ROW, pa.int64()), *schema, pa.field(REASONS, pa.string())])
         self._refused: Any = None
@@ -156,12 +159,12 @@ class Writer:
         self._row += chunk.num_rows
 
     def _told(self, rows: int, scores: Scores) -> list[pa.Array]:
-        """Prediction, and for classes their probabilities; null in refused rows."""
-        none = np.isin(np.arange(rows), scores.refused)
+        """Prediction, and for classes their probabilities, for numbers the ends of intervals; null in refused rows."""
+        none, values, widths = np.isin(np.arange(rows), scores.refused), scores.values, self._judgement.widths
         if not self._classes:
-            return [pa.array(scores.values, mask=none)]
-        values = scores.values
-        likeliest = pa.array(np.where(none[:, None], 0.0, values).argmax(axis=1), mask=none)
+            ends = widths.bounds(values).T if widths else ()
+            return [pa.array(np.ascontiguousarray(column), mask=none) for column in (values, *ends)]
+        likeliest = pa.array(self._judgement.decided(np.where(none[:, None], 0.0, values)), mask=none)
         probabilities = [pa.array(np.ascontiguousarray(column), mask=none) for column in values.T]
         return [pa.array(self._classes, pa.string()).take(likeliest), *probabilities]
 
@@ -194,7 +197,9 @@ class Writer:
         )
 
 
-def kept_columns(names: Sequence[str], contract: Contract, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
+def kept_columns(
+    names: Sequence[str], contract: Contract, wanted: tuple[str, ...] | None, ends: tuple[str, ...] = ()
+) -> tuple[str, ...]:
     """The columns of a file that go along with its predictions; see ``Job.keep``.
 
     Raises:
@@ -206,7 +211,7 @@ def kept_columns(names: Sequence[str], contract: Contract, wanted: tuple[str, ..
         wanted = tuple(map(str, carried)) or tuple(name for name in names if name not in known)
     if absent := [name for name in wanted if name not in names]:
         raise UsageError(f"no column {absent[0]!r} to keep; the table has {', '.join(names)}")
-    own = {PREDICTION, VERSION, ROW, REASONS, *(PROBABILITY + word for word in contract.target.classes)}
+    own = {PREDICTION, VERSION, ROW, REASONS, *ends, *(PROBABILITY + word for word in contract.target.classes)}
     if taken := [name for name in wanted if name in own]:
         raise UsageError(f"column {taken[0]!r} has the name of a result; say which columns to keep without it")
     return wanted

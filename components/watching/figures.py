@@ -10,8 +10,10 @@ import polars as pl
 
 from components.judging import metrics
 from components.judging.metrics import Values
+from components.judging.said import Said
 from components.watching.policy import Bar
 from components.watching.values import Bucket, Figure, ServiceFigures, Standing
+from serving.bundle.judgement import Judgement
 from serving.contract import Contract
 from serving.tally import Tally
 
@@ -40,6 +42,17 @@ def scores(frame: pl.DataFrame, contract: Contract) -> tuple[Values, tuple[str, 
     return certain, tuple(name for name in names if name not in PROBABILITY_ONLY)
 
 
+def said(frame: pl.DataFrame, contract: Contract, judgement: Judgement) -> tuple[Said, tuple[str, ...]]:
+    """All that a model of that *judgement* said by the log, and the metrics that can be computed of it.
+
+    Where no probabilities are logged, the class that was answered is by the model's threshold already.
+    """
+    prediction, names = scores(frame, contract)
+    certain = contract.task == "classification" and not set(PROBABILITY_ONLY) & set(names)
+    found = Said.of(prediction, None if certain else judgement)
+    return found, tuple(name for name in names if name != "coverage" or found.bounds is not None)
+
+
 def usable(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
     """The rows whose prediction is one that the contract's target can have."""
     answer = pl.col("prediction")
@@ -47,7 +60,7 @@ def usable(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
     return frame.filter(good.fill_null(value=False))
 
 
-def deviation(name: str, truth: Values, prediction: Values) -> float:
+def deviation(name: str, truth: Values, prediction: Values | Said) -> float:
     """Standard deviation of the metric *name* over samples as large as this one, by the bootstrap (Efron 1979).
 
     Of more than 4,000 rows resamples of 4,000 are taken and the result scaled down by the root of the ratio.
@@ -55,11 +68,11 @@ def deviation(name: str, truth: Values, prediction: Values) -> float:
     random = np.random.default_rng(SEED)
     n = len(truth)
     size = min(n, RESAMPLE_ROWS)
-    function = metrics.get(name).function
+    metric, every = metrics.get(name), Said.of(prediction)
     values = np.empty(RESAMPLES)
     for k in range(RESAMPLES):
         drawn: npt.NDArray[np.int64] = random.integers(0, n, size)
-        values[k] = function(truth[drawn], prediction[drawn])
+        values[k] = metric.of(truth[drawn], every[drawn])
     known = values[np.isfinite(values)]
     return float(known.std(ddof=1) * np.sqrt(size / n)) if len(known) > 1 else float("nan")
 
@@ -81,7 +94,9 @@ def figure(name: str, value: float, sd: float | None, reference: float | None, b
     )
 
 
-def buckets(labelled: pl.DataFrame, unlabelled_at: pl.Series, contract: Contract) -> tuple[str, tuple[Bucket, ...]]:
+def buckets(
+    labelled: pl.DataFrame, unlabelled_at: pl.Series, contract: Contract, judgement: Judgement
+) -> tuple[str, tuple[Bucket, ...]]:
     """The length of a bucket, and the buckets in order; *unlabelled_at* are moments of rows without a label."""
     moments = pl.concat([labelled["moment"], unlabelled_at])
     if not len(moments):
@@ -96,7 +111,7 @@ def buckets(labelled: pl.DataFrame, unlabelled_at: pl.Series, contract: Contract
             start=f"{start:%Y-%m-%d}",
             predictions=predictions,
             labelled=parts.get(start, none).height,
-            metrics=_course(parts.get(start, none), contract),
+            metrics=_course(parts.get(start, none), contract, judgement),
         )
         for start, predictions in counted.iter_rows()
     )
@@ -141,10 +156,10 @@ def _length(span: timedelta) -> str:
     return "1w" if span <= timedelta(days=400) else "1mo"
 
 
-def _course(part: pl.DataFrame, contract: Contract) -> dict[str, float]:
+def _course(part: pl.DataFrame, contract: Contract, judgement: Judgement) -> dict[str, float]:
     if part.height < BUCKET_LABELS:
         return {}
-    prediction, names = scores(part, contract)
+    prediction, names = said(part, contract, judgement)
     values = metrics.compute(contract.task, part["truth"].to_numpy(), prediction)
     return {name: values[name] for name in names if np.isfinite(values[name])}
 

@@ -13,7 +13,7 @@ import polars as pl
 from components.data.moments import naive, within
 from components.judging import metrics
 from components.watching.drift import Drift
-from components.watching.figures import buckets, deviation, figure, scores, usable
+from components.watching.figures import buckets, deviation, figure, said, usable
 from components.watching.labels import Labelled, join, no_labels
 from components.watching.policy import Bar, Watch
 from components.watching.values import (
@@ -25,6 +25,7 @@ from components.watching.values import (
     Verdict,
     WatchReport,
 )
+from serving.bundle.judgement import Judgement
 from serving.contract import Contract
 from serving.durations import text
 from serving.errors import ConfigError
@@ -45,6 +46,7 @@ def watch(
     *,
     model: str = "",
     version: str = "",
+    judgement: Judgement | None = None,
 ) -> WatchReport:
     """Judge the rows that *version* predicted; an empty *version* takes them all.
 
@@ -53,6 +55,7 @@ def watch(
         labelled: those of *version* with their truth by *as_of*, from ``labels.join``. None: there are no labels.
         drift: of what it predicted in the window, from ``counts.LoggedCounts``.
         profile: of the version that serves.
+        judgement: of its bundle, by which it is known what its intervals and its threshold are.
 
     Raises:
         ConfigError: an alarm is set on something that is not watched.
@@ -62,10 +65,11 @@ def watch(
     met = labelled or join(mine, no_labels(contract), contract, as_of)
     met = Labelled(usable(met.frame, contract), met.report)
     recent = met.frame.filter(within(pl.col("moment"), as_of, policy.labels.delay + policy.window))
-    measured = _performance(recent, profile, contract, policy)
+    judged = judgement or Judgement()
+    measured = _performance(recent, profile, contract, policy, judged)
     figures = (*measured, *_service_figures(service, policy))
     unknown = _unknown(met, recent, figures, policy, as_of)
-    every, course = _course(mine, met, contract)
+    every, course = _course(mine, met, contract, judged)
     report = WatchReport(
         model=model,
         version=version,
@@ -115,12 +119,14 @@ def _check_reach(where: str, figure: metrics.Metric | ServiceFigure, bar: Bar) -
         metrics.check_alarm(f"{where}.{bar.side}", figure.label, figure.values, level, above=bar.side == "above")
 
 
-def _performance(rows: pl.DataFrame, profile: Profile, contract: Contract, policy: Watch) -> tuple[Figure, ...]:
+def _performance(
+    rows: pl.DataFrame, profile: Profile, contract: Contract, policy: Watch, judgement: Judgement
+) -> tuple[Figure, ...]:
     """Every metric that can be computed; those with a bar know how sure they are."""
     if rows.height < policy.labels.at_least:
         return ()
     truth = rows["truth"].to_numpy()
-    prediction, possible = scores(rows, contract)
+    prediction, possible = said(rows, contract, judgement)
     values = metrics.compute(contract.task, truth, prediction)
     found = []
     for name in possible:
@@ -167,13 +173,15 @@ def _undecided(figures: Mapping[str, Figure], policy: Watch, rows: int) -> str:
     return ""
 
 
-def _course(rows: pl.DataFrame, met: Labelled, contract: Contract) -> tuple[str, tuple[Bucket, ...]]:
+def _course(
+    rows: pl.DataFrame, met: Labelled, contract: Contract, judgement: Judgement
+) -> tuple[str, tuple[Bucket, ...]]:
     """Buckets by event when the labels tell it, in which case rows without a label have no place on that axis."""
     by_event = met.frame.height > 0 and met.frame["event"].null_count() < met.frame.height
     key = ["request_id", "row"]
     waiting = rows.join(met.frame.select(key), on=key, how="anti").unique(key)
     moments = waiting["time"].rename("moment")
-    return buckets(met.frame, moments.clear() if by_event else moments, contract)
+    return buckets(met.frame, moments.clear() if by_event else moments, contract, judgement)
 
 
 def _verdict(figures: tuple[Figure, ...], drift: Drift, unknown: str) -> Verdict:

@@ -93,6 +93,7 @@ def watch_model(
         as_of,
         model=project.name,
         version=version,
+        judgement=champion.bundle.judgement,
     )
     alerted, warning, directory = _publish(report, place, project)
     return Watched(report, labelled, directory, alerted, warning)

@@ -29,7 +29,7 @@ from pydantic import ValidationError
 from serving.archive import same_arrays
 from serving.bundle.files import CARD, CONTRACT, GOLDEN, JUDGEMENT, MANIFEST, MODEL, PROFILE, SCORING, SIGNATURE, SPLIT
 from serving.bundle.golden import Golden
-from serving.bundle.judgement import Judgement
+from serving.bundle.judgement import CalibratedScorer, Judgement
 from serving.bundle.model_file import audit, load_model, write_model
 from serving.bundle.signing import PublicKey, SigningKey, sign, verify
 from serving.contract import Contract, Matrix
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 BundleId = str  # sha256 hex of manifest.json
-Scorer = CompiledScorer | SklearnScorer
+Scorer = CompiledScorer | SklearnScorer | CalibratedScorer
 FORMAT = 1
 REQUIRED = frozenset({MODEL, CONTRACT, PROFILE, GOLDEN, CARD})
 LIBRARIES = ("numba", "numpy", "scikit-learn", "scipy", "skops")
@@ -56,7 +56,8 @@ class Bundle:
     Attributes:
         digest: its name, the SHA-256 hex of the manifest.
         golden: coded matrix of the golden rows.
-        expected: what the pipeline predicted for them when it was trained.
+        expected: what the pipeline predicted for them when it was trained, before any calibration.
+        scorer: what answers; its probabilities are calibrated where the judgement has a calibration.
         split: the rule of ``components.data.split_rule`` as JSON; empty where the bundle has none.
     """
 
@@ -163,7 +164,7 @@ def open_bundle(directory: Path, trusted: Sequence[PublicKey], *, deep: bool = F
         raise GateRefusal(f"{directory}: its contract, profile or rows cannot be read: {error}") from error
     scorer = _scorer(directory, files, manifest, contract, golden)
     split = files.get(SPLIT, b"").decode()
-    known = (contract, profile, golden.rows, golden.expected, scorer, split, judgement)
+    known = (contract, profile, golden.rows, golden.expected, judgement.scorer(scorer), split, judgement)
     bundle = Bundle(directory, digest, manifest, *known)
     if deep:
         _check_deeply(bundle, files)
@@ -255,7 +256,7 @@ def _check_libraries(directory: Path, manifest: Mapping[str, Any]) -> None:
 
 def _scorer(
     directory: Path, files: Mapping[str, bytes], manifest: Mapping[str, Any], contract: Contract, golden: Golden
-) -> Scorer:
+) -> CompiledScorer | SklearnScorer:
     """The fast form if it is there and gives the golden predictions; else scikit-learn, if that does."""
     fast: CompiledScorer | Declined = Declined(manifest["scoring"]["reason"])
     if SCORING in files:

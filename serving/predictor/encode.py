@@ -9,10 +9,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from serving.bundle.judgement import Judgement, percent
 from serving.contract import Contract
-from serving.predictor.errors import Refusal
+from serving.predictor.errors import Refusal, bad_request
 from serving.predictor.metadata import label_datatype
-from serving.predictor.rows.v2 import ALIAS, OUTPUTS, Wanted
+from serving.predictor.rows.v2 import ALIAS, INTERVALS, OUTPUTS, Wanted
 from serving.predictor.rows.validate import Flag, Rows
 
 _encode = msgspec.json.Encoder().encode
@@ -25,6 +26,7 @@ class Answer(msgspec.Struct, frozen=True):
     Attributes:
         predictions: numbers (regression) or class names, one per row; ``Encoder.said`` is how answers say them.
         probabilities: of shape (n_rows, n_classes) in the order of the contract's classes; None for regression.
+        intervals: of shape (n_rows, 2), lower and upper ends; None where none were asked for.
         tracked: of shape (n_rows,), what the prediction histogram counts: the number, or the last class's probability.
         ids: as ``Rows`` has them.
     """
@@ -34,19 +36,23 @@ class Answer(msgspec.Struct, frozen=True):
     tracked: npt.NDArray[np.float64]
     flags: tuple[Flag, ...] = ()
     ids: Mapping[str, Sequence[Any]] = {}
+    intervals: npt.NDArray[np.float64] | None = None
 
 
 class Encoder:
     """Writes answers of one model version."""
 
-    def __init__(self, contract: Contract, model: str, version: str) -> None:
+    def __init__(self, contract: Contract, model: str, version: str, judgement: Judgement | None = None) -> None:
         self.classes, self.carried = contract.target.classes, contract.ids
+        self._judgement = judgement or Judgement()
         self.datatype = label_datatype(contract)
         self._whole = self.datatype == "INT64"
         self.model, self.version = model, version
 
-    def answer(self, scores: npt.NDArray[np.float64], rows: Rows | None = None) -> Answer:
-        """*scores* as a person reads them, with what goes along with their *rows*.
+    def answer(
+        self, scores: npt.NDArray[np.float64], rows: Rows | None = None, interval: float | None = None
+    ) -> Answer:
+        """*scores* as a person reads them, with what goes along with their *rows*, and the *interval* asked for.
 
         Raises:
             Refusal: 400 naming the first row whose score is not finite; numbers that large are no answer.
@@ -56,10 +62,21 @@ class Encoder:
             numbers = scores.tolist()
             if len(numbers) > 1 or not isfinite(numbers[0]):
                 _all_finite(scores)
-            return Answer(numbers, None, scores, flags, ids)
+            return Answer(numbers, None, scores, flags, ids, None if interval is None else self._ends(scores, interval))
+        if interval is not None:
+            raise bad_request("parameters.interval: is for predicted numbers; classes have probabilities")
         _all_finite(scores)
-        names = [self.classes[i] for i in np.argmax(scores, axis=1).tolist()]
+        names = [self.classes[i] for i in self._judgement.decided(scores).tolist()]
         return Answer(names, scores, scores[:, -1], flags, ids)
+
+    def _ends(self, scores: npt.NDArray[np.float64], interval: float) -> npt.NDArray[np.float64]:
+        widths, level = self._judgement.widths, percent(interval)
+        if widths is None:
+            raise bad_request("parameters.interval: this version has no intervals; set interval in its project")
+        if level not in widths.levels:
+            known = f"0.{widths.levels[0]} to 0.{widths.levels[-1]}"
+            raise bad_request(f"parameters.interval: expected a share in whole percent, {known}, got {interval:g}")
+        return widths.bounds(scores, level)
 
     def said(self, answer: Answer) -> list[Any]:
         """The predictions, classes in their form of ``Target.labels``."""
@@ -69,6 +86,8 @@ class Encoder:
         document: dict[str, Any] = {"predictions": self.said(answer)}
         if answer.probabilities is not None:
             document["probabilities"] = answer.probabilities.tolist()
+        if answer.intervals is not None:
+            document["intervals"] = answer.intervals.tolist()
         if self.carried:
             document["ids"] = self.ids(answer)
         document["model_name"] = self.model
@@ -90,6 +109,8 @@ class Encoder:
         tensors: list[tuple[str, str, list[int], Any]] = [(OUTPUTS[0], self.datatype, [rows], self.said(answer))]
         if answer.probabilities is not None:
             tensors.append((OUTPUTS[1], "FP64", [rows, len(self.classes)], answer.probabilities.ravel()))
+        if answer.intervals is not None:
+            tensors.append((INTERVALS, "FP64", [rows, 2], answer.intervals.ravel()))
         tensors += [_id_tensor(name, cells) for name, cells in answer.ids.items()]
         by_name = {tensor[0]: tensor for tensor in reversed(tensors)} | {ALIAS: (ALIAS, *tensors[0][1:])}
         return [by_name[name] for name in wanted if name in by_name] if wanted else tensors

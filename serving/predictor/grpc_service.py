@@ -16,7 +16,8 @@ from serving.predictor.body import given_id, new_id
 from serving.predictor.encode import Answer, flags_text, raw_bytes
 from serving.predictor.errors import Refusal, bad_request
 from serving.predictor.rows.tensors import Tensor, announced, rows_of_tensors, tensor
-from serving.predictor.rows.v2 import Wanted, named_outputs, outputs_known, raw_values, text
+from serving.predictor.rows.v1 import interval_in
+from serving.predictor.rows.v2 import INTERVALS, Wanted, named_outputs, outputs_known, raw_values, text
 from serving.predictor.served import Served
 from serving.predictor.state import PredictorState
 from serving.wire import EPOCH_HEADER, KEY_HEADER, REQUEST_ID_HEADER
@@ -200,7 +201,7 @@ class Servicer:
             wanted = _wanted(served, request)
             tensors = tensors_of(request, settings.max_rows * len(served.columns))
             rows = rows_of_tensors(served.checker, tensors, settings.max_rows)
-            answer = served.answer(rows)
+            answer = served.answer(rows, wanted.interval)
             raw = bool(request.raw_input_contents)
             return response_of(served, answer, wanted, request_id, raw), work.Done(b"", rows, answer, id=wanted.id)
 
@@ -218,8 +219,19 @@ class Servicer:
 
 
 def _wanted(served: Served, request: Any) -> Wanted:
-    outputs = outputs_known(served.contract)
-    return Wanted(request.id[:256], named_outputs((output.name for output in request.outputs), outputs))
+    interval = interval_in({name: _plain(value) for name, value in request.parameters.items()})
+    outputs = (*outputs_known(served.contract), *([] if interval is None else [INTERVALS]))
+    names = named_outputs((output.name for output in request.outputs), outputs)
+    return Wanted(request.id[:256], names, interval=interval)
+
+
+def _plain(value: Any) -> Any:
+    """What stands in a parameter; a number as text where the caller's form of the protocol has no fractions."""
+    told = getattr(value, value.WhichOneof("parameter_choice") or "string_param")
+    try:
+        return float(told) if isinstance(told, str) else told
+    except ValueError:
+        return told
 
 
 def _told(context: Any, name: str) -> str:

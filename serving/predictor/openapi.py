@@ -11,7 +11,7 @@ from serving.predictor.errors import CODES
 from serving.predictor.metadata import datatype, tensors_out
 from serving.predictor.rows.schema import Schema, cell_schema
 from serving.predictor.rows.tensors import DTYPES
-from serving.predictor.rows.v2 import ALIAS
+from serving.predictor.rows.v2 import ALIAS, INTERVALS
 from serving.predictor.settings import Settings
 
 OPENAPI = "3.1.0"
@@ -87,6 +87,10 @@ def _list(items: Schema, least: int = 0, most: int | None = None) -> Schema:
 
 _TEXT: Schema = {"type": "string"}
 _NUMBER: Schema = {"type": "number"}
+_INTERVAL: Schema = {
+    "type": "number",
+    "description": "share of truths, in whole percent, that intervals beside the predicted numbers cover",
+}
 _RAW: Schema = {"type": "string", "format": "binary", "description": "JSON, then the raw tensors it announces"}
 _JSON_LENGTH = {
     "name": "Inference-Header-Content-Length",
@@ -172,7 +176,8 @@ def _reading(name: str, text: str, schema: str, *errors: str) -> dict[str, Any]:
 
 def _v1(most: int) -> Schema:
     rows = _list(_ref("AnyRow"), 1, most)
-    return {"anyOf": [_object({"instances": rows}), _object({"inputs": rows})]}
+    more: dict[str, Schema] = {"parameters": {"type": "object", "properties": {"interval": _INTERVAL}}}
+    return {"anyOf": [_object({"instances": rows}, more), _object({"inputs": rows}, more)]}
 
 
 def _rows(contract: Contract) -> dict[str, Schema]:
@@ -189,6 +194,8 @@ def _answers(contract: Contract) -> dict[str, Schema]:
     classes = contract.target.classes
     predictions = _list({"enum": list(contract.target.labels)} if classes else _NUMBER, 1)
     optional: dict[str, Schema] = {"flags": _list(_FLAG, 1)}
+    if not classes:
+        optional["intervals"] = _list(_list(_NUMBER, 2, 2), 1)
     named = {"predictions": predictions, **_NAMED}
     if contract.ids:
         named["ids"] = _list(_object(dict.fromkeys(contract.ids, _ID)), 1)
@@ -222,10 +229,16 @@ def _v2(contract: Contract) -> dict[str, Schema]:
     ]
     if all(column.type in ("float", "int", "bool") for column in contract.columns.values()):
         forms.append(_list(_matrix(width), 1, 1) | {"description": "columns in the order of the metadata"})
-    names = [*(tensor["name"] for tensor in tensors_out(contract)), ALIAS, *contract.ids]
+    names = [*(tensor["name"] for tensor in _told(contract)), ALIAS, *contract.ids]
     asked = _object({"name": {"enum": names}}, {"parameters": {"type": "object"}})
     optional = {"id": _TEXT, "parameters": {"type": "object"}, "outputs": _list(asked)}
     return {"InferRequest": _object({"inputs": {"anyOf": forms}}, optional), "InferResponse": _infer_response(contract)}
+
+
+def _told(contract: Contract) -> list[dict[str, Any]]:
+    """The output tensors, and the one that is there when it is asked for."""
+    more = [] if contract.target.classes else [{"name": INTERVALS, "datatype": "FP64", "shape": [-1, 2]}]
+    return [*tensors_out(contract), *more]
 
 
 def _one_row(name: str, column: Column) -> Schema:
@@ -259,7 +272,7 @@ def _matrix(width: int) -> Schema:
 
 def _infer_response(contract: Contract) -> Schema:
     outputs = []
-    first, *others = tensors_out(contract)
+    first, *others = _told(contract)
     for told in (first, {**first, "name": ALIAS}, *others):
         shape = _list({"type": "integer"}, len(told["shape"]), len(told["shape"]))
         required = {"name": {"const": told["name"]}, "shape": shape, "datatype": {"const": told["datatype"]}}

@@ -39,7 +39,7 @@ class Served:
         self.quick = bundle.scorer.form != "sklearn"
         self.decoder = Decoder(bundle.contract, settings.max_rows)
         self.checker = self.decoder.checker
-        self.encoder = Encoder(bundle.contract, settings.model_name, settings.version)
+        self.encoder = Encoder(bundle.contract, settings.model_name, settings.version, bundle.judgement)
         self.tally = HistogramTally(bundle.contract, bundle.profile)
         self.columns = frozenset(bundle.contract.names)
         self._settings = settings
@@ -72,9 +72,10 @@ class Served:
         row = {name: example(column) for name, column in self.contract.columns.items()}
         return msgspec.json.encode({"instances": [row] * rows})
 
-    def answer(self, rows: Rows) -> Answer:
-        """What the model says of *rows*; inputs and predictions are counted on the profile's bins."""
-        answer = self.encoder.answer(self.score(rows.matrix), rows)
+    def answer(self, rows: Rows, interval: float | None = None) -> Answer:
+        """What the model says of *rows*, with the *interval* that was asked for; inputs and predictions are counted on
+        the profile's bins."""
+        answer = self.encoder.answer(self.score(rows.matrix), rows, interval)
         self.tally.add(rows.matrix, answer.tracked)
         return answer
 

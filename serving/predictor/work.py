@@ -13,13 +13,14 @@ import msgspec
 from serving.predictor.encode import Answer
 from serving.predictor.errors import Refusal
 from serving.predictor.metrics import Metrics
-from serving.predictor.rows import v2
+from serving.predictor.rows import v1, v2
 from serving.predictor.rows.v2 import Infer, Wanted
 from serving.predictor.rows.validate import Rows
 from serving.predictor.served import Served
 from serving.predictor.settings import Settings
 
 T = TypeVar("T")
+PLAIN = Wanted()
 LOWER = 10  # steps of nice, of 19 that there are; the processor is still theirs whenever nobody else wants it
 
 
@@ -43,12 +44,13 @@ def read(served: Served, verb: str, body: bytes, json_length: int | None, large:
     """Rows and wishes of a body: V1 to ``predict``, V2 to ``infer``."""
     if verb == "infer":
         return v2.decode(served.checker, body, json_length, served.decoder.max_rows)
-    return Infer(served.decoder.decode_large(body) if large else served.decoder.decode(body), Wanted())
+    wanted = Wanted(interval=v1.interval(body)) if b'"interval"' in body else PLAIN
+    return Infer(served.decoder.decode_large(body) if large else served.decoder.decode(body), wanted)
 
 
 def answer(served: Served, verb: str, infer: Infer, request_id: str) -> Done:
     """The answer to what ``read`` gave."""
-    found = served.answer(infer.rows)
+    found = served.answer(infer.rows, infer.wanted.interval)
     if verb == "infer":
         body, json_length = served.encoder.v2(found, request_id, infer.wanted)
         return Done(body, infer.rows, found, json_length, infer.wanted.id)

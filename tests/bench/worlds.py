@@ -17,6 +17,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it ships no types
 
 from components.data.split import SplitPolicy
 from components.data.split_rule import SplitRule
@@ -78,7 +79,8 @@ def fit(matrix: Any, target: Any, *, classes: int, trees: bool = False, seed: in
     def wide(rows: Any) -> Any:
         return np.column_stack([rows[:, :-1], encoder.transform(rows[:, -1:])])
 
-    model.fit(wide(matrix), target.astype(int) if classes else target)
+    with threadpool_limits(limits=1):
+        model.fit(wide(matrix), target.astype(int) if classes else target)
     answer = model.predict_proba if classes else model.predict
     return lambda rows: np.asarray(answer(wide(rows)), dtype=np.float64)
 

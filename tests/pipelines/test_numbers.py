@@ -24,6 +24,7 @@ FILE: dict[str, Any] = {
     "source": {"uri": "sales.csv"},
     "contract": {**CONTRACT, "columns": {**CONTRACT["columns"], "rooms": {"type": "int", "range": [1, 20]}}},
     "split": {"by": "time", "holdout": "30d"},
+    "interval": 0.9,
     "model": {"family": "ridge", "params": {"alpha": 1.0}},
     "search": {"space": {"alpha": {"log": [0.1, 10]}}},
     "gates": [
@@ -70,6 +71,10 @@ KEYS: dict[str, tuple[str, list[Any], list[Any]]] = {
     "gates.margin": ("gates[2].margin", [0, 5.5, "2%", "99.9%"], [-1, "100%", "-2%", "2"]),
     "gates.worst": ("gates[3].worst", *LEVEL),
     "gates.min_rows": ("gates[3].min_rows", *COUNT),
+    "evaluation.folds": ("evaluation.folds", [0, 5, 20], [-1, 1.5, 21, "5"]),
+    "interval": ("interval", [None, 0.5, 0.9, 0.99], [0, 0.49, 0.995, 1, -0.1, "0.9"]),
+    **{f"threshold.{key}": (f"threshold.{key}", [], [0, 1, -0.1, 1.1, "0.5"]) for key in ("precision", "at")},
+    **{f"threshold.cost.{key}": (f"threshold.cost.{key}", [], [0, -1, 1e9, "5"]) for key in ("miss", "false_alarm")},
     "gates.tolerance": ("gates[4].tolerance", [0, 5.5, "1%", "99%"], [-1, "100%", "-2%", "2"]),
     "gates.confidence": ("gates[4].confidence", [0.5, 0.95], [0, 0.4, 1, 1.1, "0.9"]),
     "gates.suspicious": ("gates[5].suspicious", [0.9, 1], [1.1, "0.9"]),

@@ -5,7 +5,7 @@ in C while the JSON is read. Where that refuses, the same rows go through ``vali
 words for them; the two must agree, and a test holds them to it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -183,6 +183,37 @@ def together(parts: Sequence[Rows]) -> Rows:
     ids = {n: [one for part, none in zip(parts, nothing, strict=True) for one in part.ids.get(n, none)] for n in names}
     flags = tuple(flag for part in parts for flag in part.flags)
     return Rows(np.concatenate([part.matrix for part in parts]), flags, ids)
+
+
+class _Parameters(msgspec.Struct):
+    parameters: dict[str, Any] | None = None
+
+
+_parameters = msgspec.json.Decoder(_Parameters)
+
+
+def interval(body: bytes) -> float | None:
+    """The interval that a V1 *body* asks for beside its rows; None where it asks for none.
+
+    Raises:
+        Refusal: 400 where it is no number.
+    """
+    try:
+        return interval_in(_parameters.decode(body).parameters or {})
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None  # what is wrong with it is told by who reads the rows
+
+
+def interval_in(parameters: Mapping[str, Any]) -> float | None:
+    """The interval that a request's *parameters* ask for; None where they do not.
+
+    Raises:
+        Refusal: 400 where it is no number.
+    """
+    asked = parameters.get("interval")
+    if asked is not None and (isinstance(asked, bool) or not isinstance(asked, int | float)):
+        raise bad_request(f"parameters.interval: expected a share such as 0.9, got {shown(jsonable(asked))}")
+    return asked
 
 
 def rows_in(given: Any) -> list[Any]:

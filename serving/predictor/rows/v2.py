@@ -10,10 +10,11 @@ import numpy as np
 from serving.contract import Contract
 from serving.predictor.errors import bad_request, jsonable, shown
 from serving.predictor.rows.tensors import DTYPES, Tensor, announced, rows_of_tensors, tensor
-from serving.predictor.rows.v1 import json_value
+from serving.predictor.rows.v1 import interval_in, json_value
 from serving.predictor.rows.validate import Checker, Rows
 
 OUTPUTS = ("predict", "probabilities")
+INTERVALS = "intervals"  # where they are asked for
 ALIAS = "output-0"  # the first of them may be asked for by the name that KServe's own servers give it
 MAX_ID = 256
 
@@ -45,11 +46,13 @@ class Wanted(msgspec.Struct, frozen=True):
         id: echoed; empty if the client gave none.
         outputs: names to answer with, in this order; empty: all.
         binary: of ``outputs`` (or of all), those to send as raw bytes after the JSON.
+        interval: share of truths that the intervals beside the predictions are to cover; None: no intervals.
     """
 
     id: str = ""
     outputs: tuple[str, ...] = ()
     binary: frozenset[str] = frozenset()
+    interval: float | None = None
 
 
 class Infer(msgspec.Struct, frozen=True):
@@ -106,12 +109,13 @@ def _request(body: bytes) -> InferBody:
 def _wanted(request: InferBody, contract: Contract) -> Wanted:
     parameters = request.parameters or {}
     outputs = request.outputs or []
-    known = outputs_known(contract)
+    interval = interval_in(parameters)
+    known = (*outputs_known(contract), *([] if interval is None else [INTERVALS]))
     names = named_outputs((output.name for output in outputs), known)
     everything = parameters.get("binary_data_output") is True
     asked = {o.name: (o.parameters or {}).get("binary_data", everything) is True for o in outputs}
     binary = frozenset(n for n in (names or known) if asked.get(n, everything))
-    return Wanted((request.id or "")[:MAX_ID], names, binary)
+    return Wanted((request.id or "")[:MAX_ID], names, binary, interval)
 
 
 def outputs_known(contract: Contract) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from components.data.split_rule import SplitRule
 from components.judging.answers import scored
 from components.judging.comparison import beside, compare
 from components.judging.gates import Gate
+from serving.bundle.judgement import Judgement
 from serving.contract import Column, Contract, Matrix, Target
 from serving.errors import GateRefusal
 from serving.store.store import StoreKeyError
@@ -40,7 +41,9 @@ def bundle(contract: Contract, score: Any, rule: SplitRule | None = None) -> Any
     kept = rule or NOTHING.model_copy(
         update={"identity": decide(lambda function: [function(ROWS)], RANDOM, OLD, 0).rule.identity}
     )
-    return SimpleNamespace(contract=contract, scorer=SimpleNamespace(score=score), split=kept.model_dump_json())
+    return SimpleNamespace(
+        contract=contract, scorer=SimpleNamespace(score=score), split=kept.model_dump_json(), judgement=Judgement()
+    )
 
 
 def by_size(matrix: Matrix) -> Matrix:

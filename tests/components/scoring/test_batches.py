@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from components.scoring.output import open_output
 from components.scoring.rows import RowScorer
 from components.scoring.stages import Plan, begin
 from serving.bundle.bundle import open_bundle
+from serving.bundle.judgement import Judgement, Widths
 from serving.bundle.signing import load_public_key
 from serving.contract import Contract
 from serving.errors import DataError, UsageError
@@ -95,6 +97,24 @@ def online(bundle, rows: list[dict]) -> list:
         except Refusal:
             answers.append(None)
     return answers
+
+
+def test_batches_have_the_ends_of_intervals_and_the_answers_of_the_threshold(bundles: Bundles, tmp_path: Path) -> None:
+    """As the endpoint has them; a bundle without either has neither."""
+    widths = Widths(level=90, levels=(80, 90), cuts=(), low=((-1.0, -2.0),), high=((3.0, 4.0),))
+    kept = {"housing": Judgement(widths=widths), "tumour": Judgement(threshold=0.999)}
+    found = {}
+    for name, contract in (("housing", HOUSE), ("tumour", TUMOUR)):
+        table(150, contract=contract).write_parquet(tmp_path / f"{name}.parquet")
+        bundle = replace(bundles[name], judgement=kept[name])
+        run(job(bundle, tmp_path / f"{name}.parquet", tmp_path / name))
+        found[name] = pl.read_parquet(tmp_path / name / f"{name}.parquet")
+    homes, tumours = found["housing"], found["tumour"]
+    np.testing.assert_array_equal(homes["lower"], homes["prediction"] - 2)
+    np.testing.assert_array_equal(homes["upper"], homes["prediction"] + 4)
+    second = TUMOUR.target.classes[1]
+    assert "lower" not in tumours.columns
+    np.testing.assert_array_equal(tumours["prediction"] == second, tumours[f"probability_{second}"] >= 0.999)
 
 
 def spoiled(rows: list[dict], seed: int) -> list[dict]:
@@ -322,6 +342,7 @@ from components.scoring import batches
 from components.scoring.inputs import partitions
 from components.scoring.output import open_output
 from serving.bundle.bundle import open_bundle
+from serving.bundle.judgement import Judgement, Widths
 from serving.bundle.signing import load_public_key
 
 bundle, public, source, output, after = sys.argv[1:]

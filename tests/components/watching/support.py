@@ -99,7 +99,7 @@ def judged(
     as_of: datetime,
     *,
     answered: datetime | None = None,
-    **names: str,
+    **names: Any,
 ) -> WatchReport:
     """``watch`` after the window of *log* was counted in parts of 100 rows."""
     mine = pl.col("version") == names["version"] if names.get("version") else pl.lit(value=True)

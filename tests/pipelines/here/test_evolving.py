@@ -118,6 +118,7 @@ def wide(folder: Path, columns: dict[str, Any]) -> Path:
         split={"by": "random", "holdout": 0.25},
         features={},
         gates=[{"metric": "rmse", "at_most": 50}],
+        guards={"leak": "off", "baseline": "off"},  # the target is a column, and a family of noise finds little else
     )
 
 

@@ -28,6 +28,7 @@ from pipelines.here.training import RunFailed, TrainingResult
 from pipelines.loop import turn as loop_run
 from pipelines.loop import watch as watch_run
 from pipelines.loop.decide import LoopState, decide
+from serving.bundle.judgement import Judgement
 from serving.errors import ConfigError
 from serving.files import write_json
 from serving.local.counting import rotate
@@ -262,6 +263,7 @@ class Opened:
 
     contract: Any = CONTRACT
     profile: Any = field(default_factory=lambda: served().profile)
+    judgement: Judgement = field(default_factory=Judgement)
 
 
 @dataclass

@@ -19,7 +19,7 @@ from sklearn.ensemble import (
     HistGradientBoostingRegressor,
     RandomForestClassifier,
 )
-from sklearn.linear_model import Ridge, RidgeClassifier, SGDClassifier, SGDRegressor
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier, SGDClassifier, SGDRegressor
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
@@ -29,6 +29,7 @@ from sklearn.svm import SVC
 from serving.archive import pack_arrays, unpack_arrays
 from serving.bundle import bundle as bundles
 from serving.bundle.bundle import export_joblib, open_bundle, write_bundle
+from serving.bundle.judgement import Calibration, Judgement
 from serving.bundle.signing import SigningKey, sign
 from serving.contract import Contract
 from serving.errors import DataError, GateRefusal, UsageError
@@ -157,6 +158,26 @@ def test_other_families_are_bundled_too(model: Any, contract: Contract, form: st
     bundle = open_bundle(tmp_path / "b", [KEY.public], deep=True)
     assert bundle.scorer.form == form
     assert bundle.scorer.score(MATRIX).shape == ((150,) if contract is CONTRACT else (150, 2))
+
+
+@pytest.mark.parametrize(
+    "model", [RandomForestClassifier(4, random_state=0), LogisticRegression()], ids=["trees", "linear"]
+)
+def test_a_calibrated_model_answers_calibrated_probabilities_in_either_form(model: Any, tmp_path: Path) -> None:
+    """What is kept beside it is signed and applied to whichever form answers; the pipeline stays as it was."""
+    line = Calibration(kind="isotonic", stated=((0.0, 0.4, 1.0),), observed=((0.1, 0.2, 0.7),))
+    kept = Judgement(calibration=line, threshold=0.25)
+    pipeline = fitted(model, contract=CLASSES)
+    write(tmp_path / "b", pipeline, CLASSES, judgement=kept)
+    bundle = open_bundle(tmp_path / "b", [KEY.public], deep=True)
+    assert bundle.judgement == kept
+    assert "calibrated (isotonic)" in bundle.scorer.reason
+    raw = pipeline.predict_proba(CLASSES.frame(MATRIX))
+    np.testing.assert_allclose(bundle.scorer.score(MATRIX), line.calibrated(raw), rtol=1e-12)
+    path = tmp_path / "b" / "judgement.json"
+    path.write_bytes(path.read_bytes().replace(b"0.25", b"0.26"))
+    with pytest.raises(GateRefusal, match=r"judgement\.json is not the file that was signed"):
+        open_bundle(tmp_path / "b", [KEY.public])
 
 
 def test_golden_rows_with_gaps_and_unknown_categories_come_back(tmp_path: Path) -> None:

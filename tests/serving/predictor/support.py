@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 import numpy as np
 
+from serving.bundle.judgement import Judgement
 from serving.contract import Contract
 from serving.predictor.route import Front
 from serving.predictor.served import Served
@@ -226,7 +227,7 @@ class Linear:
         return np.nan_to_num(matrix) @ np.array([1000.0 if i == 0 else 1.0 for i in range(matrix.shape[1])])
 
 
-def stand_in(contract: Contract, scorer: Any = None) -> Any:
+def stand_in(contract: Contract, scorer: Any = None, judgement: Judgement | None = None) -> Any:
     """What the predictor needs of a bundle, without training one."""
     rows = random_rows(contract, 20, 5)
     golden = contract.encode({name: [row[name] for row in rows] for name in contract.inputs})
@@ -236,6 +237,7 @@ def stand_in(contract: Contract, scorer: Any = None) -> Any:
         contract=contract,
         profile=profile(contract),
         golden=golden,
+        judgement=judgement or Judgement(),
         scorer=scorer or Linear(),
     )
 
