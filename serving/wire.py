@@ -9,6 +9,7 @@ EPOCH_HEADER = "x-epoch"  # in the answer for the caller, in the request for the
 KEY_HEADER = "x-slipway-key"  # from Envoy to the model server: the value of the split's sticky header
 MIRROR_HEADER = "x-mirror-to"  # of a copy on its way
 REQUEST_ID_HEADER = "x-request-id"
+NO_INTERVALS = "this version has no intervals"  # of a refusal, after which one may ask without
 REVISION_HEADER = "x-revision"  # of an answer: who gave it
 UNIT_BYTES = 8
 

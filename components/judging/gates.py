@@ -53,7 +53,7 @@ class GateReport(Frozen):
         """What a person should know beside the verdict, one phrase each."""
         unasked = f"the champion cannot be asked, since {self.unasked}" if self.unasked else ""
         refuses = f"the new contract narrows: {'; '.join(self.narrowed[:FEW])}" if self.narrowed else ""
-        again = f"the {self.uses}th candidate that these held-out rows judge" if self.uses >= MANY else ""
+        again = f"these held-out rows have judged {self.uses:,} candidates by now" if self.uses >= MANY else ""
         more = f" and {len(self.narrowed) - FEW:,} more" if self.narrowed[FEW:] else ""
         return tuple(filter(None, (self.compared, unasked, again, refuses + more)))
 

@@ -33,7 +33,7 @@ def predict(session: Session, rows: str | None, out: Path | None, limit: int | N
     piped = rows is None or rows == "-"
     found = json_rows(sys.stdin) if piped else records_of(str(rows), project.contract, s3_settings(place))
     chosen = found.first(limit)
-    answers = ask(address, project.name, chosen)
+    answers = ask(address, project.name, chosen, project.interval)
     if not answers:
         raise DataError("there are no rows to predict; expected one JSON object per line, or a table")
     refused = [number for number, answer in answers.items() if "error" in answer]

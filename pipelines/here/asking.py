@@ -17,7 +17,7 @@ from serving.contract import Contract
 from serving.errors import DataError, InfrastructureError
 from serving.http_client import NoAnswer
 from serving.store.settings import S3Settings
-from serving.wire import predict_path
+from serving.wire import NO_INTERVALS, predict_path
 
 Record = dict[str, Any]
 Answer = dict[str, Any]
@@ -85,10 +85,14 @@ def json_rows(lines: Iterable[str]) -> Records:
     return Records(records, refused)
 
 
-def ask(address: str, model: str, rows: Records) -> dict[int, Answer]:
+def ask(address: str, model: str, rows: Records, interval: float | None = None) -> dict[int, Answer]:
     """By place what is carried beside prediction, version and request id, of classes their probabilities, and flags.
 
     A row that is none, or that the server refuses, has its ``error`` instead.
+
+    Args:
+        interval: share of truths that ``lower`` and ``upper`` beside a prediction cover; left out of the answers of a
+            version that has no intervals.
 
     Raises:
         InfrastructureError: nothing answers at *address*.
@@ -96,23 +100,30 @@ def ask(address: str, model: str, rows: Records) -> dict[int, Answer]:
     answers: dict[int, Answer] = {place: {"error": reason} for place, reason in rows.refused.items()}
     places = list(rows.records)
     for start in range(0, len(places), BATCH):
-        answers |= _ask(address, model, rows.records, places[start : start + BATCH])
+        answers |= _ask(address, model, rows.records, places[start : start + BATCH], interval)
     return {place: {**rows.carried.get(place, {}), **answer} for place, answer in sorted(answers.items())}
 
 
-def _ask(address: str, model: str, records: Mapping[int, Record], places: Sequence[int]) -> dict[int, Answer]:
+def _ask(
+    address: str, model: str, records: Mapping[int, Record], places: Sequence[int], interval: float | None
+) -> dict[int, Answer]:
     """The answers to the rows at *places*; a batch that is refused is asked for by halves, down to the row at fault."""
-    body = json.dumps({"instances": [records[place] for place in places]})
+    asked = {} if interval is None else {"parameters": {"interval": interval}}
+    body = json.dumps({"instances": [records[place] for place in places], **asked})
     try:
         reply = http_client.ask(address, "POST", predict_path(model), body, JSON, timeout_s=TIMEOUT_S)
     except NoAnswer as error:
         raise InfrastructureError(f"{error}; start it with slipway serve") from error
+    if reply.status == 400 and interval is not None and NO_INTERVALS in reply.text:
+        return _ask(address, model, records, places, None)
     if reply.status == 400 and len(places) == 1:
         return {places[0]: {"error": _sentence(reply.text)}}
     if reply.status == 400:
         middle = len(places) // 2
         halves = places[:middle], places[middle:]
-        return {place: answer for half in halves for place, answer in _ask(address, model, records, half).items()}
+        return {
+            place: answer for half in halves for place, answer in _ask(address, model, records, half, interval).items()
+        }
     if not reply.ok:
         raise InfrastructureError(f"the model server answers {reply.status}: {reply.text[:300]}")
     value = json.loads(reply.body)
@@ -123,6 +134,7 @@ def _ask(address: str, model: str, records: Mapping[int, Record], places: Sequen
             {key: flag[key] for key in flag if key != "row"} for flag in value.get("flags", ()) if flag["row"] == row
         ]
         told = {"probabilities": value["probabilities"][row]} if "probabilities" in value else {}
+        told |= dict(zip(("lower", "upper"), value["intervals"][row], strict=True)) if "intervals" in value else {}
         ids = value["ids"][row] if "ids" in value else {}
         answers[place] = {**ids, "prediction": prediction, **told, **({"flags": flags} if flags else {}), **common}
     return answers

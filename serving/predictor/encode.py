@@ -15,6 +15,7 @@ from serving.predictor.errors import Refusal, bad_request
 from serving.predictor.metadata import label_datatype
 from serving.predictor.rows.v2 import ALIAS, INTERVALS, OUTPUTS, Wanted
 from serving.predictor.rows.validate import Flag, Rows
+from serving.wire import NO_INTERVALS
 
 _encode = msgspec.json.Encoder().encode
 MODEL_FAULT = (b"x-model-fault", b"prediction")  # tells a router that the model is to blame, not the request
@@ -72,7 +73,7 @@ class Encoder:
     def _ends(self, scores: npt.NDArray[np.float64], interval: float) -> npt.NDArray[np.float64]:
         widths, level = self._judgement.widths, percent(interval)
         if widths is None:
-            raise bad_request("parameters.interval: this version has no intervals; set interval in its project")
+            raise bad_request(f"parameters.interval: {NO_INTERVALS}; set interval in its project")
         if level not in widths.levels:
             known = f"0.{widths.levels[0]} to 0.{widths.levels[-1]}"
             raise bad_request(f"parameters.interval: expected a share in whole percent, {known}, got {interval:g}")

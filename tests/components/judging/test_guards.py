@@ -1,6 +1,7 @@
 """What stands in every project: how sure a figure is, what answers without a model, and what is too good to be true."""
 
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ from components.data.split import SplitPolicy
 from components.data.split_rule import SplitRule
 from components.judging import jackknife, metrics, suspicion
 from components.judging.baselines import previous
-from components.judging.gates import Gate, Guards
+from components.judging.gates import Gate, GateReport, Guards
 from components.judging.metrics import Task
+from components.judging.stages import used
 from components.projects import project as projects
+from components.steps.place import Place
 from serving.contract import Contract
 from tests.pipelines.test_numbers import FILE
 
@@ -119,3 +122,19 @@ def test_guards_stand_until_they_are_taken_down() -> None:
     assert "baseline" not in [one.against for one in Guards().gates(project.contract, None, [own], late=True)]
     late = projects.parse({**FILE, "watch": {"labels": {"delay": "28d"}}})
     assert [gate.against for gate in late.demands.guards] == [None, None, "baseline"]
+
+
+def test_candidates_that_a_holdout_has_judged_are_counted_once_each(tmp_path: Path) -> None:
+    """By the name of their bundle, and said from the tenth on: the best of many is the luckiest too."""
+    place = Place(
+        home=str(tmp_path), ledger="", tracking="", store=f"file://{tmp_path}/store", serving="", key=str(tmp_path)
+    )
+    bundle, seen = tmp_path / "bundle", []
+    bundle.mkdir()
+    for number in (*range(10), 3):
+        (bundle / "manifest.json").write_text(str(number))
+        seen.append(used("homes", place, "ab12", str(bundle)))
+    assert seen == [*range(1, 11), 10]
+    assert used("homes", place, "cd34", str(bundle)) == 1
+    notices = [GateReport(accepted=True, sentence="", uses=uses).notices for uses in (9, 10)]
+    assert notices == [(), ("these held-out rows have judged 10 candidates by now",)]

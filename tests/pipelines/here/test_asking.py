@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from pipelines.cli.predict import _flat
-from pipelines.here.asking import ask, records_of
+from pipelines.here.asking import Records, ask, records_of
 from serving import http_client
+from serving.bundle.judgement import Judgement, Widths
 from serving.contract import Contract
 from serving.http_client import Reply
 from tests.serving.predictor import support
@@ -28,9 +29,11 @@ class Classes:
         return np.stack([share, 1 - share], axis=1)
 
 
-def endpoint(monkeypatch: pytest.MonkeyPatch, contract: Contract, scorer: Any = None) -> None:
+def endpoint(
+    monkeypatch: pytest.MonkeyPatch, contract: Contract, scorer: Any = None, judgement: Judgement | None = None
+) -> None:
     """The real predictor in the place of a process behind an address."""
-    app = support.front(contract, scorer)
+    app = support.front(contract, scorer, judgement=judgement)
 
     def answer(_address: str, _verb: str, path: str, body: str, _headers: Mapping[str, str], **_how: Any) -> Reply:
         status, headers, document = asyncio.run(support.ask(app, body.encode(), path))
@@ -69,3 +72,14 @@ def test_a_flag_stands_beside_the_row_that_it_is_of(monkeypatch: pytest.MonkeyPa
     answers = ask("here", "housing", records_of(str(table), HOUSE, None))
     assert [place for place, answer in answers.items() if "flags" in answer] == [2]
     assert answers[2]["flags"] == [{"column": "age", "reason": "clipped", "seen": 400}]
+
+
+@pytest.mark.parametrize("knows", [True, False], ids=["with-intervals", "an-older-version"])
+def test_predictions_have_the_ends_of_the_projects_interval(monkeypatch: pytest.MonkeyPatch, knows: bool) -> None:
+    """And a version that was made before the project asked for one answers without."""
+    widths = Widths(level=90, levels=(90,), cuts=(), low=((-1.0,),), high=((2.0,),))
+    endpoint(monkeypatch, HOUSE, judgement=Judgement(widths=widths) if knows else None)
+    rows = Records(dict(enumerate(support.random_rows(HOUSE, 3, 1), 1)), {})
+    for answer in ask("here", "housing", rows, 0.9).values():
+        ends = [answer["prediction"] - 1, answer["prediction"] + 2]
+        assert [answer.get("lower"), answer.get("upper")] == (ends if knows else [None, None])

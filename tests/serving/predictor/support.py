@@ -242,10 +242,12 @@ def stand_in(contract: Contract, scorer: Any = None, judgement: Judgement | None
     )
 
 
-def front(contract: Contract = HOUSE, scorer: Any = None, *flags: str) -> Front:
+def front(contract: Contract = HOUSE, scorer: Any = None, *flags: str, judgement: Judgement | None = None) -> Front:
     settings = parse(["--model_name", "housing", "--version", "2", *flags], {})
     state = PredictorState(settings)
-    served = Served(stand_in(contract, scorer), settings)  # not warmed: a scorer that hangs would never be ready
+    served = Served(
+        stand_in(contract, scorer, judgement), settings
+    )  # not warmed: a scorer that hangs would never be ready
     state.loaded(served, 0.1)
     return Front(state, Workers(settings, state.metrics))
 
