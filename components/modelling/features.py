@@ -114,6 +114,11 @@ def derived(contract: Contract, features: FeatureSpec) -> Compiled:
     }
     slots = contract.slots
     absent = {name: reason for name, reason in roles.items() if name is not None and name not in slots}
+    for name, column in contract.columns.items():
+        if column.type == "text":
+            absent[name] = f"is a text, of which a model sees {', '.join(column.slots(name))}"
+        elif column.type == "id":
+            absent[name] = "is an id, with which a model computes nothing"
     return compile_columns(features.columns, slots, absent)
 
 

@@ -225,7 +225,7 @@ NUMBERS = (
 )
 TRUTHS = (
     *(f"(N {operator} N)" for operator in ("<", "<=", ">", ">=", "==", "!=")),
-    *("(N < N <= N)", "(N in (1, 2, N))", '(kind == "house")', '(kind != "house")'),
+    *("(N < N <= N)", "(N in (1, 2, rooms))", '(kind == "house")', '(kind != "house")'),
     *('(kind in ("flat", "plot"))', '(kind not in ("flat", "plot"))', "(not T)", "(T and T)", "(T or T)"),
 )
 CATEGORIES = (

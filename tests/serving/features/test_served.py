@@ -111,6 +111,29 @@ def test_a_project_is_refused_with_all_its_mistakes(features: dict[str, Any], wo
     assert all(word in str(told.value) for word in words)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("notes.length / (1 + notes.words)", None),
+        ("notes", "'notes' is a text, of which a model sees notes.length, notes.words"),
+        ("order + 1", "'order' is an id, with which a model computes nothing"),
+        ("hour(sold)", "'sold' is the event time, which a request does not bring; add it to contract.columns too"),
+        ("home", "'home' is the key, which a request does not bring"),
+        ("price", "'price' is the target, which a request does not bring"),
+    ],
+)
+def test_an_expression_sees_what_a_model_may_see(text: str, words: str | None) -> None:
+    columns = {"notes": {"type": "text"}, "order": {"type": "id"}, "area": {"type": "float"}}
+    contract = {"target": "price", "key": "home", "event_time": "sold", "columns": columns}
+    project = {**PROJECT, "contract": contract, "features": {"columns": {"x": text}}}
+    if words is None:
+        assert list(parse(project).features.columns) == ["x"]
+    else:
+        with pytest.raises(ConfigError) as told:
+            parse(project)
+        assert words in str(told.value)
+
+
 def test_a_mistake_in_a_file_has_its_line() -> None:
     text = json.dumps({**PROJECT, "features": {}})[1:-1].replace('"features": {},', "").replace(', "features": {}', "")
     lines = ["{", text, ', "features": {"columns": {', '"a": "rooms",', '"b": "roms"', "}}}"]
