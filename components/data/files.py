@@ -14,7 +14,12 @@ from serving.store.store import S3Settings, Store, open_store
 _BEING_WRITTEN = re.compile(r"/_temporary/|\.(crdownload|filepart|inprogress|part|tmp)$|/_inprogress")
 _NUMBERED = re.compile(r"(\d+)-of-(\d+)")  # part-00003-of-00010.parquet
 
-KINDS = {".csv": "CSV", ".csv.gz": "CSV", ".parquet": "parquet"}
+KINDS = {".csv": "CSV", ".csv.gz": "CSV", ".tsv": "CSV", ".tsv.gz": "CSV", ".parquet": "parquet"}
+_WAYS_OUT = {
+    (".xlsx", ".xls", ".xlsm", ".ods"): "save its sheet as CSV (in Excel: Save As, CSV UTF-8)",
+    (".jsonl", ".ndjson", ".json"): "write it as parquet (polars: read_ndjson(FILE).write_parquet(...))",
+    (".feather", ".arrow", ".orc", ".avro", ".sqlite", ".db", ".zip"): "export it as parquet or CSV",
+}
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,9 @@ def kind(name: str) -> str:
         DataError: neither.
     """
     if not suffix(name):
-        raise DataError(f"{name} is of no known format: expected a name ending in {', '.join(KINDS)}")
+        way = next((way for ends, way in _WAYS_OUT.items() if name.lower().endswith(ends)), "")
+        known = f"expected a name ending in {', '.join(KINDS)}"
+        raise DataError(f"{name} is of no known format: {known}{way and '; '}{way}")
     return KINDS[suffix(name)]
 
 

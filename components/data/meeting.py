@@ -34,6 +34,7 @@ class Needed(NamedTuple):
         categories: columns of categories, by name.
         inputs: what a model computes with: a file with none of these is none of the table.
         event: the event time and what it is assembled from, where no column is it as it stands.
+        moments: columns of moments: one that a file holds with its zone keeps that as text.
     """
 
     names: tuple[str, ...] = ()
@@ -43,6 +44,7 @@ class Needed(NamedTuple):
     categories: Mapping[str, Column] = MappingProxyType({})
     inputs: frozenset[str] = frozenset()
     event: tuple[str, Assembled] | None = None
+    moments: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, contract: Contract, *, inputs: bool = False) -> "Needed":
@@ -54,7 +56,9 @@ class Needed(NamedTuple):
         names = tuple(columns if inputs else brought(contract))
         made = contract.assembled if not inputs else None
         event = None if made is None else (str(contract.event_time), made)
-        return cls(names, nullable, numbers, contract.csv, words, frozenset(contract.inputs), event)
+        when = {name for name, column in columns.items() if column.type == "datetime"} | {contract.event_time or ""}
+        given = frozenset(contract.inputs)
+        return cls(names, nullable, numbers, contract.csv, words, given, event, frozenset(when))
 
 
 ANY = Needed()
@@ -122,7 +126,8 @@ class RawTable:
             return spelled(cell.cast(pl.Float64), pl.Float64())
         if name in self.needed.categories:
             return as_category(cell, dtype, self.needed.categories[name])
-        return spelled(cell, dtype)
+        zoned = name in self.needed.moments and getattr(dtype, "time_zone", None)
+        return spelled(cell, dtype) + "Z" if zoned else spelled(cell, dtype)
 
 
 def meeting(uri: str, readers: Sequence[Reader], needed: Needed, passed_over: Sequence[str] = ()) -> RawTable:

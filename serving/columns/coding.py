@@ -36,12 +36,18 @@ def category(column: Column) -> Callable[[str | None], float]:
 def moment(column: Column) -> Callable[[Any], float]:
     """The code of a text or number of *column*: seconds, NaN where it is empty, ``NO_MOMENT`` where it says none."""
     reading, nothing = column.reading, frozenset(column.null_words)
+    stated, seconds = bool(column.null_values), moments.seconds
 
-    def code(cell: Any) -> float:
-        if cell is None or (isinstance(cell, str) and cell.strip(BLANKS) in nothing):
+    def code(cell: Any) -> Any:
+        if cell.__class__ is not str:
+            told = None if cell is None else reading.of_number(cell)
+            return math.nan if cell is None else NO_MOMENT if told is None else seconds(told)
+        if stated and cell.strip(BLANKS) in nothing:
             return math.nan
-        told = reading.of_text(cell) if isinstance(cell, str) else reading.of_number(cell)
-        return NO_MOMENT if told is None else moments.seconds(told)
+        told = reading.of_text(cell)
+        if told is None:  # the words that always mean nothing are no moments
+            return math.nan if cell.strip(BLANKS) in nothing else NO_MOMENT
+        return seconds(told)
 
     return code
 

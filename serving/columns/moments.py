@@ -1,89 +1,30 @@
 """Texts and numbers that say when something happened, as microseconds since 1970-01-01T00:00Z.
 
-A format is compiled to one regular expression in the syntax that Python and polars share; what it finds is computed to
-microseconds by ``civil``, which takes numbers and arrays alike, and by ``offset_us``. A server reads single texts with
-them and ``components.data.moments`` whole columns, so that a text means the same in a table and in a request.
-
-Directives: %Y %y %m %b %B %d %j %H %I %p %M %S %f %z %T %F %%; %a and %A are read and not looked at. Numbers may lack
-their leading zero, unless digits follow at once. ISO 8601 (a blank for the T, Z, UTC or an offset behind) is read
-besides, unless a format reads ISO's own dates in another order. ``epoch_s`` and ``epoch_ms`` are counts.
+What a pattern of ``serving.columns.formats`` finds is computed to microseconds by ``civil``, which takes numbers and
+arrays alike, and by ``offset_us``. A server reads single texts with them and ``components.data.moments`` whole columns,
+so that a text means the same in a table and in a request. ISO 8601 (a blank for the T, Z, UTC or an offset behind) is
+read besides the stated formats, unless one of these reads its texts as other moments. ``epoch_s`` and ``epoch_ms`` are
+counts.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cached_property, lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from serving.columns.formats import BLANKS, EDGE, EPOCHS, ISO, ISO_SAMPLES, MONTHS, pattern, sample
+
+__all__ = ["BLANKS", "EPOCHS", "MomentReader", "civil", "reading", "sample", "seconds"]
+
 SECOND: Final = 1_000_000
 DAY: Final = 86_400 * SECOND
-EPOCHS: Final = {"epoch_s": 1e6, "epoch_ms": 1e3}
-"""Counts, and the microseconds of one."""
 EPOCH: Final = datetime(1970, 1, 1)  # local times and UTC are counted from it alike
 LOWEST: Final = -62_135_596_800 * SECOND
 HIGHEST: Final = 253_402_300_800 * SECOND - 1
 """The years 1 to 9999, for which Python has dates."""
-BLANKS: Final = " \t\r\n\f\v\u00a0"
-MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-SAMPLE: Final = datetime(2014, 3, 25, 14, 5, 9)  # whose numbers nobody takes for one another
-
-_NUMBERS = {"Y": "4", "y": "2", "m": "1,2", "d": "1,2", "j": "1,3", "H": "1,2", "I": "1,2", "M": "1,2", "S": "1,2"}
-_WORDS = {
-    "b": f"(?P<b>(?i:{'|'.join(MONTHS)}))[a-zA-Z]{{0,6}}[.]?",
-    "p": "(?P<p>[aApP])[.]?[mM][.]?",
-    "f": "(?P<f>[0-9]{1,9})",
-    "z": "(?P<z>[zZ]|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?)",
-    "a": "[a-zA-Z]{2,9}[.]?",
-    "%": "%",
-}
-_LONG = {"%T": "%H:%M:%S", "%F": "%Y-%m-%d", "%B": "%b", "%A": "%a", "%-": "%"}
-_ISO = (
-    "(?P<Y>[0-9]{4})-(?P<m>[0-9]{2})-(?P<d>[0-9]{2})"
-    "(?:[tT ](?P<H>[0-9]{2}):(?P<M>[0-9]{2})(?::(?P<S>[0-9]{2})(?:[.,](?P<f>[0-9]{1,9}))?)?)?"
-    "(?: ?" + _WORDS["z"] + ")?"
-)
-_EPOCH = "(?P<e>-?[0-9]{1,18}(?:[.][0-9]{1,9})?)"
-_EDGE = f"[{BLANKS}]*"
 Parts = Mapping[str, Any]
-
-
-def pattern(form: str) -> str:
-    """The expression for texts of *form*, without its edges.
-
-    Raises:
-        ValueError: a directive is unknown or stands twice, or together they name no day.
-    """
-    if form in EPOCHS:
-        return _EPOCH
-    for word, meant in _LONG.items():
-        form = form.replace(word, meant)
-    found = "".join(_pieces(form))
-    groups = re.findall(r"\(\?P<(\w)>", found)
-    if len(set(groups)) < len(groups):
-        raise ValueError(f"a directive stands twice in {form!r}")
-    known = set(groups)
-    if not known & {"Y", "y"} or not ("j" in known or ("d" in known and known & {"m", "b"})):
-        raise ValueError(f"expected directives of year, month and day such as '%d.%m.%Y %H:%M', seen {form!r}")
-    if ("I" in known) != ("p" in known):
-        raise ValueError(f"%I and %p only mean an hour together, seen {form!r}")
-    return found
-
-
-def _pieces(form: str) -> Iterator[str]:
-    """The expression of each directive and of what stands between them."""
-    parts = re.findall(r"%.?|[^%]", form, re.DOTALL)
-    for part, behind in zip(parts, [*parts[1:], ""], strict=True):
-        if len(part) == 1 and part != "%":
-            yield re.sub(r"([][.\\+*?(){}|^$#&~-])", r"\\\1", part)
-        elif (letter := part[1:]) in _NUMBERS:
-            count = _NUMBERS[letter]
-            closed = behind[1:] in _NUMBERS or behind[1:] == "f" or behind.isdigit()
-            yield f"(?P<{letter}>[0-9]{{{count[-1] if closed and behind else count}}})"
-        elif letter in _WORDS:
-            yield _WORDS[letter]
-        else:
-            raise ValueError(f"{part!r} is no directive that is read; they are %Y %y %m %b %d %j %H %I %p %M %S %f %z")
 
 
 def civil(parts: Parts) -> tuple[Any, Any]:
@@ -96,14 +37,14 @@ def civil(parts: Parts) -> tuple[Any, Any]:
     hour, minute, second = parts["H"], parts["M"], parts["S"]
     month_ok = (month >= 1) & (month <= 12)
     month = month * month_ok + (1 - month_ok)
-    length = _days(year + month // 12, month % 12 + 1, 1) - _days(year, month, 1)
+    length = days(year + month // 12, month % 12 + 1, 1) - days(year, month, 1)
     fine = month_ok & (year >= 1) & (year <= 9999) & (day >= 1) & (day <= length)
     fine = fine & (hour < 24) & (minute < 60) & (second < 60)
     clock = (hour * 3600 + minute * 60 + second) * SECOND + parts["f"]
-    return _days(year, month, day) * DAY + clock, fine
+    return days(year, month, day) * DAY + clock, fine
 
 
-def _days(year: Any, month: Any, day: Any) -> Any:
+def days(year: Any, month: Any, day: Any) -> Any:
     """Days from 1970-01-01 (Hinnant, "chrono-Compatible Low-Level Date Algorithms", days_from_civil)."""
     year = year - (month <= 2)
     of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
@@ -116,8 +57,12 @@ def offset_us(zone: tzinfo, local: int) -> int:
 
     Where it is put back, the first of both is meant; what it leaves out is counted on from the moment before.
     """
-    ahead = (EPOCH + timedelta(microseconds=local)).replace(tzinfo=zone).utcoffset()
-    return 0 if ahead is None else ahead // timedelta(microseconds=1)
+    return _ahead(zone, EPOCH + timedelta(microseconds=local))
+
+
+def _ahead(zone: tzinfo, when: datetime) -> int:
+    ahead = when.replace(tzinfo=zone).utcoffset()
+    return 0 if ahead is None else (ahead.days * 86_400 + ahead.seconds) * SECOND + ahead.microseconds
 
 
 def zone_of(name: str) -> tzinfo:
@@ -142,16 +87,18 @@ class MomentReader:
     Attributes:
         forms: formats with the expression of each, edges included, in the order in which they are tried.
         zone: of moments that state none.
+        usual: whether nothing but ISO 8601 is read, and that in UTC.
     """
 
     def __init__(self, formats: Sequence[str], zone: str) -> None:
-        own = [(form, pattern(form)) for form in formats]
-        other = any(re.fullmatch(found, "2014-03-25") or re.fullmatch(found, "2014-25-03") for _, found in own)
-        iso = [] if other and "%F" not in formats and "%Y-%m-%d" not in formats else [("iso", _ISO)]
-        self.forms = tuple((form, f"^{_EDGE}{found}{_EDGE}$") for form, found in (*own, *iso))
-        self.formats = tuple(formats)
-        self.zone = zone_of(zone)
-        self._compiled = tuple((form, re.compile(found)) for form, found in self.forms)
+        self.formats, self.zone = tuple(formats), zone_of(zone)
+        found = [*((form, pattern(form)) for form in formats), ("iso", ISO)]
+        self.forms = tuple((form, f"^{EDGE}{one}{EDGE}$") for form, one in found)
+        self._compiled = tuple((form, one := re.compile(found), _places(one)) for form, found in self.forms)
+        *own, iso = self._compiled
+        if any(self._one(*one, text) not in (None, self._one(*iso, text)) for text in ISO_SAMPLES for one in own):
+            self.forms, self._compiled = self.forms[:-1], self._compiled[:-1]
+        self.usual = not formats and self.zone == UTC
 
     @cached_property
     def counted(self) -> float | None:
@@ -164,12 +111,12 @@ class MomentReader:
         Args:
             first: how many of ``forms`` are tried; None for all.
         """
-        for form, compiled in self._compiled[:first]:
-            found = compiled.fullmatch(text)
-            if found is not None:
-                told = self._of_groups(form, found.groupdict())
-                if told is not None:
-                    return told
+        if self.usual and (usual := _usual(text)) is not None:
+            return usual
+        for one in self._compiled[:first]:
+            told = self._one(*one, text)
+            if told is not None:
+                return told
         return None
 
     def of_number(self, number: float) -> int | None:
@@ -179,15 +126,51 @@ class MomentReader:
         count = float(number) * self.counted
         return _of_our_era(round(count)) if abs(count) < 2.0**62 else None
 
-    def _of_groups(self, form: str, groups: Mapping[str, str | None]) -> int | None:
-        if form in EPOCHS:
-            return _of_our_era(round(float(groups["e"] or "") * EPOCHS[form]))
-        local, fine = civil(numbers(groups))
-        if not fine:
+    def _one(self, form: str, compiled: "re.Pattern[str]", places: tuple[int, ...], text: str) -> int | None:
+        """Microseconds of what *text* says in one form."""
+        found = compiled.fullmatch(text)
+        if found is None:
             return None
-        zone = groups.get("z")
-        ahead = offset_of(zone) if zone else offset_us(self.zone, local)
-        return None if ahead is None else _of_our_era(local - ahead)
+        if form in EPOCHS:
+            return _of_our_era(round(float(found["e"]) * EPOCHS[form]))
+        zone = None
+        try:  # what ``civil`` computes, in one call
+            if places:
+                when = datetime(*map(int, found.group(*places)))  # type: ignore[arg-type]  # they are in its order
+            else:
+                parts, zone = numbers(found.groupdict()), found.groupdict().get("z")
+                when = datetime(*(parts[name] for name in "YmdHMSf"))  # type: ignore[arg-type]  # they are in its order
+        except ValueError:
+            return None
+        ahead = offset_of(zone) if zone else 0 if self.zone == UTC else _ahead(self.zone, when)
+        return None if ahead is None else _of_our_era(_micros(when) - ahead)
+
+
+def _places(compiled: "re.Pattern[str]") -> tuple[int, ...]:
+    """Where a form of plain numbers has what ``datetime`` takes, in its order; nothing for other forms."""
+    known = compiled.groupindex
+    wanted = "YmdHMS"[: len(known)]
+    return tuple(known[name] for name in wanted) if set(known) == set(wanted) and len(known) >= 3 else ()
+
+
+def _micros(when: datetime) -> int:
+    length = when - EPOCH
+    return (length.days * 86_400 + length.seconds) * SECOND + length.microseconds
+
+
+def _usual(text: str) -> int | None:
+    """What a text in the forms of ISO that most requests have says in UTC, without an expression; None for others."""
+    size = len(text)
+    if size == 20 and text[19] == "Z":
+        text, size = text[:19], 19
+    if size not in (10, 16, 19) or not text[4] == text[7] == "-":
+        return None
+    if size > 10 and (text[10] not in "T " or text[13] != ":" or text[size - 3] != ":"):
+        return None
+    try:
+        return _micros(datetime.fromisoformat(text))
+    except ValueError:
+        return None
 
 
 def numbers(groups: Mapping[str, str | None]) -> dict[str, int]:
@@ -230,9 +213,9 @@ def of_year(year: Any, day: Any) -> tuple[Any, Any]:
     """Month and day of the *day*-th day of *year*; no date where there is none."""
     month = day * 0 + 1
     for last in range(2, 14):
-        begun = _days(year + last // 13, (last - 1) % 12 + 1, 1) - _days(year, 1, 1)
+        begun = days(year + last // 13, (last - 1) % 12 + 1, 1) - days(year, 1, 1)
         month = month + (day > begun)
-    return month, day - (_days(year + month // 13, (month - 1) % 12 + 1, 1) - _days(year, 1, 1))
+    return month, day - (days(year + month // 13, (month - 1) % 12 + 1, 1) - days(year, 1, 1))
 
 
 def offset_of(text: str) -> int | None:
@@ -260,13 +243,6 @@ def micros_of(code: float) -> int:
 def shown(micros: int) -> str:
     """*micros* as ISO 8601 in UTC."""
     return (EPOCH + timedelta(microseconds=min(max(micros, LOWEST), HIGHEST))).isoformat() + "Z"
-
-
-def sample(form: str) -> str:
-    """A text that *form* reads."""
-    if form in EPOCHS:
-        return str(round(SAMPLE.replace(tzinfo=UTC).timestamp() * 1e6 / EPOCHS[form]))
-    return SAMPLE.replace(tzinfo=UTC).strftime(form)
 
 
 def check(formats: Sequence[str]) -> None:

@@ -18,13 +18,14 @@ import numba as nb
 import numpy as np
 
 from serving.compiled import B1, F8, I8, U1, loop, read_only
-from serving.contract import Contract, Matrix
+from serving.contract import Column, Contract, Matrix
+from serving.predictor.rows.clock import moment
 from serving.predictor.rows.floats import nearest
 
 _HEAD = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"(?:instances|inputs)"[ \t\r\n]*:[ \t\r\n]*\[')
 _TAIL = re.compile(rb"[ \t\r\n]*\}[ \t\r\n]*")
-NUMBER, WHOLE, BOOL, WORD = range(4)
-_KINDS = {"float": NUMBER, "int": WHOLE, "bool": BOOL, "category": WORD}
+NUMBER, WHOLE, BOOL, WORD, MOMENT = range(5)
+_KINDS = {"float": NUMBER, "int": WHOLE, "bool": BOOL, "category": WORD, "datetime": MOMENT}
 _COMMA, _COLON, _MINUS, _PLUS, _POINT, _ZERO, _NINE, _QUOTE, _ESCAPE = (ord(c) for c in ',:-+.09"\\')
 _OPEN_LIST, _CLOSE_LIST, _OPEN_OBJECT, _CLOSE_OBJECT, _E = (ord(c) for c in "[]{}e")
 _NULL, _TRUE, _FALSE = (np.frombuffer(word, np.uint8) for word in (b"null", b"true", b"false"))
@@ -125,6 +126,8 @@ def _cell(body, at, kind, nullable, low, high, words, starts, first, end):  # ty
     if kind == WORD:
         one = _word(body, at, words, starts, first, end, 0)
         return (_FAIL, 0.0) if one == _FAIL else (at + starts[one + 1] - starts[one], F8(one - first))
+    if kind == MOMENT:
+        return moment(body, at)
     if kind == BOOL:
         true = body[at] == _TRUE[0]
         return (_is(body, at, _TRUE, 0, 4), 1.0) if true else (_is(body, at, _FALSE, 0, 5), 0.0)
@@ -186,13 +189,19 @@ def _rows(body, at, words, starts, firsts, kinds, nullable, low, high, out):  # 
         at += 1
 
 
+def _able(column: Column) -> bool:
+    """Whether the loop knows what all cells of *column* mean that it does not give up at."""
+    if column.type == "datetime":
+        return column.reading.usual and not column.null_values
+    return column.type in _KINDS and not column.null_numbers
+
+
 class PlainRows:
     """Reads bodies of one contract; holds no state between calls."""
 
     def __init__(self, contract: Contract, max_rows: int) -> None:
         columns = tuple(contract.columns.values())
-        # Of another type the loop knows nothing, and of numbers that mean an empty cell neither.
-        self._able = all(column.type in _KINDS and not column.null_numbers for column in columns)
+        self._able = all(map(_able, columns))
         words = [json.dumps(word, ensure_ascii=False).encode() for word in contract.names]
         firsts = []
         for column in columns:

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from components.data import sources
 from components.data.meeting import Needed
-from components.data.tables import coded
+from components.data.tables import coded, matrix_and_target
 from components.data.validation import validate
 from components.scoring.batches import Job, score_partition
 from components.scoring.inputs import partitions
@@ -353,3 +353,15 @@ def test_labels_have_decimal_commas_as_training_has(tmp_path: Path, separator: s
     column = Column(type="float")
     found = told(sources.read(str(tmp_path), None, needed("price", column)), "price", "t.csv", column)
     assert found.values == {"007": 1.5, "8": 2.25}
+
+
+def test_a_moment_with_its_zone_keeps_it_beside_a_file_that_has_numbers(tmp_path: Path) -> None:
+    """Two files that hold a column in two types meet as text; the zone of the contract is for what states none."""
+    noon = datetime(2025, 1, 2, 12, tzinfo=UTC)
+    pl.DataFrame({"at": [noon], "y": [1.0]}).write_parquet(tmp_path / "a.parquet")
+    pl.DataFrame({"at": [int(noon.timestamp())], "y": [1.0]}).write_parquet(tmp_path / "b.parquet")
+    rules = CONTRACT.model_copy(
+        update={"columns": {"at": CONTRACT.columns["at"]}, "key": None, "target": Target(name="y")}
+    )
+    frame = sources.read(str(tmp_path), None, Needed.of(rules))
+    assert [row[0] for row in matrix_and_target(frame, rules)[0].tolist()] == [noon.timestamp()] * 2

@@ -38,7 +38,7 @@ def put(path: Path, content: bytes | pl.DataFrame = TABLE) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.parquet", "T.CSV"])
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.tsv", "t.parquet", "T.CSV"])
 def test_a_file_of_each_format_gives_its_rows(tmp_path: Path, name: str) -> None:
     """A parquet file gives values of its types, a CSV file the text of each cell."""
     assert_frame_equal(read(put(tmp_path / name)), TABLE if name.endswith("parquet") else TEXT)
@@ -81,7 +81,9 @@ def test_a_column_that_is_text_in_one_file_is_text_in_all(tmp_path: Path) -> Non
         pytest.param("t.parquet", b"", "cannot be read as parquet", id="parquet-without-bytes"),
         pytest.param("t.csv", b"a,b\n1,2,3\n", "line 2: expected 2 cells as in the header, seen 3", id="ragged"),
         pytest.param("t.csv.gz", CUT_OFF, "cannot be read as CSV", id="cut-off-gzip"),
-        pytest.param("t.xlsx", b"PK", "no known format", id="unknown-suffix"),
+        pytest.param("t.xlsx", b"PK", "no known format: .*save its sheet as CSV", id="workbook"),
+        pytest.param("t.jsonl", b"{}", "no known format: .*write it as parquet", id="json-lines"),
+        pytest.param("t.pdf", b"PK", r"no known format: .*\.parquet$", id="unknown-suffix"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused_by_name(

@@ -3,16 +3,21 @@
 import asyncio
 import json
 import math
+import re
+from datetime import UTC
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from serving.contract import Contract
 from serving.predictor import metadata, openapi
 from serving.predictor.errors import Refusal
 from serving.predictor.log import AnsweredRequest, Lines
 from serving.predictor.rows import v2
+from serving.predictor.rows.large import PlainRows
 from serving.predictor.rows.v1 import Decoder
 from serving.predictor.settings import parse
 from tests.serving.predictor.support import ask, front
@@ -41,6 +46,10 @@ ROW: dict[str, Any] = {
     "miles": 2.5,
     "rider": "R1",
 }
+PLAIN = Contract.model_validate(
+    {"target": {"name": "y"}, "columns": {"at": {"type": "datetime"}, "x": {"type": "float"}}}
+)
+LOOP, SLOW = PlainRows(PLAIN, 10), Decoder(PLAIN, 10)
 SLOTS = ["at", "zone", "note.words", "note.hash0", "note.hash1", "left", "miles"]
 
 
@@ -183,3 +192,31 @@ def test_the_log_says_slots_and_ids() -> None:
     without = json.loads(Lines(TRIPS, "m", "1", ("note", "rider")).of(record))
     assert list(without["features"]) == ["at", "zone", "left", "miles"]
     assert without["ids"] == {"ticket": 7}
+
+
+TEXTS = st.one_of(
+    st.datetimes().map(str),
+    st.datetimes().map(lambda when: when.isoformat(timespec="minutes")),
+    st.datetimes(timezones=st.just(UTC)).map(lambda when: when.isoformat().replace("+00:00", "Z")),
+    st.dates().map(str),
+    st.text(st.sampled_from("0123456789-: TZ."), max_size=24),
+    st.tuples(st.dates().map(str), st.text(st.sampled_from("0123456T:. Z"), max_size=16)).map("".join),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=TEXTS)
+@example("2024-02-29T23:59:59.999999Z")
+@example("0000-01-01")
+@example("1969-12-31 23:59:59.25")
+@example("2023-02-29")
+@example("2014-03-25T14:05:09.1234567")
+def test_the_loop_of_large_bodies_reads_moments_as_all_others_do(text: str) -> None:
+    """It gives up, or says the very bits that one row alone is read as."""
+    rows = json.dumps({"instances": [{"at": text, "x": 1.5}] * 2}).encode()
+    found = LOOP.read(rows)
+    if found is not None:
+        assert found.tobytes() == SLOW.decode(rows).matrix.tobytes()
+    elif re.fullmatch(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?Z?", text):
+        with pytest.raises(Refusal):
+            SLOW.decode(rows)
