@@ -93,7 +93,8 @@ def doubted(table: TableLook, asked: Wishes) -> tuple[Roles, tuple[Input, ...], 
     parts = _roles(table, asked)
     said = [*doubts.of_columns(table.columns, str(parts.target.name), parts.key.name)]
     gone = {name for doubt in said if doubt.out for name in doubt.about}
-    free = [column for column in roles.others(table, parts) if column.name not in gone and column.guess != "id"]
+    free_of = {*gone, *parts.event.columns[:1], *(column.name for column in table.columns if column.guess == "id")}
+    free = [column for column in roles.others(table, parts) if column.name not in free_of]
     said += leaks.of_target(table, parts, free)
     columns = inputs(table, parts, said)
     said += rows.of_rows(table, parts, [one.column for one in columns if not one.out])

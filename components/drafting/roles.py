@@ -50,9 +50,8 @@ class Roles:
 
     @property
     def named(self) -> set[str]:
-        """Columns that are no inputs for it; an event time of several leaves each of these what it is."""
-        alone = self.event.columns if len(self.event.columns) == 1 else ()
-        return {*self.target.columns, *self.key.columns, *alone}
+        """Columns that are no inputs for it; an event time is one, since a request brings it too."""
+        return {*self.target.columns, *self.key.columns}
 
 
 def candidates(table: TableLook) -> list[tuple[str, str]]:
