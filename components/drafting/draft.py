@@ -80,18 +80,25 @@ def draft(table: TableLook, asked: Wishes, out: Path, now: datetime) -> Draft:
         UsageError: it is not clear what is to be predicted, or a column that was asked for is not there.
         DataError: the table cannot be held by any contract.
     """
-    parts = _roles(table, asked)
-    said = [*doubts.of_columns(table.columns, str(parts.target.name), parts.key.name)]
-    gone = {name for doubt in said if doubt.out for name in doubt.about}
-    free = [column for column in roles.others(table, parts) if column.name not in gone and column.guess != "id"]
-    said += leaks.of_target(table, parts, free)
-    columns = inputs(table, parts, said)
-    said += rows.of_rows(table, parts, [one.column for one in columns if not one.out])
+    parts, columns, said = doubted(table, asked)
     if all(one.out for one in columns):
         raise DataError(f"{table.uri} has no column that a model could learn from: {columns[0].out if columns else ''}")
     name = asked.name or model_name(table.uri)
     findings = writing.Findings(name, source(table.uri, out), table, parts, columns, tuple(said))
     return _tried(findings, now)
+
+
+def doubted(table: TableLook, asked: Wishes) -> tuple[Roles, tuple[Input, ...], list[Doubt]]:
+    """Who plays which part in *table*, what its columns are, and what is doubtful before anything is tried."""
+    parts = _roles(table, asked)
+    said = [*doubts.of_columns(table.columns, str(parts.target.name), parts.key.name)]
+    gone = {name for doubt in said if doubt.out for name in doubt.about}
+    free_of = {*gone, *parts.event.columns[:1], *(column.name for column in table.columns if column.guess == "id")}
+    free = [column for column in roles.others(table, parts) if column.name not in free_of]
+    said += leaks.of_target(table, parts, free)
+    columns = inputs(table, parts, said)
+    said += rows.of_rows(table, parts, [one.column for one in columns if not one.out])
+    return parts, columns, said
 
 
 def source(uri: str, out: Path) -> str:

@@ -69,8 +69,6 @@ def written(column: ColumnLook) -> dict[str, Any]:
     """The keys that say how moments are written; none where they are ISO 8601."""
     known = column.cells.dated
     forms = [form for form in known.formats if form] if known else []
-    iso = bool(known) and len(forms) < len(known.formats) if known else False
-    forms += ["%Y-%m-%d"] if forms and iso else []
     return {"format": forms[0] if len(forms) == 1 else forms} if forms else {}
 
 

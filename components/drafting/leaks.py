@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from scipy.stats import rankdata
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from components.drafting import names
@@ -83,7 +84,7 @@ def told_by(column: ColumnLook, codes: Values, rows: npt.NDArray[np.intp], *, cl
     if classes:
         tree = DecisionTreeClassifier(max_leaf_nodes=LEAVES, class_weight="balanced", random_state=0)
     else:
-        y[rows] = np.argsort(np.argsort(codes[rows])) / len(rows)
+        y[rows] = rankdata(codes[rows]) / len(rows)
         tree = DecisionTreeRegressor(max_leaf_nodes=LEAVES, random_state=0)
     found = tree.fit(x[fitting, None], y[fitting]).predict(x[judging, None])
     truth = y[judging]

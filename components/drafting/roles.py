@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import time
+from datetime import time, timedelta
 
 import polars as pl
 
@@ -17,6 +17,7 @@ FEW_CLASSES = 10  # different whole numbers that may be names of classes
 RARE_CLASS = 2  # rows, below which a word is no class
 POSITIVE = ("1", "yes", "true", "y", "t", "positive", "pos", "bad", "malignant", "default", "fraud", "churn", "churned")
 GROUPED = (0.02, 0.98)  # different keys for each row: fewer are a category, more are rows
+EARLIER, SOON = 0.95, timedelta(days=60)  # rows in which one moment is the first, and how close the other follows
 LOST = 0.25  # share of the older rows that a key may cost, since it stands among the newest too
 
 
@@ -49,9 +50,8 @@ class Roles:
 
     @property
     def named(self) -> set[str]:
-        """Columns that are no inputs for it; an event time of several leaves each of these what it is."""
-        alone = self.event.columns if len(self.event.columns) == 1 else ()
-        return {*self.target.columns, *self.key.columns, *alone}
+        """Columns that are no inputs for it; an event time is one, since a request brings it too."""
+        return {*self.target.columns, *self.key.columns}
 
 
 def candidates(table: TableLook) -> list[tuple[str, str]]:
@@ -128,11 +128,19 @@ def event(table: TableLook, target: str) -> Role:
     if not found:
         return _of_parts(table, target)
     best = max(found, key=lambda column: (names.suggests_time(column.name), column.missing == 0))
+    best = next((column for column in found if column is not best and _begins(column, best)), best)
     told = f"{best.low:%Y-%m-%d} to {best.high:%Y-%m-%d}"
     clock = next((column.name for column in table.columns if column.name != target and _clock(column)), None)
     if clock is not None and bool((best.values.dt.time().drop_nulls() == time()).all()):
         return Role((best.name, clock), f"days and their hours, {told}")
     return Role((best.name,), f"moments in {'every' if best.missing == 0 else 'nearly every'} row, {told}")
+
+
+def _begins(column: ColumnLook, best: ColumnLook) -> bool:
+    """Whether the moments of *column* lie before those of *best*, but not long: of both the first is the event."""
+    ahead = (best.values - column.values).drop_nulls()
+    before = float((ahead.dt.total_seconds() > 0).mean() or 0.0) if len(ahead) else 0.0
+    return before >= EARLIER and ahead.median() <= SOON
 
 
 def moments(table: TableLook, event: Role) -> pl.Series:

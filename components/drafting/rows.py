@@ -13,6 +13,7 @@ from components.drafting.roles import Roles, moments
 PERIODS = 24  # stretches of equal length that a table is cut into, to see what changes from one to the next
 FEW_ROWS = 20  # in a stretch, below which its middle says nothing
 JUMP = 3.0  # times that the middle of a stretch is another, where others differ by far less
+MORE = 10.0  # times as many equal rows as chance makes, since columns do know of one another
 MOSTLY_TWICE = 0.3  # share of a period's rows that stand twice, where hardly any elsewhere do
 
 
@@ -59,13 +60,17 @@ def _repeated(table: TableLook, roles: Roles) -> Iterator[Doubt]:
             words = f"{rows:,} rows stand twice, nearly all of {place}"
             yield Doubt("repeated period", (), words, "an export overlaps another; each is taken once")
             return
-    if rows > 0.001 * table.rows and (roles.key.name is not None or _tells_apart(table)):
+    if rows > max(0.001 * table.rows, MORE * _by_chance(table)):
         yield Doubt("repeated rows", (), words, "each is taken once")
 
 
-def _tells_apart(table: TableLook) -> bool:
-    """Whether two equal rows are likely to be one, since measured numbers or moments could differ."""
-    return any(column.guess in ("float", "datetime", "text", "id") for column in table.columns)
+def _by_chance(table: TableLook) -> float:
+    """Pairs of equal rows that are to be expected where no row is there twice, as if columns knew nothing of others."""
+    alike = 1.0
+    for column in table.columns:
+        shares = table.frame[column.name].value_counts()["count"] / table.rows
+        alike *= float((shares**2).sum())
+    return alike * table.rows * (table.rows - 1) / 2
 
 
 def _overlap(at: pl.Series, again: pl.Series) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from components.drafting.choosing import Choice
+from components.drafting.derived import derived
 from components.drafting.doubts import Doubt
 from components.drafting.inputs import Input, number_range
 from components.drafting.look import TableLook
@@ -49,6 +50,7 @@ def text(findings: Findings) -> str:
         "",
         *_split(findings),
         "",
+        *_features(findings),
         *_model(findings),
         "",
         *_after(findings),
@@ -93,10 +95,9 @@ def _event(findings: Findings) -> Any:
     """The column, or the columns that it is made of with their format."""
     event = findings.roles.event
     forms = event_format(findings.table, event)
-    if len(event.columns) == 1 and not forms:
-        return event.name
-    names = findings.table.names
-    name = event.name if len(event.columns) == 1 else next(word for word in AT if word not in names)
+    if len(event.columns) == 1:
+        return event.name  # whose format stands with the column
+    name = next(word for word in AT if word not in findings.table.names)
     form = {} if not forms else {"format": forms[0] if len(forms) == 1 else list(forms)}
     return {"name": name, "from": list(event.columns), **form}
 
@@ -134,6 +135,17 @@ def _tolerance(findings: Findings) -> Iterator[str]:
     level = min(math.ceil(100 * (findings.refused + FEW_BAD)) / 100, 1.0)
     why = f"{findings.refused:.1%} of the rows are bad today, for the reasons above; lower it when that is mended"
     yield from entry("refuse_above", level, why, indent=2)
+
+
+def _features(findings: Findings) -> Iterator[str]:
+    """What is made of moments."""
+    made = derived(findings.table, findings.roles, findings.columns)
+    if made:
+        yield "features:"
+        yield from section("columns", "derived here and in the server alike; a request brings none of them", indent=2)
+        for name, expression in made.items():
+            yield from entry(name, expression, indent=4)
+        yield ""
 
 
 def _split(findings: Findings) -> Iterator[str]:

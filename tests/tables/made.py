@@ -257,6 +257,8 @@ def passengers(rng: Rng, rows: int = 891) -> Made:
     family = np.array(["Abel", "Baker", "Clark", "Dean", "Evans", "Fox", "Gray", "Hart", "Irwin", "Jones", "Kelly"])
     first = np.array(["Anna", "Bert", "Cora", "Dan", "Ella", "Frank", "Grace", "Henry", "Iris", "Jack", "Kate", "Leo"])
     last, called = rng.choice(family, rows), rng.choice(first, (rows, 3))
+    numbers = rng.integers(1000, 400_000, 680)
+    tickets = np.array([f"{rng.choice(['A/5', 'PC', 'CA'])} {n}" if rng.random() < 0.3 else str(n) for n in numbers])
     known = rng.random(rows) < np.array([0, 0.8, 0.09, 0.02])[level]
     logit = -1.1 + 2.6 * woman - 0.9 * (level - 2) - 0.02 * (age - 30) + 1.2 * (age < 13)
     frame = pl.DataFrame(
@@ -268,8 +270,7 @@ def passengers(rng: Rng, rows: int = 891) -> Made:
             "Age": [None if lost else a for lost, a in zip(rng.random(rows) < 0.2, age, strict=True)],
             "SibSp": rng.poisson(0.5, rows),
             "Parch": rng.poisson(0.35, rows),
-            "Ticket": [f"{rng.choice(['A/5', 'PC', 'CA', 'SC'])} {n}" if rng.random() < 0.3 else str(n)
-                       for n in rng.integers(1000, 400_000, rows)],
+            "Ticket": tickets[rng.integers(0, len(tickets), rows)],
             "Fare": fare,
             "Cabin": [f"{rng.choice(list('ABCDE'))}{rng.integers(1, 130)}" if one else None for one in known],
             "Embarked": rng.choice(["S", "C", "Q"], rows, p=[0.72, 0.19, 0.09]),
