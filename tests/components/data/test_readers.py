@@ -31,6 +31,7 @@ from components.scoring.inputs import partitions
 from components.scoring.output import open_output
 from components.watching.labels import needed, told
 from pipelines.here.asking import records_of
+from serving.bundle.judgement import Judgement
 from serving.columns.coding import coder
 from serving.contract import Column, Contract, Matrix, Target
 from serving.predictor.errors import Refusal
@@ -206,7 +207,9 @@ def scored(uri: str, folder: Path) -> list[Any]:
         seen.update({float(start + place): plain(row) for place, row in enumerate(matrix)})
         return np.arange(start, start + len(matrix), dtype=np.float64)
 
-    bundle: Any = SimpleNamespace(contract=CONTRACT, digest="d", scorer=SimpleNamespace(score=score))
+    bundle: Any = SimpleNamespace(
+        contract=CONTRACT, digest="d", scorer=SimpleNamespace(score=score), judgement=Judgement()
+    )
     job = Job(uri, open_output(str(folder), uri), bundle, "m", "1", workers=1, chunk_rows=4)
     answers = list[Any]()
     for part in partitions(uri):
