@@ -8,6 +8,8 @@ from pydantic import BaseModel, ValidationError
 
 from components.projects.keys import meanings, model_in
 
+_TRIED = re.compile(r"(literal|dict|list|tuple|nullable)\[|(function|constrained|lax-or-strict|is-instance)-")
+
 
 def sentences(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """What is wrong with a value of *model*, each mistake behind its key as typed."""
@@ -35,9 +37,9 @@ def _sentence(problem: dict[str, Any], model: type[BaseModel]) -> str:
 
 
 def key_at(location: tuple[Any, ...]) -> str:
-    """The place as typed: ``gates[2].metric``."""
+    """The place as typed: ``gates[2].metric``, without pydantic's names of the types that were tried there."""
     words = ""
-    for part in location:
+    for part in (one for one in location if not (isinstance(one, str) and _TRIED.match(one))):
         words += f"[{part}]" if isinstance(part, int) else f".{part}" if words else str(part)
     return words or "project"
 
