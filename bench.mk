@@ -36,7 +36,7 @@ bench-intervals: $(READY) ## How many truths intervals cover on six made tables 
 
 .PHONY: troubles
 troubles: $(READY) ## What `slipway init` and `data check` say of ninety troubles planted into ten tables
-	@$(BIN)/python -m tests.tables.report troubles
+	@$(BIN)/python -m tests.tables.report
 
 .PHONY: figures
 figures: $(READY) ## Measure every figure of README and docs again and write it there (FIGURES="story batch")

@@ -1,4 +1,4 @@
-"""``python -m tests.tables.report troubles``, or ``make troubles``: what is said of ninety planted troubles, as a table.
+"""``python -m tests.tables.report``, or ``make troubles``: what is said of ninety planted troubles, as a table.
 
 ``init`` is asked about the table with the trouble in it; ``data check`` holds that table against the contract that was
 drafted of the table without it, as where the trouble comes with the next export.
