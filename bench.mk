@@ -34,6 +34,10 @@ bench-gates: $(READY) ## Planted bad models and 200 healthy ones at the gates (A
 bench-intervals: $(READY) ## How many truths intervals cover on six made tables (ARGS="--rows 6000 --seeds 3")
 	@$(BIN)/python -m tests.bench.intervals $(ARGS)
 
+.PHONY: troubles
+troubles: $(READY) ## What `slipway init` and `data check` say of ninety troubles planted into ten tables
+	@$(BIN)/python -m tests.tables.report
+
 .PHONY: figures
 figures: $(READY) ## Measure every figure of README and docs again and write it there (FIGURES="story batch")
 	@$(BIN)/python -m tests.figures $(FIGURES)

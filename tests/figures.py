@@ -43,6 +43,7 @@ BLOCKS = {
     "features": Block("docs/features.md", ("bench-features",)),
     "batch": Block("docs/benchmarks.md", ("bench-batch",)),
     "supervisor": Block("docs/benchmarks.md", ("bench-supervisor",)),
+    "troubles": Block("docs/tables.md", ("troubles",)),
     "kserve-0.20": Block("docs/kserve.md", ("test-kserve",), asked=True),
     "kserve-main": Block("docs/kserve.md", ("test-kserve",), asked=True),
     "images": Block("docs/images.md", ("images-table",), asked=True),
