@@ -8,7 +8,7 @@ used, since each has to be stored without pickle and to have an exact fast form:
                  "scale" (StandardScaler, MinMaxScaler, RobustScaler), or "passthrough" when nothing is asked for
     booleans     "impute" with the most frequent value, or "passthrough"
     categories   OneHotEncoder, where missing and unknown are all zeros; or OrdinalEncoder, where both are NaN for
-                 hist_gradient_boosting and -1 elsewhere
+                 boosting by histograms and -1 elsewhere
 """
 
 from collections.abc import Mapping
@@ -39,8 +39,8 @@ _SCALERS = {"standard": StandardScaler, "minmax": MinMaxScaler, "robust": Robust
 class FeatureSpec(Frozen):
     """How columns become numbers; what is left out follows the model family.
 
-    Linear families get median, standard scale and one-hot; trees get medians and ordinal codes; hist_gradient_boosting
-    takes missing values as they are.
+    Linear families get median, standard scale and one-hot; trees get medians and ordinal codes; families
+    of boosting by histograms take missing values as they are.
 
     Attributes:
         transforms: column to ``log`` (log1p when its range starts at 0) or ``sqrt``.
@@ -57,7 +57,7 @@ class FeatureSpec(Frozen):
         return FeatureSpec(
             scale=self.scale or ("standard" if kind.linear else "none"),
             encode=self.encode or ("onehot" if kind.linear else "ordinal"),
-            impute=self.impute or ("none" if family == "hist_gradient_boosting" else "median"),
+            impute=self.impute or ("none" if kind.native else "median"),
             transforms=self.transforms,
         )
 
@@ -130,5 +130,5 @@ def _encoder(column: Column, features: FeatureSpec, family: str) -> Any:
     values = [np.array(column.values, dtype=object)]
     if features.encode == "onehot":
         return OneHotEncoder(categories=values, handle_unknown="ignore", sparse_output=False)
-    unknown = np.nan if family == "hist_gradient_boosting" else -1
+    unknown = np.nan if FAMILIES[family].native else -1
     return OrdinalEncoder(categories=values, handle_unknown="use_encoded_value", unknown_value=unknown)

@@ -17,6 +17,7 @@ from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec
 from components.modelling.model_card import card
 from components.modelling.profiles import profile
+from components.modelling.targets import row_weights
 from components.modelling.training import fit as fit_pipeline
 from components.modelling.training import predict
 from components.modelling.tuning import Search
@@ -65,9 +66,11 @@ def train(recipe: Recipe, key: str, train: str, holdout: str, bundle: str) -> st
     rules = Contract.read(Path(recipe.contract))
     spec, features = ModelSpec.model_validate_json(recipe.model), FeatureSpec.model_validate_json(recipe.features)
     params = json.loads(recipe.params)
-    matrix, target = matrix_and_target(snapshots.read(Path(train)), rules)
+    rows = snapshots.read(Path(train))
+    matrix, target = matrix_and_target(rows, rules)
     unseen, truth = matrix_and_target(snapshots.read(Path(holdout)), rules)
-    pipeline = fit_pipeline(matrix, target, rules, features, spec, recipe.seed, params)
+    weights = row_weights(spec, rows, rules)
+    pipeline = fit_pipeline(matrix, target, rules, features, spec, recipe.seed, params, weights)
     prediction = predict(pipeline, rules, unseen)
     evaluation = judge_predictions(prediction, truth, unseen, rules)
     configuration = sha256_bytes(

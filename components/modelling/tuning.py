@@ -24,6 +24,7 @@ from components.judging import metrics
 from components.judging.metrics import Metric
 from components.modelling.families import ModelSpec, build_estimator, check_names, check_values
 from components.modelling.features import FeatureSpec
+from components.modelling.targets import row_weights
 from components.modelling.training import fit, predict
 from components.modelling.tuning_values import Trial, Tuning
 from serving.contract import Contract, Frozen, Matrix
@@ -96,7 +97,8 @@ def tune(
     metric = metrics.get(search.metric) if search.metric else metrics.leading(contract.task)
     matrix, target = matrix_and_target(table, contract)
     folds, validation = choose_folds(table, target, policy, contract, seed)
-    objective = _Objective(matrix, target, contract, features, model, seed, metric, folds)
+    weights = row_weights(model, table, contract)
+    objective = _Objective(matrix, target, contract, features, model, seed, metric, folds, weights)
     trials, timed_out = _search(objective, search, seed, clock)
     scored = [(metric.loss(trial.value), trial.number, trial) for trial in trials if trial.value is not None]
     best = min(scored)[2]  # the trial number breaks ties, so the project's own parameters win them
@@ -181,6 +183,7 @@ class _Objective:
     seed: int
     metric: Metric
     folds: list[tuple[Rows, Rows]]
+    weights: Vector | None
 
     def defaults(self, names: Mapping[str, Any]) -> dict[str, Any]:
         """What the project's own parameters are for *names*."""
@@ -191,7 +194,8 @@ class _Objective:
         """The metric of the model with *params*; NaN where a fold does not define it."""
         x, y, rules, values = self.matrix, self.target, self.contract, []
         for fitting, validation in self.folds:
-            pipeline = fit(x[fitting], y[fitting], rules, self.features, self.model, self.seed, params)
+            weights = None if self.weights is None else self.weights[fitting]
+            pipeline = fit(x[fitting], y[fitting], rules, self.features, self.model, self.seed, params, weights)
             prediction = predict(pipeline, rules, x[validation])
             values.append(metrics.compute(rules.task, y[validation], prediction)[self.metric.name])
         return float(np.mean(values))

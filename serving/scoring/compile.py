@@ -6,7 +6,7 @@ compiles compares with the pipeline afterwards (``bundle`` does, on the golden r
 
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from serving.archive import Arrays, pack_arrays, unpack_arrays
 from serving.contract import Contract, Matrix
 from serving.errors import GateRefusal, UsageError
 from serving.scoring.api import Declined, Form, Predictions
+from serving.scoring.bends import STRAIGHT, Back
 from serving.scoring.linear import Linear
 from serving.scoring.links import LINKS, ROUNDED, outputs_of
 from serving.scoring.program import Program
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 ULPS = 4  # units in the last place that a rounded sum or exponential may differ
 _HEAD = "head"
-_FORMAT = 1
+_FORMATS = (1, 2)  # the second knows a way back, without which its answers would be in another unit
 _BROKEN = (zipfile.BadZipFile, KeyError, TypeError, ValueError, IndexError, EOFError, OSError, AttributeError)
 
 
@@ -35,6 +36,7 @@ class CompiledScorer:
 
     Attributes:
         order: for classification, where each class of the contract stands among the model's.
+        back: from the answers of a bent target to the target's own unit.
     """
 
     contract: Contract
@@ -42,6 +44,7 @@ class CompiledScorer:
     sums: Forest | Linear
     link: str
     order: tuple[int, ...] = ()
+    back: Back = STRAIGHT
 
     @property
     def form(self) -> Form:
@@ -55,14 +58,27 @@ class CompiledScorer:
 
     def score(self, matrix: Matrix) -> Predictions:
         """See ``api.SklearnScorer``; contiguous float64 arrays are read without a copy."""
-        return self._finish(self.sums.raw(self._features(matrix)))
+        answer = self._finish(self.sums.raw(self._features(matrix)))
+        return answer if self.back == STRAIGHT else self.back.of(answer, self._unit(matrix))
 
     def tolerance(self, matrix: Matrix) -> Predictions:
         """How far each prediction of *matrix* may lie from scikit-learn's: 0 where all operations are the same ones."""
+        if self.back == STRAIGHT:
+            return self._tolerance(matrix)
+        straight, unit = replace(self, back=STRAIGHT), self._unit(matrix)
+        answer, off = straight.score(matrix), straight._tolerance(matrix)
+        ends = [self.back.of(answer + sign * off, unit) for sign in (-1, 0, 1)]
+        return np.asarray(np.abs(ends[2] - ends[0]) + ULPS * np.spacing(np.abs(ends[1])))
+
+    def _unit(self, matrix: Matrix) -> Predictions | None:
+        """What the answers are multiplied by."""
+        return matrix[:, self.contract.names.index(self.back.per)] if self.back.per else None
+
+    def _tolerance(self, matrix: Matrix) -> Predictions:
         features = self._features(matrix)
         if isinstance(self.sums, Linear):
             scale = self.sums.magnitude(features).max(axis=1)
-            if self.link == "exponential" or self.link in ROUNDED:
+            if self.link in ROUNDED:
                 scale = np.maximum(scale, 1.0)
         elif self.link in ROUNDED:
             scale = np.abs(self._finish(self.sums.raw(features))).reshape(len(features), -1).max(axis=1)
@@ -88,10 +104,13 @@ def compile_pipeline(pipeline: "Pipeline", contract: Contract) -> CompiledScorer
     from serving.scoring.api import class_order
     from serving.scoring.estimators import compile_estimator
     from serving.scoring.preprocess import transform_all
+    from serving.scoring.retarget import Retargeted
     from serving.scoring.symbols import CannotCompile, lower, symbols_of
 
+    steps, estimator = _flattened(pipeline)
+    if isinstance(estimator, Retargeted):
+        return _retargeted(steps, estimator, contract)
     try:
-        steps, estimator = _flattened(pipeline)
         sparse = any(getattr(step, "sparse_output_", False) for _, step in steps)
         core = compile_estimator(estimator, sparse)
         symbols = transform_all(steps, symbols_of(contract))
@@ -100,6 +119,17 @@ def compile_pipeline(pipeline: "Pipeline", contract: Contract) -> CompiledScorer
     except CannotCompile as reason:
         return Declined(str(reason))
     scorer = CompiledScorer(contract, program, core.sums, core.link, order)
+    fault = _fault(scorer)
+    return scorer if fault is None else Declined(f"the compiled arrays do not fit together: {fault}")
+
+
+def _retargeted(steps: list[tuple[str, Any]], estimator: Any, contract: Contract) -> CompiledScorer | Declined:
+    if steps or contract.task != "regression":
+        return Declined("a bent target behind other steps has no fast form")
+    inner = compile_pipeline(estimator.pipeline, contract)
+    if isinstance(inner, Declined):
+        return inner
+    scorer = replace(inner, back=estimator.back)
     fault = _fault(scorer)
     return scorer if fault is None else Declined(f"the compiled arrays do not fit together: {fault}")
 
@@ -118,12 +148,13 @@ def to_bytes(scorer: CompiledScorer) -> bytes:
     program, program_arrays = scorer.program.to_arrays()
     sums, sums_arrays = scorer.sums.to_arrays()
     head = {
-        "format": _FORMAT,
+        "format": 1 if scorer.back == STRAIGHT else 2,
         "form": scorer.form,
         "link": scorer.link,
         "order": list(scorer.order),
         "program": program,
         "sums": sums,
+        **({} if scorer.back == STRAIGHT else {"back": scorer.back.to_head()}),
     }
     arrays: Arrays = {**program_arrays, **sums_arrays}
     arrays[_HEAD] = np.frombuffer(json.dumps(head, sort_keys=True).encode(), np.uint8)
@@ -139,8 +170,8 @@ def from_bytes(data: bytes, contract: Contract) -> CompiledScorer:
     try:
         arrays = unpack_arrays(data)
         head = json.loads(arrays.pop(_HEAD).tobytes())
-        if head["format"] != _FORMAT:
-            raise GateRefusal(f"scoring.npz has format {head['format']!r}, expected {_FORMAT}; train a new bundle")
+        if head["format"] not in _FORMATS:
+            raise GateRefusal(f"scoring.npz has format {head['format']!r}, expected {_FORMATS[-1]}; train a new bundle")
         kind = {"trees": Forest, "linear": Linear}[head["form"]]
         scorer = CompiledScorer(
             contract,
@@ -148,6 +179,7 @@ def from_bytes(data: bytes, contract: Contract) -> CompiledScorer:
             kind.from_arrays(head["sums"], arrays),  # type: ignore[attr-defined]  # both kinds have it
             str(head["link"]),
             tuple(int(place) for place in head["order"]),
+            Back.from_head(head["back"]) if "back" in head else STRAIGHT,
         )
         fault = _fault(scorer)
     except _BROKEN as error:
@@ -166,4 +198,6 @@ def _fault(scorer: CompiledScorer) -> str | None:
     classes = len(scorer.contract.target.classes)
     if outputs_of(scorer.link, n_outputs) != classes or sorted(scorer.order) != list(range(classes)):
         return f"{n_outputs} sums through {scorer.link!r} for {classes} classes"
-    return scorer.program.fault() or sums.fault(scorer.program.n_features)
+    if scorer.back != STRAIGHT and (classes or scorer.back.per not in ("", *scorer.contract.names)):
+        return f"a way back by {scorer.back.per!r}"
+    return scorer.program.fault() or sums.fault(scorer.program.n_features) or scorer.back.fault()
