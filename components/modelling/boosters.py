@@ -58,7 +58,7 @@ _CATEGORICAL, _DEFAULT_LEFT, _GAPS = 1, 2, 8
 
 def lightgbm_trees(model: Any) -> Planted:
     """The trees of a fitted ``LGBMModel``."""
-    head, *sections = model.booster_.model_to_string(num_iteration=-1).split("\nTree=")
+    head, *sections = model.booster_.model_to_string().split("\nTree=")
     told = dict(line.split("=", 1) for line in head.splitlines() if "=" in line)
     objective, *settings = told["objective"].split()
     link = _link(_LIGHTGBM_LINKS, objective, "objective")
@@ -111,7 +111,10 @@ def _grown(left: Array, right: Array, feature: Array, threshold: Array, missing_
 
 def xgboost_trees(model: Any) -> Planted:
     """The trees of a fitted ``XGBModel`` of booster ``gbtree``."""
-    learner = json.loads(bytes(model.get_booster().save_raw("json")))["learner"]
+    booster = model.get_booster()
+    if getattr(model, "early_stopping_rounds", None):
+        booster = booster[: model.best_iteration + 1]
+    learner = json.loads(bytes(booster.save_raw("json")))["learner"]
     told, objective = learner["learner_model_param"], learner["objective"]["name"]
     link = _link(_XGBOOST_LINKS, objective, "objective")
     outputs = max(1, int(told["num_class"]))

@@ -6,7 +6,7 @@ import numpy as np
 
 from components.data.tables import Vector
 from components.modelling.by_column import check_columns
-from components.modelling.families import FAMILIES, ModelSpec, check_task, check_values
+from components.modelling.families import AUTO, FAMILIES, ModelSpec, check_task, check_values
 from components.modelling.features import FeatureSpec, check_features
 from components.modelling.targets import check_target
 from components.modelling.training import fit
@@ -26,6 +26,9 @@ def check_model(model: ModelSpec, features: FeatureSpec, contract: Contract) -> 
     Raises:
         ConfigError: with the key, and what its library says.
     """
+    if model.family == AUTO:  # each family that it tries is checked by its trial
+        check_target(model, contract)
+        return
     check_task(model, contract.task)
     check_values(model.family, model.params, where="model.params", task=contract.task)
     check_features(contract, features, model)

@@ -27,6 +27,7 @@ from serving.errors import ConfigError, PlaceError
 from serving.scoring.bends import BENDS
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+AUTO = "auto"  # no family: a search over all that are installed
 
 # Each would make two equal runs differ, or print into the run's output.
 RESERVED = {
@@ -216,6 +217,11 @@ class ModelSpec(Frozen):
         """The column that answers are multiplied by; empty for none."""
         return self.per or self.exposure or ""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {"family": value} if isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _known(self) -> Self:
         if self.per and self.exposure:
@@ -223,8 +229,12 @@ class ModelSpec(Frozen):
         if self.smearing and BENDS[self.target].smear is None:
             able = ", ".join(name for name, bend in BENDS.items() if bend.smear)
             raise ConfigError(f"model.smearing: needs model.target to be one of {able}; seen {self.target!r}")
+        if self.family == AUTO:
+            if self.params or self.smearing:
+                raise ConfigError("model.params: of no use without a family, since 'auto' chooses it with its params")
+            return self
         if self.family not in FAMILIES:
-            raise ConfigError(f"model.family: expected one of {', '.join(FAMILIES)}; seen {self.family!r}")
+            raise ConfigError(f"model.family: expected {AUTO} or one of {', '.join(FAMILIES)}; seen {self.family!r}")
         check_names(self.family, self.params, where="model.params")
         return self
 

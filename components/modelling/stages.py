@@ -13,12 +13,14 @@ from components.data.split import SplitPolicy
 from components.data.tables import matrix_and_target
 from components.judging.evaluation import evaluate as judge_predictions
 from components.judging.suspicion import learned
-from components.modelling.families import ModelSpec
+from components.modelling.auto import tune_families
+from components.modelling.families import AUTO, ModelSpec
 from components.modelling.features import FeatureSpec
+from components.modelling.mixtures import fit_recipe, named, settings
 from components.modelling.model_card import card
+from components.modelling.portfolio import missing
 from components.modelling.profiles import profile
 from components.modelling.targets import row_weights
-from components.modelling.training import fit as fit_pipeline
 from components.modelling.training import predict
 from components.modelling.tuning import Search
 from components.modelling.tuning import tune as search_parameters
@@ -51,10 +53,13 @@ def tune(model: str, features: str, search: str, policy: str, contract: str, see
     spec, wanted = ModelSpec.model_validate_json(model), Search.model_validate_json(search)
     rows, columns = snapshots.read(Path(train)), FeatureSpec.model_validate_json(features)
     cut = SplitPolicy.model_validate_json(policy)
-    result = search_parameters(rows, rules, columns, spec, wanted, cut, seed)
+    find = tune_families if spec.family == AUTO else search_parameters
+    result = find(rows, rules, columns, spec, wanted, cut, seed)
     with whole_directory(Path(trials)) as folder:
         write_text(folder / "trials.json", result.model_dump_json(indent=2))
     tell(result.sentence)
+    if spec.family == AUTO and (absent := missing()):
+        tell(f"not tried, since not installed: {', '.join(absent)}; slipway[boosting,catboost] brings them")
     return json.dumps(result.best_params, sort_keys=True)
 
 
@@ -70,7 +75,7 @@ def train(recipe: Recipe, key: str, train: str, holdout: str, bundle: str) -> st
     matrix, target = matrix_and_target(rows, rules)
     unseen, truth = matrix_and_target(snapshots.read(Path(holdout)), rules)
     weights = row_weights(spec, rows, rules)
-    pipeline = fit_pipeline(matrix, target, rules, features, spec, recipe.seed, params, weights)
+    pipeline = fit_recipe(matrix, target, rules, features, spec, recipe.seed, params, weights)
     prediction = predict(pipeline, rules, unseen)
     evaluation = judge_predictions(prediction, truth, unseen, rules)
     configuration = sha256_bytes(
@@ -85,13 +90,13 @@ def train(recipe: Recipe, key: str, train: str, holdout: str, bundle: str) -> st
         contract=rules,
         profile=profile(matrix, rules, prediction, truth, evaluation.metrics),
         golden=golden_rows(unseen),
-        card=card(spec.family, {**spec.params, **params}, rules, evaluation, facts),
+        card=card(named(spec, params), settings(spec, params), rules, evaluation, facts),
         provenance=facts,
         key=signing_key(key),
         split=(Path(train) / SPLIT).read_text(encoding="utf-8"),
         judgement=Judgement(learned=learned(matrix, target, rules)),
     )
-    tell(f"{spec.family}, {len(target):,} rows, bundle {digest[:SHORT]}")
+    tell(f"{named(spec, params)}, {len(target):,} rows, bundle {digest[:SHORT]}")
     return digest
 
 

@@ -16,7 +16,7 @@ from serving.scoring.bends import BENDS, Back
 
 
 @dataclass(frozen=True)
-class Task:
+class Lesson:
     """What is fitted.
 
     Attributes:
@@ -73,14 +73,14 @@ def _check_unit(model: ModelSpec, contract: Contract) -> None:
         )
 
 
-def task_of(model: ModelSpec, contract: Contract, matrix: Matrix, target: Vector, weights: Vector | None) -> Task:
+def lesson_of(model: ModelSpec, contract: Contract, matrix: Matrix, target: Vector, weights: Vector | None) -> Lesson:
     """What *model* learns of rows with *target*; *weights* are what ``row_weights`` gives.
 
     Raises:
         DataError: a target that cannot be bent, with its row.
     """
     if contract.task == "classification":
-        return Task(target.astype(np.int64), weights, Back())
+        return Lesson(target.astype(np.int64), weights, Back())
     labels = target
     if model.unit:
         unit = matrix[:, contract.names.index(model.unit)]
@@ -96,7 +96,7 @@ def task_of(model: ModelSpec, contract: Contract, matrix: Matrix, target: Vector
             "contract.target.range, which puts such rows aside"
         )
     numbers = bend.fit(labels)
-    return Task(bend.there(labels, numbers), weights, Back(model.target, numbers, model.unit))
+    return Lesson(bend.there(labels, numbers), weights, Back(model.target, numbers, model.unit))
 
 
 def row_weights(model: ModelSpec, rows: pl.DataFrame, contract: Contract) -> Vector | None:

@@ -1,7 +1,8 @@
 """Fitting: from rows that were accepted to a Pipeline that predicts."""
 
-import warnings
+import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,12 @@ from components.modelling.boosters import flattened
 from components.modelling.by_column import placed
 from components.modelling.families import FAMILIES, NOTHING, ModelSpec
 from components.modelling.features import FeatureSpec, build_pipeline
-from components.modelling.targets import Task, task_of
+from components.modelling.rounds import Umpire, rounds_of, watching
+from components.modelling.targets import Lesson, lesson_of
 from serving.contract import Contract, Matrix
 from serving.errors import ConfigError, DataError
+from serving.scoring.around import Retargeted
 from serving.scoring.bends import BENDS, STRAIGHT, Back
-from serving.scoring.retarget import Retargeted
 
 SMEARING_DEALS = (
     3  # each row's residual is of a fit that did not see it: those of a forest's own rows are far too small
@@ -44,72 +46,111 @@ def fit(
         ConfigError: the family refuses a parameter's name or value.
         DataError: no rows, a class without a row, or a target that cannot be bent as the model says.
     """
-    _complete(target, contract)
-    task = task_of(model, contract, matrix, target, weights)
-
-    def fitted(rows: npt.NDArray[Any] | slice) -> Pipeline:
-        pipeline = build_pipeline(contract, features, model, seed, params)
-        counted = None if task.weights is None else task.weights[rows]
-        return _fit(pipeline, contract.frame(matrix[rows]), task.labels[rows], counted, model, params)
-
-    with threadpool_limits(limits=1), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*valid feature names.*")  # our arrays have none, on both sides
-        pipeline = fitted(slice(None))
-        if task.back == STRAIGHT:
-            return pipeline
-        back = _smeared(task, contract, matrix, fitted) if model.smearing else task.back
-    return Pipeline([("model", Retargeted(pipeline, back.bend, back.numbers, back.per))])
+    return fit_watched(matrix, target, contract, features, model, seed, params, weights, None)[0]
 
 
-def _fit(
-    pipeline: Pipeline,
-    table: Any,
-    labels: npt.NDArray[Any],
-    weights: Vector | None,
+def fit_watched(
+    matrix: Matrix,
+    target: Vector,
+    contract: Contract,
+    features: FeatureSpec,
     model: ModelSpec,
+    seed: int,
     params: Mapping[str, Any],
-) -> Pipeline:
-    """*pipeline* fitted, with an estimator that a bundle can hold."""
-    head, (name, estimator), family = pipeline[:-1], pipeline.steps[-1], FAMILIES[model.family]
-    try:
-        x = head.fit_transform(table, labels)
-        by_place = placed(model.family, {**model.params, **params}, head)
-        arguments = {} if weights is None else {"sample_weight": weights}
+    weights: Vector | None,
+    watched: Umpire | None,
+) -> tuple[Pipeline, int | None]:
+    """As ``fit``; boosting stops when the *watched* rows get no better, and how many rounds it took is told."""
+    _complete(target, contract)
+    lesson = lesson_of(model, contract, matrix, target, weights)
+    fitting = _Fitting(matrix, contract, features, model, seed, params, lesson)
+    with threadpool_limits(limits=1):
+        pipeline, rounds = fitting.on(slice(None), watched)
+        if lesson.back == STRAIGHT:
+            return pipeline, rounds
+        back = fitting.counting(rounds).smeared() if model.smearing else lesson.back
+    return Pipeline([("model", Retargeted(pipeline, back.bend, back.numbers, back.per))]), rounds
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """One recipe and the rows it is for."""
+
+    matrix: Matrix
+    contract: Contract
+    features: FeatureSpec
+    model: ModelSpec
+    seed: int
+    params: Mapping[str, Any]
+    lesson: Lesson
+
+    def counting(self, rounds: int | None) -> "_Fitting":
+        """The same with so many rounds."""
+        name = FAMILIES[self.model.family].rounds
+        return self if rounds is None or not name else replace(self, params={**self.params, name: rounds})
+
+    def on(self, rows: npt.NDArray[Any] | slice, watched: Umpire | None = None) -> tuple[Pipeline, int | None]:
+        """A pipeline fitted on *rows*, with an estimator that a bundle can hold, and its rounds."""
+        pipeline = build_pipeline(self.contract, self.features, self.model, self.seed, self.params)
+        try:
+            return self._fitted(pipeline, rows, watched)
+        except _refusals() as error:  # the rows are complete here, so what is refused is a value of a parameter
+            reason = str(error).partition("\n")[0]
+            raise ConfigError(f"model: {self.model.family} cannot be fitted with these params: {reason}") from error
+
+    def _fitted(
+        self, pipeline: Pipeline, rows: npt.NDArray[Any] | slice, watched: Umpire | None
+    ) -> tuple[Pipeline, int | None]:
+        head, (name, estimator), family = pipeline[:-1], pipeline.steps[-1], FAMILIES[self.model.family]
+        x = head.fit_transform(self.contract.frame(self.matrix[rows]), self.lesson.labels[rows])
+        by_place = placed(self.model.family, {**self.model.params, **self.params}, head)
+        told: dict[str, Any] = {} if self.lesson.weights is None else {"sample_weight": self.lesson.weights[rows]}
         if family.sets_at_fit and family.sets in by_place:
-            arguments[family.sets] = by_place.pop(family.sets)
-        estimator.set_params(**by_place).fit(x, labels, **arguments)
-    except ConfigError:
-        raise
-    except _refusals() as error:  # the rows are complete here, so what is refused is a value of a parameter
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(f"model: {model.family} cannot be fitted with these params: {reason}") from error
-    pipeline.steps[-1] = (name, flattened(estimator))
-    return pipeline
+            told[family.sets] = by_place.pop(family.sets)
+        rounds = None
+        if watched is None or not family.rounds:
+            estimator.set_params(**by_place).fit(x, self.lesson.labels[rows], **told)
+        else:
+            seen, labels = head.transform(self.contract.frame(watched.matrix)), self._bent(watched)
+            told |= watching(estimator, seen, labels, watched.over)
+            estimator.set_params(**by_place).fit(x, self.lesson.labels[rows], **told)
+            rounds = rounds_of(estimator, seen, labels)
+        pipeline.steps[-1] = (name, flattened(estimator))
+        return pipeline, rounds
+
+    def _bent(self, watched: Umpire) -> npt.NDArray[Any]:
+        """The labels of *watched* rows; where one cannot be bent, the nearest that can."""
+        if self.contract.task == "classification":
+            return watched.target.astype(np.int64)
+        bend, back, labels = BENDS[self.lesson.back.bend], self.lesson.back, watched.target
+        if back.per:
+            labels = labels / watched.matrix[:, self.contract.names.index(back.per)]
+        fine = bend.takes(labels)
+        lowest = labels[fine].min(initial=np.inf)
+        return np.asarray(bend.there(np.where(fine, labels, lowest), back.numbers))
+
+    def smeared(self) -> Back:
+        """The way back with what rows that a fit has not seen lie off it."""
+        place = np.arange(len(self.matrix)) % SMEARING_DEALS
+        if len(place) < SMEARING_DEALS:
+            raise DataError(f"model.smearing: needs at least {SMEARING_DEALS} training rows, seen {len(place)}")
+        residuals, back = np.empty(len(place)), self.lesson.back
+        for deal in range(SMEARING_DEALS):
+            out = place == deal
+            said = self.on(~out)[0].predict(self.contract.frame(self.matrix[out]))
+            residuals[out] = self.lesson.labels[out] - said
+        smear = BENDS[back.bend].smear
+        assert smear is not None  # noqa: S101 - ModelSpec refuses the others
+        return Back(back.bend, smear(back.numbers, residuals, self.lesson.weights), back.per)
 
 
 def _refusals() -> tuple[type[Exception], ...]:
     """What the libraries in use raise for parameters that they do not take."""
-    import sys
-
     found: list[type[Exception]] = [ValueError, TypeError]
     for module, name in (("lightgbm.basic", "LightGBMError"), ("catboost", "CatBoostError")):
         if module in sys.modules:
             found.append(getattr(sys.modules[module], name))
     return tuple(found)
-
-
-def _smeared(task: Task, contract: Contract, matrix: Matrix, fitted: Any) -> Back:
-    """The way back with what rows that a fit has not seen lie off it."""
-    place = np.arange(len(matrix)) % SMEARING_DEALS
-    residuals = np.empty(len(matrix))
-    for deal in range(SMEARING_DEALS):
-        out = place == deal
-        if out.all() or not out.any():
-            raise DataError(f"model.smearing: needs at least {SMEARING_DEALS} training rows, seen {len(matrix)}")
-        residuals[out] = task.labels[out] - fitted(~out).predict(contract.frame(matrix[out]))
-    smear = BENDS[task.back.bend].smear
-    assert smear is not None  # noqa: S101 - ModelSpec refuses the others
-    return Back(task.back.bend, smear(task.back.numbers, residuals, task.weights), task.back.per)
 
 
 def predict(pipeline: Pipeline, contract: Contract, matrix: Matrix) -> Vector:

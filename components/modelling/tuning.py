@@ -22,7 +22,7 @@ from components.data.split import SplitPolicy, masks
 from components.data.tables import Vector, matrix_and_target
 from components.judging import metrics
 from components.judging.metrics import Metric
-from components.modelling.families import ModelSpec, build_estimator, check_names, check_values
+from components.modelling.families import AUTO, ModelSpec, build_estimator, check_names, check_values
 from components.modelling.features import FeatureSpec
 from components.modelling.targets import row_weights
 from components.modelling.training import fit, predict
@@ -34,6 +34,7 @@ from serving.errors import ConfigError, PlaceError
 Rows = npt.NDArray[np.intp]
 Kind = Literal["log", "float", "int", "choice"]
 FOLDS = 3
+TRIALS = 16
 FOLD_ROWS = 5_000
 
 
@@ -41,12 +42,12 @@ class Search(Frozen):
     """What to try, and for how long; an empty space means no search.
 
     Attributes:
-        trials: how many, the project's own parameters being the first.
+        trials: how many, the project's own parameters being the first; None: 16, and of families as time allows.
         space: estimator parameter to ``{log: [a, b]}``, ``{float: [a, b]}``, ``{int: [a, b]}`` or ``{choice: [...]}``.
         metric: None: rmse, or log_loss.
     """
 
-    trials: Annotated[int, Field(ge=1, le=10_000)] = 16
+    trials: Annotated[int, Field(ge=1, le=10_000)] | None = None
     timeout: Span = parse("60s")
     space: dict[str, dict[Kind, tuple[Any, ...]]] = Field(default_factory=dict)
     metric: str | None = None
@@ -62,14 +63,21 @@ class Search(Frozen):
 
 def check_search(search: Search, model: ModelSpec, contract: Contract) -> None:
     """Refuse a *search* over parameters or values that the *model* does not take, or by a metric of another task."""
+    if model.family == AUTO and search.space:
+        raise ConfigError("search.space: of no use without a family, since 'auto' chooses what to try; leave it out")
+    if model.family != AUTO:
+        _check_space(search, model, contract)
+    if search.metric is not None:
+        metrics.get(search.metric, where="search.metric", task=contract.task)
+
+
+def _check_space(search: Search, model: ModelSpec, contract: Contract) -> None:
     check_names(model.family, search.space, where="search.space", task=contract.task)
     for name, dimension in search.space.items():
         for kind, given in dimension.items():
             for value in given:
                 tried = value if kind in ("int", "choice") else float(value)
                 check_values(model.family, {name: tried}, where="search.space", task=contract.task)
-    if search.metric is not None:
-        metrics.get(search.metric, where="search.metric", task=contract.task)
 
 
 def tune(
@@ -213,7 +221,7 @@ def _search(objective: _Objective, search: Search, seed: int, clock: Callable[[]
     if all(_inside(distributions[name], value) for name, value in own.items()):
         loss = objective.metric.loss(trials[0].value)
         study.add_trial(optuna.trial.create_trial(params=own, distributions=distributions, value=loss))
-    while len(trials) < search.trials:
+    while len(trials) < (search.trials or TRIALS):
         if clock() >= limit:
             return trials, True
         asked = study.ask(distributions)
@@ -261,7 +269,7 @@ def _study(optuna: Any, search: Search, seed: int) -> tuple[Any, dict[str, Any]]
         name: build[kind](given) for name, dimension in search.space.items() for kind, given in dimension.items()
     }
     # A third of the trials explores before the sampler starts to lean on what it has seen.
-    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(3, min(10, search.trials // 3)))
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(3, min(10, (search.trials or TRIALS) // 3)))
     return optuna.create_study(sampler=sampler, direction="minimize"), distributions
 
 

@@ -37,13 +37,13 @@ from serving.errors import DataError, GateRefusal, UsageError
 from serving.files import canonical_json, sha256_bytes, whole_directory, whole_file
 from serving.profile import Profile
 from serving.scoring.api import Declined, Predictions, SklearnScorer
-from serving.scoring.compile import CompiledScorer, compile_pipeline, from_bytes, to_bytes
+from serving.scoring.compile import Fast, compile_pipeline, from_bytes, to_bytes
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 BundleId = str  # sha256 hex of manifest.json
-Scorer = CompiledScorer | SklearnScorer
+Scorer = Fast | SklearnScorer
 FORMAT = 1
 REQUIRED = frozenset({MODEL, CONTRACT, PROFILE, GOLDEN, CARD})
 LIBRARIES = ("numba", "numpy", "scikit-learn", "scipy", "skops")
@@ -122,9 +122,13 @@ def write_bundle(
     }
     if split:
         files[SPLIT] = split.encode()
+<<<<<<< HEAD
     if judgement is not None:
         files[JUDGEMENT] = judgement.model_dump_json().encode()
     if isinstance(fast, CompiledScorer):
+=======
+    if not isinstance(fast, Declined):
+>>>>>>> 0cbc1a4 (model: auto searches over families within a time budget, and the mean of the best few is one model that answers a row in its time)
         files[SCORING] = to_bytes(fast)
     manifest = _manifest(files, fast, provenance)
     with whole_directory(directory) as place:
@@ -182,7 +186,7 @@ def export_joblib(directory: Path, path: Path, trusted: Sequence[PublicKey]) -> 
         joblib.dump(pipeline, temporary)
 
 
-def _manifest(files: Mapping[str, bytes], fast: CompiledScorer | Declined, provenance: Mapping[str, Any]) -> bytes:
+def _manifest(files: Mapping[str, bytes], fast: Fast | Declined, provenance: Mapping[str, Any]) -> bytes:
     try:
         return canonical_json(
             {
@@ -257,10 +261,10 @@ def _scorer(
     directory: Path, files: Mapping[str, bytes], manifest: Mapping[str, Any], contract: Contract, golden: Golden
 ) -> Scorer:
     """The fast form if it is there and gives the golden predictions; else scikit-learn, if that does."""
-    fast: CompiledScorer | Declined = Declined(manifest["scoring"]["reason"])
+    fast: Fast | Declined = Declined(manifest["scoring"]["reason"])
     if SCORING in files:
         fast = golden.agreeing(from_bytes(files[SCORING], contract))
-    if isinstance(fast, CompiledScorer):
+    if not isinstance(fast, Declined):
         return fast
     scorer = SklearnScorer(load_model(files[MODEL]), contract, f"scikit-learn answers: {fast.reason}")
     golden.check(directory, scorer)

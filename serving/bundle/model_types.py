@@ -9,7 +9,13 @@ from types import MappingProxyType
 
 # Our own, of arrays and settings alone: boosted trees, which tree_bounds checks, and what stands around a model.
 FLAT = frozenset({"serving.scoring.flat.FlatRegressor", "serving.scoring.flat.FlatClassifier"})
-WRAPPED = frozenset({"serving.scoring.retarget.Retargeted"})
+WRAPPED = frozenset(
+    {
+        "serving.scoring.around.Retargeted",
+        "serving.scoring.around.BlendRegressor",
+        "serving.scoring.around.BlendClassifier",
+    }
+)
 
 # What skops does not trust by itself. Arrays of trees can crash the process: allowed since tree_bounds checks them.
 TRUSTED = frozenset(

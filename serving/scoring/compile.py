@@ -6,6 +6,7 @@ compiles compares with the pipeline afterwards (``bundle`` does, on the golden r
 
 import json
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from serving.archive import Arrays, pack_arrays, unpack_arrays
 from serving.contract import Contract, Matrix
 from serving.errors import GateRefusal, UsageError
-from serving.scoring.api import Declined, Form, Predictions
+from serving.scoring.api import Declined, Form, Predictions, weighted_mean
 from serving.scoring.bends import STRAIGHT, Back
 from serving.scoring.linear import Linear
 from serving.scoring.links import LINKS, ROUNDED, outputs_of
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 ULPS = 4  # units in the last place that a rounded sum or exponential may differ
 _HEAD = "head"
-_FORMATS = (1, 2)  # the second knows a way back, without which its answers would be in another unit
+_FORMATS = (1, 2, 3)  # the second knows a way back, the third several models side by side
 _BROKEN = (zipfile.BadZipFile, KeyError, TypeError, ValueError, IndexError, EOFError, OSError, AttributeError)
 
 
@@ -99,12 +100,72 @@ class CompiledScorer:
         return answer
 
 
-def compile_pipeline(pipeline: "Pipeline", contract: Contract) -> CompiledScorer | Declined:
+@dataclass(frozen=True)
+class BlendedScorer:
+    """The weighted mean of several models' fast forms, side by side."""
+
+    members: tuple[CompiledScorer, ...]
+    weights: tuple[float, ...]
+
+    @property
+    def contract(self) -> Contract:
+        return self.members[0].contract
+
+    @property
+    def form(self) -> Form:
+        return "trees" if any(one.form == "trees" for one in self.members) else "linear"
+
+    @property
+    def reason(self) -> str:
+        return f"the mean of {len(self.members)} models; " + "; ".join(
+            dict.fromkeys(one.reason for one in self.members)
+        )
+
+    def score(self, matrix: Matrix) -> Predictions:
+        """See ``api.SklearnScorer``."""
+        return weighted_mean([one.score(matrix) for one in self.members], self.weights)
+
+    def tolerance(self, matrix: Matrix) -> Predictions:
+        """See ``CompiledScorer.tolerance``; where no member may differ the mean may not either."""
+        off = weighted_mean([one.tolerance(matrix) for one in self.members], self.weights)
+        if not off.any():
+            return off
+        scale = np.abs(self.score(matrix)).reshape(len(matrix), -1).max(axis=1)
+        return np.asarray(off + ULPS * np.spacing(scale))
+
+    def fault(self) -> str | None:
+        if not self.members or len(self.members) != len(self.weights):
+            return f"{len(self.members)} models with {len(self.weights)} weights"
+        return None if np.isfinite(self.weights).all() else f"the weights {list(self.weights)}"
+
+
+Fast = CompiledScorer | BlendedScorer
+
+
+def compile_pipeline(pipeline: "Pipeline", contract: Contract) -> Fast | Declined:
     """The fast form of a fitted *pipeline* that takes ``contract.frame`` tables, or why there is none."""
+    from serving.scoring.around import BlendClassifier, BlendRegressor
+
+    steps, last = _flattened(pipeline)
+    if not isinstance(last, BlendClassifier | BlendRegressor):
+        return _compiled(pipeline, contract)
+    if steps:
+        return Declined("a mean of models behind other steps has no fast form")
+    members = [_compiled(one, contract) for one in last.members or ()]
+    declined = next((one for one in members if isinstance(one, Declined)), None)
+    if declined is not None:
+        return declined
+    blended = BlendedScorer(tuple(members), tuple(map(float, last.weights or ())))  # type: ignore[arg-type]  # above
+    fault = blended.fault()
+    return blended if fault is None else Declined(f"the compiled arrays do not fit together: {fault}")
+
+
+def _compiled(pipeline: "Pipeline", contract: Contract) -> CompiledScorer | Declined:
+    """The fast form of one model."""
     from serving.scoring.api import class_order
+    from serving.scoring.around import Retargeted
     from serving.scoring.estimators import compile_estimator
     from serving.scoring.preprocess import transform_all
-    from serving.scoring.retarget import Retargeted
     from serving.scoring.symbols import CannotCompile, lower, symbols_of
 
     steps, estimator = _flattened(pipeline)
@@ -126,7 +187,7 @@ def compile_pipeline(pipeline: "Pipeline", contract: Contract) -> CompiledScorer
 def _retargeted(steps: list[tuple[str, Any]], estimator: Any, contract: Contract) -> CompiledScorer | Declined:
     if steps or contract.task != "regression":
         return Declined("a bent target behind other steps has no fast form")
-    inner = compile_pipeline(estimator.pipeline, contract)
+    inner = _compiled(estimator.pipeline, contract)
     if isinstance(inner, Declined):
         return inner
     scorer = replace(inner, back=estimator.back)
@@ -143,8 +204,22 @@ def _flattened(pipeline: "Pipeline") -> tuple[list[tuple[str, Any]], Any]:
     return list(steps), last
 
 
-def to_bytes(scorer: CompiledScorer) -> bytes:
+def to_bytes(scorer: Fast) -> bytes:
     """The form as ``scoring.npz``."""
+    if isinstance(scorer, CompiledScorer):
+        head, arrays = _packed(scorer)
+    else:
+        heads, arrays = list[dict[str, Any]](), {}
+        for number, one in enumerate(scorer.members):
+            member, own = _packed(one)
+            heads.append(member)
+            arrays |= {f"member{number}_{name}": array for name, array in own.items()}
+        head = {"format": _FORMATS[-1], "members": heads, "weights": list(scorer.weights)}
+    arrays[_HEAD] = np.frombuffer(json.dumps(head, sort_keys=True).encode(), np.uint8)
+    return pack_arrays(arrays)
+
+
+def _packed(scorer: CompiledScorer) -> tuple[dict[str, Any], Arrays]:
     program, program_arrays = scorer.program.to_arrays()
     sums, sums_arrays = scorer.sums.to_arrays()
     head = {
@@ -156,12 +231,10 @@ def to_bytes(scorer: CompiledScorer) -> bytes:
         "sums": sums,
         **({} if scorer.back == STRAIGHT else {"back": scorer.back.to_head()}),
     }
-    arrays: Arrays = {**program_arrays, **sums_arrays}
-    arrays[_HEAD] = np.frombuffer(json.dumps(head, sort_keys=True).encode(), np.uint8)
-    return pack_arrays(arrays)
+    return head, {**program_arrays, **sums_arrays}
 
 
-def from_bytes(data: bytes, contract: Contract) -> CompiledScorer:
+def from_bytes(data: bytes, contract: Contract) -> Fast:
     """The form in a ``scoring.npz``; every index in it is checked, since the compiled loops do not.
 
     Raises:
@@ -172,18 +245,32 @@ def from_bytes(data: bytes, contract: Contract) -> CompiledScorer:
         head = json.loads(arrays.pop(_HEAD).tobytes())
         if head["format"] not in _FORMATS:
             raise GateRefusal(f"scoring.npz has format {head['format']!r}, expected {_FORMATS[-1]}; train a new bundle")
-        kind = {"trees": Forest, "linear": Linear}[head["form"]]
-        scorer = CompiledScorer(
-            contract,
-            Program.from_arrays(head["program"], arrays),
-            kind.from_arrays(head["sums"], arrays),  # type: ignore[attr-defined]  # both kinds have it
-            str(head["link"]),
-            tuple(int(place) for place in head["order"]),
-            Back.from_head(head["back"]) if "back" in head else STRAIGHT,
-        )
-        fault = _fault(scorer)
+        if "members" not in head:
+            return _unpacked(head, arrays, contract)
+        members = [
+            _unpacked(one, {k.removeprefix(own): v for k, v in arrays.items() if k.startswith(own)}, contract)
+            for own, one in ((f"member{number}_", one) for number, one in enumerate(head["members"]))
+        ]
+        blended = BlendedScorer(tuple(members), tuple(float(weight) for weight in head["weights"]))
+        fault = blended.fault()
     except _BROKEN as error:
         raise GateRefusal(f"scoring.npz is damaged or crafted ({error}); train a new bundle") from error
+    if fault is not None:
+        raise GateRefusal(f"scoring.npz holds {fault}; it is damaged or crafted, train a new bundle")
+    return blended
+
+
+def _unpacked(head: Mapping[str, Any], arrays: Arrays, contract: Contract) -> CompiledScorer:
+    kind = {"trees": Forest, "linear": Linear}[head["form"]]
+    scorer = CompiledScorer(
+        contract,
+        Program.from_arrays(head["program"], arrays),
+        kind.from_arrays(head["sums"], arrays),  # type: ignore[attr-defined]  # both kinds have it
+        str(head["link"]),
+        tuple(int(place) for place in head["order"]),
+        Back.from_head(head["back"]) if "back" in head else STRAIGHT,
+    )
+    fault = _fault(scorer)
     if fault is not None:
         raise GateRefusal(f"scoring.npz holds {fault}; it is damaged or crafted, train a new bundle")
     return scorer
