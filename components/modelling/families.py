@@ -199,6 +199,8 @@ class ModelSpec(Frozen):
         exposure: as ``per``, and rows weigh as much as that column says: with loss ``poisson`` an offset of its
             logarithm.
         weights: how much each row counts.
+        refit: ``all``: what is served is fitted on all rows, the newest included, once a twin that has not seen the
+            held-out ones was accepted; the default where the family is left open.
 
     Raises:
         ConfigError: the family, or a parameter of it, does not exist or is not a project's to set.
@@ -211,6 +213,11 @@ class ModelSpec(Frozen):
     per: str | None = None
     exposure: str | None = None
     weights: Weights = Weights()
+    refit: Literal["all", "none"] | None = None
+
+    @property
+    def refits(self) -> bool:
+        return self.refit == "all" or (self.refit is None and self.family == AUTO)
 
     @property
     def unit(self) -> str:

@@ -1,10 +1,7 @@
 """The model stages on paths: what the doorways ``tune`` and ``train`` call."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,11 +13,10 @@ from components.judging.suspicion import learned
 from components.modelling.auto import tune_families
 from components.modelling.families import AUTO, ModelSpec
 from components.modelling.features import FeatureSpec
-from components.modelling.mixtures import fit_recipe, named, settings
 from components.modelling.model_card import card
 from components.modelling.portfolio import missing
 from components.modelling.profiles import profile
-from components.modelling.targets import row_weights
+from components.modelling.recipes import Recipe
 from components.modelling.training import predict
 from components.modelling.tuning import Search
 from components.modelling.tuning import tune as search_parameters
@@ -30,21 +26,9 @@ from serving.bundle.bundle import write_bundle
 from serving.bundle.files import SPLIT
 from serving.bundle.judgement import Judgement
 from serving.contract import Contract, Matrix
-from serving.files import canonical_json, read_json, sha256_bytes, whole_directory, write_text
+from serving.files import whole_directory, write_text
 
 GOLDEN_ROWS = 200
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a model is made of, as the doorway receives it: sections of the project as JSON, the contract as a file."""
-
-    model: str
-    features: str
-    contract: str
-    seed: int
-    params: str
-    provenance: Mapping[str, Any]
 
 
 def tune(model: str, features: str, search: str, policy: str, contract: str, seed: int, train: str, trials: str) -> str:
@@ -68,35 +52,25 @@ def train(recipe: Recipe, key: str, train: str, holdout: str, bundle: str) -> st
 
     Holdout rows touch nothing but the reference profile of predictions and errors.
     """
-    rules = Contract.read(Path(recipe.contract))
-    spec, features = ModelSpec.model_validate_json(recipe.model), FeatureSpec.model_validate_json(recipe.features)
-    params = json.loads(recipe.params)
-    rows = snapshots.read(Path(train))
-    matrix, target = matrix_and_target(rows, rules)
+    rules = recipe.rules
+    pipeline, matrix, target = recipe.fitted(snapshots.read(Path(train)))
     unseen, truth = matrix_and_target(snapshots.read(Path(holdout)), rules)
-    weights = row_weights(spec, rows, rules)
-    pipeline = fit_recipe(matrix, target, rules, features, spec, recipe.seed, params, weights)
     prediction = predict(pipeline, rules, unseen)
     evaluation = judge_predictions(prediction, truth, unseen, rules)
-    configuration = sha256_bytes(
-        canonical_json(
-            [json.loads(recipe.model), json.loads(recipe.features), read_json(Path(recipe.contract)), params]
-        )
-    )
-    facts = {**recipe.provenance, "configuration": configuration, "seed": recipe.seed, "rows": len(target)}
+    facts = recipe.facts(len(target))
     digest = write_bundle(
         Path(bundle),
         pipeline=pipeline,
         contract=rules,
         profile=profile(matrix, rules, prediction, truth, evaluation.metrics),
         golden=golden_rows(unseen),
-        card=card(named(spec, params), settings(spec, params), rules, evaluation, facts),
+        card=card(recipe.name, recipe.settings, rules, evaluation, facts),
         provenance=facts,
         key=signing_key(key),
         split=(Path(train) / SPLIT).read_text(encoding="utf-8"),
         judgement=Judgement(learned=learned(matrix, target, rules)),
     )
-    tell(f"{named(spec, params)}, {len(target):,} rows, bundle {digest[:SHORT]}")
+    tell(f"{recipe.name}, {len(target):,} rows, bundle {digest[:SHORT]}")
     return digest
 
 

@@ -10,6 +10,7 @@
     judgement.json  by what it was judged, and what it says besides its predictions; absent where nobody said
     manifest.json   digest and size of each file above, library versions, where it all came from
     manifest.sig    signature of manifest.json
+    judged/         the bundle that was judged, where this one was fitted again on all rows
 
 The SHA-256 of ``manifest.json`` names the bundle. Nothing in it depends on when or where it was written.
 """
@@ -27,7 +28,19 @@ import numpy as np
 from pydantic import ValidationError
 
 from serving.archive import same_arrays
-from serving.bundle.files import CARD, CONTRACT, GOLDEN, JUDGEMENT, MANIFEST, MODEL, PROFILE, SCORING, SIGNATURE, SPLIT
+from serving.bundle.files import (
+    CARD,
+    CONTRACT,
+    GOLDEN,
+    JUDGED,
+    JUDGEMENT,
+    MANIFEST,
+    MODEL,
+    PROFILE,
+    SCORING,
+    SIGNATURE,
+    SPLIT,
+)
 from serving.bundle.golden import Golden
 from serving.bundle.judgement import Judgement
 from serving.bundle.model_file import audit, load_model, write_model
@@ -122,13 +135,9 @@ def write_bundle(
     }
     if split:
         files[SPLIT] = split.encode()
-<<<<<<< HEAD
     if judgement is not None:
         files[JUDGEMENT] = judgement.model_dump_json().encode()
-    if isinstance(fast, CompiledScorer):
-=======
     if not isinstance(fast, Declined):
->>>>>>> 0cbc1a4 (model: auto searches over families within a time budget, and the mean of the best few is one model that answers a row in its time)
         files[SCORING] = to_bytes(fast)
     manifest = _manifest(files, fast, provenance)
     with whole_directory(directory) as place:
@@ -224,7 +233,8 @@ def _signed_manifest(directory: Path, trusted: Sequence[PublicKey]) -> tuple[dic
 
 def _signed_files(directory: Path, manifest: Mapping[str, Any]) -> dict[str, bytes]:
     listed = manifest["files"]
-    present = {path.name for path in directory.iterdir()} - {MANIFEST, SIGNATURE}
+    twin = {JUDGED} if "judged" in manifest["provenance"] else set()  # signed by itself, and read by nobody here
+    present = {path.name for path in directory.iterdir()} - {MANIFEST, SIGNATURE} - twin
     missing = (listed.keys() | REQUIRED) - (present & listed.keys())
     if missing:
         raise GateRefusal(f"{directory}: {min(missing)} is missing; fetch the bundle again")

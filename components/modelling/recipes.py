@@ -1,0 +1,68 @@
+"""A recipe as a step receives it, and the pipeline that it makes of a snapshot's rows."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from sklearn.pipeline import Pipeline
+
+from components.data.tables import Vector, matrix_and_target
+from components.modelling.families import ModelSpec
+from components.modelling.features import FeatureSpec
+from components.modelling.mixtures import fit_recipe, named, settings
+from components.modelling.targets import row_weights
+from serving.contract import Contract, Matrix
+from serving.files import canonical_json, read_json, sha256_bytes
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a model is made of, as the doorway receives it: sections of the project as JSON, the contract as a file."""
+
+    model: str
+    features: str
+    contract: str
+    seed: int
+    params: str
+    provenance: Mapping[str, Any]
+
+    @cached_property
+    def spec(self) -> ModelSpec:
+        return ModelSpec.model_validate_json(self.model)
+
+    @cached_property
+    def rules(self) -> Contract:
+        return Contract.read(Path(self.contract))
+
+    @cached_property
+    def chosen(self) -> dict[str, Any]:
+        """What the search came to."""
+        found: dict[str, Any] = json.loads(self.params)
+        return found
+
+    @property
+    def name(self) -> str:
+        return named(self.spec, self.chosen)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return settings(self.spec, self.chosen)
+
+    def facts(self, rows: int) -> dict[str, Any]:
+        """What a bundle says of where it came from, for a model of so many rows."""
+        contract = read_json(Path(self.contract))
+        made_of = [json.loads(self.model), json.loads(self.features), contract, self.chosen]
+        configuration = sha256_bytes(canonical_json(made_of))
+        return {**self.provenance, "configuration": configuration, "seed": self.seed, "rows": rows}
+
+    def fitted(self, rows: pl.DataFrame) -> tuple[Pipeline, Matrix, Vector]:
+        """The pipeline of *rows*, as a snapshot holds them, and what it was fitted on: coded matrix and target."""
+        matrix, target = matrix_and_target(rows, self.rules)
+        weights = row_weights(self.spec, rows, self.rules)
+        features = FeatureSpec.model_validate_json(self.features)
+        pipeline = fit_recipe(matrix, target, self.rules, features, self.spec, self.seed, self.chosen, weights)
+        return pipeline, matrix, target
