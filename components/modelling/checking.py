@@ -6,8 +6,9 @@ import numpy as np
 
 from components.data.tables import Vector
 from components.modelling.by_column import check_columns
-from components.modelling.families import AUTO, FAMILIES, ModelSpec, check_task, check_values
+from components.modelling.families import FAMILIES, ModelSpec, check_task, check_values
 from components.modelling.features import FeatureSpec, check_features
+from components.modelling.recipes import AUTO
 from components.modelling.targets import check_target
 from components.modelling.training import fit
 from serving.contract import Column, Contract, Matrix

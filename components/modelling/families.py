@@ -21,13 +21,13 @@ from sklearn.linear_model import ElasticNet, Lasso, LinearRegression, LogisticRe
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from components.judging.metrics import Task
+from components.modelling.recipes import AUTO
 from serving.contract import Frozen
 from serving.durations import Span
 from serving.errors import ConfigError, PlaceError
 from serving.scoring.bends import BENDS
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
-AUTO = "auto"  # no family: a search over all that are installed
 
 # Each would make two equal runs differ, or print into the run's output.
 RESERVED = {
@@ -214,10 +214,6 @@ class ModelSpec(Frozen):
     exposure: str | None = None
     weights: Weights = Weights()
     refit: Literal["all", "none"] | None = None
-
-    @property
-    def refits(self) -> bool:
-        return self.refit == "all" or (self.refit is None and self.family == AUTO)
 
     @property
     def unit(self) -> str:

@@ -7,8 +7,9 @@ from pydantic import Field
 from sklearn.pipeline import Pipeline
 
 from components.data.tables import Vector
-from components.modelling.families import AUTO, FAMILIES, NOTHING, ModelSpec
+from components.modelling.families import FAMILIES, NOTHING, ModelSpec
 from components.modelling.features import FeatureSpec
+from components.modelling.recipes import AUTO
 from components.modelling.training import fit
 from serving.contract import Contract, Frozen, Matrix
 from serving.scoring.around import BlendClassifier, BlendRegressor

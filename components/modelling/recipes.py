@@ -1,22 +1,26 @@
-"""A recipe as a step receives it, and the pipeline that it makes of a snapshot's rows."""
+"""A recipe as a step receives it, and the pipeline that it makes of a snapshot's rows.
+
+What only a fit needs is imported there: a step that serves what was judged pays for none of it.
+"""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
-from sklearn.pipeline import Pipeline
-
-from components.data.tables import Vector, matrix_and_target
-from components.modelling.families import ModelSpec
-from components.modelling.features import FeatureSpec
-from components.modelling.mixtures import fit_recipe, named, settings
-from components.modelling.targets import row_weights
-from serving.contract import Contract, Matrix
 from serving.files import canonical_json, read_json, sha256_bytes
+
+if TYPE_CHECKING:
+    import polars as pl
+    from sklearn.pipeline import Pipeline
+
+    from components.data.tables import Vector
+    from components.modelling.families import ModelSpec
+    from serving.contract import Contract, Matrix
+
+AUTO = "auto"  # no family: a search over all that are installed
 
 
 @dataclass(frozen=True)
@@ -30,12 +34,22 @@ class Recipe:
     params: str
     provenance: Mapping[str, Any]
 
+    @property
+    def refits(self) -> bool:
+        """Whether what is served is fitted on all rows: where it is asked for, or the family was left open."""
+        asked = json.loads(self.model)
+        return asked.get("refit") == "all" or (asked.get("refit") is None and asked["family"] == AUTO)
+
     @cached_property
-    def spec(self) -> ModelSpec:
+    def spec(self) -> "ModelSpec":
+        from components.modelling.families import ModelSpec
+
         return ModelSpec.model_validate_json(self.model)
 
     @cached_property
-    def rules(self) -> Contract:
+    def rules(self) -> "Contract":
+        from serving.contract import Contract
+
         return Contract.read(Path(self.contract))
 
     @cached_property
@@ -46,10 +60,14 @@ class Recipe:
 
     @property
     def name(self) -> str:
+        from components.modelling.mixtures import named
+
         return named(self.spec, self.chosen)
 
     @property
     def settings(self) -> dict[str, Any]:
+        from components.modelling.mixtures import settings
+
         return settings(self.spec, self.chosen)
 
     def facts(self, rows: int) -> dict[str, Any]:
@@ -59,8 +77,13 @@ class Recipe:
         configuration = sha256_bytes(canonical_json(made_of))
         return {**self.provenance, "configuration": configuration, "seed": self.seed, "rows": rows}
 
-    def fitted(self, rows: pl.DataFrame) -> tuple[Pipeline, Matrix, Vector]:
+    def fitted(self, rows: "pl.DataFrame") -> tuple["Pipeline", "Matrix", "Vector"]:
         """The pipeline of *rows*, as a snapshot holds them, and what it was fitted on: coded matrix and target."""
+        from components.data.tables import matrix_and_target
+        from components.modelling.features import FeatureSpec
+        from components.modelling.mixtures import fit_recipe
+        from components.modelling.targets import row_weights
+
         matrix, target = matrix_and_target(rows, self.rules)
         weights = row_weights(self.spec, rows, self.rules)
         features = FeatureSpec.model_validate_json(self.features)

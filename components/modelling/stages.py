@@ -11,12 +11,12 @@ from components.data.tables import matrix_and_target
 from components.judging.evaluation import evaluate as judge_predictions
 from components.judging.suspicion import learned
 from components.modelling.auto import tune_families
-from components.modelling.families import AUTO, ModelSpec
+from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec
 from components.modelling.model_card import card
 from components.modelling.portfolio import missing
 from components.modelling.profiles import profile
-from components.modelling.recipes import Recipe
+from components.modelling.recipes import AUTO, Recipe
 from components.modelling.training import predict
 from components.modelling.tuning import Search
 from components.modelling.tuning import tune as search_parameters

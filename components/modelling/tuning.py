@@ -22,8 +22,9 @@ from components.data.split import SplitPolicy, masks
 from components.data.tables import Vector, matrix_and_target
 from components.judging import metrics
 from components.judging.metrics import Metric
-from components.modelling.families import AUTO, ModelSpec, build_estimator, check_names, check_values
+from components.modelling.families import ModelSpec, build_estimator, check_names, check_values
 from components.modelling.features import FeatureSpec
+from components.modelling.recipes import AUTO
 from components.modelling.targets import row_weights
 from components.modelling.training import fit, predict
 from components.modelling.tuning_values import Trial, Tuning

@@ -12,9 +12,10 @@ from components.data.tables import matrix_and_target
 from components.modelling import portfolio
 from components.modelling.auto import MEMBERS, MOST_TREES, chosen, tune_families
 from components.modelling.checking import check_model
-from components.modelling.families import AUTO, FAMILIES, ModelSpec
+from components.modelling.families import FAMILIES, ModelSpec
 from components.modelling.features import FeatureSpec
 from components.modelling.mixtures import Member, Mixture, fit_recipe, named
+from components.modelling.recipes import AUTO
 from components.modelling.training import predict
 from components.modelling.tuning import Search, check_search
 from components.modelling.tuning_values import Tuning
