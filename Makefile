@@ -65,6 +65,10 @@ check-workflows: ## Lint .github/workflows (needs Go)
 compile: $(READY) ## Compile the pipelines to the committed IR beside them
 	@$(BIN)/slipway compile
 
+.PHONY: keys
+keys: $(READY) ## Write docs/project.md, the keys of a project file
+	@$(BIN)/slipway help project --page > docs/project.md.new && mv docs/project.md.new docs/project.md
+
 .PHONY: lock
 lock: $(READY) ## Resolve requirements.lock again from pyproject.toml
 	@$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \

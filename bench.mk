@@ -6,6 +6,10 @@ PEERS ?= mlflow=$(BIN)/python
 bench: $(READY) ## The model server beside stock KServe and other servers (ARGS="--rounds 5 --json FILE")
 	@$(BIN)/python -m tests.bench.serve $(if $(PEERS),--peers $(PEERS)) $(ARGS)
 
+.PHONY: bench-features
+bench-features: $(READY) ## The model server with ten derived columns beside without (ARGS="--rounds 3")
+	@$(BIN)/python -m tests.bench.derived $(ARGS)
+
 .PHONY: bench-batch
 bench-batch: $(READY) ## Ten million rows scored file to file (ARGS="--rows 1000000")
 	@$(BIN)/python -m tests.bench.batch $(ARGS)

@@ -27,7 +27,7 @@ RUN cd /src && /opt/build/bin/pip wheel --no-cache-dir --disable-pip-version-che
  && /opt/build/bin/pip --python /opt/venv/bin/python install --no-cache-dir --disable-pip-version-check --no-deps --no-index \
       --no-compile --target /opt/slipway/lib /wheels/*.whl \
  && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/slipway/lib \
- && cd / && NUMBA_CACHE_DIR=/opt/numba PYTHONPATH=/opt/slipway/lib /opt/venv/bin/python -c "import serving.bundle.bundle, serving.predictor.served; from serving.scoring.compiled import load_all; load_all()" \
+ && cd / && NUMBA_CACHE_DIR=/opt/numba PYTHONPATH=/opt/slipway/lib /opt/venv/bin/python -c "import serving.bundle.bundle, serving.predictor.served; from serving.compiled import load_all; load_all()" \
  && chmod -R a+rwX /opt/numba
 
 FROM ${BASE}

@@ -21,7 +21,7 @@ COPY serving/ /app/serving/
 COPY images/serve images/serving.cdx.json /app/images/
 # numba's cache belongs to the path and the time of the source, so it is filled where the source stays.
 RUN /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /app/serving \
- && cd /app && NUMBA_CACHE_DIR=/opt/numba PYTHONPATH=/app /opt/venv/bin/python -c "import serving.bundle.bundle, serving.predictor.served; from serving.scoring.compiled import load_all; load_all()" \
+ && cd /app && NUMBA_CACHE_DIR=/opt/numba PYTHONPATH=/app /opt/venv/bin/python -c "import serving.bundle.bundle, serving.predictor.served; from serving.compiled import load_all; load_all()" \
  && /opt/venv/bin/python -c "import importlib.util as u; assert not any(map(u.find_spec, ('mlflow', 'pyarrow', 'kfp', 'polars', 'kubernetes', 'fastapi')))"
 
 FROM ${BASE}

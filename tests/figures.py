@@ -39,6 +39,7 @@ BLOCKS = {
     "planted-models": Block("docs/judging.md", ("bench-gates",)),
     "model-server": Block("docs/benchmarks.md", ("bench", "ARGS=--rounds 2")),
     "long-tables": Block("docs/benchmarks.md", ("bench-data",)),
+    "features": Block("docs/features.md", ("bench-features",)),
     "batch": Block("docs/benchmarks.md", ("bench-batch",)),
     "supervisor": Block("docs/benchmarks.md", ("bench-supervisor",)),
     "kserve-0.20": Block("docs/kserve.md", ("test-kserve",), asked=True),

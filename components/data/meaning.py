@@ -6,18 +6,27 @@ from typing import Any
 
 import polars as pl
 
+from components.data.moments import TYPE, moments
 from components.data.words import number as number_in
 from components.data.words import spelled
+from serving.columns.moments import BLANKS
 from serving.contract import Column, spellings
 from serving.errors import DataError
 
-MISSING_WORDS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 TRUE_WORDS = ("true", "1", "1.0", "yes")
 FALSE_WORDS = ("false", "0", "0.0", "no")
 FEW = 16
 _DECIMAL = re.compile(r"-?\d+\.\d*0")
 
-TYPES = {"float": pl.Float64, "int": pl.Float64, "bool": pl.Boolean, "category": pl.String}
+TYPES = {
+    "float": pl.Float64,
+    "int": pl.Float64,
+    "bool": pl.Boolean,
+    "category": pl.String,
+    "datetime": TYPE,
+    "text": pl.String,
+    "id": pl.String,
+}
 
 
 def value(name: str, column: Column, dtype: Any) -> pl.Expr:
@@ -29,8 +38,19 @@ def value(name: str, column: Column, dtype: Any) -> pl.Expr:
     held = pl.col(name)
     if dtype == pl.Null:
         return held.cast(TYPES[column.type])
-    if column.type == "category":
-        return _category(name, held, dtype, column.values)
+    told = _told(name, held, dtype, column)
+    # What means an empty cell says nothing else; the words that always do are no number, truth or moment anyway.
+    empty = column.null_values or column.type in ("category", "text")
+    return pl.when(~missing(name, dtype, column)).then(told) if empty else told
+
+
+def _told(name: str, held: pl.Expr, dtype: Any, column: Column) -> pl.Expr:
+    if column.type in ("category", "text", "id"):
+        if dtype.is_nested():
+            raise _impossible(name, dtype, "categories" if column.type == "category" else "texts")
+        return as_category(held, dtype, column) if column.type == "category" else spelled(held, dtype)
+    if column.type == "datetime":
+        return moments(name, dtype, column)
     if column.type == "bool":
         return _truth(name, held, dtype)
     return _number(name, held, dtype, whole=column.type == "int")
@@ -56,16 +76,13 @@ def _truth(name: str, value: pl.Expr, dtype: Any) -> pl.Expr:
     return pl.when(word.is_in(list(TRUE_WORDS))).then(True).when(word.is_in(list(FALSE_WORDS))).then(False)
 
 
-def _category(name: str, value: pl.Expr, dtype: Any, values: tuple[str, ...]) -> pl.Expr:
-    if dtype.is_nested():
-        raise _impossible(name, dtype, "categories")
-    known = as_category(value, dtype, values)
-    return pl.when(~_is_missing_word(spelled(value, dtype), values)).then(known) if dtype == pl.String else known
+def _trimmed(text: pl.Expr, column: Column) -> pl.Expr:
+    return text.str.strip_chars(BLANKS) if column.trimmed else text
 
 
-def as_category(value: pl.Expr, dtype: Any, values: tuple[str, ...]) -> pl.Expr:
-    """The text that stands there; a number or a boolean is the one of *values* that spells it."""
-    text, others = spelled(value, dtype), _spellings(dtype, values)
+def as_category(value: pl.Expr, dtype: Any, column: Column) -> pl.Expr:
+    """The text that stands there; a number or a boolean is the one of the *column*'s values that spells it."""
+    text, others = _trimmed(spelled(value, dtype), column), _spellings(dtype, column.values)
     return text.replace(others) if others else text
 
 
@@ -92,18 +109,27 @@ def _impossible(name: str, dtype: Any, wanted: str) -> DataError:
     )
 
 
-def missing(name: str, dtype: Any, values: tuple[str, ...] = ()) -> pl.Expr:
-    """True where the table holds nothing: null, NaN, or a word exports write for it that is none of *values*."""
-    column = pl.col(name)
-    if dtype == pl.String:
-        return column.is_null() | _is_missing_word(column if values else column.str.strip_chars(), values)
+def missing(name: str, dtype: Any, column: Column) -> pl.Expr:
+    """True where the table holds nothing for *column*: null, NaN, or a word or number that means an empty cell."""
+    cell, words = pl.col(name), _words(dtype, column)
+    gone = cell.is_null()
     if dtype.is_float():
-        return column.is_null() | column.is_nan().fill_null(False)
-    return column.is_null()
+        gone = gone | cell.is_nan().fill_null(value=False)
+    if words:
+        text = spelled(cell, dtype)
+        text = _trimmed(text, column) if column.type == "category" else text.str.strip_chars(BLANKS)
+        gone = gone | one_of(text, words)
+    if column.null_numbers and (dtype == pl.String or dtype.is_numeric()):
+        number = number_in(cell) if dtype == pl.String else cell.cast(pl.Float64, strict=False)
+        gone = gone | pl.any_horizontal(number == one for one in column.null_numbers).fill_null(value=False)
+    return gone.fill_null(value=False)
 
 
-def _is_missing_word(text: pl.Expr, values: tuple[str, ...]) -> pl.Expr:
-    return one_of(text, tuple(word for word in MISSING_WORDS if word not in values))
+def _words(dtype: Any, column: Column) -> tuple[str, ...]:
+    """The texts that mean an empty cell in a table that holds *dtype*; what is no text spells only stated ones."""
+    words = column.null_words
+    stated = column.null_values and not (dtype.is_nested() or column.numeric)
+    return words if dtype == pl.String or stated else ()
 
 
 def one_of(text: pl.Expr, values: tuple[str, ...]) -> pl.Expr:

@@ -14,10 +14,11 @@ from typing import NamedTuple
 import polars as pl
 
 from components.data.meaning import as_category
+from components.data.moments import assembled
 from components.data.reader import Reader
-from components.data.rules import fields, named
+from components.data.rules import brought, fields
 from components.data.words import plain_numbers, spelled
-from serving.contract import Contract, Dialect
+from serving.contract import Assembled, Column, Contract, Dialect
 from serving.errors import DataError
 
 CHUNK_ROWS = 500_000
@@ -30,26 +31,30 @@ class Needed(NamedTuple):
         names: columns that have to be in every file, but for those that *nullable* allows to be absent in some.
         numbers: columns that hold numbers, which may be written with a decimal comma.
         csv: how CSV files are written.
-        categories: the words that columns of categories may hold, by name of the column.
+        categories: columns of categories, by name.
         inputs: what a model computes with: a file with none of these is none of the table.
+        event: the event time and what it is assembled from, where no column is it as it stands.
     """
 
     names: tuple[str, ...] = ()
     nullable: frozenset[str] = frozenset()
     numbers: frozenset[str] = frozenset()
     csv: Dialect = Dialect()
-    categories: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    categories: Mapping[str, Column] = MappingProxyType({})
     inputs: frozenset[str] = frozenset()
+    event: tuple[str, Assembled] | None = None
 
     @classmethod
     def of(cls, contract: Contract, *, inputs: bool = False) -> "Needed":
         """Every column that the *contract* names, or with *inputs* those that a model computes with."""
-        columns = contract.columns if inputs else fields(contract)
-        nullable = frozenset(name for name, column in contract.columns.items() if column.nullable)
+        columns = contract.inputs if inputs else fields(contract)
+        nullable = frozenset(name for name, column in columns.items() if column.nullable)
         numbers = frozenset(name for name, column in columns.items() if column.numeric)
-        words = {name: column.values for name, column in columns.items() if column.values}
-        names = tuple(columns if inputs else named(contract))
-        return cls(names, nullable, numbers, contract.csv, words, frozenset(contract.columns))
+        words = {name: column for name, column in columns.items() if column.type == "category"}
+        names = tuple(columns if inputs else brought(contract))
+        made = contract.assembled if not inputs else None
+        event = None if made is None else (str(contract.event_time), made)
+        return cls(names, nullable, numbers, contract.csv, words, frozenset(contract.inputs), event)
 
 
 ANY = Needed()
@@ -83,7 +88,12 @@ class RawTable:
         return list(self.schema)
 
     def chunks(self, rows: int = CHUNK_ROWS) -> Iterator[pl.DataFrame]:
-        """All rows, at most *rows* at a time."""
+        """All rows, at most *rows* at a time, with their event time where it is assembled."""
+        for chunk in self._chunks(rows):
+            made = self.needed.event
+            yield chunk if made is None else assembled(chunk, *made)
+
+    def _chunks(self, rows: int) -> Iterator[pl.DataFrame]:
         if self.whole is not None:
             yield from self.whole.iter_slices(rows)
         for part in self.parts:

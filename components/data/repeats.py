@@ -1,6 +1,7 @@
 """Rows that stand in a table more than once."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,18 +25,28 @@ class Repeats:
     keys: Positions
 
 
+NONE = Repeats(rows=np.empty(0, np.intp), keys=np.empty(0, np.intp))
+
+
+def policy(contract: Contract) -> Literal["refuse", "drop", "keep"]:
+    """What becomes of repeated rows: where a row is no event of a key, another one like it may as well be right."""
+    return contract.duplicates or ("refuse" if contract.key and contract.event_time else "drop")
+
+
 def find(table: pl.DataFrame, contract: Contract) -> Repeats:
-    """The repeats of *table*.
+    """The repeats of *table*, as far as the *contract* does not keep them.
 
     With key and event time, rows of one event are compared on the contract's columns. Without both, whole rows are
-    compared, ids outside of the contract included, and only where a measured number can tell rows apart: in a table of
-    categories alone equal rows are no mistake.
+    compared, ids outside of the contract included, and only where a measured number, a moment or a text can tell rows
+    apart, or the contract says so: in a table of categories alone equal rows are no mistake.
     """
     named = [name for name in (contract.key, contract.event_time) if name]
+    if policy(contract) == "keep":
+        return NONE
     if len(named) == 2:
-        compared = table.select(*named, *contract.names, contract.target.name)
+        compared = table.select(*dict.fromkeys((*named, *contract.inputs, contract.target.name)))
         suspects = _suspects(table.select(named))
-    elif named or _measures(contract):
+    elif named or contract.duplicates or _measures(contract):
         compared, suspects = table, _suspects(table)
     else:
         suspects, compared = np.empty(0, dtype=np.intp), table
@@ -45,7 +56,7 @@ def find(table: pl.DataFrame, contract: Contract) -> Repeats:
 
 
 def _measures(contract: Contract) -> bool:
-    floats = any(column.type == "float" for column in contract.columns.values())
+    floats = any(column.type in ("float", "datetime", "text") for column in contract.inputs.values())
     return floats or contract.task == "regression"
 
 

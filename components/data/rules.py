@@ -4,7 +4,7 @@ A rule is a vectorised question about one column with a sentence for a row that 
 column: ``name`` holds the value in the contract's type (null where there is none), ``raw:name`` what the table held.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from typing import Any, Literal
 import polars as pl
 
 from components.data.meaning import missing, one_of, value
-from components.data.moments import TYPE, moments
+from components.data.moments import TYPE, event_of, fitting
 from components.data.words import spelled
 from serving.contract import Column, Contract, Frozen
 from serving.errors import DataError
@@ -21,7 +21,15 @@ Reason = Literal[
     "wrong type", "missing", "out of range", "unknown category", "duplicate row", "duplicate key", "in the future"
 ]
 
+FEW = 3  # formats that a hint names
 LISTED_VALUES = 12  # categories a sentence names before it says how many more there are
+NOUNS = {
+    "int": "no whole number",
+    "float": "no number",
+    "bool": "neither true nor false",
+    "datetime": "no date or time",
+}
+"""What a cell is that is none of a column's type."""
 
 
 class Count(Frozen):
@@ -46,6 +54,7 @@ class Rule:
         text: what is wrong, as a sentence about the row.
         expected: what the contract asks for, for the report.
         possible: one value for a whole table, false only where no row fails; cheap. None where ``bad`` is cheap itself.
+        hint: what would make the raw cells right that fail; empty where nothing is known to.
     """
 
     column: str
@@ -54,6 +63,7 @@ class Rule:
     text: pl.Expr
     expected: str = ""
     possible: pl.Expr | None = None
+    hint: Callable[[pl.Series], str] | None = None
 
 
 def raw(name: str) -> str:
@@ -62,19 +72,21 @@ def raw(name: str) -> str:
 
 
 def fields(contract: Contract) -> dict[str, Column]:
-    """Input columns and the target, which is held to its range or classes like any other column."""
-    target = contract.target
-    as_column = (
-        Column(type="category", values=target.classes)
-        if target.classes
-        else Column(type="float", unit=target.unit, range=target.range)
-    )
-    return {**contract.columns, target.name: as_column}
+    """Input columns but ids, and the target, which is held to its range or classes like any other column."""
+    return {**contract.inputs, contract.target.name: contract.truth}
 
 
 def named(contract: Contract) -> list[str]:
     """Every column that the contract names: key, event time, inputs and target."""
-    return [*(name for name in (contract.key, contract.event_time) if name), *fields(contract)]
+    roles = (name for name in (contract.key, contract.event_time) if name)
+    return list(dict.fromkeys((*roles, *fields(contract))))
+
+
+def brought(contract: Contract) -> list[str]:
+    """What a table has to have for ``named``: instead of an event time that is assembled its parts."""
+    parts = contract.assembled.columns if contract.assembled else ()
+    names = [name for name in named(contract) if not parts or name != contract.event_time]
+    return list(dict.fromkeys((*names, *parts)))
 
 
 def typed(schema: Any, contract: Contract) -> list[pl.Expr]:
@@ -84,10 +96,13 @@ def typed(schema: Any, contract: Contract) -> list[pl.Expr]:
         DataError: a whole column is of a type that cannot hold what the contract asks for.
     """
     expressions = [key_of(schema, contract.key)] if contract.key else []
-    if contract.event_time:
-        expressions.append(moments(schema, contract.event_time))
-        expressions.append(pl.col(contract.event_time).alias(raw(contract.event_time)))
-    return expressions + forms(schema, fields(contract))
+    event = {} if contract.event_time in contract.columns else events(contract)
+    return expressions + forms(schema, {**event, **fields(contract)})
+
+
+def events(contract: Contract) -> dict[str, Column]:
+    """The event time, where there is one, as a column."""
+    return {contract.event_time: contract.event} if contract.event_time else {}
 
 
 def key_of(schema: Any, name: str) -> pl.Expr:
@@ -112,9 +127,9 @@ def learnable(frame: pl.DataFrame, contract: Contract, until: datetime) -> pl.Se
     """The events of *frame* up to *until* (naive UTC) whose target is known; without an event time, none."""
     if contract.event_time is None:
         return pl.Series(dtype=TYPE)
-    target, event = fields(contract)[contract.target.name], moments(frame.schema, contract.event_time)
-    known = value(contract.target.name, target, frame.schema[contract.target.name]).is_not_null()
-    return frame.select(event.filter(known & (event <= until))).to_series()
+    known = frame.select(value(contract.target.name, contract.truth, frame.schema[contract.target.name]).is_not_null())
+    event = event_of(frame, contract)
+    return event.filter(known.to_series() & (event <= until))
 
 
 def forms(schema: Any, columns: Mapping[str, Column]) -> list[pl.Expr]:
@@ -130,10 +145,11 @@ def rules(schema: Any, contract: Contract, as_of: datetime) -> list[Rule]:
     """Everything that is asked of a row by itself; *as_of* is naive UTC."""
     found: list[Rule] = []
     if contract.key:
-        gone = missing(contract.key, pl.String)
+        gone = missing(contract.key, pl.String(), Column(type="text", null_values=contract.null_values))
         found.append(Rule(contract.key, "missing", gone, _said(contract.key, "missing key"), "a key"))
-    if contract.event_time:
-        found += _moment_rules(contract.event_time, schema[contract.event_time], as_of)
+    for name, column in events(contract).items():
+        expected = (contract.assembled.column if contract.assembled else column).expected
+        found += _event_rules(name, column, schema[name], as_of, "" if name in contract.columns else expected)
     return found + field_rules(schema, contract)
 
 
@@ -145,7 +161,7 @@ def field_rules(schema: Any, contract: Contract) -> list[Rule]:
 
 def input_rules(schema: Any, contract: Contract) -> list[Rule]:
     """What is asked of the input columns alone; see ``rules``."""
-    return [r for name, column in contract.columns.items() for r in column_rules(name, column, schema[name], False)]
+    return [r for name, column in contract.inputs.items() for r in column_rules(name, column, schema[name], False)]
 
 
 def suspected(forms: pl.DataFrame, asked: Sequence[Rule]) -> list[Rule]:
@@ -174,35 +190,47 @@ def listed(values: Sequence[str]) -> str:
 def column_rules(name: str, column: Column, dtype: Any, target: bool) -> Iterator[Rule]:
     """What is asked of one column, given both its forms; *dtype* is what the table held."""
     value, seen = pl.col(name), spelled(pl.col(raw(name)), dtype)
-    gone = missing(raw(name), dtype, column.values)
+    gone = missing(raw(name), dtype, column)
     role = "the target is missing" if target else "missing"
     expected, gaps = _expected(column), value.null_count() > 0
     if not column.nullable:
         yield Rule(name, "missing", gone, _said(name, role), "a value in every row", gaps)
     if _can_fail(column, dtype):
-        noun = {"int": "no whole number", "float": "no number", "bool": "neither true nor false"}[column.type]
-        text = _said(name, pl.lit("'"), seen.str.slice(0, 40), pl.lit(f"' is {noun}"))
-        yield Rule(name, "wrong type", ~gone & value.is_null(), text, expected, gaps)
+        text = _said(name, pl.lit("'"), seen.str.slice(0, 40), pl.lit(f"' is {NOUNS[column.type]}"))
+        hint = format_hint if column.type == "datetime" else None
+        yield Rule(name, "wrong type", ~gone & value.is_null(), text, expected, gaps, hint)
     if column.range is not None and column.numeric:
         low, high = column.range
         bounds = f"[{number(low)}, {number(high)}]" + (f" {column.unit}" if column.unit else "")
         bad, beyond = ~value.is_between(low, high), (value.min() < low) | (value.max() > high)
         yield Rule(name, "out of range", bad.fill_null(False), _said(name, seen, f" out of {bounds}"), expected, beyond)
-    if column.type == "category":
+    if column.closed:
         bad = ~gone & ~one_of(value, column.values)
         text = _said(name, "'", seen.str.slice(0, 40), f"' is none of {listed(column.values)}")
         yield Rule(name, "unknown category", bad.fill_null(False), text, expected)
 
 
-def _moment_rules(name: str, dtype: Any, as_of: datetime) -> Iterator[Rule]:
+def _event_rules(name: str, column: Column, dtype: Any, as_of: datetime, expected: str) -> Iterator[Rule]:
+    """What is asked of the event time; the rules of an input column say what is *expected*, where it is one too."""
     moment, seen = pl.col(name), spelled(pl.col(raw(name)), dtype).str.slice(0, 40)
-    gone, gaps = missing(raw(name), dtype), moment.null_count() > 0
-    yield Rule(name, "missing", gone, _said(name, "missing event time"), "a moment in every row", gaps)
-    text = _said(name, "'", seen, "' is no date or time")
-    yield Rule(name, "wrong type", ~gone & moment.is_null(), text, "2025-11-30 or 2025-11-30T14:05:00", gaps)
+    gone, gaps = missing(raw(name), dtype, column), moment.null_count() > 0
+    if expected or column.nullable:
+        yield Rule(name, "missing", gone, _said(name, "missing event time"), "a moment in every row", gaps)
+    if expected:
+        text = _said(name, "'", seen, f"' is {NOUNS['datetime']}")
+        yield Rule(name, "wrong type", ~gone & moment.is_null(), text, expected, gaps, format_hint)
     late, newest = (moment > pl.lit(as_of)).fill_null(False), moment.max() > pl.lit(as_of)
     text = _said(name, seen, f" lies after {as_of:%Y-%m-%d %H:%M}")
     yield Rule(name, "in the future", late, text, f"not after {as_of:%Y-%m-%d %H:%M} UTC", newest)
+
+
+def format_hint(cells: pl.Series) -> str:
+    """Which formats read all *cells* that are no moments as they stand; of several none is guessed."""
+    forms = fitting(cells) if cells.dtype == pl.String else ()
+    if len(forms) > 1:
+        several = " and by ".join(map(repr, forms[:FEW]))
+        return f"they are read by format {several}, as other moments; say which in the contract"
+    return f"format: {forms[0]!r} in the contract reads them" if forms else ""
 
 
 def _said(name: str, *words: str | pl.Expr) -> pl.Expr:
@@ -211,13 +239,15 @@ def _said(name: str, *words: str | pl.Expr) -> pl.Expr:
 
 
 def _expected(column: Column) -> str:
-    return f"one of {listed(column.values)}" if column.type == "category" else column.expected
+    return f"one of {listed(column.values)}" if column.closed else column.expected
 
 
 def _can_fail(column: Column, dtype: Any) -> bool:
     """Whether a value of *dtype* may have no meaning in the column's type."""
-    if column.type == "category" or dtype == pl.Null:
+    if column.type in ("category", "text") or dtype == pl.Null:
         return False
+    if column.type == "datetime":
+        return True
     if column.type == "bool":
         return bool(dtype != pl.Boolean)
     return not dtype.is_integer()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from components.data.moments import moments
+from components.data.moments import event_of
 from components.data.rules import meant, named
 from components.data.snapshots import Mask
 from components.data.split_rule import MONTHS, Identity, SplitPolicy, SplitRule, asked, check_policy
@@ -128,7 +128,7 @@ class Cut:
 
     def moments(self, chunk: pl.DataFrame) -> pl.Series:
         """When the events of *chunk* happened."""
-        return chunk.select(moments(chunk.schema, str(self.contract.event_time))).to_series()
+        return event_of(chunk, self.contract)
 
     def of_classes(self, chunk: pl.DataFrame) -> dict[str, tuple[int, int]]:
         """``extremes`` of *chunk* alone."""

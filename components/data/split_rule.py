@@ -63,6 +63,7 @@ class SplitPolicy(Frozen):
     """The ``split`` section of a project.
 
     Attributes:
+        by: ``time`` holds out the newest events, ``group`` whole groups, ``random`` rows or keys by their hash.
         holdout: share of the rows (0..1), or, by time only, how far back from the newest event the holdout reaches
             (``60d``, ``2 months``).
         group: column whose values are kept together; by default the contract's key.
@@ -94,17 +95,19 @@ class Identity(Frozen):
 
     Attributes:
         columns: by name; None where the text counts that stands there.
-        event_time: column that counts as a moment.
+        event_time: column that counts as a moment, which ``event`` says how to read.
     """
 
     columns: dict[str, Column | None]
     event_time: str | None = None
+    event: Column = Column(type="datetime")
 
     @classmethod
     def of(cls, chunks: Iterable[pl.DataFrame], contract: Contract) -> Self:
         """The columns that *contract* names, or all of them where these leave rows alike; *chunks* are raw rows."""
-        meant = {name: Column(type=one.type, values=one.values) for name, one in fields(contract).items()}
-        named, looked_at = cls(columns=meant, event_time=contract.event_time), list[pl.DataFrame]()
+        event = None if contract.event_time in contract.columns else contract.event_time
+        meant = {name: _meaning(one) for name, one in fields(contract).items()}
+        named, looked_at = cls(columns=meant, event_time=event, event=contract.event), list[pl.DataFrame]()
         for chunk in chunks:
             looked_at.append(chunk.head(LOOKED_AT))
             if sum(part.height for part in looked_at) >= LOOKED_AT:
@@ -114,7 +117,7 @@ class Identity(Frozen):
             return named
         ours, schema = set(named.names), rows.schema
         others = {name: None for name, dtype in schema.items() if not dtype.is_nested() and name not in ours}
-        return cls(columns={**meant, **others}, event_time=contract.event_time)
+        return cls(columns={**meant, **others}, event_time=event, event=contract.event)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -135,8 +138,22 @@ class Identity(Frozen):
             for name, column in self.columns.items()
         }
         if self.event_time:
-            cells[self.event_time] = moments(schema, self.event_time)
+            cells[self.event_time] = moments(self.event_time, schema[self.event_time], self.event)
         return hash_rows(frame.select(cells[name].alias(name) for name in sorted(cells)), seed)
+
+
+def _meaning(column: Column) -> Column:
+    """*column* without what it may hold, so that another range or category moves no row; values only tell how cells
+    are spelled."""
+    free = {
+        "range": None,
+        "unit": "",
+        "description": "",
+        "nullable": False,
+        "out_of_range": "refuse",
+        "unknown": "refuse",
+    }
+    return column.model_copy(update=free)
 
 
 class SplitRule(Frozen):
@@ -211,7 +228,9 @@ class SplitRule(Frozen):
 
 def asked(policy: SplitPolicy, contract: Contract) -> Contract:
     """As much of *contract* as a cut asks for."""
-    return contract.model_copy(update={"columns": {k: v for k, v in contract.columns.items() if k == policy.group}})
+    return contract.model_copy(
+        update={"columns": {k: v for k, v in contract.columns.items() if k in (policy.group, contract.event_time)}}
+    )
 
 
 def inherited(model: str, place: Place) -> Identity | None:

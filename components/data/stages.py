@@ -28,7 +28,7 @@ def ingest(source: str, as_of: str, window: str, place: Place, rules: str, snaps
     """
     s3 = s3_settings(place)
     wanted = Contract.read(Path(rules))
-    cut = Recent(wanted.event_time, moment(as_of), window) if window else None
+    cut = Recent(wanted, moment(as_of), window) if window else None
     with sources.opened(source, s3, Needed.of(wanted)) as table:
         for notice in table.notices:
             tell(notice)

@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 from components.data import repeats
 from components.data.meaning import TYPES
 from components.data.moments import TYPE, naive
-from components.data.quarantine_report import EXAMPLES, Freshness, ReasonCount, Report
-from components.data.rules import Rule, fields, named, rules, suspected, told, typed
+from components.data.quarantine_report import EXAMPLES, Freshness, ReasonCount, Report, by_day
+from components.data.rules import Rule, brought, fields, named, raw, rules, suspected, told, typed
 from serving.contract import Contract
 from serving.errors import DataError
 
@@ -113,13 +113,22 @@ class Validator:
 def _judged(frame: pl.DataFrame, contract: Contract, as_of: datetime) -> Validation:
     _check_columns(frame, contract)
     forms = frame.lazy().select(typed(frame.schema, contract)).collect()
-    marks, repeat_rules = _repeats(frame.with_columns(forms.select(named(contract)).iter_columns()), contract)
-    forms = forms.with_columns(marks)
+    found = repeats.find(frame.with_columns(forms.select(named(contract)).iter_columns()), contract)
+    kept = np.ones(frame.height, np.bool_)
+    if repeats.policy(contract) == "drop" and len(found.rows):
+        kept[found.rows] = False
+        found = repeats.Repeats(rows=repeats.NONE.rows, keys=found.keys)
+    marks, repeat_rules = _repeats(found, frame.height, contract)
+    forms, rows = forms.with_columns(marks).filter(pl.Series(kept)), frame.filter(pl.Series(kept))
     asked = suspected(forms, [*repeat_rules, *rules(frame.schema, contract, as_of)])
-    good, quarantined, reasons = _divide(frame, forms, asked)
+    good, quarantined, reasons = _divide(rows, forms, asked)
     accepted = forms.select(named(contract)).filter(good)
-    report = _report(frame, accepted, reasons, contract, as_of)
-    return Validation(accepted, good.to_numpy(), quarantined, report)
+    report = _report(rows, accepted, reasons, contract, as_of)
+    report = report.model_copy(update={"rows": frame.height, "repeated": frame.height - rows.height})
+    if contract.event_time:
+        report = report.model_copy(update={"days": by_day(forms[contract.event_time], good, as_of)})
+    kept[kept] = good.to_numpy()
+    return Validation(accepted, kept, quarantined, report)
 
 
 def require(report: Report, contract: Contract) -> None:
@@ -134,6 +143,13 @@ def require(report: Report, contract: Contract) -> None:
         raise DataError(
             f"{report.quarantined:,} of {report.rows:,} rows ({report.share:.1%}) break the contract, more than "
             f"contract.refuse_above allows ({contract.refuse_above:.1%}): {_worst(report)}; see the quarantine report"
+        )
+    newest = report.newest(contract.newest)
+    if newest is not None and newest.surely_above(contract.refuse_above):
+        raise DataError(
+            f"{newest.bad:,} of the {newest.rows:,} newest rows, from {newest.since} on, break the contract "
+            f"({newest.bad / newest.rows:.1%}), more than contract.refuse_above allows ({contract.refuse_above:.1%}), "
+            f"though of all rows {report.share:.1%} do: {_worst(report)}; see the quarantine report"
         )
     if contract.task == "classification" and sum(1 for rows in report.classes.values() if rows) < 2:
         seen = ", ".join(name for name, rows in report.classes.items() if rows)
@@ -152,23 +168,24 @@ def pandera_schema(contract: Contract) -> Any:
     """The contract as a ``pandera.polars.DataFrameSchema`` for accepted rows: types, ranges, categories and nulls."""
     import pandera.polars as pa  # half a second, and the model server's neighbours never need it
 
-    columns: dict[str, Any] = {}
-    if contract.key:
-        columns[contract.key] = pa.Column(nullable=False)
-    if contract.event_time:
-        columns[contract.event_time] = pa.Column(TYPE, nullable=False)
+    columns: dict[str, Any] = dict.fromkeys(filter(None, (contract.key, contract.event_time)))
     for name, column in fields(contract).items():
         checks = []
         if column.range is not None and column.numeric:
             checks.append(pa.Check.in_range(*column.range, n_failure_cases=FAILURE_CASES))
-        if column.type == "category":
+        if column.closed:
             checks.append(pa.Check.isin(list(column.values), n_failure_cases=FAILURE_CASES))
         columns[name] = pa.Column(TYPES[column.type], checks=checks, nullable=column.nullable)
+    if contract.key:
+        columns[contract.key] = pa.Column(nullable=False)
+    if contract.event_time:
+        columns[contract.event_time] = pa.Column(TYPE, nullable=False)
     return pa.DataFrameSchema(columns, strict=True)
 
 
 def _check_columns(frame: pl.DataFrame, contract: Contract) -> None:
-    wanted, here = dict.fromkeys(named(contract)), dict.fromkeys(frame.columns)
+    whole = contract.event_time in frame.columns
+    wanted, here = dict.fromkeys((named if whole else brought)(contract)), dict.fromkeys(frame.columns)
     absent = [name for name in wanted if name not in here]
     if not absent:
         return
@@ -182,15 +199,15 @@ def _check_columns(frame: pl.DataFrame, contract: Contract) -> None:
     )
 
 
-def _repeats(meaning: pl.DataFrame, contract: Contract) -> tuple[list[pl.Series], list[Rule]]:
-    """Marks on the repeated rows of *meaning*, in which 1 and 1.0 are one number, and the rules that read the marks."""
-    found, key = repeats.find(meaning, contract), contract.key or ""
+def _repeats(found: repeats.Repeats, rows: int, contract: Contract) -> tuple[list[pl.Series], list[Rule]]:
+    """Marks on the repeated ones of so many *rows*, and the rules that read the marks."""
+    key = contract.key or ""
     again = f"{key}: there again at the same {contract.event_time} with other values"
     row = Rule("", "duplicate row", pl.col(_REPEATED_ROW), pl.lit("the row is there already"), "each event once")
     event = Rule(key, "duplicate key", pl.col(_REPEATED_KEY), pl.lit(again), "each event once")
     asked = [(row, _REPEATED_ROW, found.rows), (event, _REPEATED_KEY, found.keys)]
     asked = [(rule, mark, positions) for rule, mark, positions in asked if len(positions)]
-    every = np.arange(meaning.height)
+    every = np.arange(rows)
     marks = [pl.Series(mark, np.isin(every, positions)) for _, mark, positions in asked]
     return marks, [rule for rule, _, _ in asked]
 
@@ -213,7 +230,10 @@ def _divide(
 def _counted(rule: Rule, rows: int, fallen: pl.DataFrame) -> ReasonCount:
     examples = fallen.lazy().filter(rule.bad).head(EXAMPLES).select(rule.text.alias("text")).collect()["text"].to_list()
     distinct = tuple(dict.fromkeys(str(text) for text in examples))
-    return ReasonCount(column=rule.column, reason=rule.reason, rows=rows, expected=rule.expected, examples=distinct)
+    hint = rule.hint(fallen.filter(rule.bad)[raw(rule.column)]) if rule.hint else ""
+    expected = "; ".join(filter(None, (rule.expected, hint)))
+    found = ReasonCount(column=rule.column, reason=rule.reason, rows=rows, expected=expected, examples=distinct)
+    return found.model_copy(update={"hint": hint})
 
 
 def _second_opinion(accepted: pl.DataFrame, contract: Contract) -> None:
@@ -248,7 +268,7 @@ def _report(
         extra_columns=tuple(name for name in frame.columns if name not in wanted),
         missing={
             name: accepted[name].null_count() / max(accepted.height, 1)
-            for name, column in contract.columns.items()
+            for name, column in contract.inputs.items()
             if column.nullable
         },
         classes=_classes(accepted, contract),
@@ -277,4 +297,4 @@ def _worst(report: Report) -> str:
         return "no row is left"
     count = report.worst[0]
     example = f", for example {count.examples[0]!r}" if count.examples else ""
-    return count.phrase.replace(" ", " rows ", 1) + example
+    return count.phrase.replace(" ", " rows ", 1) + example + (f"; {count.hint}" if count.hint else "")

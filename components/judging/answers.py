@@ -36,7 +36,7 @@ class Answers:
 
     def evaluation(self, slices: Sequence[str]) -> Evaluation:
         """How good they are, along those of *slices* that the contract has."""
-        known = [name for name in slices if name in self.contract.columns]
+        known = [name for name in slices if name in self.contract.slots]
         found = evaluate(self.predicted, self.target, self.matrix, self.contract, known, self.parts)
         return found.model_copy(update={"rows_digest": sha256_bytes(hash_rows(self.rows).tobytes())})
 

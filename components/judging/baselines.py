@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from components.data.dealing import key_cells
-from components.data.moments import moments
+from components.data.moments import event_of
 from components.judging import metrics
 from components.judging.jackknife import Blocks, Gain, gains
 from components.judging.metrics import Values
@@ -71,7 +71,7 @@ def previous(rows: pl.DataFrame, contract: Contract, target: Values) -> Values:
     Where keys recur it is the value before of the same key. Rows of one moment have the same row before, since none of
     them is known before the others.
     """
-    when = rows.select(moments(rows.schema, str(contract.event_time))).to_series()
+    when = event_of(rows, contract)
     repeated = contract.key in rows.columns and rows[str(contract.key)].n_unique() < rows.height
     key = key_cells(rows, str(contract.key)) if repeated else pl.repeat("", rows.height, eager=True)
     table = pl.DataFrame({"key": key, "when": when, "target": target}).with_row_index()

@@ -201,7 +201,7 @@ def _slices(
     prediction: Values, target: Values, matrix: Matrix, contract: Contract, asked: Sequence[str], parts: Blocks | None
 ) -> Iterator[Slice]:
     parts = None if parts is None else parts % jackknife.OF_SLICES
-    for position, (name, column) in enumerate(contract.columns.items()):
+    for position, (name, column) in enumerate(contract.slots.items()):
         if column.type != "category" and name not in asked:
             continue
         for value, mask in partition(matrix[:, position], column):
@@ -286,11 +286,11 @@ def _check(prediction: Values, target: Values, matrix: Matrix, contract: Contrac
         raise DataError("there are no holdout rows to evaluate on: expected at least one; widen the split's holdout")
     classes = len(contract.target.classes)
     expected = (len(target), classes) if classes else (len(target),)
-    if prediction.shape != expected or matrix.shape != (len(target), len(contract.columns)):
+    if prediction.shape != expected or matrix.shape != (len(target), len(contract.slots)):
         raise DataError(
             f"predictions of shape {prediction.shape} and rows of shape {matrix.shape} do not fit"
-            f" {len(target)} targets; expected {expected} and {(len(target), len(contract.columns))}"
+            f" {len(target)} targets; expected {expected} and {(len(target), len(contract.slots))}"
         )
-    foreign = next((name for name in slices if name not in contract.columns), None)
+    foreign = next((name for name in slices if name not in contract.slots), None)
     if foreign is not None:
-        raise DataError(f"no column {foreign!r} to slice by; expected one of {', '.join(contract.names)}")
+        raise DataError(f"no column {foreign!r} to slice by; expected one of {', '.join(contract.slots)}")

@@ -27,7 +27,10 @@ class Gate(Frozen):
     """One condition on one metric.
 
     Attributes:
-        at_most: bar for metrics where less is better, and for the size of a signed one (bias); at_least for the others.
+        metric: what is judged, such as rmse, mae, mape, r2, bias, roc_auc, log_loss, f1, accuracy.
+        at_most: bar for metrics where less is better, and for the size of a signed one (bias).
+        at_least: bar for metrics where more is better.
+        slice: column along which rows are judged apart.
         against: the champion on the same rows; ``baseline``, the mean or the classes' shares of the training rows; or
             ``previous``, the value before by event time.
         margin: how much better than that it has to be: in the metric's unit, or ``"2%"`` of the other's value; at 0
@@ -168,9 +171,9 @@ def check_gates(gates: Sequence[Gate], contract: Contract) -> None:
             if (level := getattr(gate, key)) is not None:
                 metrics.check_floor(f"gates[{place}].{key}", metric, level)
         _check_margin(f"gates[{place}].margin", gate, metric)
-        if gate.slice is not None and gate.slice not in contract.columns:
+        if gate.slice is not None and gate.slice not in contract.slots:
             raise ConfigError(
-                f"gates[{place}].slice: expected a column, one of {', '.join(contract.names)}; seen {gate.slice!r}"
+                f"gates[{place}].slice: expected a column, one of {', '.join(contract.slots)}; seen {gate.slice!r}"
             )
         if gate.against == PREVIOUS and (contract.event_time is None or contract.target.classes):
             raise ConfigError(f"gates[{place}].against: 'previous' needs contract.event_time and a target of numbers")

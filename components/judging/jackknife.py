@@ -14,7 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from components.data.dealing import key_cells
-from components.data.moments import moments
+from components.data.moments import event_of
 from components.data.split_rule import SplitRule
 from components.data.stable_hash import hash_values
 from components.judging import metrics
@@ -64,7 +64,7 @@ def blocks(rows: pl.DataFrame, contract: Contract, rule: str = "") -> Blocks:
     most = min(n, OF_MANY if n > LONG else MOST)
     policy = SplitRule.model_validate_json(rule).policy if rule else None
     if policy is not None and policy.by == "time" and contract.event_time in rows.columns:
-        when = rows.select(moments(rows.schema, str(contract.event_time))).to_series()
+        when = event_of(rows, contract)
         rank = when.rank("ordinal", seed=0).fill_null(n).to_numpy() - 1
         return np.asarray(rank * min(n, OF_TIME) // n, dtype=np.intp)
     group = (policy.group if policy else None) or contract.key

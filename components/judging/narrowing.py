@@ -20,7 +20,7 @@ def narrowed(old: Contract, new: Contract) -> Iterator[str]:
     gone = [name for name in old.columns if name not in new.columns]
     if gone:
         yield f"{listed(gone)} {'is' if len(gone) == 1 else 'are'} not taken any more"
-    asked = [name for name in new.columns if name not in old.columns]
+    asked = [name for name in new.inputs if name not in old.inputs]
     if asked:
         yield f"{listed(asked)} {'is' if len(asked) == 1 else 'are'} needed now"
     for name, column in before.items():
@@ -32,12 +32,14 @@ def _narrower(name: str, old: Column, new: Column) -> Iterator[str]:
     if old.type != new.type:
         if (old.type, new.type) != ("int", "float"):  # a whole number is a number
             yield f"{name} is {new.type} instead of {old.type}"
-    elif new.unknown == "refuse":
+    elif new.closed and new.unknown == "refuse":
         known = set(new.values)
         if words := [word for word in old.values if word not in known]:
             yield f"{name} no longer takes {listed(words)}"
-        elif old.unknown == "flag":
+        elif not old.closed or old.unknown == "flag":
             yield f"{name} takes no other categories any more"
+    if forms := [form for form in old.format if form not in new.format and new.type == old.type]:
+        yield f"{name} is not read as {listed(forms)} any more"
     if old.nullable and not new.nullable:
         yield f"{name} may not be missing any more"
     if old.unit != new.unit:

@@ -65,7 +65,8 @@ def alone(matrix: Matrix, target: Values, contract: Contract) -> dict[str, float
     rows = np.unique(np.linspace(0, len(target) - 1, min(LOOKED_AT, len(target))).round().astype(np.intp))
     found = {
         name: _reach(matrix[rows, place], target[rows], len(contract.target.classes))
-        for place, name in enumerate(contract.columns)
+        for place, (name, column) in enumerate(contract.slots.items())
+        if column.type != "datetime"  # beside which a row of a series always has its neighbours
     }
     best = sorted(found.items(), key=lambda one: -one[1])[:TOLD]
     return {name: value for name, value in best if np.isfinite(value)}

@@ -18,6 +18,7 @@ import numpy as np
 
 from serving.bundle.bundle import Bundle
 from serving.bundle.golden import SKLEARN_TOLERANCE
+from serving.columns.coding import spoken
 from serving.contract import Contract, Frozen, Matrix
 from serving.errors import GateRefusal, PlaceError
 from serving.http_client import Connection
@@ -75,7 +76,8 @@ def verify(name: str, bundle_path: Path, bundle: Bundle, public_key: bytes) -> S
                 begun = time.perf_counter()
                 singles += _ask(connection, name, [record])
                 times.append(time.perf_counter() - begun)
-    expected = bundle.scorer.score(bundle.golden)
+    said = {name: [record[name] for record in records] for name in bundle.contract.inputs}
+    expected = bundle.scorer.score(bundle.contract.encode(said))
     allowed = SKLEARN_TOLERANCE * float(np.abs(expected).max()) if bundle.scorer.form == "sklearn" else 0.0
     exact = [_compare(name, answers, expected[: len(answers)], allowed) for answers in (batch, singles)]
     p99_ms = 1_000 * float(np.quantile(times, 0.99, method="higher"))
@@ -83,19 +85,10 @@ def verify(name: str, bundle_path: Path, bundle: Bundle, public_key: bytes) -> S
 
 
 def as_records(matrix: Matrix, contract: Contract) -> list[dict[str, Any]]:
-    """Rows of a coded matrix as the JSON objects a caller sends."""
-    table = [dict(zip(contract.names, row, strict=True)) for row in contract.frame(matrix).itertuples(index=False)]
-    whole = [name for name, column in contract.columns.items() if column.type == "int"]
-    flags = [name for name, column in contract.columns.items() if column.type == "bool"]
-    for record in table:
-        for key, value in record.items():
-            if isinstance(value, float) and np.isnan(value):
-                record[key] = None
-            elif key in whole:
-                record[key] = int(value)
-            elif key in flags:
-                record[key] = bool(value)
-    return table
+    """Rows of a coded matrix as the JSON objects a caller sends; a text is another one, as it cannot be told."""
+    places = {slot: place for place, slot in enumerate(contract.slots)}
+    said = {name: (places[next(iter(c.slots(name)))], spoken(c)) for name, c in contract.inputs.items()}
+    return [{name: say(row[place]) for name, (place, say) in said.items()} for row in matrix.tolist()]
 
 
 @contextlib.contextmanager

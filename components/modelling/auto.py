@@ -142,7 +142,7 @@ def search(ground: Ground, seconds: float, most: int, clock: Clock = time.monoto
 def _batches(ground: Ground, tried: list[Tried]) -> Iterator[list[Member]]:
     """What to try next, of what is *tried* by then."""
     unit = ground.model.unit
-    target = ground.target / ground.matrix[:, ground.contract.names.index(unit)] if unit else ground.target
+    target = ground.target / ground.matrix[:, list(ground.contract.slots).index(unit)] if unit else ground.target
     about, random = portfolio.Prospects.of(ground.contract, target), np.random.default_rng(ground.seed)
     opening = [_asked(one, ground.model) for one in portfolio.first(about)]
     yield from _cut(list({one.model_dump_json(): one for one in opening}.values()))
@@ -196,7 +196,7 @@ def _fold(
     params = dict(member.params)
     if name := FAMILIES[member.family].rounds:
         params[name] = portfolio.most_rounds(member.family)
-    spec = member.model_copy(update={"params": params}).spec(ground.model, ground.contract)
+    spec = member.model_copy(update={"params": params}).spec(ground.model, ground.features, ground.contract)
     weights = None if ground.weights is None else ground.weights[fitting]
     pipeline, rounds = fit_watched(
         ground.matrix[fitting], ground.target[fitting], ground.contract, ground.features, spec, ground.seed, NOTHING,

@@ -6,7 +6,7 @@ from typing import Any
 from sklearn.pipeline import Pipeline
 
 from components.modelling.families import FAMILIES, ModelSpec
-from components.modelling.features import FeatureSpec
+from components.modelling.features import FeatureSpec, inputs
 from serving.contract import Contract
 from serving.errors import ConfigError
 
@@ -17,23 +17,30 @@ def check_columns(model: ModelSpec, features: FeatureSpec, contract: Contract) -
     Raises:
         ConfigError: with the parameter and the column.
     """
-    family = FAMILIES[model.family]
+    family, known = FAMILIES[model.family], inputs(contract, features)
     for name, sign in _mapping(model.params.get(family.signs)).items():
-        column = contract.columns.get(name)
+        column = known.get(name)
         if column is None or column.type == "category":
             raise ConfigError(
                 f"model.params.{family.signs}.{name}: expected a column of numbers, one of "
-                + ", ".join(one for one, known in contract.columns.items() if known.type != "category")
+                + ", ".join(one for one, other in known.items() if other.type != "category")
             )
         if sign not in (-1, 0, 1):
             raise ConfigError(f"model.params.{family.signs}.{name}: expected 1, -1 or 0, seen {sign!r}")
     named = [name for name in _list(model.params.get(family.sets)) if isinstance(name, str)]
-    able = [name for name, column in contract.columns.items() if column.type == "category"]
+    able = categories(model.family, features, contract)
     for name in named:
         if name not in able:
-            raise ConfigError(f"model.params.{family.sets}: expected categories, of {', '.join(able)}; seen {name!r}")
-    if named and features.resolve(model.family).encode != "ordinal":
-        raise ConfigError(f"model.params.{family.sets}: needs features.encode ordinal, since it takes codes")
+            raise ConfigError(
+                f"model.params.{family.sets}: expected categories that features.encode brings as ordinal codes, of "
+                f"{', '.join(able)}; seen {name!r}"
+            )
+
+
+def categories(family: str, features: FeatureSpec, contract: Contract) -> list[str]:
+    """The columns that *family* sees as codes of categories."""
+    known = inputs(contract, features).items()
+    return [name for name, one in known if one.type == "category" and features.encoding(name, family) == "ordinal"]
 
 
 def placed(family: str, params: Mapping[str, Any], head: Pipeline) -> dict[str, Any]:
@@ -46,7 +53,7 @@ def placed(family: str, params: Mapping[str, Any], head: Pipeline) -> dict[str, 
     kind, done = FAMILIES[family], dict[str, Any]()
     signs, chosen = params.get(kind.signs), _list(params.get(kind.sets))
     named = isinstance(signs, Mapping) or any(isinstance(name, str) for name in chosen)
-    names = [str(name) for name in head.get_feature_names_out()] if named else []
+    names = [str(name) for name in head["columns"].get_feature_names_out()] if named else []
     if isinstance(signs, Mapping):
         at = {_place(name, names, kind.signs): int(sign) for name, sign in signs.items()}
         done[kind.signs] = [at.get(place, 0) for place in range(len(names))]

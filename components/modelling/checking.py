@@ -21,6 +21,9 @@ FEW_ROUNDS = 2
 _COUNTS = frozenset({"max_samples"})
 
 
+_WORDS = dict.fromkeys(("a", "b", "c"), 1 << 20)  # of a category that learns its values from rows
+
+
 def check_model(model: ModelSpec, features: FeatureSpec, contract: Contract) -> None:
     """Refuse a *model* that cannot be fitted to rows of the *contract*; one after another, each rests on the last.
 
@@ -53,7 +56,8 @@ def check_fit(model: ModelSpec, features: FeatureSpec, contract: Contract) -> No
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of convergence, on noise
-            fit(*made_rows(model, contract), contract, features, spec, 0)
+            closed = contract.learned(dict.fromkeys(contract.columns, _WORDS))
+            fit(*made_rows(model, closed), closed, features, spec, 0)
     except ConfigError as error:
         raise ConfigError(str(error).replace("model: ", "model.params: ", 1)) from error
     except DataError:
@@ -64,7 +68,7 @@ def made_rows(model: ModelSpec, contract: Contract) -> tuple[Matrix, Vector]:
     """A coded matrix and a target as the *contract* describes them, the same at each call."""
     random = np.random.default_rng(0)
     rows = max(ROWS, 4 * len(contract.target.classes))
-    matrix = np.column_stack([_made(column, random, rows) for column in contract.columns.values()])
+    matrix = np.column_stack([_made(column, random, rows) for column in contract.slots.values()])
     if contract.target.classes:
         return matrix, (np.arange(rows) % len(contract.target.classes)).astype(np.float64)
     low, high = contract.target.range or (max(BENDS[model.target].above, 0.0) + 1.0, 100.0)
@@ -76,5 +80,7 @@ def _made(column: Column, random: np.random.Generator, rows: int) -> Vector:
         return random.integers(0, 2, rows).astype(np.float64)
     if column.type == "category":
         return random.integers(0, max(len(column.values), 1), rows).astype(np.float64)
+    if column.type == "datetime":
+        return random.uniform(1.6e9, 1.7e9, rows)
     values = random.uniform(*(column.range or (1.0, 2.0)), rows)
     return np.floor(values) if column.type == "int" else values

@@ -202,6 +202,10 @@ class ModelSpec(Frozen):
         refit: ``all``: what is served is fitted on all rows, the newest included, once a twin that has not seen the
             held-out ones was accepted; the default where the family is left open.
 
+    Attributes:
+        family: kind of model, by its name in ``components/modelling/families.py``: ridge, hist_gradient_boosting, ...
+        params: estimator parameters by scikit-learn's names; all others are the family's defaults.
+
     Raises:
         ConfigError: the family, or a parameter of it, does not exist or is not a project's to set.
     """

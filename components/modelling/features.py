@@ -4,33 +4,30 @@ The pipeline takes the table of ``Contract.frame`` and predicts, so that what wa
 means, scales) travels with the model and training and serving cannot differ. Only a short list of standard parts is
 used, since each has to be stored without pickle and to have an exact fast form:
 
+    derived      ``serving.features.derive.Derive``, where the project has expressions
     numbers      Pipeline of "transform" (FunctionTransformer of numpy.log, log1p or sqrt), "impute" (SimpleImputer),
                  "scale" (StandardScaler, MinMaxScaler, RobustScaler), or "passthrough" when nothing is asked for
     booleans     "impute" with the most frequent value, or "passthrough"
-    categories   OneHotEncoder, where missing and unknown are all zeros; or OrdinalEncoder, where both are NaN for
-                 boosting by histograms and -1 elsewhere
+    categories   see ``components.modelling.encoding``
 """
 
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import (
-    FunctionTransformer,
-    MinMaxScaler,
-    OneHotEncoder,
-    OrdinalEncoder,
-    RobustScaler,
-    StandardScaler,
-)
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, RobustScaler, StandardScaler
 
+from components.modelling import encoding
+from components.modelling.encoding import Encoding, Named
 from components.modelling.families import FAMILIES, NOTHING, ModelSpec, build_estimator
 from serving.contract import Column, Contract, Frozen
 from serving.errors import ConfigError
+from serving.features.compile import Compiled, compile_columns
+from serving.features.derive import Derive
 
 Transform = Literal["log", "sqrt"]
 _SCALERS = {"standard": StandardScaler, "minmax": MinMaxScaler, "robust": RobustScaler}
@@ -43,59 +40,136 @@ class FeatureSpec(Frozen):
     of boosting by histograms take missing values as they are.
 
     Attributes:
+        scale: what numbers are brought to: ``standard`` to mean 0 and deviation 1, ``minmax`` to 0..1, ``robust`` to
+            median 0 and quartile range 1.
+        encode: how categories become numbers, all of them or by column: ``onehot``, ``ordinal``, ``target``,
+            ``frequency``.
+        impute: what fills a missing number; ``none`` leaves it to a family that takes gaps.
+        columns: derived columns, by name an expression over the contract's and over one another; ``docs/features.md``.
+        drop: columns that only expressions use, the estimator does not see them; dates and times it never sees.
         transforms: column to ``log`` (log1p when its range starts at 0) or ``sqrt``.
     """
 
+    columns: dict[str, str] = Field(default_factory=dict)
+    drop: tuple[str, ...] = ()
     scale: Literal["standard", "minmax", "robust", "none"] | None = None
-    encode: Literal["onehot", "ordinal"] | None = None
+    encode: Named | dict[str, Encoding] | None = None
     impute: Literal["median", "mean", "none"] | None = None
     transforms: dict[str, Transform] = Field(default_factory=dict)
+
+    @field_validator("encode", mode="before")
+    @classmethod
+    def _told(cls, value: Any) -> Any:
+        return encoding.told(value)
 
     def resolve(self, family: str) -> "FeatureSpec":
         """The same with every choice that was left open made for *family*."""
         kind = FAMILIES[family]
-        return FeatureSpec(
-            scale=self.scale or ("standard" if kind.linear else "none"),
-            encode=self.encode or ("onehot" if kind.linear else "ordinal"),
-            impute=self.impute or ("none" if kind.native else "median"),
-            transforms=self.transforms,
+        return self.model_copy(
+            update={
+                "scale": self.scale or ("standard" if kind.linear else "none"),
+                "impute": self.impute or ("none" if kind.native else "median"),
+            }
         )
+
+    def encoding(self, name: str, family: str) -> Encoding:
+        """How category *name* becomes numbers for *family*."""
+        usual: Encoding = "onehot" if FAMILIES[family].linear else "ordinal"
+        if isinstance(self.encode, dict):
+            return self.encode.get(name, usual)
+        return self.encode or usual
 
 
 def build_pipeline(
     contract: Contract, features: FeatureSpec, model: ModelSpec, seed: int, params: Mapping[str, Any] = NOTHING
 ) -> Pipeline:
-    """An unfitted Pipeline of ``columns`` (one transformer per column, named by it) and ``model``.
+    """An unfitted Pipeline of ``derived`` if there is any, ``columns`` (one transformer per column, named by it) and
+    ``model``.
 
     Raises:
-        ConfigError: a transform that its column cannot have, missing values that nothing fills, or a parameter that
-            the family does not have.
+        ConfigError: an expression or transform that its columns cannot have, missing values that nothing fills, or a
+            parameter that the family does not have.
     """
-    check_features(contract, features, model)
-    chosen = features.resolve(model.family)
-    steps = [(name, _step(name, column, chosen, model.family), [name]) for name, column in contract.columns.items()]
-    columns = ColumnTransformer(steps, sparse_threshold=0.0, verbose_feature_names_out=False)
-    return Pipeline([("columns", columns), ("model", build_estimator(model, contract.task, seed, params))])
+    chosen, compiled = features.resolve(model.family), check_features(contract, features, model)
+    parts = [
+        (name, _step(name, column, chosen, model.family, contract, seed), [name])
+        for name, column in _inputs(features, _every(contract, compiled)).items()
+    ]
+    columns = ColumnTransformer(parts, sparse_threshold=0.0, verbose_feature_names_out=False)
+    steps: list[tuple[str, Any]] = [("derived", _derive(contract, compiled))] if features.columns else []
+    return Pipeline([*steps, ("columns", columns), ("model", build_estimator(model, contract.task, seed, params))])
 
 
-def check_features(contract: Contract, features: FeatureSpec, model: ModelSpec) -> None:
-    """Refuse features that the *contract*'s columns or the *model*'s family cannot have."""
+def derived(contract: Contract, features: FeatureSpec) -> Compiled:
+    """The derived columns of a project.
+
+    Raises:
+        ConfigError: a mistake in an expression, by its key and place.
+    """
+    roles = {
+        contract.key: "is the key, which a request does not bring",
+        contract.event_time: "is the event time, which a request does not bring; add it to contract.columns too, with "
+        "type datetime",
+        contract.target.name: "is the target, which a request does not bring",
+    }
+    slots = contract.slots
+    absent = {name: reason for name, reason in roles.items() if name is not None and name not in slots}
+    return compile_columns(features.columns, slots, absent)
+
+
+def inputs(contract: Contract, features: FeatureSpec) -> dict[str, Column]:
+    """The columns of which the estimator's features are made, derived ones among them, by name."""
+    return _inputs(features, _every(contract, derived(contract, features)))
+
+
+def _every(contract: Contract, compiled: Compiled) -> dict[str, Column]:
+    """The columns of the coded matrix and the derived ones."""
+    return {**contract.slots, **{name: operand.column for name, operand in compiled.columns.items()}}
+
+
+def _inputs(features: FeatureSpec, every: Mapping[str, Column]) -> dict[str, Column]:
+    """What the estimator sees, by name; a moment is a count of seconds, which means nothing by itself."""
+    return {name: one for name, one in every.items() if one.type != "datetime" and name not in features.drop}
+
+
+def _derive(contract: Contract, compiled: Compiled) -> Derive:
+    every = _every(contract, compiled)
+    words = {name: column.values for name, column in every.items() if column.type == "category"}
+    return Derive.of(list(contract.slots), words, compiled)
+
+
+def check_features(contract: Contract, features: FeatureSpec, model: ModelSpec) -> Compiled:
+    """The derived columns of features that the *contract*'s columns and the *model*'s family can have.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    compiled = derived(contract, features)
+    known = _every(contract, compiled)
+    for name in features.drop:
+        if name not in known:
+            raise ConfigError(f"features.drop: no column {name!r}; expected one of {', '.join(known)}")
+    inputs = _inputs(features, known)
+    if not inputs:
+        raise ConfigError("features: no column is left for the model; derive one in features.columns or drop fewer")
     for name, transform in features.transforms.items():
         _check_transform(contract, name, transform)
-    chosen = features.resolve(model.family)
-    gaps = [name for name, column in contract.columns.items() if column.nullable and column.type != "category"]
-    if chosen.impute == "none" and gaps and not FAMILIES[model.family].missing:
+    if isinstance(features.encode, dict):
+        encoding.check(features.encode, inputs)
+    gaps = [name for name, column in inputs.items() if column.nullable and column.type != "category"]
+    if features.resolve(model.family).impute == "none" and gaps and not FAMILIES[model.family].missing:
         raise ConfigError(
             f"features.impute is none, but {gaps[0]} is nullable and {model.family} takes no missing values;"
             " expected median or mean"
         )
+    return compiled
 
 
 def _check_transform(contract: Contract, name: str, transform: str) -> None:
     where = f"features.transforms.{name}"
-    column = contract.columns.get(name)
+    column = contract.slots.get(name)
     if column is None:
-        raise ConfigError(f"{where}: no such column in the contract; expected one of {', '.join(contract.names)}")
+        raise ConfigError(f"{where}: no such column in the contract; expected one of {', '.join(contract.slots)}")
     if not column.numeric:
         raise ConfigError(f"{where}: {transform} is for numbers, and the column's type is {column.type}")
     if column.range is None or column.range[0] < 0:
@@ -105,9 +179,10 @@ def _check_transform(contract: Contract, name: str, transform: str) -> None:
         raise ConfigError(f"{where}: {transform} needs out_of_range refuse or clip, since flagged values reach it")
 
 
-def _step(name: str, column: Column, features: FeatureSpec, family: str) -> Any:
+def _step(name: str, column: Column, features: FeatureSpec, family: str, contract: Contract, seed: int) -> Any:
     if column.type == "category":
-        return _encoder(column, features, family)
+        native = FAMILIES[family].native
+        return encoding.encoder(column.values, features.encoding(name, family), contract.target, seed, native)
     steps: list[tuple[str, Any]] = []
     if name in features.transforms:
         steps.append(("transform", _transform(column, features.transforms[name])))
@@ -124,11 +199,3 @@ def _transform(column: Column, transform: Transform) -> FunctionTransformer:
     zero = column.range is None or column.range[0] <= 0
     function = np.sqrt if transform == "sqrt" else np.log1p if zero else np.log
     return FunctionTransformer(function, feature_names_out="one-to-one")
-
-
-def _encoder(column: Column, features: FeatureSpec, family: str) -> Any:
-    values = [np.array(column.values, dtype=object)]
-    if features.encode == "onehot":
-        return OneHotEncoder(categories=values, handle_unknown="ignore", sparse_output=False)
-    unknown = np.nan if FAMILIES[family].native else -1
-    return OrdinalEncoder(categories=values, handle_unknown="use_encoded_value", unknown_value=unknown)

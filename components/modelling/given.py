@@ -11,7 +11,7 @@ import polars as pl
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
-from components.data.tables import matrix_and_target
+from components.data.tables import learned_contract, matrix_and_target
 from components.data.validation import require, validate
 from components.judging.evaluation import Evaluation, evaluate
 from components.modelling.model_card import card
@@ -73,6 +73,7 @@ def bundle_given(
     _check_classes(pipeline, contract)
     accepted = validate(rows, contract, as_of)
     require(accepted.report, contract)
+    contract = learned_contract(rows.filter(accepted.good), contract)
     matrix, target = matrix_and_target(rows.filter(accepted.good), contract)
     prediction = SklearnScorer(pipeline, contract, "fitted elsewhere").score(matrix)
     evaluation = evaluate(prediction, target, matrix, contract)
@@ -93,15 +94,15 @@ def bundle_given(
 
 def _check_columns(pipeline: Pipeline, contract: Contract) -> None:
     """A model that was fitted on arrays takes columns by their place; one that knows names must know these."""
-    names = [str(name) for name in np.asarray(getattr(pipeline, "feature_names_in_", contract.names))]
-    count = int(getattr(pipeline, "n_features_in_", len(contract.names)))
-    if set(names) != set(contract.names) or count != len(contract.names):
-        odd = sorted(set(names) ^ set(contract.names)) or [f"{count} columns"]
+    names = [str(name) for name in np.asarray(getattr(pipeline, "feature_names_in_", tuple(contract.slots)))]
+    count = int(getattr(pipeline, "n_features_in_", len(contract.slots)))
+    if set(names) != set(contract.slots) or count != len(contract.slots):
+        odd = sorted(set(names) ^ set(contract.slots)) or [f"{count} columns"]
         raise DataError(
-            f"the model was fitted on {count} columns, the contract has {len(contract.names)}; they differ in "
+            f"the model was fitted on {count} columns, the contract has {len(contract.slots)}; they differ in "
             f"{', '.join(odd[:10])}: name the columns of the contract as the model does"
         )
-    if tuple(names) != contract.names:
+    if names != list(contract.slots):
         raise DataError(
             f"the model wants its columns in another order: put those of the contract as {', '.join(names)}"
         )

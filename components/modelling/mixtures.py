@@ -7,6 +7,7 @@ from pydantic import Field
 from sklearn.pipeline import Pipeline
 
 from components.data.tables import Vector
+from components.modelling.by_column import categories
 from components.modelling.families import FAMILIES, NOTHING, ModelSpec
 from components.modelling.features import FeatureSpec
 from components.modelling.recipes import AUTO
@@ -38,12 +39,11 @@ class Member(Frozen):
         bent = "" if self.target == "none" else f" of {self.target}"
         return f"{self.family}{bent} ({self.weight:.0%})"
 
-    def spec(self, project: ModelSpec, contract: Contract) -> ModelSpec:
+    def spec(self, project: ModelSpec, features: FeatureSpec, contract: Contract) -> ModelSpec:
         """The same as a model of *project*, whose unit, exposure and weights it keeps."""
         params = dict(self.params)
-        if self.native:
-            kinds = [name for name, column in contract.columns.items() if column.type == "category"]
-            params[FAMILIES[self.family].sets] = kinds
+        if self.native and (names := categories(self.family, features, contract)):
+            params[FAMILIES[self.family].sets] = names
         told = {"family": self.family, "params": params, "target": self.target, "smearing": self.smearing}
         return project.model_copy(update=told)
 
@@ -69,7 +69,7 @@ def fit_recipe(
         return fit(matrix, target, contract, features, model, seed, params, weights)
     parts = list(_parts(Mixture.model_validate(params)))
     fitted = [
-        fit(matrix, target, contract, features, one.spec(model, contract), seed + number, NOTHING, weights)
+        fit(matrix, target, contract, features, one.spec(model, features, contract), seed + number, NOTHING, weights)
         for one, number, _ in parts
     ]
     if len(fitted) == 1:

@@ -17,11 +17,11 @@ def card(
         f"Predicts `{contract.target.name}`"
         + (f" in {contract.target.unit}" if contract.target.unit else "")
         + (f", one of {', '.join(contract.target.classes)}" if contract.target.classes else "")
-        + f", from {len(contract.columns)} columns. Fitted on {facts['rows']:,} rows.",
+        + f", from {len(contract.inputs)} columns. Fitted on {facts['rows']:,} rows.",
         "",
         "| column | expected | missing allowed |",
         "|---|---|---|",
-        *(f"| {name} | {c.expected} | {'yes' if c.nullable else 'no'} |" for name, c in contract.columns.items()),
+        *(f"| {name} | {c.expected} | {'yes' if c.nullable else 'no'} |" for name, c in contract.inputs.items()),
         "",
         f"Parameters: {', '.join(f'{k} {v}' for k, v in sorted(params.items())) or 'the defaults of the family'}.",
         _unseen(evaluation, facts),

@@ -155,7 +155,7 @@ def _boosted(
         params[key] = value
     elif loss is not None:  # the nearest that this family has
         target = prospects.bend
-    native = _has_sets(kind) and any(column.type == "category" for column in prospects.contract.columns.values())
+    native = _has_sets(kind) and any(column.type == "category" for column in prospects.contract.slots.values())
     return Member.model_validate({"family": family, "params": params, "target": target, "native": native})
 
 

@@ -27,7 +27,7 @@ def profile(
     *prediction* and *target* belong to the holdout, so their length is their own: (n,) numbers, or (n, n_classes)
     probabilities of which the last class counts. Errors are counted for regression, when *target* is given.
     """
-    columns = zip(contract.columns.items(), matrix.T, strict=True)
+    columns = zip(contract.slots.items(), matrix.T, strict=True)
     scores = _scores(prediction)
     error = None
     if target is not None and contract.task == "regression":
@@ -43,17 +43,17 @@ def profile(
 
 
 def count(matrix: Matrix, reference: Profile, contract: Contract, prediction: Values) -> Profile:
-    """New rows, in the order of the *contract*'s columns, counted into the bins of *reference*; errors count as none.
+    """New rows, in the order of the *contract*'s slots, counted into the bins of *reference*; errors count as none.
 
     Raises:
         DataError: the profile is not one of this table's columns.
     """
-    if len(contract.names) != matrix.shape[1] or set(contract.names) != set(reference.inputs):
+    if len(contract.slots) != matrix.shape[1] or set(contract.slots) != set(reference.inputs):
         raise DataError(f"the profile is of {len(reference.inputs)} other columns than the table's {matrix.shape[1]}")
     return Profile(
         rows=len(matrix),
         inputs={
-            name: _count(reference.inputs[name], values) for name, values in zip(contract.names, matrix.T, strict=True)
+            name: _count(reference.inputs[name], values) for name, values in zip(contract.slots, matrix.T, strict=True)
         },
         prediction=_count_numeric(reference.prediction, _scores(prediction)),
         error=None if reference.error is None else _count_numeric(reference.error, np.empty(0)),
@@ -86,6 +86,8 @@ def _empty(column: Column, values: Values) -> Histogram:
         return CategoryHistogram(values=column.values, counts=(0,) * len(column.values))
     if column.type == "bool":
         return _numeric((0.5,))
+    if column.type == "datetime":  # whose values are new ones every day: only gaps are compared
+        return _numeric(())
     return _numeric(edges(values, whole=column.type == "int"))
 
 

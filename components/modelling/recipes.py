@@ -47,12 +47,6 @@ class Recipe:
         return ModelSpec.model_validate_json(self.model)
 
     @cached_property
-    def rules(self) -> "Contract":
-        from serving.contract import Contract
-
-        return Contract.read(Path(self.contract))
-
-    @cached_property
     def chosen(self) -> dict[str, Any]:
         """What the search came to."""
         found: dict[str, Any] = json.loads(self.params)
@@ -77,15 +71,18 @@ class Recipe:
         configuration = sha256_bytes(canonical_json(made_of))
         return {**self.provenance, "configuration": configuration, "seed": self.seed, "rows": rows}
 
-    def fitted(self, rows: "pl.DataFrame") -> tuple["Pipeline", "Matrix", "Vector"]:
-        """The pipeline of *rows*, as a snapshot holds them, and what it was fitted on: coded matrix and target."""
-        from components.data.tables import matrix_and_target
+    def fitted(self, rows: "pl.DataFrame") -> tuple["Pipeline", "Contract", "Matrix", "Vector"]:
+        """The pipeline of *rows*, as a snapshot holds them, the contract with what they taught it, and what was
+        fitted on: coded matrix and target.
+        """
+        from components.data.tables import learned_contract, matrix_and_target
         from components.modelling.features import FeatureSpec
         from components.modelling.mixtures import fit_recipe
         from components.modelling.targets import row_weights
+        from serving.contract import Contract
 
-        matrix, target = matrix_and_target(rows, self.rules)
-        weights = row_weights(self.spec, rows, self.rules)
-        features = FeatureSpec.model_validate_json(self.features)
-        pipeline = fit_recipe(matrix, target, self.rules, features, self.spec, self.seed, self.chosen, weights)
-        return pipeline, matrix, target
+        rules = learned_contract(rows, Contract.read(Path(self.contract)))
+        matrix, target = matrix_and_target(rows, rules)
+        weights, features = row_weights(self.spec, rows, rules), FeatureSpec.model_validate_json(self.features)
+        pipeline = fit_recipe(matrix, target, rules, features, self.spec, self.seed, self.chosen, weights)
+        return pipeline, rules, matrix, target

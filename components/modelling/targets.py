@@ -62,9 +62,9 @@ def _bound(model: ModelSpec) -> str:
 
 def _check_unit(model: ModelSpec, contract: Contract) -> None:
     key, name = "per" if model.per else "exposure", model.unit
-    column = contract.columns.get(name)
+    column = contract.slots.get(name)
     if column is None:
-        raise ConfigError(f"model.{key}: no column {name!r} in contract.columns: {', '.join(contract.names)}")
+        raise ConfigError(f"model.{key}: no column {name!r} in contract.columns: {', '.join(contract.slots)}")
     low = column.range[0] if column.range is not None else None
     if not column.numeric or column.nullable or column.out_of_range == "flag" or low is None or low <= 0:
         raise ConfigError(
@@ -83,7 +83,7 @@ def lesson_of(model: ModelSpec, contract: Contract, matrix: Matrix, target: Vect
         return Lesson(target.astype(np.int64), weights, Back())
     labels = target
     if model.unit:
-        unit = matrix[:, contract.names.index(model.unit)]
+        unit = matrix[:, list(contract.slots).index(model.unit)]
         labels = target / unit
         if model.exposure:
             weights = unit if weights is None else weights * unit

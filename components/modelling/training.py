@@ -124,7 +124,7 @@ class _Fitting:
             return watched.target.astype(np.int64)
         bend, back, labels = BENDS[self.lesson.back.bend], self.lesson.back, watched.target
         if back.per:
-            labels = labels / watched.matrix[:, self.contract.names.index(back.per)]
+            labels = labels / watched.matrix[:, list(self.contract.slots).index(back.per)]
         fine = bend.takes(labels)
         lowest = labels[fine].min(initial=np.inf)
         return np.asarray(bend.there(np.where(fine, labels, lowest), back.numbers))

@@ -43,9 +43,10 @@ class Search(Frozen):
     """What to try, and for how long; an empty space means no search.
 
     Attributes:
+        timeout: after which no further trial begins.
         trials: how many, the project's own parameters being the first; None: 16, and of families as time allows.
         space: estimator parameter to ``{log: [a, b]}``, ``{float: [a, b]}``, ``{int: [a, b]}`` or ``{choice: [...]}``.
-        metric: None: rmse, or log_loss.
+        metric: what trials are compared by; None: rmse, or log_loss.
     """
 
     trials: Annotated[int, Field(ge=1, le=10_000)] | None = None

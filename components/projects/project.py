@@ -1,14 +1,11 @@
 """A project: one ``project.yaml`` read into frozen objects, every mistake named by its key as typed."""
 
-import difflib
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
     Field,
     PrivateAttr,
     ValidationError,
@@ -25,16 +22,23 @@ from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec
 from components.modelling.tuning import Search, check_search
 from components.projects import project_file
+from components.projects.mistakes import key_at, nearest, sentences
 from components.projects.project_file import NAME
 from components.watching.policy import Retrain, Watch
 from components.watching.watch import check_alarms
 from serving.contract import Contract, Frozen
 from serving.errors import ConfigError
+from serving.features.compile import ColumnMistakes
 from serving.rollout.plan import RolloutPlan
 
 
 class Success(Frozen):
-    """The figure that says the project was worth it; shown in the report beside what was reached."""
+    """The figure that says the project was worth it; shown in the report beside what was reached.
+
+    Attributes:
+        metric: as of a gate.
+        at_most, at_least: the level that was hoped for, in the metric's unit.
+    """
 
     metric: str
     at_most: float | None = None
@@ -48,12 +52,23 @@ class Success(Frozen):
 
 
 class Problem(Frozen):
+    """What for.
+
+    Attributes:
+        objective: in words of those who use it; shown on pages.
+        success: the figure that says the project was worth it.
+    """
+
     objective: str = ""
     success: Success | None = None
 
 
 class Source(Frozen):
-    """Where the table comes from: a path, ``s3://``, or the scheme of an installed source such as ``market://``."""
+    """Where the table comes from: a path, ``s3://``, or the scheme of an installed source such as ``market://``.
+
+    Attributes:
+        uri: of CSV or parquet, of one file or of a directory; a relative path is taken from the project's folder.
+    """
 
     uri: Annotated[str, Field(min_length=1)]
 
@@ -67,7 +82,27 @@ def _as_mistake(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
 
 
 class Project(Frozen):
-    """Everything that distinguishes one model from another; two projects differ in nothing else."""
+    """Everything that distinguishes one model from another; two projects differ in nothing else.
+
+    Attributes:
+        name: of the model: lower-case letters, digits and dashes, at most 40.
+        problem: what it is for.
+        source: where the table is.
+        contract: which columns a row has and what each may hold.
+        split: which rows a model is judged on.
+        features: how columns become numbers.
+        model: the family and its fixed parameters.
+        search: which parameters to try, and for how long.
+        slices: columns along which figures are given apart, beside all categories.
+        gates: what a candidate must keep before it may serve.
+        guards: gates that stand in every project; ``off`` takes one down.
+        approval: whether an accepted candidate is released at once; ``auto-if-compared`` waits for a person where the
+            champion could not be asked, ``manual`` always.
+        rollout: how a new version gets the traffic.
+        watch: what is looked at while a version serves, and when it is an alarm.
+        retrain: when the loop trains again.
+        seed: of everything that is drawn; equal seeds and rows give equal models.
+    """
 
     name: Annotated[str, Field(pattern=NAME)]
     problem: Problem = Problem()
@@ -145,7 +180,7 @@ def _read(value: Any, *, units: bool) -> tuple[Project | None, list[str]]:
     try:
         project = Project.model_validate(_lists_as_tuples(value), strict=True, context={"units": units})
     except ValidationError as error:
-        return None, _sentences(error)
+        return None, sentences(error, Project)
     except ConfigError as error:
         return None, [str(error)]
     return project, list(_mismatches(project))
@@ -156,17 +191,17 @@ def _unfit(value: Any, location: tuple[Any, ...]) -> Iterator[str]:
     if isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str):
-                yield f"{_key((*location, str(key)))}: expected a text as key, got {key!r}; put it in quotes"
+                yield f"{key_at((*location, str(key)))}: expected a text as key, got {key!r}; put it in quotes"
             yield from _unfit(item, (*location, str(key)))
     elif isinstance(value, list | tuple):
         for place, item in enumerate(value):
             yield from _unfit(item, (*location, place))
     elif not isinstance(value, str | int | float | None):
-        yield f"{_key(location)}: expected a text, a number, true, false or null, got {type(value).__name__}"
+        yield f"{key_at(location)}: expected a text, a number, true, false or null, got {type(value).__name__}"
     elif isinstance(value, float) and not math.isfinite(value):
-        yield f"{_key(location)}: expected a finite number, got {value!r}"
+        yield f"{key_at(location)}: expected a finite number, got {value!r}"
     elif isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
-        yield f"{_key(location)}: expected a whole number of at most 64 bits"
+        yield f"{key_at(location)}: expected a whole number of at most 64 bits"
 
 
 def _lists_as_tuples(value: Any) -> Any:
@@ -181,10 +216,10 @@ def anchored(uri: str, base: Path) -> str:
 
 
 def _check_slices(project: Project) -> None:
-    columns = project.contract.columns
+    columns = project.contract.slots
     for name in project.slices:
         if name not in columns:
-            raise ConfigError(f"slices: no column {name!r} in contract.columns{_nearest(name, columns)}")
+            raise ConfigError(f"slices: no column {name!r} in contract.columns{nearest(name, columns)}")
 
 
 def _check_success(project: Project) -> None:
@@ -224,61 +259,7 @@ def _mismatches(project: Project) -> Iterator[str]:
     for check in _CHECKS:
         try:
             check(project)
+        except ColumnMistakes as error:
+            yield from error.mistakes
         except ConfigError as error:
             yield str(error)
-
-
-def _sentences(error: ValidationError) -> list[str]:
-    return [_sentence(dict(problem)) for problem in error.errors(include_url=False)]
-
-
-def _sentence(problem: dict[str, Any]) -> str:
-    key = _key(problem["loc"])
-    kind, seen = problem["type"], problem.get("input")
-    if kind == "extra_forbidden":
-        parent, known = _section(problem["loc"][:-1])
-        return f"{key}: unknown key{_nearest(str(problem['loc'][-1]), known)}; {parent} knows {', '.join(known)}"
-    if kind == "missing":
-        return f"{key}: missing, and it has no default"
-    message = re.sub(r"^Value error, |^Assertion failed, ", "", problem["msg"])
-    message = re.sub(r"^Input should be", "expected", message).replace("a valid tuple", "a list")
-    section = re.sub(r"\[\d+\]$", "", key)
-    if message.startswith((f"{section}.", f"{section}:")):  # the section names its key itself, without its place
-        return key + message.removeprefix(section)
-    told = not isinstance(seen, str | int | float | None) or repr(seen) in message
-    quotes = "; put it in quotes" if kind == "string_type" and isinstance(seen, int | float) else ""
-    return f"{key}: {message}" + ("" if told else f", got {seen!r}") + quotes
-
-
-def _key(location: tuple[Any, ...]) -> str:
-    """The place as typed: ``gates[2].metric``."""
-    words = ""
-    for part in location:
-        words += f"[{part}]" if isinstance(part, int) else f".{part}" if words else str(part)
-    return words or "project"
-
-
-def _section(location: tuple[Any, ...]) -> tuple[str, list[str]]:
-    """The section at *location* and the keys it knows, found by walking the model."""
-    model: type[BaseModel] | None = Project
-    for part in location:
-        if model is None or isinstance(part, int):
-            continue
-        field = model.model_fields.get(str(part))
-        model = _model_in(field.annotation) if field else model
-    return _key(location), sorted(model.model_fields) if model else []
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model class inside an annotation such as ``dict[str, Column]`` or ``Success | None``."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        if (found := _model_in(argument)) is not None:
-            return found
-    return None
-
-
-def _nearest(word: str, known: Any) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -152,8 +152,17 @@ def name(path: Path) -> str:
     if twice := [sentence for key, sentence in doubled if key == "name"]:
         raise ConfigError(f"{path}:{twice[0]}")
     found = value.get("name") if isinstance(value, Mapping) else None
+    return checked_name(found, f"{path}: name")
+
+
+def checked_name(found: Any, where: str) -> str:
+    """*found*, which stands *where* it is told, as the name of a model.
+
+    Raises:
+        ConfigError: no model can have it.
+    """
     if not isinstance(found, str) or re.fullmatch(NAME, found) is None:
-        raise ConfigError(f"{path}: name: expected lower-case letters, digits and dashes, at most 40, got {found!r}")
+        raise ConfigError(f"{where}: expected lower-case letters, digits and dashes, at most 40, got {found!r}")
     return found
 
 

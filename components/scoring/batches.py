@@ -39,8 +39,8 @@ class Job:
     """What to score, with what, to where.
 
     Attributes:
-        keep: input columns that go along with the predictions; None for the contract's key, and without one for every
-            column that is neither an input of the model nor the target.
+        keep: input columns that go along with the predictions; None for the contract's key and ids, and without any
+            for every column that is neither an input of the model nor the target.
         workers: threads; they change the time and no bit.
     """
 
@@ -98,12 +98,12 @@ def _score_file(job: Job, reader: Reader, partition: Partition, folder: Path) ->
     contract = job.bundle.contract
     keep = kept_columns(reader.names, contract, job.keep)
     gone = _absent(job, reader, contract)
-    inputs = [name for name in contract.names if name not in gone]
+    inputs = [name for name in contract.inputs if name not in gone]
     columns = list(dict.fromkeys((*inputs, *keep)))
     schema = reader.schema(columns)
     nothing = [pl.lit(None).alias(name) for name in gone]
     empty = pl.DataFrame(schema.empty_table()).with_columns(nothing)
-    scorer = RowScorer(empty.select(contract.names).schema, contract, job.bundle.scorer.score)
+    scorer = RowScorer(empty.select(*contract.inputs).schema, contract, job.bundle.scorer.score)
     rows = refused = 0
     reasons: Counts = Counter()
     flagged: Counts = Counter()
@@ -202,9 +202,8 @@ def kept_columns(names: Sequence[str], contract: Contract, wanted: tuple[str, ..
     """
     if wanted is None:
         known = {*contract.names, contract.target.name}
-        keyed = contract.key is not None and contract.key in names
-        chosen = (contract.key,) if keyed else tuple(name for name in names if name not in known)
-        wanted = tuple(name for name in chosen if name)
+        carried = tuple(name for name in dict.fromkeys((contract.key, *contract.ids)) if name in names)
+        wanted = tuple(map(str, carried)) or tuple(name for name in names if name not in known)
     if absent := [name for name in wanted if name not in names]:
         raise UsageError(f"no column {absent[0]!r} to keep; the table has {', '.join(names)}")
     own = {PREDICTION, VERSION, ROW, REASONS, *(PROBABILITY + word for word in contract.target.classes)}
@@ -215,7 +214,7 @@ def kept_columns(names: Sequence[str], contract: Contract, wanted: tuple[str, ..
 
 def _absent(job: Job, reader: Reader, contract: Contract) -> list[str]:
     """Columns of the *contract* that the file of *reader* may lack as one of several; a file alone lacks none."""
-    gone = [name for name in contract.names if name not in reader.names]
+    gone = [name for name in contract.inputs if name not in reader.names]
     if gone and reader.name == job.source:
         raise DataError(
             f"{reader.name} lacks {', '.join(gone)} of the contract: it has {', '.join(reader.names)}; "

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from components.data.rules import Rule, forms, input_rules, suspected, told
-from components.data.tables import code
+from components.data.tables import codes
 from serving.contract import Column, Contract, Matrix
 from serving.errors import DataError
 from serving.scoring.api import Predictions
@@ -55,12 +55,12 @@ class RowScorer:
     def __init__(self, schema: Any, contract: Contract, score: Callable[[Matrix], Predictions]) -> None:
         self._score = score
         self._width = (len(contract.target.classes),) if contract.target.classes else ()
-        self._forms = forms(schema, contract.columns)
+        self._forms = forms(schema, contract.inputs)
         asked = [(rule, _flag(rule, contract.columns[rule.column])) for rule in input_rules(schema, contract)]
         self._rules = [rule for rule, flag in asked if not flag]
         self._lenient = [rule for rule, flag in asked if flag]
         self._flags = [flag for _, flag in asked if flag]
-        self._codes = [_code(name, column).alias(name) for name, column in contract.columns.items()]
+        self._codes = codes(contract, lambda name: _used(name, contract.inputs[name]))
 
     def score(self, chunk: pl.DataFrame) -> Scores:
         """Scores of the contract's columns in *chunk*."""
@@ -98,12 +98,11 @@ def _flag(rule: Rule, column: Column) -> str:
     return rule.reason if rule.reason == "unknown category" and column.unknown == "flag" else ""
 
 
-def _code(name: str, column: Column) -> pl.Expr:
-    """A cell of the coded matrix from a column's typed form; null where there is no value."""
+def _used(name: str, column: Column) -> pl.Expr:
+    """What is used of a column's typed form: the nearest bound where it is clipped."""
     value = pl.col(name)
-    if column.numeric and column.range is not None and column.out_of_range == "clip":
-        value = value.clip(*column.range)
-    return code(value, column)
+    clipped = column.numeric and column.range is not None and column.out_of_range == "clip"
+    return value.clip(*(column.range or ())) if clipped else value
 
 
 def _scored(

@@ -8,7 +8,7 @@ import polars as pl
 
 from components.data.meaning import missing, value
 from components.data.meeting import Needed
-from components.data.moments import TYPE, moments, naive
+from components.data.moments import TYPE, event_of, moments, naive
 from components.data.rules import column_rules, fields, forms, key_of, raw
 from components.data.tables import truth
 from components.data.words import number, spelled
@@ -97,7 +97,9 @@ class Truths:
 def needed(column: str, meaning: Column) -> Needed:
     """What a reader needs of a table that tells *column* of requests; see ``told``."""
     numbers = frozenset((column,) if meaning.numeric else ())
-    return Needed((REQUEST_ID, column), numbers=numbers, categories={column: meaning.values} if meaning.values else {})
+    return Needed(
+        (REQUEST_ID, column), numbers=numbers, categories={column: meaning} if meaning.type == "category" else {}
+    )
 
 
 def told(table: pl.DataFrame, column: str, uri: str, meaning: Column) -> Truths:
@@ -113,7 +115,7 @@ def told(table: pl.DataFrame, column: str, uri: str, meaning: Column) -> Truths:
             f"{', '.join(table.columns)}; export them together with the id each answer carried"
         )
     cell = table.schema[column]
-    found = table.filter(~missing(column, cell, meaning.values)).select(
+    found = table.filter(~missing(column, cell, meaning)).select(
         key_of(table.schema, REQUEST_ID),
         value(column, meaning, cell).alias("value"),
         spelled(pl.col(column), cell).alias("spelled"),
@@ -200,9 +202,11 @@ def _checked(labels: pl.DataFrame, contract: Contract, as_of: datetime) -> pl.Da
             f"{', '.join(labels.columns)}; export the truth together with the id each answer carried"
         )
     row = _row(labels.schema[ROW]) if ROW in labels.columns else pl.lit(ANY_ROW, dtype=pl.Int64)
-    known = moments(labels.schema, LABEL_AT) if LABEL_AT in labels.columns else pl.lit(naive(as_of), dtype=TYPE)
+    known = (
+        moments(LABEL_AT, labels.schema[LABEL_AT]) if LABEL_AT in labels.columns else pl.lit(naive(as_of), dtype=TYPE)
+    )
     has_event = contract.event_time is not None and contract.event_time in labels.columns
-    event = moments(labels.schema, str(contract.event_time)) if has_event else pl.lit(None, dtype=TYPE)
+    event = pl.lit(event_of(labels, contract)) if has_event else pl.lit(None, dtype=TYPE)
     table = labels.select(
         key_of(labels.schema, REQUEST_ID),
         row.alias(ROW),

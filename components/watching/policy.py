@@ -99,6 +99,8 @@ class Watch(Frozen):
     """What is looked at, and when it is an alarm.
 
     Attributes:
+        labels: when truths arrive, and how many are needed.
+        drift: when a column counts as drifted.
         window: how far back from the moment of the look the judged figures reach; labelled ones by ``delay`` farther.
         alarm: bars by metric, or by ``error_rate`` (share of requests) and ``latency_p99`` (milliseconds), which have
             no holdout value and so take plain numbers.

@@ -33,8 +33,8 @@ def read(
         if seen is not None:
             seen(rows)
         frames.append(rows if seen is None else rows.drop("features"))
-    logged = {name for rows in frames for name in _logged(rows)} if frames else set(contract.names)
-    names = [name for name in contract.names if name in logged]
+    logged = {name for rows in frames for name in _logged(rows)} if frames else set(contract.slots)
+    names = [name for name in contract.slots if name in logged]
     frames = [_with_features(rows, names) for rows in frames] if seen is None else frames
     empty = _with_features(none, names) if seen is None else none.drop("features")
     return pl.concat([empty, *frames], rechunk=True).sort("time", "request_id", "row")
@@ -46,7 +46,7 @@ def parts(directory: Path, contract: Contract, since: datetime | None = None) ->
     Columns: request_id, correlation_id (the caller's, which may repeat, or null), row (position in the request),
     time (naive UTC), version, prediction (a number, or the name of a class), probabilities (a list in the order of the
     classes, null for regression), latency_ms (of the request inside the server), flagged (columns whose value was
-    outside of the contract and let through), and features: a struct of the contract's columns, without those that the
+    outside of the contract and let through), and features: a struct of the contract's slots, without those that the
     servers were told not to log.
 
     A line that is not whole, because its server is writing it or was killed, is passed over.
@@ -58,7 +58,7 @@ def parts(directory: Path, contract: Contract, since: datetime | None = None) ->
         rows, names = _part(path, contract)
         rows = rows.filter(start)
         if rows.height:
-            yield _with_features(rows, [name for name in contract.names if name in names])
+            yield _with_features(rows, [name for name in contract.slots if name in names])
 
 
 def _logged(rows: pl.DataFrame) -> list[str]:
@@ -107,7 +107,7 @@ def _is_object(line: bytes) -> bool:
 
 
 def _schema(contract: Contract) -> dict[str, Any]:
-    words = {"category": pl.String, "bool": pl.Boolean}
+    words = {"category": pl.String, "bool": pl.Boolean, "datetime": pl.String}
     return {
         "request_id": pl.String,
         "correlation_id": pl.String,
@@ -118,7 +118,7 @@ def _schema(contract: Contract) -> dict[str, Any]:
         "probabilities": pl.List(pl.Float64),
         "latency_ms": pl.Float64,
         "flags": pl.List(pl.Struct({"column": pl.String})),
-        "features": pl.Struct({name: words.get(c.type, pl.Float64) for name, c in contract.columns.items()}),
+        "features": pl.Struct({name: words.get(c.type, pl.Float64) for name, c in contract.slots.items()}),
     }
 
 

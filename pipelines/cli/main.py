@@ -14,9 +14,10 @@ from pipelines.cli.session import Session
 from serving.errors import PlaceError, SlipwayError
 
 VERBS = (
-    *("run", "submit", "compile", "serve", "predict", "score", "models", "rollout", "watch", "loop"),
-    *("data", "ui", "doctor", "clean", "tour"),
+    *("init", "run", "submit", "compile", "serve", "predict", "score", "models", "rollout", "watch", "loop"),
+    *("data", "contract", "ui", "doctor", "clean", "tour", "help"),
 )
+OF_TABLES = ("init", "data", "contract", "help")
 
 EPILOG = """\b
 Exit codes: 0 done, 2 usage, 3 configuration, 4 data, 5 refused by a gate, 6 conflict,
@@ -44,7 +45,9 @@ class Verbs(click.Group):
 
 
 def _module(verb: str) -> str:
-    return "pipelines.cli.rollout.group" if verb == "rollout" else f"pipelines.cli.{verb}"
+    if verb == "rollout":
+        return "pipelines.cli.rollout.group"
+    return f"pipelines.cli.table.{verb}" if verb in OF_TABLES else f"pipelines.cli.{verb}"
 
 
 def _help(verb: str) -> str | None:

@@ -13,9 +13,12 @@ import click
 from serving.errors import InfrastructureError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import polars as pl
 
-    from components.data.meeting import Needed
+    from components.data.meeting import Needed, RawTable
+    from components.drafting.look import TableLook
     from components.projects.project import Project
     from components.steps.place import Place
     from serving.ledger.ledger import Ledger
@@ -105,6 +108,18 @@ class Session:
 
     def read_table(self, uri: str, needed: "Needed | None" = None) -> "pl.DataFrame":
         """The table at *uri*, ``s3://`` by the secrets of the place; what was passed over is said."""
+        with self._opened(uri, needed) as table:
+            return table.frame()
+
+    def look(self, uri: str) -> "TableLook":
+        """What the columns of the table at *uri* are, whatever a contract says of them."""
+        from components.drafting.look import look
+
+        with self._opened(uri, None) as table:
+            return look(table)
+
+    @contextlib.contextmanager
+    def _opened(self, uri: str, needed: "Needed | None") -> "Iterator[RawTable]":
         from components.data import sources
         from components.data.meeting import ANY
         from components.steps.place import s3_settings
@@ -112,7 +127,7 @@ class Session:
         with sources.opened(uri, s3_settings(self.place), needed or ANY) as table:
             for notice in table.notices:
                 click.echo(f"slipway: {notice}", err=True)  # no part of the verb's answer
-            return table.frame()
+            yield table
 
     def line(self, subject: str, text: str, *, seconds: float | None = None, **facts: Any) -> None:
         """One happening: for people in columns, or as a JSON object for programs."""

@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from components.data import sources
 from components.data.meeting import Needed
 from components.data.rules import forms, input_rules, told
+from components.data.words import MOMENT
 from serving import http_client
 from serving.contract import Contract
 from serving.errors import DataError, InfrastructureError
@@ -50,15 +53,18 @@ def records_of(uri: str, contract: Contract, s3: S3Settings | None) -> Records:
     if uri.endswith((".jsonl", ".ndjson")):
         return json_rows(Path(uri).read_text(encoding="utf-8").splitlines())
     frame = sources.read(uri, s3, Needed.of(contract, inputs=True))
-    missing = [name for name in contract.names if name not in frame.columns]
+    missing = [name for name in contract.inputs if name not in frame.columns]
     if missing:
-        raise DataError(f"{uri} lacks the columns {', '.join(missing)}; expected {', '.join(contract.names)}")
-    meaning = frame.select(forms(frame.schema, contract.columns))
+        raise DataError(f"{uri} lacks the columns {', '.join(missing)}; expected {', '.join(contract.inputs)}")
+    ids = {name: contract.columns[name] for name in contract.ids if name in frame.columns}
+    meaning = frame.select(forms(frame.schema, {**contract.inputs, **ids}))
     unread = [rule for rule in input_rules(frame.schema, contract) if rule.reason == "wrong type"]
     reasons = meaning.select(told(unread)).to_series() if unread else [""] * meaning.height
-    records = meaning.select(contract.names).to_dicts()
+    moments = [name for name, column in contract.inputs.items() if column.type == "datetime"]
+    records = meaning.with_columns(pl.col(moments).dt.to_string(MOMENT + "Z")).select(*contract.inputs, *ids).to_dicts()
     refused = {place: reason for place, reason in enumerate(reasons, 1) if reason}
-    carried = frame.drop(contract.names).to_dicts() if frame.width > len(contract.names) else ()
+    beside = [name for name in frame.columns if name not in contract.inputs]  # ids too, for rows that are refused
+    carried = frame.select(beside).to_dicts() if beside else ()
     known = {place: row for place, row in enumerate(records, 1) if place not in refused}
     return Records(known, refused, dict(enumerate(carried, 1)))
 
@@ -117,7 +123,8 @@ def _ask(address: str, model: str, records: Mapping[int, Record], places: Sequen
             {key: flag[key] for key in flag if key != "row"} for flag in value.get("flags", ()) if flag["row"] == row
         ]
         told = {"probabilities": value["probabilities"][row]} if "probabilities" in value else {}
-        answers[place] = {"prediction": prediction, **told, **({"flags": flags} if flags else {}), **common}
+        ids = value["ids"][row] if "ids" in value else {}
+        answers[place] = {**ids, "prediction": prediction, **told, **({"flags": flags} if flags else {}), **common}
     return answers
 
 

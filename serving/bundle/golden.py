@@ -33,7 +33,7 @@ class Golden:
         document = json.loads(data)
         rows = np.array(document["rows"], dtype=np.float64)
         expected = np.array(document["expected"], dtype=np.float64)
-        if rows.ndim != 2 or rows.shape[1] != len(contract.columns) or not len(rows) or len(expected) != len(rows):
+        if rows.ndim != 2 or rows.shape[1] != len(contract.slots) or not len(rows) or len(expected) != len(rows):
             raise ValueError(f"golden rows of shape {rows.shape} with predictions of shape {expected.shape}")
         return cls(rows, expected)
 

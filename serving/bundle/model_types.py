@@ -17,9 +17,14 @@ WRAPPED = frozenset(
     }
 )
 
-# What skops does not trust by itself. Arrays of trees can crash the process: allowed since tree_bounds checks them.
+# What skops does not trust by itself. Arrays of trees can crash the process: allowed since tree_bounds checks them;
+# our own types check their arrays before they use them.
 TRUSTED = frozenset(
     {
+        "serving.features.derive.Derive",
+        "serving.features.frequency.Frequency",
+        "sklearn.model_selection._split.KFold",
+        "sklearn.model_selection._split.StratifiedKFold",
         "sklearn.tree._tree.Tree",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
         "numpy.dtype",
@@ -60,8 +65,11 @@ _TRANSFORMERS = (
     | _named("sklearn.impute._base", "SimpleImputer")
     | _named("sklearn.preprocessing._data", "StandardScaler MinMaxScaler RobustScaler")
     | _named("sklearn.preprocessing._encoders", "OneHotEncoder OrdinalEncoder")
+    | _named("sklearn.preprocessing._target_encoder", "TargetEncoder")
+    | _named("sklearn.model_selection._split", "KFold StratifiedKFold")  # how its means were crossed
     | _named("sklearn.preprocessing._function_transformer", "FunctionTransformer")
 )
+_OWN = _named("serving.features.derive", "Derive") | _named("serving.features.frequency", "Frequency")
 _PARTS = (
     _named("sklearn.dummy", "DummyClassifier DummyRegressor")  # where gradient boosting starts from
     | _named("sklearn.preprocessing._label", "LabelEncoder")
@@ -97,7 +105,7 @@ ALLOWED: Mapping[str, frozenset[str]] = MappingProxyType(
         "DTypeNode": _named("numpy", "dtype"),
         "RandomStateNode": _named("numpy.random.mtrand", "RandomState"),
         "RandomGeneratorNode": _named("numpy.random._generator", "Generator"),
-        "ObjectNode": TREE_ESTIMATORS | _LINEAR | _OTHERS | _TRANSFORMERS | _PARTS | FLAT | WRAPPED,
+        "ObjectNode": TREE_ESTIMATORS | _LINEAR | _OTHERS | _TRANSFORMERS | _OWN | _PARTS | FLAT | WRAPPED,
         "TreeNode": _named("sklearn.tree._tree", "Tree"),
         "LossNode": _COMPILED_LOSSES,
     }

@@ -24,9 +24,9 @@ from serving.local.reading import Parts, Tail, append
 from serving.local.servers import local_bundle
 from serving.local.state import read_desired
 from serving.rollout.backend import ArmCounts
+from serving.rollout.compared import Gates, SlowGate
 from serving.rollout.evidence.continuous import Moments
 from serving.rollout.evidence.experiment import Arm, MetricKind
-from serving.rollout.plan import Gates, SlowGate
 from serving.tally import Tally
 
 

@@ -16,7 +16,7 @@ from serving.predictor.body import given_id, new_id
 from serving.predictor.encode import Answer, flags_text, raw_bytes
 from serving.predictor.errors import Refusal, bad_request
 from serving.predictor.rows.tensors import Tensor, announced, rows_of_tensors, tensor
-from serving.predictor.rows.v2 import OUTPUTS, Wanted, named_outputs, raw_values, text
+from serving.predictor.rows.v2 import Wanted, named_outputs, outputs_known, raw_values, text
 from serving.predictor.served import Served
 from serving.predictor.state import PredictorState
 from serving.wire import EPOCH_HEADER, KEY_HEADER, REQUEST_ID_HEADER
@@ -218,7 +218,7 @@ class Servicer:
 
 
 def _wanted(served: Served, request: Any) -> Wanted:
-    outputs = OUTPUTS if served.encoder.classes else OUTPUTS[:1]
+    outputs = outputs_known(served.contract)
     return Wanted(request.id[:256], named_outputs((output.name for output in request.outputs), outputs))
 
 

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -41,6 +41,7 @@ class AnsweredRequest(msgspec.Struct, frozen=True):
         unit: hash of the key that the split was sticky for, in hex; empty without one, and then not logged.
         correlation_id: what the caller calls the request; it may repeat, and where it is empty it is not logged.
         header_id: the same of the headers, which a mirror's copy shares; logged where it is another.
+        ids: as ``Rows`` has them.
     """
 
     request_id: str
@@ -54,6 +55,7 @@ class AnsweredRequest(msgspec.Struct, frozen=True):
     unit: str = ""
     correlation_id: str = ""
     header_id: str = ""
+    ids: Mapping[str, Sequence[Any]] = {}
 
 
 class Lines:
@@ -62,7 +64,7 @@ class Lines:
     def __init__(self, contract: Contract, model: str, version: str, without: Sequence[str]) -> None:
         self._model, self._version = model, version
         words = code_to_word(contract)
-        self._columns = [(name, i, words[i]) for i, name in enumerate(contract.names) if name not in frozenset(without)]
+        self._columns = [(name, i, words[i]) for i, name in enumerate(contract.slots) if not _left_out(name, without)]
         self._without = frozenset(without)
 
     def of(self, record: AnsweredRequest) -> bytes:
@@ -80,6 +82,8 @@ class Lines:
                 "features": {name: word(codes[i]) for name, i, word in self._columns},
                 "prediction": record.predictions[row],
             }
+            if ids := {name: cells[row] for name, cells in record.ids.items() if name not in self._without}:
+                line["ids"] = ids
             if chances is not None:
                 line["probabilities"] = chances[row]
             line["flags"] = [f for f in record.flags if f.row == row and f.column not in self._without]
@@ -94,6 +98,11 @@ class Lines:
                 line["header_id"] = record.header_id
             lines.append(_encode(line))
         return b"\n".join(lines) + b"\n"
+
+
+def _left_out(slot: str, without: Sequence[str]) -> bool:
+    """Whether the column that a *slot* is of is one of those that are not logged."""
+    return slot in without or any(slot.startswith(f"{name}.") for name in without)
 
 
 class Parts:

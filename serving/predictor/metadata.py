@@ -20,7 +20,9 @@ SERVER = {"name": "slipway", "version": _own_version(), "extensions": ["binary_t
 
 def datatype(column: Column) -> str:
     """The V2 datatype metadata names for *column*; requests may use any that fits."""
-    return {"category": "BYTES", "bool": "BOOL", "int": "INT64", "float": "FP64"}[column.type]
+    if column.type == "datetime" and column.reading.counted is not None:
+        return "FP64"
+    return {"bool": "BOOL", "int": "INT64", "float": "FP64"}.get(column.type, "BYTES")
 
 
 def label_datatype(contract: Contract) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from serving.contract import Column, Contract
 from serving.predictor.errors import CODES
 from serving.predictor.metadata import datatype, tensors_out
+from serving.predictor.rows.schema import Schema, cell_schema
 from serving.predictor.rows.tensors import DTYPES
 from serving.predictor.rows.v2 import ALIAS
 from serving.predictor.settings import Settings
@@ -16,28 +17,6 @@ from serving.predictor.settings import Settings
 OPENAPI = "3.1.0"
 _BODY = ("400", "405", "408", "413", "415", "429", "503")
 _NUMBERS = [name for name in DTYPES if name != "BOOL"]
-Schema = dict[str, Any]
-
-
-def cell_schema(column: Column) -> Schema:
-    """JSON schema of one value; what is refused is outside of it, what is clipped or flagged is inside."""
-    schema: Schema
-    if column.type == "category":
-        schema = {"type": "string"} if column.unknown == "flag" else {"type": "string", "enum": list(column.values)}
-    elif column.type == "bool":
-        schema = {"type": "boolean"}
-    else:
-        schema = {"type": "integer" if column.type == "int" else "number"}
-        if column.range is not None and column.out_of_range == "refuse":
-            schema |= {"minimum": column.range[0], "maximum": column.range[1]}
-        else:
-            schema |= {"minimum": -1e9, "maximum": 1e9}
-    text = " ".join(part for part in (column.description, column.unit and f"in {column.unit}") if part)
-    if text:
-        schema["description"] = text
-    if column.nullable:
-        schema = {"anyOf": [schema, {"type": "null"}]}
-    return schema
 
 
 def document(contract: Contract, settings: Settings) -> dict[str, Any]:
@@ -122,6 +101,7 @@ _REQUEST_ID = {
     "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
 }
 _NAMED = {"model_name": _TEXT, "model_version": _TEXT, "request_id": _TEXT}
+_ID: Schema = {"type": ["string", "number", "null"]}
 _SEEN: Schema = {"type": ["string", "number", "boolean", "null"]}
 _PROBLEM = _object(
     {"row": {"type": ["integer", "null"]}, "column": {"type": ["string", "null"]}, "expected": _TEXT, "seen": _SEEN}
@@ -200,7 +180,9 @@ def _rows(contract: Contract) -> dict[str, Schema]:
     values = {"type": "array", "prefixItems": list(cells.values()), "items": False, "minItems": len(cells)}
     values["description"] = f"values in the order {', '.join(contract.names)}"
     wrapped = _list(_ref("Row"), 1, 1)
-    return {"Row": _object(cells), "AnyRow": {"anyOf": [_ref("Row"), values, wrapped]}}
+    optional = {name: cells[name] for name in contract.ids}
+    required = {name: schema for name, schema in cells.items() if name not in optional}
+    return {"Row": _object(required, optional), "AnyRow": {"anyOf": [_ref("Row"), values, wrapped]}}
 
 
 def _answers(contract: Contract) -> dict[str, Schema]:
@@ -208,30 +190,39 @@ def _answers(contract: Contract) -> dict[str, Schema]:
     predictions = _list({"enum": list(contract.target.labels)} if classes else _NUMBER, 1)
     optional: dict[str, Schema] = {"flags": _list(_FLAG, 1)}
     named = {"predictions": predictions, **_NAMED}
-    parts = {"score": _NUMBER, "base": _NUMBER, "contributions": _object(dict.fromkeys(contract.names, _NUMBER))}
+    if contract.ids:
+        named["ids"] = _list(_object(dict.fromkeys(contract.ids, _ID)), 1)
+    parts = {"score": _NUMBER, "base": _NUMBER, "contributions": _object(dict.fromkeys(contract.slots, _NUMBER))}
     if classes:
         parts["class"] = {"enum": list(contract.target.labels)}
         named["probabilities"] = _list(_list(_NUMBER, len(classes), len(classes)), 1)
-    explanations = {"explanations": _list(_object(parts), 1), "predictions": predictions, "method": _TEXT, **_NAMED}
+    carried = {"ids": named["ids"]} if contract.ids else {}
+    explanations = {
+        **carried,
+        "explanations": _list(_object(parts), 1),
+        "predictions": predictions,
+        "method": _TEXT,
+        **_NAMED,
+    }
     return {"Predictions": _object(named, optional), "Explanations": _object(explanations)}
 
 
 def _v2(contract: Contract) -> dict[str, Schema]:
     one_row = [_one_row(name, column) for name, column in contract.columns.items()]
     rows = [_tensor(name, column) for name, column in contract.columns.items()]
-    width = len(rows)
+    width, least = len(rows), len(contract.inputs)
     forms: list[Schema] = [
         {"type": "array", "prefixItems": one_row, "items": False, "minItems": width},
         {
-            **_list({"anyOf": rows}, width),
+            **_list({"anyOf": rows}, least),
             "maxItems": width,
             "description": "every column once, in any order, all of one length n, shape [n] or [n, 1]; data, or raw "
             "bytes after the JSON and their number in parameters.binary_data_size",
         },
     ]
-    if all(column.type != "category" for column in contract.columns.values()):
+    if all(column.type in ("float", "int", "bool") for column in contract.columns.values()):
         forms.append(_list(_matrix(width), 1, 1) | {"description": "columns in the order of the metadata"})
-    names = [*(tensor["name"] for tensor in tensors_out(contract)), ALIAS]
+    names = [*(tensor["name"] for tensor in tensors_out(contract)), ALIAS, *contract.ids]
     asked = _object({"name": {"enum": names}}, {"parameters": {"type": "object"}})
     optional = {"id": _TEXT, "parameters": {"type": "object"}, "outputs": _list(asked)}
     return {"InferRequest": _object({"inputs": {"anyOf": forms}}, optional), "InferResponse": _infer_response(contract)}
@@ -243,8 +234,17 @@ def _one_row(name: str, column: Column) -> Schema:
     return _object({"name": {"const": name}, "shape": shape, "datatype": {"const": datatype(column)}, "data": data})
 
 
+_DATATYPES = {
+    "bool": ["BOOL"],
+    "category": ["BYTES"],
+    "datetime": ["BYTES"],
+    "text": ["BYTES"],
+    "id": ["BYTES", "INT64"],
+}
+
+
 def _tensor(name: str, column: Column) -> Schema:
-    datatypes = {"category": ["BYTES"], "bool": ["BOOL"]}.get(column.type, _NUMBERS)
+    datatypes = _NUMBERS if datatype(column) == "FP64" else _DATATYPES.get(column.type, _NUMBERS)
     shape = _list({"type": "integer", "minimum": 1}, 1, 2)
     required: dict[str, Schema] = {"name": {"const": name}, "shape": shape, "datatype": {"enum": datatypes}}
     return _object(required, {"data": {"type": "array"}, "parameters": {"type": "object"}})
@@ -266,5 +266,9 @@ def _infer_response(contract: Contract) -> Schema:
         values = {"type": "string"} if told["datatype"] == "BYTES" else _NUMBER
         size = _object({"binary_data_size": {"type": "integer"}})
         outputs.append(_object(required, {"data": _list(values), "parameters": size}))
+    for name in contract.ids:
+        shape = _list({"type": "integer"}, 1, 1)
+        required = {"name": {"const": name}, "shape": shape, "datatype": {"enum": ["BYTES", "INT64"]}}
+        outputs.append(_object(required, {"data": _list(_ID), "parameters": {"type": "object"}}))
     required = {"model_name": _TEXT, "model_version": _TEXT, "id": _TEXT, "outputs": _list({"anyOf": outputs}, 1)}
     return _object(required, {"parameters": _object({"flags": _TEXT})})

@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from serving.columns.moments import sample
 from serving.contract import Matrix
 from serving.errors import DataError
 from serving.predictor.encode import MODEL_FAULT, Answer, Encoder
@@ -60,7 +61,7 @@ class Served:
         if not len(golden):
             return
         for rows in WARM_ROWS:
-            answer = self.encoder.answer(self.score(np.resize(golden, (rows, golden.shape[1]))), ())
+            answer = self.encoder.answer(self.score(np.resize(golden, (rows, golden.shape[1]))))
             self.encoder.v1(answer, "warm")
         with contextlib.suppress(Refusal):  # a contract whose examples are refused is odd, but can be served
             self.decoder.decode(self.sample_body(1))
@@ -73,7 +74,7 @@ class Served:
 
     def answer(self, rows: Rows) -> Answer:
         """What the model says of *rows*; inputs and predictions are counted on the profile's bins."""
-        answer = self.encoder.answer(self.score(rows.matrix), rows.flags)
+        answer = self.encoder.answer(self.score(rows.matrix), rows)
         self.tally.add(rows.matrix, answer.tracked)
         return answer
 
@@ -89,11 +90,12 @@ class Served:
                 "not_implemented", "explanations compare with the bundle's golden rows, and this bundle has none"
             )
         scores = self.score(rows.matrix)
-        answer = self.encoder.answer(scores, rows.flags)
+        answer = self.encoder.answer(scores, rows)
         explanations = [self._explanation(row, scores[i], background) for i, row in enumerate(rows.matrix)]
         document = {
             "explanations": explanations,
             "predictions": self.encoder.said(answer),
+            **({"ids": self.encoder.ids(answer)} if self.contract.ids else {}),
             "method": METHOD,
             "model_name": self._settings.model_name,
             "model_version": self._settings.version,
@@ -111,7 +113,7 @@ class Served:
             return scores if index is None else np.asarray(scores[:, index])
 
         found: Explanation = explain(row, background, of_interest, SEED)
-        contributions = dict(zip(self.contract.names, found.contributions.tolist(), strict=True))
+        contributions = dict(zip(self.contract.slots, found.contributions.tolist(), strict=True))
         told: dict[str, Any] = {"score": found.score, "base": found.base, "contributions": contributions}
         return told if index is None else {"class": self.contract.target.labels[index], **told}
 
@@ -119,9 +121,11 @@ class Served:
 def example(column: Any) -> Any:
     """A value that *column* takes."""
     if column.type == "category":
-        return column.values[0]
-    if column.type == "bool":
-        return False
+        return column.values[0] if column.values else "a"
+    if column.type in ("bool", "text", "id"):
+        return {"bool": False, "text": "a text", "id": "1"}[column.type]
+    if column.type == "datetime":
+        return sample(column.format[0]) if column.format else "2014-03-25T14:05:09"
     if column.range is None:
         return 1
     low, high = column.range

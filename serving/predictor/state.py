@@ -131,7 +131,7 @@ class PredictorState:
             return
         who = (epoch.decode("latin-1"), unit(epoch, key).hex() if key else "", done.id or header_id, header_id)
         said = (answer.predictions, answer.probabilities, answer.flags)
-        self.log.offer(AnsweredRequest(request_id, time.time(), rows.matrix, *said, seconds, *who))
+        self.log.offer(AnsweredRequest(request_id, time.time(), rows.matrix, *said, seconds, *who, ids=rows.ids))
 
     def refused(self, error: Exception, verb: str | None, request_id: str, path: str, began: float) -> Refusal:
         """The answer to a request that met *error*, counted; what nobody meant to raise is logged."""

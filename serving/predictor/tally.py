@@ -48,7 +48,7 @@ class HistogramTally:
     """Histogram counts of inputs and predictions since the process began; safe to use from several threads."""
 
     def __init__(self, contract: Contract, profile: Profile) -> None:
-        self.inputs = [_bins(contract, profile, name) for name in contract.names]
+        self.inputs = [_bins(contract, profile, name) for name in contract.slots]
         self.prediction = Bins("prediction", np.asarray(profile.prediction.edges, dtype=np.float64), ())
         self._counts = [np.zeros(bins.size, dtype=np.int64) for bins in (*self.inputs, self.prediction)]
         self._sum = 0.0
@@ -96,7 +96,7 @@ class HistogramTally:
 def _bins(contract: Contract, profile: Profile, name: str) -> Bins:
     """Bins of the profile, or where it has none for this column, one for everything."""
     histogram = profile.inputs.get(name)
-    if contract.columns[name].type == "category":
-        return Bins(name, np.empty(0), contract.columns[name].values)
+    if contract.slots[name].type == "category":
+        return Bins(name, np.empty(0), contract.slots[name].values)
     edges = histogram.edges if isinstance(histogram, NumericHistogram) else ()
     return Bins(name, np.asarray(edges, dtype=np.float64), ())

@@ -6,7 +6,7 @@ named by the digest of its normalised form: two texts that mean the same have th
 
 import itertools
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,9 +15,9 @@ from serving.durations import Seconds, SpanSeconds
 from serving.files import canonical_json, sha256_bytes
 from serving.frozen import TINY, Count
 from serving.rollout.backend import HEADER_NAME, WEIGHT_SUM, Capabilities, callers_header
+from serving.rollout.compared import Gates
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-Part = Annotated[float, Field(ge=0.001, le=1_000)]
 
 
 class Step(Frozen):
@@ -52,58 +52,6 @@ class Step(Frozen):
         return 0 if self.weight is None else round(self.weight * WEIGHT_SUM / 100)
 
 
-class ErrorGate(Frozen):
-    """Failed requests.
-
-    Attributes:
-        slo: error rate that the service promises, in (0, 1); the absolute guard and the health of stable use it.
-        ratio: canary rate over stable rate that is still tolerated, at least 1.
-        share: part of alpha spent on this gate, relative to the other gates.
-    """
-
-    slo: float = Field(default=0.01, ge=TINY, lt=1)
-    ratio: float = Field(default=1.1, ge=1, le=1_000)
-    share: Part = 0.5
-
-
-class SlowGate(Frozen):
-    """Answers later than ``slo``, the threshold at which the backend counts an answer as slow."""
-
-    slo: SpanSeconds = 0.2
-    ratio: float = Field(default=1.2, ge=1, le=1_000)
-    share: Part = 0.3
-
-
-class OutputGate(Frozen):
-    """Distribution of predictions over fixed bins; a new model may differ, so the default is to ask a person."""
-
-    on_shift: Literal["pause", "rollback", "ignore"] = "pause"
-    ratio: float = Field(default=2.0, ge=1, le=1_000)
-
-
-class QualityGate(Frozen):
-    """Delayed labels that say an answer was wrong.
-
-    Attributes:
-        labels: ``block`` waits for labels before more traffic; ``watch`` promotes on the other gates and keeps testing.
-        label_delay: age at which a request's label can be expected; younger requests are not counted.
-    """
-
-    labels: Literal["watch", "block"] = "watch"
-    label_delay: Seconds = 86400.0
-    ratio: float = Field(default=1.1, ge=1, le=1_000)
-    share: Part = 0.2
-
-
-class Gates(Frozen):
-    """What is compared; a gate set to null is off."""
-
-    error: ErrorGate | None = ErrorGate()
-    slow: SlowGate | None = SlowGate()
-    output: OutputGate | None = OutputGate()
-    quality: QualityGate | None = QualityGate()
-
-
 class Risk(Frozen):
     """The error rates a rollout keeps, and the harm it may do meanwhile.
 
@@ -129,10 +77,15 @@ class Times(Frozen):
     """Durations in seconds, written as ``"2m"``.
 
     Attributes:
-        ready: for the candidate to load; dwell: shortest stay in a step; step: longest stay without a verdict.
-        bake: stay at 95 % before 100 %; metrics: silence of the metrics source that is borne.
-        converge: for a split to reach traffic; pause: age of a pause that triggers its policy.
-        drain: for requests in flight to end; unattended: exposure without a living controller that is borne.
+        ready: for the candidate to load.
+        dwell: shortest stay in a step.
+        step: longest stay in a step without a verdict.
+        bake: stay at 95 % before 100 %.
+        metrics: silence of the metrics source that is borne.
+        converge: for a split to reach traffic.
+        pause: age of a pause that triggers its policy.
+        drain: for requests in flight to end.
+        unattended: exposure without a living controller that is borne.
     """
 
     ready: SpanSeconds = 300.0
@@ -147,7 +100,12 @@ class Times(Frozen):
 
 
 class Aftercare(Frozen):
-    """After success: how long late evidence is still tested, and what harm then causes."""
+    """After success.
+
+    Attributes:
+        window: how long late evidence is still tested.
+        on_harm: what harm that it shows causes: a rollout back, or an alert alone.
+    """
 
     window: Seconds = 0.0
     on_harm: Literal["reverse", "alert"] = "reverse"
@@ -157,6 +115,10 @@ class Freeze(Frozen):
     """A weekly window in UTC in which no weight grows; rolling back is always allowed.
 
     A window whose ``end`` is not after its ``start`` runs over midnight.
+
+    Attributes:
+        days: on which it begins.
+        start, end: of the day, as ``22:00``.
     """
 
     days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = DAYS  # type: ignore[assignment]  # the tuple holds exactly these words
@@ -175,6 +137,13 @@ class RolloutPlan(Frozen):
     """One service's way to a new version.
 
     Attributes:
+        steps: shares of the traffic in percent that the candidate gets one after the other; a mapping says more.
+        gates: what the candidate is compared with stable by; ``null`` for one leaves it away.
+        risk: how often a rollout may be wrong, and the harm it may do meanwhile.
+        time: how long things may take, or have to.
+        watch: what is still looked at after success.
+        freeze: weekly windows in which no weight grows.
+        replicas: servers of a new version when it starts.
         service: whose traffic; empty in a project file, filled in from the project's name.
         sticky_header: request header whose value keeps a caller on one arm. A value then counts once in each stretch
             with one split, by its first request there; requests without the header count each for itself, and so do

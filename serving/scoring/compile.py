@@ -73,7 +73,7 @@ class CompiledScorer:
 
     def _unit(self, matrix: Matrix) -> Predictions | None:
         """What the answers are multiplied by."""
-        return matrix[:, self.contract.names.index(self.back.per)] if self.back.per else None
+        return matrix[:, list(self.contract.slots).index(self.back.per)] if self.back.per else None
 
     def _tolerance(self, matrix: Matrix) -> Predictions:
         features = self._features(matrix)
@@ -162,11 +162,12 @@ def compile_pipeline(pipeline: "Pipeline", contract: Contract) -> Fast | Decline
 
 def _compiled(pipeline: "Pipeline", contract: Contract) -> CompiledScorer | Declined:
     """The fast form of one model."""
+    from serving.features.derive import Derive
     from serving.scoring.api import class_order
     from serving.scoring.around import Retargeted
     from serving.scoring.estimators import compile_estimator
     from serving.scoring.preprocess import transform_all
-    from serving.scoring.symbols import CannotCompile, lower, symbols_of
+    from serving.scoring.symbols import CannotCompile, derived_symbols, lower, symbols_of
 
     steps, estimator = _flattened(pipeline)
     if isinstance(estimator, Retargeted):
@@ -174,8 +175,10 @@ def _compiled(pipeline: "Pipeline", contract: Contract) -> CompiledScorer | Decl
     try:
         sparse = any(getattr(step, "sparse_output_", False) for _, step in steps)
         core = compile_estimator(estimator, sparse)
-        symbols = transform_all(steps, symbols_of(contract))
-        program = lower(symbols, len(contract.columns), core.accepts, core.narrow)
+        derived, symbols = None, symbols_of(contract)
+        if steps and isinstance(steps[0][1], Derive):
+            (derived, symbols), steps = derived_symbols(steps[0][1], contract), steps[1:]
+        program = lower(transform_all(steps, symbols), len(contract.slots), core.accepts, core.narrow, derived)
         order = tuple(class_order(pipeline.classes_, contract)) if contract.task == "classification" else ()
     except CannotCompile as reason:
         return Declined(str(reason))
@@ -278,13 +281,13 @@ def _unpacked(head: Mapping[str, Any], arrays: Arrays, contract: Contract) -> Co
 
 def _fault(scorer: CompiledScorer) -> str | None:
     """What does not fit in the arrays of *scorer*, or None."""
-    if scorer.program.n_columns != len(scorer.contract.columns):
-        return f"a program over {scorer.program.n_columns} columns for a contract of {len(scorer.contract.columns)}"
+    if scorer.program.n_columns != len(scorer.contract.slots):
+        return f"a program over {scorer.program.n_columns} columns for a contract of {len(scorer.contract.slots)}"
     sums = scorer.sums
     n_outputs = len(sums.base) if isinstance(sums, Forest) else len(sums.intercepts)
     classes = len(scorer.contract.target.classes)
     if outputs_of(scorer.link, n_outputs) != classes or sorted(scorer.order) != list(range(classes)):
         return f"{n_outputs} sums through {scorer.link!r} for {classes} classes"
-    if scorer.back != STRAIGHT and (classes or scorer.back.per not in ("", *scorer.contract.names)):
+    if scorer.back != STRAIGHT and (classes or scorer.back.per not in ("", *scorer.contract.slots)):
         return f"a way back by {scorer.back.per!r}"
     return scorer.program.fault() or sums.fault(scorer.program.n_features) or scorer.back.fault()

@@ -7,7 +7,7 @@ made or loaded. All loops keep the order of every addition, so a row's result do
 import numba as nb
 import numpy as np
 
-from serving.scoring.compiled import B1, F8, I4, I8, OUT, loop, read_only
+from serving.compiled import B1, F8, I4, I8, OUT, loop, read_only
 
 # One node of a tree in preorder. The left child of an inner node is the next node, the right one is at ``right``.
 # ``test`` is feature * 2 + (1 if a missing value goes left), or -1 for a leaf.

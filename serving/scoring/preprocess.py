@@ -29,7 +29,7 @@ def transform(transformer: Any, symbols: Sequence[Symbol]) -> list[Symbol]:
     if transformer is None or transformer == "passthrough":
         return list(symbols)
     name = type(transformer).__name__
-    if type(transformer).__module__.startswith("sklearn.") and name in _COMPILERS:
+    if type(transformer).__module__.startswith(("sklearn.", "serving.features.")) and name in _COMPILERS:
         return _COMPILERS[name](transformer, symbols)
     raise CannotCompile(f"{name} has no fast form")
 
@@ -178,6 +178,10 @@ _COMPILERS: dict[str, Callable[[Any, Sequence[Symbol]], list[Symbol]]] = {
     "FunctionTransformer": _function,
     "OneHotEncoder": lambda one, symbols: _tabulate(one, symbols, [int(count) for count in one._n_features_outs]),
     "OrdinalEncoder": lambda one, symbols: _tabulate(one, symbols, [1] * len(symbols)),
+    "Frequency": lambda one, symbols: _tabulate(one, symbols, [1] * len(symbols)),
+    "TargetEncoder": lambda one, symbols: _tabulate(
+        one, symbols, [len(one.classes_) if one.target_type_ == "multiclass" else 1] * len(symbols)
+    ),
 }
 
 __all__ = ["Number", "transform", "transform_all"]

@@ -5,7 +5,7 @@ same ufunc rounds the way scikit-learn's did; each such pass is a ``Level`` whos
 the right of the matrix.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,14 @@ import numpy.typing as npt
 from serving.archive import Arrays
 from serving.contract import Contract, Matrix
 from serving.errors import DataError
+from serving.features.program import Derivation
 from serving.scoring import kernels
 
 _FIELDS: Mapping[str, Any] = {
     "columns": np.int32, "codes": np.int32, "operands": np.float64, "table": np.float64, "refused": np.bool_,
 }  # fmt: skip
 """Arrays of a ``Preparation``."""
+_DERIVED = "derived_"  # before the names of a ``Derivation``'s arrays
 UFUNCS: Mapping[str, np.ufunc] = {"log": np.log, "log1p": np.log1p, "sqrt": np.sqrt}
 
 
@@ -73,6 +75,7 @@ class Program:
 
     Attributes:
         n_columns: columns of the coded matrix.
+        derived: what is computed from these first, and stands behind them; None for nothing.
         accepts: what the estimator takes as a feature: ``kernels.ANY``, ``NOT_INF`` or ``FINITE``.
         narrow: whether features are rounded to float32, as scikit-learn's trees do.
     """
@@ -82,6 +85,12 @@ class Program:
     final: Preparation
     accepts: int
     narrow: bool
+    derived: Derivation | None = None
+
+    @property
+    def width(self) -> int:
+        """Columns of the coded matrix, and those derived from it."""
+        return self.n_columns + (0 if self.derived is None else len(self.derived.results))
 
     @property
     def n_features(self) -> int:
@@ -93,7 +102,7 @@ class Program:
         Raises:
             DataError: a row that scikit-learn would not take either.
         """
-        wide = matrix
+        wide = matrix if self.derived is None else self.derived.run(matrix)
         for level in self.levels:
             part = np.empty((len(matrix), level.arithmetic.width))
             self._told(level.arithmetic.run(wide, kernels.ANY, False, part), level.arithmetic, contract)
@@ -109,24 +118,34 @@ class Program:
         if bad < 0:
             return
         row, feature = divmod(bad, at.width)
-        source = int(at.columns[feature, 0])
-        name = contract.names[source] if source < self.n_columns else contract.names[self._origin(source)]
+        name = self._name(self._origin(int(at.columns[feature, 0])), list(contract.slots))
         raise DataError(
-            f"row {row}: the model cannot take this value of {name!r}, such as a missing, unknown or infinite one that "
+            f"row {row}: the model cannot take this value of {name}, such as a missing, unknown or infinite one that "
             "its preprocessing leaves in place"
         )
 
     def _origin(self, column: int) -> int:
-        """The contract column that a derived column was computed from."""
-        ends = np.cumsum([self.n_columns, *(level.arithmetic.width for level in self.levels)])
-        while column >= self.n_columns:
+        """The column of the matrix, or the derived one, that a column of a level was computed from."""
+        ends = np.cumsum([self.width, *(level.arithmetic.width for level in self.levels)])
+        while column >= self.width:
             level = int(np.searchsorted(ends, column, side="right")) - 1
             column = int(self.levels[level].arithmetic.columns[column - ends[level], 0])
         return column
 
+    def _name(self, column: int, slots: Sequence[str]) -> str:
+        """What a caller knows *column* by; a derived one with what it is computed from."""
+        if self.derived is None or column < self.n_columns:
+            return repr(slots[column])
+        place = column - self.n_columns
+        sources = [repr(slots[one]) for one in self.derived.sources(place, self.n_columns)]
+        return f"{self.derived.names[place]!r}" + (f", computed from {' and '.join(sources)}" if sources else "")
+
     def fault(self) -> str | None:
         """What is wrong with the arrays, or None: checked whenever they come from a file."""
-        width = self.n_columns
+        found = None if self.derived is None else self.derived.fault(self.n_columns)
+        if found:
+            return found
+        width = self.width
         for level in self.levels:
             found = level.arithmetic.fault(width)
             if found:
@@ -149,6 +168,9 @@ class Program:
             "accepts": self.accepts,
             "narrow": self.narrow,
         }
+        if self.derived is not None:
+            head["derived"], own = self.derived.to_arrays()
+            arrays |= {f"{_DERIVED}{name}": array for name, array in own.items()}
         return head, arrays
 
     @classmethod
@@ -166,4 +188,9 @@ class Program:
             final=passes[-1],
             accepts=int(head["accepts"]),
             narrow=bool(head["narrow"]),
+            derived=None if "derived" not in head else Derivation.from_arrays(head["derived"], _behind(arrays)),
         )
+
+
+def _behind(arrays: Arrays) -> Arrays:
+    return {name.removeprefix(_DERIVED): array for name, array in arrays.items() if name.startswith(_DERIVED)}

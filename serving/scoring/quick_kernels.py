@@ -15,7 +15,7 @@ import numba as nb
 import numpy as np
 from numba.cpython.unsafe.numbers import trailing_zeros
 
-from serving.scoring.compiled import F8, I4, I8, OUT, U1, Loop, loop, read_only
+from serving.compiled import F8, I4, I8, OUT, U1, Loop, loop, read_only
 
 ROWS, FEW_ROWS = 256, 64  # blocks for many rows and for few, worked on side by side
 

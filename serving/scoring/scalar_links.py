@@ -10,7 +10,7 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-from serving.scoring.compiled import B1, F4, F8, OUT, loop, read_only
+from serving.compiled import B1, F4, F8, OUT, loop, read_only
 
 Sums = npt.NDArray[np.float64]
 MOST = nb.float32(88.7)  # the largest exponent XGBoost's logistic takes

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.archive import Arrays
+from serving.compiled import B1, F8, I4, I8, OUT, loop, read_only
 from serving.contract import Matrix
-from serving.scoring.compiled import B1, F8, I4, I8, OUT, loop, read_only
 
 BLOCK_ROWS = 1024  # whose further columns stand in memory at a time
 HALF = 0.5  # the threshold of a node that asks a set

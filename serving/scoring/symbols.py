@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.contract import Contract
+from serving.features.program import Derivation
 from serving.scoring import kernels
 from serving.scoring.program import UFUNCS, Level, Preparation, Program
 
@@ -62,7 +63,7 @@ Symbol = Number | Table
 def symbols_of(contract: Contract) -> list[Symbol]:
     """One symbol per contract column, as ``Contract.frame`` shows it to scikit-learn."""
     symbols: list[Symbol] = []
-    for position, column in enumerate(contract.columns.values()):
+    for position, column in enumerate(contract.slots.values()):
         if column.type == "category":
             values = np.array([*column.values, "?", None], dtype=object)
             symbols.append(Table(position, values, np.zeros(len(values), np.bool_)))
@@ -71,20 +72,37 @@ def symbols_of(contract: Contract) -> list[Symbol]:
     return symbols
 
 
-def lower(symbols: Sequence[Symbol], n_columns: int, accepts: int, narrow: bool) -> Program:
-    """The program that computes *symbols*, which become the features in their order.
+def derived_symbols(step: Any, contract: Contract) -> tuple[Derivation, list[Symbol]]:
+    """The program of a pipeline's step *step*, a ``Derive``, and one symbol per column of the table that it makes."""
+    if tuple(step.names) != tuple(contract.slots):
+        raise CannotCompile("derived columns over other columns than the contract's have no fast form")
+    program = step.program()
+    symbols = symbols_of(contract)
+    for place, name in enumerate(program.names, len(symbols)):
+        if name in step.words:
+            values = np.array([*step.words[name], "?", None], dtype=object)
+            symbols.append(Table(place, values, np.zeros(len(values), np.bool_)))
+        else:
+            symbols.append(Number(place))
+    return program, symbols
+
+
+def lower(
+    symbols: Sequence[Symbol], n_columns: int, accepts: int, narrow: bool, derived: Derivation | None = None
+) -> Program:
+    """The program that computes *symbols*, which become the features in their order; *derived* goes before it.
 
     Raises:
         CannotCompile: a column is still text.
     """
     if any(isinstance(symbol, Table) and not symbol.numeric for symbol in symbols):
         raise CannotCompile("a category reaches the estimator as text")
-    pending, width = list(symbols), n_columns
+    pending, width = list(symbols), n_columns + (0 if derived is None else len(derived.results))
     levels: list[Level] = []
     while True:
         heads = {head for head in map(_head, pending) if head is not None}
         if not heads:
-            return Program(n_columns, tuple(levels), _pass(pending), accepts, narrow)
+            return Program(n_columns, tuple(levels), _pass(pending), accepts, narrow, derived)
         ordered = sorted(heads, key=lambda head: (str(head[2]), head[0], str(head[1])))
         levels.append(Level(_pass([Number(source, steps) for source, steps, _ in ordered]), _spans(ordered)))
         places = {head: width + place for place, head in enumerate(ordered)}

@@ -17,10 +17,9 @@ from collections.abc import Iterator
 import numba as nb
 import numpy as np
 
+from serving.compiled import B1, F8, I8, U1, loop, read_only
 from serving.contract import Contract, Matrix
 from serving.predictor.rows.floats import nearest
-from serving.predictor.rows.validate import span
-from serving.scoring.compiled import B1, F8, I8, U1, loop, read_only
 
 _HEAD = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"(?:instances|inputs)"[ \t\r\n]*:[ \t\r\n]*\[')
 _TAIL = re.compile(rb"[ \t\r\n]*\}[ \t\r\n]*")
@@ -192,6 +191,8 @@ class PlainRows:
 
     def __init__(self, contract: Contract, max_rows: int) -> None:
         columns = tuple(contract.columns.values())
+        # Of another type the loop knows nothing, and of numbers that mean an empty cell neither.
+        self._able = all(column.type in _KINDS and not column.null_numbers for column in columns)
         words = [json.dumps(word, ensure_ascii=False).encode() for word in contract.names]
         firsts = []
         for column in columns:
@@ -202,14 +203,14 @@ class PlainRows:
             np.frombuffer(b"".join(words), np.uint8),
             np.cumsum([0, *map(len, words)]).astype(np.int64),
             np.array([*firsts, len(words)], np.int64),
-            np.array([_KINDS[column.type] for column in columns], np.int64),
+            np.array([_KINDS.get(column.type, NUMBER) for column in columns], np.int64),
             np.array([column.nullable for column in columns], np.bool_),
-            *np.array([span(column) for column in columns]).T.copy(),
+            *np.array([column.span for column in columns]).T.copy(),
         )
 
     def read(self, body: bytes) -> Matrix | None:
         """The coded matrix of *body*, or None if ``decode`` has to look at it."""
-        head = _HEAD.match(body)
+        head = _HEAD.match(body) if self._able else None
         if head is None:
             return None
         most = min(self._max_rows, len(body) // (2 * self._width + 1) + 1)

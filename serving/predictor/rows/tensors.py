@@ -50,7 +50,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _Cells:
-    """One column of a request: its codes, what the client wrote, and the words that lead to it."""
+    """One column of a request: its codes of shape (n_rows, n_slots), what the client wrote, and the way to it."""
 
     codes: npt.NDArray[np.float64]
     seen: Callable[[int], Any]
@@ -108,44 +108,48 @@ def rows_of_tensors(checker: Checker, tensors: Sequence[Tensor], max_rows: int) 
             "too_large", f"inputs: expected at most {max_rows} rows in one request, got {rows}; send them in parts"
         )
     return checker.checked(
-        np.column_stack([cells.codes for cells in columns]),
+        np.concatenate([cells.codes for cells in columns.values()], axis=1),
         lambda row, position: columns[position].seen(row),
         where=lambda row, position: f"{columns[position].where}[{row}]",
+        ids=checker.carried(lambda at: list(map(columns[at].seen, range(rows))) if at in columns else ()),
     )
 
 
-def _matrix(checker: Checker, tensor: Tensor) -> list[_Cells]:
+def _matrix(checker: Checker, tensor: Tensor) -> dict[int, _Cells]:
     rows, width = tensor.shape
-    if width != len(checker.names):
+    ids = checker.ids if width == len(checker.names) - len(checker.ids) else ()
+    if width != len(checker.names) - len(ids):
         raise bad_request(
             f"inputs.{tensor.name}: expected a shape of [n, {len(checker.names)}], the columns "
             f"{', '.join(checker.names)}, got {list(tensor.shape)}"
         )
-    cells = []
-    for position, name in enumerate(checker.names):
-        part = Tensor(name, tensor.datatype, (rows,), tensor.values[position::width])
-        cells.append(_cells(checker, position, part, f"inputs.{tensor.name}.{name}", matrix=True))
+    cells = {}
+    for place, position in enumerate(one for one in range(len(checker.names)) if one not in ids):
+        name = checker.names[position]
+        part = Tensor(name, tensor.datatype, (rows,), tensor.values[place::width])
+        cells[position] = _cells(checker, position, part, f"inputs.{tensor.name}.{name}", matrix=True)
     return cells
 
 
-def _named(checker: Checker, tensors: Sequence[Tensor]) -> tuple[list[_Cells], int]:
+def _named(checker: Checker, tensors: Sequence[Tensor]) -> tuple[dict[int, _Cells], int]:
     problems = []
     given = {tensor.name: tensor for tensor in tensors}
-    for name, column in checker.contract.columns.items():
+    for name, column in checker.contract.inputs.items():
         if name not in given:
             expected = f"a tensor with {column.expected}"
             problems.append(wrong(None, name, expected, NOTHING, f"inputs.{name}", "missing_column"))
     problems += [checker.unknown(name, None, "inputs") for name in given if name not in checker.contract.columns]
     if problems:
         raise bad_cells(problems[:50])
-    shapes = {name: given[name].shape for name in checker.names}
+    here = {position: name for position, name in enumerate(checker.names) if name in given}
+    shapes = {name: given[name].shape for name in here.values()}
     rows = next(iter(shapes.values()))[0] if next(iter(shapes.values())) else -1
     for name, shape in shapes.items():
         if shape not in ((rows,), (rows, 1)):
             raise bad_request(
                 f"inputs.{name}: expected a shape of [n] or [n, 1] with one n for all tensors, got {list(shape)}"
             )
-    return [_cells(checker, i, given[name], f"inputs.{name}") for i, name in enumerate(checker.names)], rows
+    return {i: _cells(checker, i, given[name], f"inputs.{name}") for i, name in here.items()}, rows
 
 
 def _cells(checker: Checker, position: int, tensor: Tensor, where: str, matrix: bool = False) -> _Cells:
@@ -155,7 +159,7 @@ def _cells(checker: Checker, position: int, tensor: Tensor, where: str, matrix: 
         raise bad_cells([problem])
     if isinstance(values, list):
         words = values
-        return _Cells(np.array(checker.coded(position, words)), lambda row: words[row], where)
+        return _Cells(checker.coded(position, words), lambda row: words[row], where)
     numbers = values
 
     def seen(row: int) -> Any:
@@ -166,11 +170,16 @@ def _cells(checker: Checker, position: int, tensor: Tensor, where: str, matrix: 
             return bool(value)
         return int(value) if not tensor.datatype.startswith("FP") else value
 
-    return _Cells(numbers, seen, where)
+    cells = [None if value != value else value for value in numbers.tolist()] if column.type == "datetime" else numbers
+    return _Cells(checker.coded(position, cells), seen, where)
 
 
 def _fits(column: Column, datatype: str, matrix: bool) -> bool:
-    if column.type == "category":
+    if column.type == "id":
+        return datatype != "BOOL"
+    if column.type == "datetime" and column.reading.counted is not None:
+        return datatype != "BOOL"
+    if column.type in ("category", "datetime", "text"):
         return datatype == "BYTES"
     if column.type == "bool":
         return datatype == "BOOL" or (matrix and datatype != "BYTES")
@@ -178,7 +187,7 @@ def _fits(column: Column, datatype: str, matrix: bool) -> bool:
 
 
 def _wanted(column: Column, matrix: bool) -> str:
-    if column.type == "category":
+    if column.type in ("category", "datetime", "text", "id"):
         together = " in a named tensor of its own" if matrix else ""
         return f"datatype BYTES{together}, {column.expected}"
     return "datatype BOOL" if column.type == "bool" else f"datatype FP64 or another of numbers, {column.expected}"

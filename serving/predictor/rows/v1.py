@@ -5,15 +5,17 @@ in C while the JSON is read. Where that refuses, the same rows go through ``vali
 words for them; the two must agree, and a test holds them to it.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
 
+from serving.columns.coding import NO_MOMENT
 from serving.contract import Column, Contract, Matrix, spellings
 from serving.predictor.errors import Refusal, bad_request, jsonable, shown
 from serving.predictor.rows.large import PlainRows, pieces
-from serving.predictor.rows.validate import Checker, Gather, Rows, rows_of
+from serving.predictor.rows.validate import NOTHING_CARRIED, Checker, Gather, Rows, rows_of
 
 PIECE_ROWS = 256
 
@@ -21,8 +23,14 @@ PIECE_ROWS = 256
 def cell_type(column: Column) -> Any:
     """The msgspec type of one JSON value of *column*; lenient columns are checked afterwards."""
     kind: Any
-    if column.type == "category":
-        kind = str if column.unknown == "flag" else Literal[(*column.values, *spellings(column.values))]
+    if column.type == "id":
+        return str | int | float | None
+    if column.type == "category" and column.closed and column.unknown == "refuse":
+        kind = Literal[(*column.values, *spellings(column.values))]
+    elif column.type in ("category", "text"):
+        kind = str
+    elif column.type == "datetime":
+        kind = str if column.reading.counted is None else str | float
     elif column.type == "bool":
         kind = bool
     elif column.range is not None and column.out_of_range == "refuse":
@@ -40,17 +48,24 @@ class Decoder:
         self.max_rows = max_rows
         self._usual = PlainRows(contract, max_rows)
         columns = self.checker.columns
-        fields = [(f"c{i}", cell_type(column)) for i, column in enumerate(columns)]
+        kinds = [cell_type(column) for column in columns]
+        fields = [(f"c{i}", kind, None) if i in self.checker.ids else (f"c{i}", kind) for i, kind in enumerate(kinds)]
         names = {f"c{i}": name for i, name in enumerate(self.checker.names)}
-        self._row: Any = msgspec.defstruct("Row", fields, rename=names, forbid_unknown_fields=True, gc=False)
-        array: Any = tuple[tuple(kind for _, kind in fields)]  # type: ignore[misc]  # made from the contract at run time
+        self._row: Any = msgspec.defstruct(
+            "Row", fields, rename=names, forbid_unknown_fields=True, gc=False, kw_only=True
+        )
+        array: Any = tuple[tuple(kinds)]  # type: ignore[misc]  # made from the contract at run time
         rows = list[self._row | array]  # type: ignore[misc,name-defined]  # as above
         optional: Any = rows | msgspec.UnsetType  # type: ignore[operator]  # as above
         envelope = msgspec.defstruct(
             "Envelope", [("instances", optional, msgspec.UNSET), ("inputs", optional, msgspec.UNSET)]
         )
         self._envelope: msgspec.json.Decoder[Any] = msgspec.json.Decoder(envelope)
-        self._categories = [(i, codes) for i, codes in enumerate(self.checker.codes) if codes]
+        self._coders = [
+            (i, *self.checker.quick(i)) for i, c in enumerate(columns) if c.type in ("category", "datetime")
+        ]
+        self._wide = [(i, self.checker.quick(i)[0]) for i, c in enumerate(columns) if c.type in ("text", "id")][::-1]
+        self._empty = [(i, frozenset(c.null_numbers)) for i, c in enumerate(columns) if c.null_numbers]
         self._whole = [i for i, column in enumerate(columns) if column.type == "int"]
         self._loose = [(i, *c.range) for i, c in enumerate(columns) if c.range and c.out_of_range != "refuse"]
 
@@ -94,9 +109,8 @@ class Decoder:
                     break
                 rows += sum(len(rows_in(given)) for elements in json_value(part).values() for given in elements)
         gather.raise_if_any()
-        matrix = np.concatenate([part.matrix for part in parts])
-        self._count(len(matrix))
-        return Rows(matrix, tuple(flag for part in parts for flag in part.flags))
+        self._count(rows)
+        return together(parts)
 
     def _slowly(self, body: bytes, first: int) -> Rows:
         document = json_value(body)
@@ -125,15 +139,16 @@ class Decoder:
         """Rows of typed *rows*; None where a check that the type cannot express found something to refuse."""
         kind, astuple = self._row, msgspec.structs.astuple
         tuples = [astuple(row) if row.__class__ is kind else row for row in rows]
+        checker = self.checker
+        ids = checker.carried(lambda at: [row[at] for row in tuples]) if checker.ids else NOTHING_CARRIED
         plain = self._plain(tuples[0]) if len(tuples) == 1 else None
         if plain is not None:
-            return Rows(plain)
-        matrix = np.empty((len(tuples), len(self.checker.names)), dtype=np.float64)
+            return Rows(plain, (), ids)
+        matrix = np.empty((len(tuples), checker.width), dtype=np.float64)
         for position, values in enumerate(zip(*tuples, strict=True)):
-            words = bool(self.checker.codes[position])
-            matrix[:, position] = self.checker.coded(position, values) if words else values
+            matrix[:, checker.firsts[position] : checker.firsts[position + 1]] = checker.coded(position, values)
         try:
-            return self.checker.checked(matrix, lambda row, position: tuples[row][position], first)
+            return checker.checked(matrix, lambda row, position: tuples[row][position], first, ids=ids)
         except Refusal:
             return None
 
@@ -141,9 +156,12 @@ class Decoder:
         """One row without arrays until the last step, since a call into numpy costs more than a cell; None where a cell
         needs a closer look."""
         cells = list(values)
-        for position, codes in self._categories:
-            code = cells[position] = codes.get(cells[position])
-            if code is None:
+        for position, coder, nullable in self._coders:
+            code = cells[position] = coder(cells[position])
+            if code is None or code == NO_MOMENT or (code != code and not nullable):
+                return None
+        for position, empty in self._empty:
+            if cells[position] in empty:
                 return None
         for position in self._whole:
             value = cells[position]
@@ -153,7 +171,18 @@ class Decoder:
             value = cells[position]
             if value is not None and not low <= value <= high:
                 return None
+        for position, codes in self._wide:
+            cells[position : position + 1] = codes(cells[position])
         return np.array([cells], dtype=np.float64)
+
+
+def together(parts: Sequence[Rows]) -> Rows:
+    """The rows of all *parts*, one behind the other."""
+    names = dict.fromkeys(name for part in parts for name in part.ids)
+    nothing = [[None] * len(part.matrix) for part in parts]
+    ids = {n: [one for part, none in zip(parts, nothing, strict=True) for one in part.ids.get(n, none)] for n in names}
+    flags = tuple(flag for part in parts for flag in part.flags)
+    return Rows(np.concatenate([part.matrix for part in parts]), flags, ids)
 
 
 def rows_in(given: Any) -> list[Any]:

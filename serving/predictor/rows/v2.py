@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from serving.contract import Contract
 from serving.predictor.errors import bad_request, jsonable, shown
 from serving.predictor.rows.tensors import DTYPES, Tensor, announced, rows_of_tensors, tensor
 from serving.predictor.rows.v1 import json_value
@@ -89,7 +90,7 @@ def decode(checker: Checker, body: bytes, json_length: int | None, max_rows: int
         tensors.append(one)
     if len(raw):
         raise bad_request(f"the body: expected to end with the last tensor, got {len(raw)} more bytes")
-    return Infer(rows_of_tensors(checker, tensors, max_rows), _wanted(request, checker.contract.task))
+    return Infer(rows_of_tensors(checker, tensors, max_rows), _wanted(request, checker.contract))
 
 
 def _request(body: bytes) -> InferBody:
@@ -102,15 +103,20 @@ def _request(body: bytes) -> InferBody:
         raise bad_request(f"the body: expected an object with 'inputs', got {shown(document)}") from None
 
 
-def _wanted(request: InferBody, task: str) -> Wanted:
+def _wanted(request: InferBody, contract: Contract) -> Wanted:
     parameters = request.parameters or {}
     outputs = request.outputs or []
-    known = OUTPUTS if task == "classification" else OUTPUTS[:1]
+    known = outputs_known(contract)
     names = named_outputs((output.name for output in outputs), known)
     everything = parameters.get("binary_data_output") is True
     asked = {o.name: (o.parameters or {}).get("binary_data", everything) is True for o in outputs}
     binary = frozenset(n for n in (names or known) if asked.get(n, everything))
     return Wanted((request.id or "")[:MAX_ID], names, binary)
+
+
+def outputs_known(contract: Contract) -> tuple[str, ...]:
+    """What an answer may have: the predictions, and the columns that go along where a request brings them."""
+    return (*(OUTPUTS if contract.target.classes else OUTPUTS[:1]), *contract.ids)
 
 
 def named_outputs(names: Iterable[str], known: Sequence[str]) -> tuple[str, ...]:

@@ -82,7 +82,7 @@ def test_a_window_keeps_the_same_days_however_moments_are_written(tmp_path: Path
     days = [datetime(2024, 1, 1) + timedelta(days=day) for day in range(600)]
     lines = [f"{day:%Y-%m-%dT%H:%M:%S}{ending},{place},1" for place, day in enumerate(days)]
     (tmp_path / "t.csv").write_text("\n".join(["t,x,y", *lines, "soon,1,1", ",1,1"]) + "\n")
-    cut = Recent("t", moment(days[-1].date().isoformat()), "60d")
+    cut = Recent(rules, moment(days[-1].date().isoformat()), "60d")
     with sources.opened(str(tmp_path / "t.csv"), None, Needed.of(rules)) as table:
         kept = pl.concat(cut(chunk) for chunk in table.chunks(100))
     assert kept["x"].to_list() == [str(day) for day in range(540, 600)]

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.data import sources
-from components.data.meaning import MISSING_WORDS
 from components.data.meeting import Needed, absent
 from components.data.reader import Reader
 from components.data.rules import meant
@@ -22,6 +21,7 @@ from components.data.validation import validate
 from components.scoring.rows import RowScorer
 from components.watching.labels import told
 from pipelines.here.asking import records_of
+from serving.columns.column import MISSING_WORDS
 from serving.contract import Column, Contract, Dialect, Matrix, Target
 from serving.errors import DataError
 from serving.predictor.rows.v1 import Decoder

@@ -91,7 +91,7 @@ def online(bundle, rows: list[dict]) -> list:
     for row in rows:
         try:
             decoded = decoder.decode(msgspec.json.encode({"instances": [row]}))
-            answers.append(encoder.answer(bundle.scorer.score(decoded.matrix), decoded.flags))
+            answers.append(encoder.answer(bundle.scorer.score(decoded.matrix), decoded))
         except Refusal:
             answers.append(None)
     return answers

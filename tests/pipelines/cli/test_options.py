@@ -20,6 +20,8 @@ CLUSTER = {"--context", "--host"}
 SCHEDULED = {"--no-wait", "--schedule", "--no-schedule"}
 
 OPTIONS = {
+    "init": USUAL - {"--model", "--project"}
+    | {"--target", "--key", "--event-time", "--name", "--out", "--force", "--ask"},
     "run": RUN,
     "submit": RUN | ANY | CLUSTER | SCORE | {"--output", "--image", "--namespace"} | SCHEDULED,
     "compile": PROJECT | {"--check", "--image", "--source", "-o", "--output"},
@@ -66,6 +68,10 @@ OPTIONS = {
     "loop": PROJECT | {"--labels", "--source", "--once", "--every", "--as-of"},
     "data show": PROJECT | {"--source", "--rows"},
     "data check": PROJECT | {"--source", "--as-of", "--report"},
+    "contract diff": PROJECT | {"--source"},
+    "contract propose": PROJECT | {"--source", "--out"},
+    "contract accept": PROJECT,
+    "help project": {"--json", "--page"},
     "ui": {"--port"},
     "clean": {"--json", "--keep", "--older-than", "--yes"},
     "doctor": USUAL | CLUSTER | {"--site", "--namespace"},

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -64,7 +65,7 @@ TUMOUR = Contract.model_validate(
 
 def profile(contract: Contract) -> Profile:
     inputs: dict[str, Any] = {}
-    for name, column in contract.columns.items():
+    for name, column in contract.slots.items():
         if column.type == "category":
             inputs[name] = CategoryHistogram(values=column.values, counts=(1,) * len(column.values))
         else:
@@ -156,6 +157,9 @@ def random_rows(contract: Contract, count: int, seed: int) -> list[dict[str, Any
             return column.values[int(generator.integers(len(column.values)))]
         if column.type == "bool":
             return bool(generator.random() < 0.5)
+        if column.type in ("datetime", "text", "id"):
+            made = datetime(2025, 1, 1, tzinfo=UTC) + timedelta(hours=int(generator.integers(10_000)))
+            return made.isoformat() if column.type == "datetime" else f"text of {made.month}"
         low, high = column.range or (-10.0, 10.0)
         if column.type == "int":
             return int(generator.integers(int(low), int(high) + 1))
@@ -178,7 +182,7 @@ def write_model(directory: Path, contract: Contract, rows: int = 300, *, fast: b
     from serving.bundle.signing import SigningKey
 
     table = random_rows(contract, rows, 1)
-    matrix = contract.encode({name: [row[name] for row in table] for name in contract.names})
+    matrix = contract.encode({name: [row[name] for row in table] for name in contract.inputs})
     score = np.nan_to_num(matrix[:, 0]) * 1000 + np.nan_to_num(matrix[:, 1]) * 100
     words = [name for name, column in contract.columns.items() if column.type == "category"]
     encode = ColumnTransformer(
@@ -225,7 +229,7 @@ class Linear:
 def stand_in(contract: Contract, scorer: Any = None) -> Any:
     """What the predictor needs of a bundle, without training one."""
     rows = random_rows(contract, 20, 5)
-    golden = contract.encode({name: [row[name] for row in rows] for name in contract.names})
+    golden = contract.encode({name: [row[name] for row in rows] for name in contract.inputs})
     return SimpleNamespace(
         digest="0" * 64,
         manifest={},

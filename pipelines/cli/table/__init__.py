@@ -1,0 +1,1 @@
+"""Verbs about a table and its contract, before a run."""

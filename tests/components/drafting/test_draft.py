@@ -1,0 +1,171 @@
+"""What is drafted is read by the project's own reader, and the table that it was drafted from keeps it."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from components.data import sources
+from components.data.validation import require, validate
+from components.drafting.draft import Draft, Wishes, draft
+from components.drafting.look import look
+from components.drafting.text import flow
+from components.projects import project as projects
+from components.projects import project_file
+from serving.errors import SlipwayError, UsageError
+
+NOW = datetime(2026, 11, 30, tzinfo=UTC)
+# Doubts that say of rows that the contract refuses them.
+SETS_ASIDE = {
+    *("far out", "sentinel", "no numbers", "target missing", "tiny class", "repeated rows", "repeated period"),
+    *("wrong dates", "mixed units"),
+}
+
+
+def drafted(frame: pl.DataFrame, folder: Path, target: str | None = None, **asked: Any) -> Draft:
+    """What ``slipway init`` makes of *frame* as a CSV file."""
+    path = folder / "table.csv"
+    frame.write_csv(path)
+    with sources.opened(str(path), None) as table:
+        return draft(look(table), Wishes(target, **asked), folder / "project.yaml", NOW)
+
+
+def cells(kind: str, rows: int, rng: np.random.Generator) -> list[Any]:
+    """(rows,) cells of one kind of column, as they would be written."""
+    made: dict[str, Any] = {
+        "float": lambda: rng.normal(50, 10, rows).round(3),
+        "tail": lambda: rng.lognormal(3, 1.5, rows).round(4),
+        "tiny": lambda: rng.normal(0, 1e-7, rows),
+        "int": lambda: rng.integers(0, 40, rows),
+        "negative": lambda: rng.integers(-500, -20, rows),
+        "flag": lambda: rng.integers(0, 2, rows),
+        "truth": lambda: rng.choice(["yes", "no"], rows),
+        "words": lambda: rng.choice(["a", "no", "1e-2", "1e5x", "x: y", "#b", "ü", '"q"', "{z}"], rows),
+        "zip": lambda: [f"{n:05d}" for n in rng.integers(100, 130, rows)],
+        "long": lambda: [f"word{n}" for n in rng.zipf(1.6, rows) % 1000],
+        "gaps": lambda: [None if rng.random() < 0.2 else float(n) for n in rng.integers(0, 9, rows)],
+        "question": lambda: ["?" if rng.random() < 0.1 else str(n) for n in rng.integers(0, 90, rows)],
+        "day": lambda: [f"2024-{1 + n // 28:02d}-{1 + n % 28:02d}" for n in rng.integers(0, 300, rows)],
+        "id": lambda: [f"k{n:07d}" for n in rng.permutation(rows)],
+        "constant": lambda: ["same"] * rows,
+        "empty": lambda: [None] * rows,
+        "sentence": lambda: [" ".join(rng.choice(["the", "of", "sun", "moon"], 8)) + str(n) for n in range(rows)],
+    }
+    return list(made[kind]())
+
+
+KINDS = (
+    *("float", "tail", "tiny", "int", "negative", "flag", "truth", "words", "zip", "long", "gaps", "question", "day"),
+    *("id", "constant", "empty", "sentence"),
+)
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc", "Zl", "Zp")), min_size=1, max_size=12).map(
+    lambda name: name.strip() or "x"
+)
+
+
+@st.composite
+def tables(draw: Any) -> pl.DataFrame:
+    """Tables of any columns with any names, and the target ``goal``."""
+    rows, rng = draw(st.integers(60, 300)), np.random.default_rng(draw(st.integers(0, 1 << 30)))
+    kinds = draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=8))
+    names = draw(st.lists(NAMES.filter(lambda name: name not in ("goal", "base")), min_size=8, max_size=8, unique=True))
+    columns = {name: cells(kind, rows, rng) for name, kind in zip(names, kinds, strict=False)}
+    goal = rng.choice(["low", "high"], rows) if draw(st.booleans()) else rng.gamma(3, 20, rows).round(2)
+    return pl.DataFrame({**columns, "base": rng.normal(size=rows).round(4), "goal": goal}, strict=False)
+
+
+@pytest.mark.parametrize("examples", [8, pytest.param(400, marks=pytest.mark.slow)])
+def test_a_table_keeps_what_was_drafted_from_it(examples: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The draft is a project, says the same twice, and refuses no row that no doubt is said about."""
+
+    @settings(max_examples=examples, phases=set(Phase) - {Phase.shrink})  # which takes minutes and tells no more
+    @given(tables())
+    def holds(frame: pl.DataFrame) -> None:
+        folder = tmp_path_factory.mktemp("drafted")
+        found = drafted(frame, folder, "goal")
+        again = drafted(frame, folder, "goal")
+        assert found.text == again.text
+        (folder / "project.yaml").write_text(found.text, encoding="utf-8")
+        project = projects.load(folder / "project.yaml")
+        report = validate(sources.read(project.source.uri, None), project.contract, NOW).report
+        require(report, project.contract)
+        said = {doubt.kind for doubt in found.doubts}
+        assert not report.quarantined or said & SETS_ASIDE, report.sentence
+
+    holds()
+
+
+SCALARS = st.none() | st.booleans() | st.integers(-(10**12), 10**12) | st.floats(allow_nan=False, allow_infinity=False)
+
+VALUES = st.recursive(
+    SCALARS | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8
+)
+
+
+@settings(max_examples=200)
+@given(VALUES)
+def test_what_is_written_is_read_as_it_was(value: Any) -> None:
+    """Whatever a table holds, its YAML says the same to both versions of that language."""
+    text = f"key: {flow(value)}"
+    assert project_file.value_of(text, "here") == {"key": value}
+    assert yaml.safe_load(text) == {"key": value}
+
+
+def test_the_target_is_asked_for_by_its_candidates(tmp_path: Path) -> None:
+    """Where several columns may be meant nobody guesses."""
+    frame = pl.DataFrame({"price": np.arange(50.0), "grade": np.arange(50.0) % 7, "size": np.arange(50.0) ** 2})
+    with pytest.raises(UsageError, match="say --target COLUMN; candidates: price"):
+        drafted(frame, tmp_path)
+
+
+def test_what_never_tells_rows_apart_is_left_out(tmp_path: Path) -> None:
+    """Constants, copies and row numbers are said and are no inputs; the model's are the rest."""
+    rng = np.random.default_rng(0)
+    size = rng.gamma(4, 20, 400).round(2)
+    frame = pl.DataFrame(
+        {
+            "row": range(400),
+            "size": size,
+            "feet": (size * 10.764).round(6),
+            "again": size,
+            "land": ["de"] * 400,
+            "price": (size * 30 + rng.normal(0, 300, 400)).round(),
+        }
+    )
+    found = drafted(frame, tmp_path)
+    assert {(doubt.kind, doubt.about) for doubt in found.doubts} == {
+        ("identifier", ("row",)),
+        ("duplicate column", ("feet",)),
+        ("duplicate column", ("again",)),
+        ("constant", ("land",)),
+    }
+    assert [one.name for one in found.inputs if not one.out] == ["size"]
+
+
+def test_a_leak_is_found_through_a_transform(tmp_path: Path) -> None:
+    """The logarithm of the answer is the answer, and so is a code of it; an honest relation is none."""
+    rng = np.random.default_rng(1)
+    size = rng.gamma(4, 20, 600)
+    price = size * 3000 * rng.lognormal(0, 0.25, 600)
+    frame = pl.DataFrame({"size": size, "z": np.log(price) ** 3, "tax": price * 0.19, "price": price})
+    found = drafted(frame, tmp_path)
+    assert {doubt.about for doubt in found.doubts if doubt.kind == "leak"} == {("z",), ("tax",)}
+
+
+def test_a_table_that_says_nothing_is_told(tmp_path: Path) -> None:
+    """Gates of noise refuse every model, and the draft says why before a run does."""
+    rng = np.random.default_rng(2)
+    frame = pl.DataFrame({"a": rng.normal(size=500), "b": rng.normal(size=500), "price": rng.gamma(3, 9, 500)})
+    assert [doubt.kind for doubt in drafted(frame, tmp_path).doubts] == ["nothing learned"]
+
+
+def test_a_table_without_an_input_is_refused(tmp_path: Path) -> None:
+    """Nothing is written where nothing could be learned."""
+    with pytest.raises(SlipwayError, match="no column that a model could learn from"):
+        drafted(pl.DataFrame({"c": ["x"] * 40, "price": np.arange(40.0)}), tmp_path)
