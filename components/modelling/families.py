@@ -193,6 +193,9 @@ class ModelSpec(Frozen):
     """A model family, the estimator parameters that a project fixes, and what it learns to predict.
 
     Attributes:
+        family: kind of model: auto, which searches over those that are installed, or one of them, such as ridge,
+            hist_gradient_boosting or lightgbm; ``docs/models.md``.
+        params: parameters of the family by its library's names; all others are the family's defaults.
         target: what it learns instead of the target itself; answers are in the target's own unit all the same.
         smearing: whether the way back from a bent target gives a mean instead of a median (``bends``).
         per: column that the target is divided by before, and the answer is multiplied by in the end.
@@ -201,10 +204,6 @@ class ModelSpec(Frozen):
         weights: how much each row counts.
         refit: ``all``: what is served is fitted on all rows, the newest included, once a twin that has not seen the
             held-out ones was accepted; the default where the family is left open.
-
-    Attributes:
-        family: kind of model, by its name in ``components/modelling/families.py``: ridge, hist_gradient_boosting, ...
-        params: estimator parameters by scikit-learn's names; all others are the family's defaults.
 
     Raises:
         ConfigError: the family, or a parameter of it, does not exist or is not a project's to set.
