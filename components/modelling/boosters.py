@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from components.modelling.rounds import best_of_xgboost
 from serving.errors import ConfigError
 from serving.scoring import kernels
 from serving.scoring.flat import FlatClassifier, FlatRegressor, Planted
@@ -113,7 +114,7 @@ def xgboost_trees(model: Any) -> Planted:
     """The trees of a fitted ``XGBModel`` of booster ``gbtree``."""
     booster = model.get_booster()
     if getattr(model, "early_stopping_rounds", None):
-        booster = booster[: model.best_iteration + 1]
+        booster = booster[: best_of_xgboost(booster)]
     learner = json.loads(bytes(booster.save_raw("json")))["learner"]
     told, objective = learner["learner_model_param"], learner["objective"]["name"]
     link = _link(_XGBOOST_LINKS, objective, "objective")

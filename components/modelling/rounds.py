@@ -78,6 +78,12 @@ class _Catboost:
         return not self._over()
 
 
+def best_of_xgboost(booster: Any) -> int:
+    """Its rounds up to the best one; all of them where time was over before one was told."""
+    best = booster.attr("best_iteration")
+    return int(booster.num_boosted_rounds()) if best is None else int(best) + 1
+
+
 def rounds_of(estimator: Any, x: Matrix, labels: npt.NDArray[Any]) -> int | None:
     """How many rounds were best for *labels*; None where the estimator has none to count.
 
@@ -87,7 +93,7 @@ def rounds_of(estimator: Any, x: Matrix, labels: npt.NDArray[Any]) -> int | None
     if package == "lightgbm":
         return int(estimator.best_iteration_ or estimator.n_iter_)
     if package == "xgboost":
-        return int(estimator.best_iteration) + 1
+        return best_of_xgboost(estimator.get_booster())
     if package == "catboost":
         return int(estimator.tree_count_)
     if not hasattr(estimator, "staged_predict"):

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import polars as pl
 
 from components.data.meaning import value
-from components.data.moments import moments
+from components.data.rules import meant
 from components.data.tables import Vector
 from components.modelling.families import ModelSpec
 from serving.contract import Column, Contract, Matrix
@@ -107,7 +107,7 @@ def row_weights(model: ModelSpec, rows: pl.DataFrame, contract: Contract) -> Vec
     """
     asked = model.weights
     if asked.half_life is not None:
-        moment = rows.select(moments(rows.schema, str(contract.event_time))).to_series()
+        moment = meant(rows, contract)[str(contract.event_time)]
         age = (moment.max() - moment).dt.total_microseconds().to_numpy() / 1e6  # type: ignore[operator]  # moments
         return np.asarray(0.5 ** (age / asked.half_life.total_seconds()))
     return None if asked.column is None else _told(rows, asked.column)

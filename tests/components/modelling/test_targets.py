@@ -157,7 +157,8 @@ def test_a_row_of_weight_two_is_two_rows(family: str) -> None:
 def test_weights_come_from_a_column_or_from_the_age_of_a_row() -> None:
     """A row as old as the half life counts half of the newest."""
     newest = datetime(2026, 1, 31)
-    table = pl.DataFrame({"sold": [newest - timedelta(days=days) for days in (0, 180, 360)], "w": ["1", "0.5", "2"]})
+    sold, more = [newest - timedelta(days=days) for days in (0, 180, 360)], {"area": 20.0, "age": 1.0, "price": 5.0}
+    table = pl.DataFrame({"sold": sold, "w": ["1", "0.5", "2"]}).with_columns(kind=pl.lit("flat"), **more)
     aged = ModelSpec(family="ridge", weights=Weights(half_life=parse("180d")))
     told = ModelSpec(family="ridge", weights=Weights(column="w"))
     assert np.asarray(row_weights(aged, table, CONTRACT)).tolist() == [1, 0.5, 0.25]
