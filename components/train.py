@@ -23,7 +23,7 @@ def train(
     holdout: dsl.Input[dsl.Dataset],
     bundle: dsl.Output[dsl.Model],
 ) -> str:
-    from components.modelling.stages import Recipe
+    from components.modelling.recipes import Recipe
     from components.modelling.stages import train as stage
     from components.steps.failing import told
 

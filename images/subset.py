@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = {
     "serving": ("serve",),
-    "pipeline": ("pipeline", "serve", "tune", "mlflow", "cluster"),
+    "pipeline": ("pipeline", "serve", "tune", "boosting", "mlflow", "cluster"),
 }
 # What an image goes without although a package in it asks for it, and why.
 WITHOUT: dict[str, dict[str, str]] = {

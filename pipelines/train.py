@@ -14,6 +14,7 @@ from components.decline import decline
 from components.evaluate import evaluate
 from components.gate import gate
 from components.ingest import ingest
+from components.refit import refit
 from components.register import register
 from components.release import release
 from components.split import split
@@ -149,22 +150,41 @@ def train(
     )
     record.set_caching_options(False)
     with dsl.If(verdict.outputs["Output"] == "accepted", name="accepted"):
+        final = refit(
+            model=asked["model"],
+            features=asked["features"],
+            contract_id=asked["contract_id"],
+            contract=asked["rules"],
+            seed=asked["seed"],
+            code=asked["code"],
+            commit=asked["commit"],
+            key=asked["key"],
+            snapshot_id=asked["snapshot_id"],
+            split_id=parts.outputs["Output"],
+            params=search_result.outputs["Output"],
+            says=asked["says"],
+            digest=fitted.outputs["Output"],
+            verdict=verdict.outputs["Output"],
+            train=parts.outputs["train"],
+            holdout=parts.outputs["holdout"],
+            bundle=fitted.outputs["bundle"],
+        )
         checked = verify(
             name=asked["name"],
             key=asked["key"],
             code=asked["code"],
-            digest=fitted.outputs["Output"],
+            digest=final.outputs["Output"],
             verdict=verdict.outputs["Output"],
-            bundle=fitted.outputs["bundle"],
+            bundle=final.outputs["served"],
         )
         version = register(
             name=asked["name"],
             run_id=asked["run_id"],
             place=asked["place"],
             approval=asked["approval"],
-            digest=fitted.outputs["Output"],
+            digest=final.outputs["Output"],
             verified=checked.output,
-            bundle=fitted.outputs["bundle"],
+            bundle=final.outputs["served"],
             decision=verdict.outputs["decision"],
         )
         version.set_caching_options(False)

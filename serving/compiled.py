@@ -10,7 +10,7 @@ from typing import Any
 
 import numba as nb
 
-F8, I4, I8, B1, U1 = nb.float64, nb.int32, nb.int64, nb.boolean, nb.uint8
+F8, F4, I4, I8, B1, U1 = nb.float64, nb.float32, nb.int32, nb.int64, nb.boolean, nb.uint8
 OUT = F8[:, ::1]
 
 LOOPS: list["Loop"] = []

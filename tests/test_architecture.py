@@ -40,6 +40,7 @@ NAMED_TWICE = {
 
 # What nobody imports, and why it is declared all the same.
 NOT_IMPORTED = {
+    "catboost": "imported by the name of its family, where one is fitted",
     "httptools": "uvicorn finds it by its name, and parses requests with it",
     "import-linter": "make check",
     "kserve": "its file of the protocol is read, and its clients and server are started by tests",
@@ -51,6 +52,7 @@ NOT_IMPORTED = {
     "ruff": "make check",
     "schemathesis": "tests start its program",
     "types-pyyaml": "read by mypy",
+    "xgboost": "where there is no xgboost-cpu, the same module under another name",
 }
 
 # Programs that tests start by Pythons of their own, which have what these import.
@@ -116,7 +118,7 @@ def packages_of(*folders: str) -> dict[str, set[str]]:
     return {word: {canonicalize_name(package) for package in known.get(word, ())} for word in foreign}
 
 
-EXTRAS = ("pipeline", "serve", "local", "cluster", "tune", "mlflow")
+EXTRAS = ("pipeline", "serve", "local", "cluster", "tune", "boosting", "catboost", "mlflow")
 
 
 def test_what_is_imported_is_declared() -> None:

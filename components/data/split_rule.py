@@ -28,12 +28,12 @@ from components.data.snapshots import Mask
 from components.data.stable_hash import Hashes, hash_rows, hash_values
 from components.data.words import spelled
 from components.steps.place import Place, s3_settings
-from serving.bundle.files import SPLIT
+from serving.bundle.files import JUDGED, SPLIT
 from serving.contract import Column, Contract, Frozen
 from serving.durations import LONGEST, parse, text
 from serving.errors import ConfigError, DataError
 from serving.ledger.ledger import open_ledger
-from serving.store.store import StoreKeyError, open_store
+from serving.store.store import Store, StoreKeyError, open_store
 
 MONTHS = re.compile(r"^\s*(\d+)\s*(?:mo|months?)\s*$")
 _SHARE = re.compile(r"^\s*0?\.\d+\s*$")
@@ -239,10 +239,19 @@ def inherited(model: str, place: Place) -> Identity | None:
     number = ledger.slot(model, "production").version
     if number is None:
         return None
+    store, bundle = open_store(place.store, s3_settings(place)), f"{model}/{ledger.version(model, number).digest}"
     try:
-        kept = open_store(place.store, s3_settings(place)).get(
-            f"{model}/{ledger.version(model, number).digest}/{SPLIT}"
-        )
+        kept = _first(store, f"{bundle}/{SPLIT}", f"{bundle}/{JUDGED}/{SPLIT}")
         return Identity.model_validate(json.loads(kept)["identity"])
     except (StoreKeyError, ValidationError, ValueError, KeyError):
         return None  # of a model that was made before, or by time, group or key
+
+
+def _first(store: Store, *keys: str) -> bytes:
+    """What the first of *keys* that is there holds: a model of all rows has its rule with the one that was judged."""
+    for key in keys[:-1]:
+        try:
+            return store.get(key)
+        except StoreKeyError:
+            continue
+    return store.get(keys[-1])

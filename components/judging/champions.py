@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from components.steps.keys import trusted_keys
 from components.steps.place import Place, s3_settings
-from serving.bundle.files import MANIFEST
+from serving.bundle.files import JUDGED, MANIFEST
+from serving.errors import GateRefusal
 from serving.files import sha256_file
 from serving.ledger.ledger import open_ledger
 from serving.ledger.values import Version
@@ -54,3 +55,22 @@ def local_bundle(version: Version, place: Place) -> Path:
         store = open_store(place.store, s3_settings(place))
         store.download_directory(f"{version.model}/{version.digest}", path)
     return path
+
+
+def judged(bundle: "Bundle", place: Place) -> "Bundle":
+    """What later candidates are compared with: *bundle*, or, of one that was fitted again on all rows, its twin.
+
+    Raises:
+        GateRefusal: the twin is gone, or another than that which was judged.
+    """
+    from serving.bundle.bundle import open_bundle  # as above
+
+    digest = bundle.manifest["provenance"].get("judged")
+    if digest is None:
+        return bundle
+    twin = open_bundle(bundle.directory / JUDGED, trusted_keys(place.key))
+    if twin.digest != digest:
+        raise GateRefusal(
+            f"{twin.directory} is bundle {twin.digest[:12]}, and {digest[:12]} was judged; fetch it again"
+        )
+    return twin

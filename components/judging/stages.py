@@ -47,7 +47,7 @@ def gate(
         from serving.bundle.bundle import open_bundle
 
         verdict, theirs = beside(
-            lambda: champions.opened(name, where, version).bundle,
+            lambda: champions.judged(champions.opened(name, where, version).bundle, where),
             lambda: open_bundle(Path(bundle), trusted_keys(where.key)),
             lambda: snapshots.read(Path(holdout)),
             candidate,

@@ -36,8 +36,8 @@ _SCALERS = {"standard": StandardScaler, "minmax": MinMaxScaler, "robust": Robust
 class FeatureSpec(Frozen):
     """How columns become numbers; what is left out follows the model family.
 
-    Linear families get median, standard scale and one-hot; trees get medians and ordinal codes; hist_gradient_boosting
-    takes missing values as they are.
+    Linear families get median, standard scale and one-hot; trees get medians and ordinal codes; families
+    of boosting by histograms take missing values as they are.
 
     Attributes:
         scale: what numbers are brought to: ``standard`` to mean 0 and deviation 1, ``minmax`` to 0..1, ``robust`` to
@@ -68,7 +68,7 @@ class FeatureSpec(Frozen):
         return self.model_copy(
             update={
                 "scale": self.scale or ("standard" if kind.linear else "none"),
-                "impute": self.impute or ("none" if family == "hist_gradient_boosting" else "median"),
+                "impute": self.impute or ("none" if kind.native else "median"),
             }
         )
 
@@ -120,6 +120,11 @@ def derived(contract: Contract, features: FeatureSpec) -> Compiled:
         elif column.type == "id":
             absent[name] = "is an id, with which a model computes nothing"
     return compile_columns(features.columns, slots, absent)
+
+
+def inputs(contract: Contract, features: FeatureSpec) -> dict[str, Column]:
+    """The columns of which the estimator's features are made, derived ones among them, by name."""
+    return _inputs(features, _every(contract, derived(contract, features)))
 
 
 def _every(contract: Contract, compiled: Compiled) -> dict[str, Column]:
@@ -185,7 +190,7 @@ def _check_transform(contract: Contract, name: str, transform: str, made: bool) 
 
 def _step(name: str, column: Column, features: FeatureSpec, family: str, contract: Contract, seed: int) -> Any:
     if column.type == "category":
-        native = family == "hist_gradient_boosting"
+        native = FAMILIES[family].native
         return encoding.encoder(column.values, features.encoding(name, family), contract.target, seed, native)
     steps: list[tuple[str, Any]] = []
     if name in features.transforms:

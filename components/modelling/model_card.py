@@ -37,10 +37,19 @@ def card(
         *(f"- `{name}` is computed: `{text}`" for name, text in derived.items()),
         *([""] if derived else []),
         f"Parameters: {', '.join(f'{k} {v}' for k, v in sorted(params.items())) or 'the defaults of the family'}.",
-        f"On {evaluation.rows:,} rows it had not seen: {evaluation.sentence}.",
+        _unseen(evaluation, facts),
         "",
         "Outside of the ranges above it has seen nothing, and its answers there mean nothing.",
         "",
         *(f"- {name}: {value}" for name, value in sorted(facts.items())),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _unseen(evaluation: Evaluation, facts: Mapping[str, Any]) -> str:
+    if "judged_rows" not in facts:
+        return f"On {evaluation.rows:,} rows it had not seen: {evaluation.sentence}."
+    return (
+        f"It has seen all rows. The same recipe fitted on {facts['judged_rows']:,} of them, bundle "
+        f"{facts['judged'][:12]}, was judged on the other {evaluation.rows:,}: {evaluation.sentence}."
+    )

@@ -1,49 +1,39 @@
-"""The model stages on paths: what the doorways ``tune`` and ``train`` call."""
+"""The model stages on paths: what the doorways ``tune``, ``train`` and, for all rows, ``refit`` call."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import polars as pl
 
 from components.data import snapshots
 from components.data.split import SplitPolicy
-from components.data.tables import learned_contract, matrix_and_target
+from components.data.tables import Vector, learned_contract, matrix_and_target
+from components.judging import metrics
 from components.judging.evaluation import evaluate as judge_predictions
 from components.judging.said import Said
+from components.modelling.auto import tune_families
 from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec
 from components.modelling.model_card import card
+from components.modelling.portfolio import missing
 from components.modelling.profiles import profile
+from components.modelling.recipes import AUTO, Recipe
 from components.modelling.saying import Says, said_besides
-from components.modelling.training import fit as fit_pipeline
 from components.modelling.training import predict
 from components.modelling.tuning import Search
 from components.modelling.tuning import tune as search_parameters
-from components.steps.keys import signing_key
+from components.steps.keys import signing_key, trusted_keys
 from components.steps.telling import SHORT, tell
-from serving.bundle.bundle import write_bundle
+from serving.bundle.bundle import open_bundle, write_bundle
 from serving.bundle.files import SPLIT
 from serving.contract import Contract, Matrix
-from serving.files import canonical_json, read_json, sha256_bytes, whole_directory, write_text
+from serving.errors import GateRefusal
+from serving.files import whole_directory, write_text
 
 GOLDEN_ROWS = 200
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a model is made of, as the doorway receives it: sections of the project as JSON, the contract as a file."""
-
-    model: str
-    features: str
-    contract: str
-    seed: int
-    params: str
-    says: str
-    provenance: Mapping[str, Any]
+WORSE = 0.05  # by which a model of all rows may be worse on those that it has seen and its twin had not
 
 
 def tune(model: str, features: str, search: str, policy: str, contract: str, seed: int, train: str, trials: str) -> str:
@@ -52,10 +42,13 @@ def tune(model: str, features: str, search: str, policy: str, contract: str, see
     rows, columns = snapshots.read(Path(train)), FeatureSpec.model_validate_json(features)
     rules = learned_contract(rows, Contract.read(Path(contract)))
     cut = SplitPolicy.model_validate_json(policy)
-    result = search_parameters(rows, rules, columns, spec, wanted, cut, seed)
+    find = tune_families if spec.family == AUTO else search_parameters
+    result = find(rows, rules, columns, spec, wanted, cut, seed)
     with whole_directory(Path(trials)) as folder:
         write_text(folder / "trials.json", result.model_dump_json(indent=2))
     tell(result.sentence)
+    if spec.family == AUTO and (absent := missing()):
+        tell(f"not tried, since not installed: {', '.join(absent)}; slipway[boosting,catboost] brings them")
     return json.dumps(result.best_params, sort_keys=True)
 
 
@@ -64,43 +57,78 @@ def train(recipe: Recipe, key: str, train: str, holdout: str, bundle: str) -> st
 
     Holdout rows touch nothing but the reference profile of predictions and errors.
     """
-    rows = snapshots.read(Path(train))
-    rules = learned_contract(rows, Contract.read(Path(recipe.contract)))
-    spec, features = ModelSpec.model_validate_json(recipe.model), FeatureSpec.model_validate_json(recipe.features)
-    params = json.loads(recipe.params)
-    rule = (Path(train) / SPLIT).read_text(encoding="utf-8")
-    matrix, target = matrix_and_target(rows, rules)
+    rows, rule = snapshots.read(Path(train)), (Path(train) / SPLIT).read_text(encoding="utf-8")
+    known = recipe.material(rows)
+    rules, matrix = known.contract, known.matrix
     unseen, truth = matrix_and_target(snapshots.read(Path(holdout)), rules)
-    pipeline = fit_pipeline(matrix, target, rules, features, spec, recipe.seed, params)
+    pipeline = known.fitted()
     judgement = said_besides(
         Says.model_validate_json(recipe.says),
-        (rows, rules, rule, matrix, target),
-        lambda some: partial(
-            predict, fit_pipeline(matrix[some], target[some], rules, features, spec, recipe.seed, params), rules
-        ),
+        (rows, rules, rule, matrix, known.target),
+        lambda some: partial(predict, known.fitted(some), rules),
     )
     prediction = judgement.calibrated(predict(pipeline, rules, unseen))
     evaluation = judge_predictions(Said.of(prediction, judgement), truth, unseen, rules)
-    configuration = sha256_bytes(
-        canonical_json(
-            [*map(json.loads, (recipe.model, recipe.features, recipe.says)), read_json(Path(recipe.contract)), params]
-        )
-    )
-    facts = {**recipe.provenance, "configuration": configuration, "seed": recipe.seed, "rows": len(target)}
+    facts = recipe.facts(len(matrix))
     digest = write_bundle(
         Path(bundle),
         pipeline=pipeline,
         contract=rules,
         profile=profile(matrix, rules, prediction, truth, evaluation.metrics),
         golden=golden_rows(unseen),
-        card=card(spec.family, {**spec.params, **params}, rules, evaluation, facts, features.columns),
+        card=card(recipe.name, recipe.settings, rules, evaluation, facts, recipe.columns.columns),
         provenance=facts,
         key=signing_key(key),
         split=rule,
         judgement=judgement,
     )
-    tell(f"{spec.family}, {len(target):,} rows, bundle {digest[:SHORT]}")
+    tell(f"{recipe.name}, {len(matrix):,} rows, bundle {digest[:SHORT]}")
     return digest
+
+
+def fit_again(recipe: Recipe, key: str, judged: Path, train: Path, holdout: Path, served: Path) -> tuple[str, str]:
+    """Write the bundle of all rows to *served*; its digest, and in words how many rows and how far off its twin.
+
+    Raises:
+        GateRefusal: it is worse on the held-out rows, which it has seen, than its twin in *judged*.
+    """
+    candidate = open_bundle(judged, trusted_keys(key))
+    held = snapshots.read(holdout)
+    known = recipe.material(pl.concat([snapshots.read(train), held]))
+    rules, matrix, pipeline = known.contract, known.matrix, known.fitted()
+    unseen, truth = matrix_and_target(held, rules)
+    said = candidate.scorer.score(matrix_and_target(held, candidate.contract)[0])
+    moved = _check(candidate.judgement.calibrated(predict(pipeline, rules, unseen)), said, truth, rules)
+    twin = {"refit": "all", "judged": candidate.digest, "judged_rows": len(matrix) - len(truth)}
+    facts = {**recipe.facts(len(matrix)), **twin}
+    evaluation = judge_predictions(Said.of(said, candidate.judgement), truth, unseen, rules)
+    digest = write_bundle(
+        served,
+        pipeline=pipeline,
+        contract=rules,
+        profile=profile(matrix, rules, said, truth, evaluation.metrics),
+        golden=golden_rows(unseen),
+        card=card(recipe.name, recipe.settings, rules, evaluation, facts, recipe.columns.columns),
+        provenance=facts,
+        key=signing_key(key),
+        judgement=candidate.judgement,
+    )
+    return digest, f"fitted again on all {len(matrix):,} rows{moved}"
+
+
+def _check(ours: Vector, twin: Vector, truth: Vector, contract: Contract) -> str:
+    """How far the answers of both are from each other, in words."""
+    leading = metrics.leading(contract.task)
+    found = [metrics.compute(contract.task, truth, said)[leading.name] for said in (ours, twin)]
+    after, before = map(leading.loss, found)
+    if not after <= before + WORSE * abs(before):
+        shown = [leading.show(value, contract.target.unit) for value in found]
+        raise GateRefusal(
+            f"the model of all rows has {leading.label} {shown[0]} on the held-out rows, which it has seen, and its "
+            f"twin, which had not, {shown[1]}; expected it to be no worse: say model.refit: none"
+        )
+    off, scale = float(np.median(np.abs(ours - twin))), float(np.median(np.abs(twin)))
+    return f", {off / scale:.1%} off its twin" if scale > 0 else ""
 
 
 def golden_rows(matrix: Matrix) -> Matrix:

@@ -24,6 +24,8 @@ from components.judging import metrics
 from components.judging.metrics import Metric
 from components.modelling.families import ModelSpec, build_estimator, check_names, check_values
 from components.modelling.features import FeatureSpec
+from components.modelling.recipes import AUTO
+from components.modelling.targets import row_weights
 from components.modelling.training import fit, predict
 from components.modelling.tuning_values import Trial, Tuning
 from serving.contract import Contract, Frozen, Matrix
@@ -33,6 +35,7 @@ from serving.errors import ConfigError, PlaceError
 Rows = npt.NDArray[np.intp]
 Kind = Literal["log", "float", "int", "choice"]
 FOLDS = 3
+TRIALS = 16
 FOLD_ROWS = 5_000
 
 
@@ -41,12 +44,12 @@ class Search(Frozen):
 
     Attributes:
         timeout: after which no further trial begins.
-        trials: how many, the project's own parameters being the first.
+        trials: how many, the project's own parameters being the first; None: 16, and of families as time allows.
         space: estimator parameter to ``{log: [a, b]}``, ``{float: [a, b]}``, ``{int: [a, b]}`` or ``{choice: [...]}``.
         metric: what trials are compared by; None: rmse, or log_loss.
     """
 
-    trials: Annotated[int, Field(ge=1, le=10_000)] = 16
+    trials: Annotated[int, Field(ge=1, le=10_000)] | None = None
     timeout: Span = parse("60s")
     space: dict[str, dict[Kind, tuple[Any, ...]]] = Field(default_factory=dict)
     metric: str | None = None
@@ -62,14 +65,21 @@ class Search(Frozen):
 
 def check_search(search: Search, model: ModelSpec, contract: Contract) -> None:
     """Refuse a *search* over parameters or values that the *model* does not take, or by a metric of another task."""
+    if model.family == AUTO and search.space:
+        raise ConfigError("search.space: of no use without a family, since 'auto' chooses what to try; leave it out")
+    if model.family != AUTO:
+        _check_space(search, model, contract)
+    if search.metric is not None:
+        metrics.get(search.metric, where="search.metric", task=contract.task)
+
+
+def _check_space(search: Search, model: ModelSpec, contract: Contract) -> None:
     check_names(model.family, search.space, where="search.space", task=contract.task)
     for name, dimension in search.space.items():
         for kind, given in dimension.items():
             for value in given:
                 tried = value if kind in ("int", "choice") else float(value)
                 check_values(model.family, {name: tried}, where="search.space", task=contract.task)
-    if search.metric is not None:
-        metrics.get(search.metric, where="search.metric", task=contract.task)
 
 
 def tune(
@@ -97,7 +107,8 @@ def tune(
     metric = metrics.get(search.metric) if search.metric else metrics.leading(contract.task)
     matrix, target = matrix_and_target(table, contract)
     folds, validation = choose_folds(table, target, policy, contract, seed)
-    objective = _Objective(matrix, target, contract, features, model, seed, metric, folds)
+    weights = row_weights(model, table, contract)
+    objective = _Objective(matrix, target, contract, features, model, seed, metric, folds, weights)
     trials, timed_out = _search(objective, search, seed, clock)
     scored = [(metric.loss(trial.value), trial.number, trial) for trial in trials if trial.value is not None]
     best = min(scored)[2]  # the trial number breaks ties, so the project's own parameters win them
@@ -182,6 +193,7 @@ class _Objective:
     seed: int
     metric: Metric
     folds: list[tuple[Rows, Rows]]
+    weights: Vector | None
 
     def defaults(self, names: Mapping[str, Any]) -> dict[str, Any]:
         """What the project's own parameters are for *names*."""
@@ -192,7 +204,8 @@ class _Objective:
         """The metric of the model with *params*; NaN where a fold does not define it."""
         x, y, rules, values = self.matrix, self.target, self.contract, []
         for fitting, validation in self.folds:
-            pipeline = fit(x[fitting], y[fitting], rules, self.features, self.model, self.seed, params)
+            weights = None if self.weights is None else self.weights[fitting]
+            pipeline = fit(x[fitting], y[fitting], rules, self.features, self.model, self.seed, params, weights)
             prediction = predict(pipeline, rules, x[validation])
             values.append(metrics.compute(rules.task, y[validation], prediction)[self.metric.name])
         return float(np.mean(values))
@@ -210,7 +223,7 @@ def _search(objective: _Objective, search: Search, seed: int, clock: Callable[[]
     if all(_inside(distributions[name], value) for name, value in own.items()):
         loss = objective.metric.loss(trials[0].value)
         study.add_trial(optuna.trial.create_trial(params=own, distributions=distributions, value=loss))
-    while len(trials) < search.trials:
+    while len(trials) < (search.trials or TRIALS):
         if clock() >= limit:
             return trials, True
         asked = study.ask(distributions)
@@ -258,7 +271,7 @@ def _study(optuna: Any, search: Search, seed: int) -> tuple[Any, dict[str, Any]]
         name: build[kind](given) for name, dimension in search.space.items() for kind, given in dimension.items()
     }
     # A third of the trials explores before the sampler starts to lean on what it has seen.
-    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(3, min(10, search.trials // 3)))
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(3, min(10, (search.trials or TRIALS) // 3)))
     return optuna.create_study(sampler=sampler, direction="minimize"), distributions
 
 

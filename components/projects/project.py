@@ -17,8 +17,9 @@ from pydantic import (
 from components.data.split import SplitPolicy, check_policy
 from components.judging import metrics
 from components.judging.gates import Demands, Gate, Guards, check_gates
-from components.modelling.families import ModelSpec, check_fit, check_task, check_values
-from components.modelling.features import FeatureSpec, check_features
+from components.modelling.checking import check_model
+from components.modelling.families import ModelSpec
+from components.modelling.features import FeatureSpec
 from components.modelling.saying import Besides
 from components.modelling.tuning import Search, check_search
 from components.projects import project_file
@@ -244,11 +245,7 @@ def _check_times(project: Project) -> None:
 
 
 def _check_model(project: Project) -> None:
-    """One after another: a family without the task has no parameters to compare with."""
-    check_task(project.model, project.contract.task)
-    check_values(project.model.family, project.model.params, where="model.params", task=project.contract.task)
-    check_fit(project.model, project.contract.task, len(project.contract.target.classes))
-    check_features(project.contract, project.features, project.model)
+    check_model(project.model, project.features, project.contract)
     check_search(project.search, project.model, project.contract)
 
 

@@ -44,7 +44,7 @@ def enter(name: str, run_id: str, where: Place, bundle: str, verdict: GateReport
         run_id=run_id,
         snapshot=str(provenance.get("snapshot", "")),
         metrics=read_json(Path(bundle) / "profile.json")["metrics"],
-        provenance={**provenance, "mlflow": record_id(name, run_id, digest), "gate": gate},
+        provenance={**provenance, "mlflow": record_id(name, run_id, provenance.get("judged", digest)), "gate": gate},
     )
     return ledger, ledger.register(name, facts, where.actor, reason=verdict.sentence)
 

@@ -142,7 +142,7 @@ def write_report(project: Project, result: RunResult, command: str) -> Path:
     facts = gather(project.name, result.run_id, project.model_dump(mode="json"), paths, command)
     aftermath = [
         (name, made[name].message or "")
-        for name in ("verify", "register", "release", "decline")
+        for name in ("refit", "verify", "register", "release", "decline")
         if name in made and made[name].state != "SKIPPED"
     ]
     page = result.directory / "report.html"

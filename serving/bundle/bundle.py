@@ -10,6 +10,7 @@
     judgement.json  by what it was judged, and what it says besides its predictions; absent where nobody said
     manifest.json   digest and size of each file above, library versions, where it all came from
     manifest.sig    signature of manifest.json
+    judged/         the bundle that was judged, where this one was fitted again on all rows
 
 The SHA-256 of ``manifest.json`` names the bundle. Nothing in it depends on when or where it was written.
 """
@@ -27,7 +28,19 @@ import numpy as np
 from pydantic import ValidationError
 
 from serving.archive import same_arrays
-from serving.bundle.files import CARD, CONTRACT, GOLDEN, JUDGEMENT, MANIFEST, MODEL, PROFILE, SCORING, SIGNATURE, SPLIT
+from serving.bundle.files import (
+    CARD,
+    CONTRACT,
+    GOLDEN,
+    JUDGED,
+    JUDGEMENT,
+    MANIFEST,
+    MODEL,
+    PROFILE,
+    SCORING,
+    SIGNATURE,
+    SPLIT,
+)
 from serving.bundle.golden import Golden
 from serving.bundle.judgement import CalibratedScorer, Judgement
 from serving.bundle.model_file import audit, load_model, write_model
@@ -37,13 +50,13 @@ from serving.errors import DataError, GateRefusal, UsageError
 from serving.files import canonical_json, sha256_bytes, whole_directory, whole_file
 from serving.profile import Profile
 from serving.scoring.api import Declined, Predictions, SklearnScorer
-from serving.scoring.compile import CompiledScorer, compile_pipeline, from_bytes, to_bytes
+from serving.scoring.compile import Fast, compile_pipeline, from_bytes, to_bytes
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 BundleId = str  # sha256 hex of manifest.json
-Scorer = CompiledScorer | SklearnScorer | CalibratedScorer
+Scorer = Fast | SklearnScorer | CalibratedScorer
 FORMAT = 1
 REQUIRED = frozenset({MODEL, CONTRACT, PROFILE, GOLDEN, CARD})
 LIBRARIES = ("numba", "numpy", "scikit-learn", "scipy", "skops")
@@ -125,7 +138,7 @@ def write_bundle(
         files[SPLIT] = split.encode()
     if judgement is not None:
         files[JUDGEMENT] = judgement.model_dump_json().encode()
-    if isinstance(fast, CompiledScorer):
+    if not isinstance(fast, Declined):
         files[SCORING] = to_bytes(fast)
     manifest = _manifest(files, fast, provenance)
     with whole_directory(directory) as place:
@@ -183,7 +196,7 @@ def export_joblib(directory: Path, path: Path, trusted: Sequence[PublicKey]) -> 
         joblib.dump(pipeline, temporary)
 
 
-def _manifest(files: Mapping[str, bytes], fast: CompiledScorer | Declined, provenance: Mapping[str, Any]) -> bytes:
+def _manifest(files: Mapping[str, bytes], fast: Fast | Declined, provenance: Mapping[str, Any]) -> bytes:
     try:
         return canonical_json(
             {
@@ -221,7 +234,8 @@ def _signed_manifest(directory: Path, trusted: Sequence[PublicKey]) -> tuple[dic
 
 def _signed_files(directory: Path, manifest: Mapping[str, Any]) -> dict[str, bytes]:
     listed = manifest["files"]
-    present = {path.name for path in directory.iterdir()} - {MANIFEST, SIGNATURE}
+    twin = {JUDGED} if "judged" in manifest["provenance"] else set()  # signed by itself, and read by nobody here
+    present = {path.name for path in directory.iterdir()} - {MANIFEST, SIGNATURE} - twin
     missing = (listed.keys() | REQUIRED) - (present & listed.keys())
     if missing:
         raise GateRefusal(f"{directory}: {min(missing)} is missing; fetch the bundle again")
@@ -256,12 +270,12 @@ def _check_libraries(directory: Path, manifest: Mapping[str, Any]) -> None:
 
 def _scorer(
     directory: Path, files: Mapping[str, bytes], manifest: Mapping[str, Any], contract: Contract, golden: Golden
-) -> CompiledScorer | SklearnScorer:
+) -> Fast | SklearnScorer:
     """The fast form if it is there and gives the golden predictions; else scikit-learn, if that does."""
-    fast: CompiledScorer | Declined = Declined(manifest["scoring"]["reason"])
+    fast: Fast | Declined = Declined(manifest["scoring"]["reason"])
     if SCORING in files:
         fast = golden.agreeing(from_bytes(files[SCORING], contract))
-    if isinstance(fast, CompiledScorer):
+    if not isinstance(fast, Declined):
         return fast
     scorer = SklearnScorer(load_model(files[MODEL]), contract, f"scikit-learn answers: {fast.reason}")
     golden.check(directory, scorer)

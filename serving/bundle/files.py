@@ -10,3 +10,4 @@ SPLIT = "split.json"
 JUDGEMENT = "judgement.json"
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
+JUDGED = "judged"  # folder of the bundle that was judged, in one that was fitted again on all rows

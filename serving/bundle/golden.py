@@ -10,7 +10,7 @@ from serving.contract import Contract, Matrix
 from serving.errors import DataError, GateRefusal
 from serving.files import canonical_json
 from serving.scoring.api import Declined, Predictions, SklearnScorer
-from serving.scoring.compile import CompiledScorer
+from serving.scoring.compile import Fast
 
 # scikit-learn's sums go through BLAS, which another processor may add up in another order.
 SKLEARN_TOLERANCE = 1e-12  # relative to the largest golden prediction
@@ -41,7 +41,7 @@ class Golden:
         rows = [[None if np.isnan(cell) else cell for cell in row] for row in self.rows.tolist()]
         return canonical_json({"rows": rows, "expected": self.expected.tolist()})
 
-    def agreeing(self, fast: CompiledScorer | Declined) -> CompiledScorer | Declined:
+    def agreeing(self, fast: Fast | Declined) -> Fast | Declined:
         """*fast*, unless it gives another prediction for a row than the pipeline did."""
         if isinstance(fast, Declined):
             return fast

@@ -7,6 +7,16 @@ file says about itself. A type outside of these lists is refused even where skop
 from collections.abc import Mapping
 from types import MappingProxyType
 
+# Our own, of arrays and settings alone: boosted trees, which tree_bounds checks, and what stands around a model.
+FLAT = frozenset({"serving.scoring.flat.FlatRegressor", "serving.scoring.flat.FlatClassifier"})
+WRAPPED = frozenset(
+    {
+        "serving.scoring.around.Retargeted",
+        "serving.scoring.around.BlendRegressor",
+        "serving.scoring.around.BlendClassifier",
+    }
+)
+
 # What skops does not trust by itself. Arrays of trees can crash the process: allowed since tree_bounds checks them;
 # our own types check their arrays before they use them.
 TRUSTED = frozenset(
@@ -18,6 +28,8 @@ TRUSTED = frozenset(
         "sklearn.tree._tree.Tree",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
         "numpy.dtype",
+        *FLAT,
+        *WRAPPED,
     }
 )
 
@@ -75,7 +87,7 @@ _COMPILED_LOSSES = _named(
     "CyAbsoluteError CyExponentialLoss CyHalfBinomialLoss CyHalfGammaLoss CyHalfMultinomialLoss CyHalfPoissonLoss "
     "CyHalfSquaredError CyHuberLoss CyPinballLoss",
 )
-MODELS = tuple(sorted(name.rpartition(".")[2] for name in TREE_ESTIMATORS | _LINEAR | _OTHERS))  # for people
+MODELS = tuple(sorted(name.rpartition(".")[2] for name in TREE_ESTIMATORS | _LINEAR | _OTHERS | FLAT))  # for people
 KEY_TYPES = frozenset({"builtins.str", "builtins.int", "numpy.int64"})  # of dicts
 _SCALARS = _named("numpy", "bool bool_ float32 float64 int32 int64 intc intp uint8 uint32 uint64 str_")
 
@@ -93,7 +105,7 @@ ALLOWED: Mapping[str, frozenset[str]] = MappingProxyType(
         "DTypeNode": _named("numpy", "dtype"),
         "RandomStateNode": _named("numpy.random.mtrand", "RandomState"),
         "RandomGeneratorNode": _named("numpy.random._generator", "Generator"),
-        "ObjectNode": TREE_ESTIMATORS | _LINEAR | _OTHERS | _TRANSFORMERS | _OWN | _PARTS,
+        "ObjectNode": TREE_ESTIMATORS | _LINEAR | _OTHERS | _TRANSFORMERS | _OWN | _PARTS | FLAT | WRAPPED,
         "TreeNode": _named("sklearn.tree._tree", "Tree"),
         "LossNode": _COMPILED_LOSSES,
     }

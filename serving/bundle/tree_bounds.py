@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serving.bundle.model_types import TREE_ESTIMATORS
+from serving.bundle.model_types import FLAT, TREE_ESTIMATORS
 from serving.errors import GateRefusal
+from serving.scoring.links import outputs_of
+from serving.scoring.trees import ARRAYS, Forest
 
 Node = dict[str, Any]
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -55,6 +57,8 @@ class _Walk:
                 self._tree(value, width, outputs)
             elif name.endswith(".TreePredictor"):
                 self._predictor(value, width)
+            elif name in FLAT:
+                self._flat(value, name, width)
             elif name.endswith("._BinMapper"):
                 self._bin_mapper(value)
             for child in value.values():
@@ -140,6 +144,22 @@ class _Walk:
             self._refuse("splits on sets of categories; use features.encode instead of categorical_features")
         left, right = nodes["left"].astype(np.int64), nodes["right"].astype(np.int64)
         self._check_indices(left, right, nodes["feature_idx"], nodes["is_leaf"] == 1, width or 0)
+
+    def _flat(self, node: Node, name: str, around: int | None) -> None:
+        """Ours: all trees in one array, held to what the fast form is held to."""
+        state = node["content"]["content"]
+        width = _integer(state["n_features_in_"])
+        arrays = {member: self.read(state[f"{member}_"]["file"]) for member in ARRAYS}
+        forest = Forest.from_arrays({"divisor": 1.0}, arrays)
+        fault, link = forest.fault(width), json.loads(state["link_"]["content"])
+        classes = len(self.read(state["classes_"]["file"])) if "classes_" in state else 0
+        if fault is None and outputs_of(link, len(forest.base)) != classes:
+            fault = f"{len(forest.base)} sums through {link!r} for {classes} classes"
+        if fault is not None or (around is not None and around != width):
+            raise GateRefusal(
+                f"model.skops: {name} holds {fault or f'{width} features inside of {around}'}; the file is damaged or "
+                "crafted, train a new bundle"
+            )
 
     def _bin_mapper(self, node: Node) -> None:
         if self.read(node["content"]["content"]["is_categorical_"]["file"]).any():

@@ -1,5 +1,6 @@
 """What both forms of a model have in common, and scikit-learn as one of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -80,3 +81,11 @@ def class_order(classes: npt.NDArray[np.generic], contract: Contract) -> list[in
         f"the model knows the classes {known[:10]}, the contract {list(contract.target.classes)}; train it on rows of "
         "every class"
     )
+
+
+def weighted_mean(answers: Sequence[Predictions], weights: Sequence[float]) -> Predictions:
+    """The sum of *answers*, all of one shape, each times its weight."""
+    total = np.asarray(answers[0], np.float64) * float(weights[0])
+    for answer, weight in zip(answers[1:], weights[1:], strict=True):
+        total += np.asarray(answer, np.float64) * float(weight)
+    return total

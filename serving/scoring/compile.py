@@ -6,7 +6,8 @@ compiles compares with the pipeline afterwards (``bundle`` does, on the golden r
 
 import json
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,8 @@ import numpy as np
 from serving.archive import Arrays, pack_arrays, unpack_arrays
 from serving.contract import Contract, Matrix
 from serving.errors import GateRefusal, UsageError
-from serving.scoring.api import Declined, Form, Predictions
+from serving.scoring.api import Declined, Form, Predictions, weighted_mean
+from serving.scoring.bends import STRAIGHT, Back
 from serving.scoring.linear import Linear
 from serving.scoring.links import LINKS, ROUNDED, outputs_of
 from serving.scoring.program import Program
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 ULPS = 4  # units in the last place that a rounded sum or exponential may differ
 _HEAD = "head"
-_FORMAT = 1
+_FORMATS = (1, 2, 3)  # the second knows a way back, the third several models side by side
 _BROKEN = (zipfile.BadZipFile, KeyError, TypeError, ValueError, IndexError, EOFError, OSError, AttributeError)
 
 
@@ -35,6 +37,7 @@ class CompiledScorer:
 
     Attributes:
         order: for classification, where each class of the contract stands among the model's.
+        back: from the answers of a bent target to the target's own unit.
     """
 
     contract: Contract
@@ -42,6 +45,7 @@ class CompiledScorer:
     sums: Forest | Linear
     link: str
     order: tuple[int, ...] = ()
+    back: Back = STRAIGHT
 
     @property
     def form(self) -> Form:
@@ -55,14 +59,27 @@ class CompiledScorer:
 
     def score(self, matrix: Matrix) -> Predictions:
         """See ``api.SklearnScorer``; contiguous float64 arrays are read without a copy."""
-        return self._finish(self.sums.raw(self._features(matrix)))
+        answer = self._finish(self.sums.raw(self._features(matrix)))
+        return answer if self.back == STRAIGHT else self.back.of(answer, self._unit(matrix))
 
     def tolerance(self, matrix: Matrix) -> Predictions:
         """How far each prediction of *matrix* may lie from scikit-learn's: 0 where all operations are the same ones."""
+        if self.back == STRAIGHT:
+            return self._tolerance(matrix)
+        straight, unit = replace(self, back=STRAIGHT), self._unit(matrix)
+        answer, off = straight.score(matrix), straight._tolerance(matrix)
+        ends = [self.back.of(answer + sign * off, unit) for sign in (-1, 0, 1)]
+        return np.asarray(np.abs(ends[2] - ends[0]) + ULPS * np.spacing(np.abs(ends[1])))
+
+    def _unit(self, matrix: Matrix) -> Predictions | None:
+        """What the answers are multiplied by."""
+        return matrix[:, list(self.contract.slots).index(self.back.per)] if self.back.per else None
+
+    def _tolerance(self, matrix: Matrix) -> Predictions:
         features = self._features(matrix)
         if isinstance(self.sums, Linear):
             scale = self.sums.magnitude(features).max(axis=1)
-            if self.link == "exponential" or self.link in ROUNDED:
+            if self.link in ROUNDED:
                 scale = np.maximum(scale, 1.0)
         elif self.link in ROUNDED:
             scale = np.abs(self._finish(self.sums.raw(features))).reshape(len(features), -1).max(axis=1)
@@ -83,16 +100,79 @@ class CompiledScorer:
         return answer
 
 
-def compile_pipeline(pipeline: "Pipeline", contract: Contract) -> CompiledScorer | Declined:
+@dataclass(frozen=True)
+class BlendedScorer:
+    """The weighted mean of several models' fast forms, side by side."""
+
+    members: tuple[CompiledScorer, ...]
+    weights: tuple[float, ...]
+
+    @property
+    def contract(self) -> Contract:
+        return self.members[0].contract
+
+    @property
+    def form(self) -> Form:
+        return "trees" if any(one.form == "trees" for one in self.members) else "linear"
+
+    @property
+    def reason(self) -> str:
+        return f"the mean of {len(self.members)} models; " + "; ".join(
+            dict.fromkeys(one.reason for one in self.members)
+        )
+
+    def score(self, matrix: Matrix) -> Predictions:
+        """See ``api.SklearnScorer``."""
+        return weighted_mean([one.score(matrix) for one in self.members], self.weights)
+
+    def tolerance(self, matrix: Matrix) -> Predictions:
+        """See ``CompiledScorer.tolerance``; where no member may differ the mean may not either."""
+        off = weighted_mean([one.tolerance(matrix) for one in self.members], self.weights)
+        if not off.any():
+            return off
+        scale = np.abs(self.score(matrix)).reshape(len(matrix), -1).max(axis=1)
+        return np.asarray(off + ULPS * np.spacing(scale))
+
+    def fault(self) -> str | None:
+        if not self.members or len(self.members) != len(self.weights):
+            return f"{len(self.members)} models with {len(self.weights)} weights"
+        return None if np.isfinite(self.weights).all() else f"the weights {list(self.weights)}"
+
+
+Fast = CompiledScorer | BlendedScorer
+
+
+def compile_pipeline(pipeline: "Pipeline", contract: Contract) -> Fast | Declined:
     """The fast form of a fitted *pipeline* that takes ``contract.frame`` tables, or why there is none."""
+    from serving.scoring.around import BlendClassifier, BlendRegressor
+
+    steps, last = _flattened(pipeline)
+    if not isinstance(last, BlendClassifier | BlendRegressor):
+        return _compiled(pipeline, contract)
+    if steps:
+        return Declined("a mean of models behind other steps has no fast form")
+    members = [_compiled(one, contract) for one in last.members or ()]
+    declined = next((one for one in members if isinstance(one, Declined)), None)
+    if declined is not None:
+        return declined
+    blended = BlendedScorer(tuple(members), tuple(map(float, last.weights or ())))  # type: ignore[arg-type]  # above
+    fault = blended.fault()
+    return blended if fault is None else Declined(f"the compiled arrays do not fit together: {fault}")
+
+
+def _compiled(pipeline: "Pipeline", contract: Contract) -> CompiledScorer | Declined:
+    """The fast form of one model."""
     from serving.features.derive import Derive
     from serving.scoring.api import class_order
+    from serving.scoring.around import Retargeted
     from serving.scoring.estimators import compile_estimator
     from serving.scoring.preprocess import transform_all
     from serving.scoring.symbols import CannotCompile, derived_symbols, lower, symbols_of
 
+    steps, estimator = _flattened(pipeline)
+    if isinstance(estimator, Retargeted):
+        return _retargeted(steps, estimator, contract)
     try:
-        steps, estimator = _flattened(pipeline)
         sparse = any(getattr(step, "sparse_output_", False) for _, step in steps)
         core = compile_estimator(estimator, sparse)
         derived, symbols = None, symbols_of(contract)
@@ -107,6 +187,17 @@ def compile_pipeline(pipeline: "Pipeline", contract: Contract) -> CompiledScorer
     return scorer if fault is None else Declined(f"the compiled arrays do not fit together: {fault}")
 
 
+def _retargeted(steps: list[tuple[str, Any]], estimator: Any, contract: Contract) -> CompiledScorer | Declined:
+    if steps or contract.task != "regression":
+        return Declined("a bent target behind other steps has no fast form")
+    inner = _compiled(estimator.pipeline, contract)
+    if isinstance(inner, Declined):
+        return inner
+    scorer = replace(inner, back=estimator.back)
+    fault = _fault(scorer)
+    return scorer if fault is None else Declined(f"the compiled arrays do not fit together: {fault}")
+
+
 def _flattened(pipeline: "Pipeline") -> tuple[list[tuple[str, Any]], Any]:
     """All transformers and the estimator of a pipeline that may end in another pipeline."""
     *steps, (_, last) = pipeline.steps
@@ -116,24 +207,37 @@ def _flattened(pipeline: "Pipeline") -> tuple[list[tuple[str, Any]], Any]:
     return list(steps), last
 
 
-def to_bytes(scorer: CompiledScorer) -> bytes:
+def to_bytes(scorer: Fast) -> bytes:
     """The form as ``scoring.npz``."""
+    if isinstance(scorer, CompiledScorer):
+        head, arrays = _packed(scorer)
+    else:
+        heads, arrays = list[dict[str, Any]](), {}
+        for number, one in enumerate(scorer.members):
+            member, own = _packed(one)
+            heads.append(member)
+            arrays |= {f"member{number}_{name}": array for name, array in own.items()}
+        head = {"format": _FORMATS[-1], "members": heads, "weights": list(scorer.weights)}
+    arrays[_HEAD] = np.frombuffer(json.dumps(head, sort_keys=True).encode(), np.uint8)
+    return pack_arrays(arrays)
+
+
+def _packed(scorer: CompiledScorer) -> tuple[dict[str, Any], Arrays]:
     program, program_arrays = scorer.program.to_arrays()
     sums, sums_arrays = scorer.sums.to_arrays()
     head = {
-        "format": _FORMAT,
+        "format": 1 if scorer.back == STRAIGHT else 2,
         "form": scorer.form,
         "link": scorer.link,
         "order": list(scorer.order),
         "program": program,
         "sums": sums,
+        **({} if scorer.back == STRAIGHT else {"back": scorer.back.to_head()}),
     }
-    arrays: Arrays = {**program_arrays, **sums_arrays}
-    arrays[_HEAD] = np.frombuffer(json.dumps(head, sort_keys=True).encode(), np.uint8)
-    return pack_arrays(arrays)
+    return head, {**program_arrays, **sums_arrays}
 
 
-def from_bytes(data: bytes, contract: Contract) -> CompiledScorer:
+def from_bytes(data: bytes, contract: Contract) -> Fast:
     """The form in a ``scoring.npz``; every index in it is checked, since the compiled loops do not.
 
     Raises:
@@ -142,19 +246,34 @@ def from_bytes(data: bytes, contract: Contract) -> CompiledScorer:
     try:
         arrays = unpack_arrays(data)
         head = json.loads(arrays.pop(_HEAD).tobytes())
-        if head["format"] != _FORMAT:
-            raise GateRefusal(f"scoring.npz has format {head['format']!r}, expected {_FORMAT}; train a new bundle")
-        kind = {"trees": Forest, "linear": Linear}[head["form"]]
-        scorer = CompiledScorer(
-            contract,
-            Program.from_arrays(head["program"], arrays),
-            kind.from_arrays(head["sums"], arrays),  # type: ignore[attr-defined]  # both kinds have it
-            str(head["link"]),
-            tuple(int(place) for place in head["order"]),
-        )
-        fault = _fault(scorer)
+        if head["format"] not in _FORMATS:
+            raise GateRefusal(f"scoring.npz has format {head['format']!r}, expected {_FORMATS[-1]}; train a new bundle")
+        if "members" not in head:
+            return _unpacked(head, arrays, contract)
+        members = [
+            _unpacked(one, {k.removeprefix(own): v for k, v in arrays.items() if k.startswith(own)}, contract)
+            for own, one in ((f"member{number}_", one) for number, one in enumerate(head["members"]))
+        ]
+        blended = BlendedScorer(tuple(members), tuple(float(weight) for weight in head["weights"]))
+        fault = blended.fault()
     except _BROKEN as error:
         raise GateRefusal(f"scoring.npz is damaged or crafted ({error}); train a new bundle") from error
+    if fault is not None:
+        raise GateRefusal(f"scoring.npz holds {fault}; it is damaged or crafted, train a new bundle")
+    return blended
+
+
+def _unpacked(head: Mapping[str, Any], arrays: Arrays, contract: Contract) -> CompiledScorer:
+    kind = {"trees": Forest, "linear": Linear}[head["form"]]
+    scorer = CompiledScorer(
+        contract,
+        Program.from_arrays(head["program"], arrays),
+        kind.from_arrays(head["sums"], arrays),  # type: ignore[attr-defined]  # both kinds have it
+        str(head["link"]),
+        tuple(int(place) for place in head["order"]),
+        Back.from_head(head["back"]) if "back" in head else STRAIGHT,
+    )
+    fault = _fault(scorer)
     if fault is not None:
         raise GateRefusal(f"scoring.npz holds {fault}; it is damaged or crafted, train a new bundle")
     return scorer
@@ -169,4 +288,6 @@ def _fault(scorer: CompiledScorer) -> str | None:
     classes = len(scorer.contract.target.classes)
     if outputs_of(scorer.link, n_outputs) != classes or sorted(scorer.order) != list(range(classes)):
         return f"{n_outputs} sums through {scorer.link!r} for {classes} classes"
-    return scorer.program.fault() or sums.fault(scorer.program.n_features)
+    if scorer.back != STRAIGHT and (classes or scorer.back.per not in ("", *scorer.contract.slots)):
+        return f"a way back by {scorer.back.per!r}"
+    return scorer.program.fault() or sums.fault(scorer.program.n_features) or scorer.back.fault()

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from serving.scoring import kernels
+from serving.scoring.flat import FlatClassifier, FlatRegressor
 from serving.scoring.linear import Linear
 from serving.scoring.symbols import CannotCompile
 from serving.scoring.trees import Forest, grown_predictor, grown_tree, plant
@@ -34,6 +36,9 @@ def compile_estimator(estimator: Any, sparse: bool) -> Core:
         CannotCompile: the family or a setting has no exact fast form.
     """
     name = type(estimator).__name__
+    if isinstance(estimator, FlatRegressor | FlatClassifier):
+        planted = estimator.planted
+        return Core(planted.forest, planted.link, planted.accepts, planted.narrow)
     if type(estimator).__module__.startswith("sklearn.") and name in _COMPILERS:
         return _COMPILERS[name](estimator, sparse)
     raise CannotCompile(f"{name} has no fast form")
@@ -82,13 +87,16 @@ def _histogram(estimator: Any, sparse: bool) -> Core:
     predictors = [one for stage in estimator._predictors for one in stage]
     if any(one.nodes["is_categorical"].any() for one in predictors):
         raise CannotCompile("histogram gradient boosting over declared categories has no fast form")
+    base, link = histogram_link(estimator)
+    return Core(plant(map(grown_predictor, predictors), base.tolist()), link, kernels.ANY, narrow=False)
+
+
+def histogram_link(estimator: Any) -> tuple[npt.NDArray[np.float64], str]:
+    """Where the sums of histogram gradient boosting start, and the link behind them."""
     base = np.asarray(estimator._baseline_prediction, np.float64).ravel()
     if hasattr(estimator, "classes_"):
-        link = "logistic" if len(base) == 1 else "softmax_by_columns"
-    else:
-        links = {"IdentityLink": "identity", "LogLink": "exponential"}
-        link = links[type(estimator._loss.link).__name__]
-    return Core(plant(map(grown_predictor, predictors), base.tolist()), link, kernels.ANY, narrow=False)
+        return base, "logistic" if len(base) == 1 else "softmax_by_columns"
+    return base, {"IdentityLink": "identity", "LogLink": "exponential"}[type(estimator._loss.link).__name__]
 
 
 def _both(family: str) -> tuple[str, str]:

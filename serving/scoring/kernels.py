@@ -121,11 +121,17 @@ def _four_leaves(features, row, nodes, root):  # type: ignore[no-untyped-def]  #
     return a, b, c, d
 
 
-_WALK = nb.void(_MATRIX, _NODES, _MATRIX, read_only(I8), read_only(F8), OUT)
+@nb.njit(inline="always")
+def _plus(total, value, single):  # type: ignore[no-untyped-def]  # compiled
+    """A sum in float64 or, of two float32, rounded as float32 adds: 53 bits hold what 24 and 24 need to round once."""
+    return F8(nb.float32(total + value)) if single else total + value
+
+
+_WALK = nb.void(_MATRIX, _NODES, _MATRIX, read_only(I8), read_only(F8), B1, OUT)
 
 
 @loop(_WALK)
-def walk(features, nodes, values, roots, base, out):  # type: ignore[no-untyped-def]  # compiled
+def walk(features, nodes, values, roots, base, single, out):  # type: ignore[no-untyped-def]  # compiled
     """Sum the leaves of all trees row by row: least work for one row.
 
     values: (n_nodes, 1), where tree t adds to output t modulo n_outputs, or (n_nodes, n_outputs), added to all.
@@ -138,17 +144,17 @@ def walk(features, nodes, values, roots, base, out):  # type: ignore[no-untyped-
         for tree in range(n_trees):
             at = _leaf(features, row, nodes, roots[tree])
             if width == 1:
-                out[row, output] += values[at, 0]
+                out[row, output] = _plus(out[row, output], values[at, 0], single)
                 output += 1
                 if output == n_outputs:
                     output = 0
             else:
                 for k in range(width):
-                    out[row, k] += values[at, k]
+                    out[row, k] = _plus(out[row, k], values[at, k], single)
 
 
 @loop(_WALK)
-def blocked_walk(features, nodes, values, roots, base, out):  # type: ignore[no-untyped-def]  # compiled
+def blocked_walk(features, nodes, values, roots, base, single, out):  # type: ignore[no-untyped-def]  # compiled
     """Like ``walk``, tree by tree within a block of rows, so that a deep tree is fetched once per block."""
     n_rows, n_trees, width, n_outputs = features.shape[0], roots.shape[0] - 1, values.shape[1], out.shape[1]
     for first in range(0, n_rows, WALK_ROWS):
@@ -162,15 +168,15 @@ def blocked_walk(features, nodes, values, roots, base, out):  # type: ignore[no-
             while row + 4 <= end:
                 a, b, c, d = _four_leaves(features, row, nodes, root)
                 for k in range(width):
-                    out[row, output + k] += values[a, k]
-                    out[row + 1, output + k] += values[b, k]
-                    out[row + 2, output + k] += values[c, k]
-                    out[row + 3, output + k] += values[d, k]
+                    out[row, output + k] = _plus(out[row, output + k], values[a, k], single)
+                    out[row + 1, output + k] = _plus(out[row + 1, output + k], values[b, k], single)
+                    out[row + 2, output + k] = _plus(out[row + 2, output + k], values[c, k], single)
+                    out[row + 3, output + k] = _plus(out[row + 3, output + k], values[d, k], single)
                 row += 4
             for rest in range(row, end):
                 at = _leaf(features, rest, nodes, root)
                 for k in range(width):
-                    out[rest, output + k] += values[at, k]
+                    out[rest, output + k] = _plus(out[rest, output + k], values[at, k], single)
 
 
 @loop(nb.void(_MATRIX, _MATRIX, read_only(F8), OUT))

@@ -1,13 +1,16 @@
-"""From an estimator's sums to its predictions, by the calls scikit-learn makes.
+"""From an estimator's sums to its predictions, by the calls its library makes.
 
-Exponentials stay in numpy and scipy: only the same function rounds the same way.
+scikit-learn's exponentials stay in numpy and scipy: only the same function rounds the same way.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
+
+from serving.scoring import scalar_links
 
 Sums = npt.NDArray[np.float64]
 
@@ -51,6 +54,12 @@ LINKS: Mapping[str, Callable[[Sums], Sums]] = MappingProxyType(
         "half_logistic": lambda raw: _logistic(2 * raw),
         "softmax": _softmax,
         "softmax_by_columns": _softmax_by_columns,
+        "scalar_exponential": scalar_links.exponential,
+        "scalar_logistic": scalar_links.logistic,
+        "scalar_softmax": scalar_links.softmax,
+        "single_exponential": partial(scalar_links.exponential, single=True),
+        "single_logistic": partial(scalar_links.logistic, single=True),
+        "single_softmax": partial(scalar_links.softmax, single=True),
     }
 )
 ROUNDED = frozenset(LINKS) - {"identity", "shares"}  # another processor's exponential may differ in the last place
@@ -58,8 +67,8 @@ ROUNDED = frozenset(LINKS) - {"identity", "shares"}  # another processor's expon
 
 def outputs_of(link: str, n_outputs: int) -> int | None:
     """How many columns of probabilities *link* gives for so many sums; 0 for one number per row, None for a misfit."""
-    if link in ("identity", "exponential"):
+    if link in ("identity", "exponential", "scalar_exponential", "single_exponential"):
         return 0 if n_outputs == 1 else None
-    if link in ("logistic", "half_logistic"):
+    if link.endswith("logistic"):
         return 2 if n_outputs == 1 else None
     return n_outputs if link in LINKS else None

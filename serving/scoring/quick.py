@@ -26,20 +26,23 @@ class QuickForm:
     octets: npt.NDArray[np.int32]
     keep: npt.NDArray[np.uint8]
     none: npt.NDArray[np.unsignedinteger[Any]]
-    leaves: npt.NDArray[np.float64]
+    leaves: npt.NDArray[np.floating[Any]]
 
     def score(self, features: Matrix, base: npt.NDArray[np.float64], out: Matrix) -> None:
         lanes = quick_kernels.ROWS if len(features) > FEW_ROWS else quick_kernels.FEW_ROWS
-        quick_kernels.LOOPS[lanes, self.bins.dtype, self.none.dtype](
+        quick_kernels.LOOPS[lanes, self.bins.dtype, self.none.dtype, self.leaves.dtype](
             features, self.cut_starts, self.cuts, self.tests, self.planes, self.bins, self.octets, self.keep,
             self.none, self.leaves, base, out,
         )  # fmt: skip
 
 
 def quick_form(
-    nodes: npt.NDArray[Any], values: npt.NDArray[np.float64], roots: npt.NDArray[np.int64]
+    nodes: npt.NDArray[Any], values: npt.NDArray[np.float64], roots: npt.NDArray[np.int64], single: bool = False
 ) -> QuickForm | None:
-    """The form of the trees in *nodes*, or None where it does not apply: large trees, or one value per class."""
+    """The form of the trees in *nodes*, or None where it does not apply: large trees, or one value per class.
+
+    Leaves are float32 where sums are *single*.
+    """
     leaf = nodes["test"] < 0
     before = np.concatenate(
         [[0], np.cumsum(leaf)]
@@ -61,7 +64,7 @@ def quick_form(
     most = 32 if counts.max() <= 32 else MOST_LEAVES
     left, right = (before[at] - before[roots[tree]] for at in (inner, nodes["right"][inner]))
     test, octets, keep = _octets(left, right, most // 8)
-    leaves = np.zeros((len(counts), most))
+    leaves = np.zeros((len(counts), most), np.float32 if single else np.float64)
     rank = before[:-1][leaf] - np.repeat(before[roots[:-1]], counts)
     leaves[np.repeat(np.arange(len(counts)), counts), rank] = values[leaf, 0]
     return QuickForm(

@@ -72,7 +72,7 @@ def _add(leaves, bits, lanes, sums):  # type: ignore[no-untyped-def]  # compiled
         sums[lane] += leaves[trailing_zeros(bits[lane])]
 
 
-def _quick_score(lanes: int, code: Any, mask: Any) -> Loop:
+def _quick_score(lanes: int, code: Any, mask: Any, leaf: Any) -> Loop:
     """The loop for blocks of *lanes* rows side by side, a number the compiler must know.
 
     cut_starts, cuts: per feature its distinct thresholds, ascending; a row's code is how many of them lie below it.
@@ -81,12 +81,13 @@ def _quick_score(lanes: int, code: Any, mask: Any) -> Loop:
     bins: per test the highest code that goes left; codes start from the least value of their type.
     octets, keep: per test which octet of leaves, and those of them that stay when the row goes right.
     none: one zero, of the type that holds a bit for each leaf.
+    leaves: per tree the values of its leaves; in their type they are added up.
     """
 
     @loop(
         nb.void(
             read_only(F8, 2), read_only(I8), read_only(F8), read_only(I8), read_only(I4), read_only(code),
-            read_only(I4), read_only(U1), read_only(mask), read_only(F8, 2), read_only(F8), OUT,
+            read_only(I4), read_only(U1), read_only(mask), read_only(leaf, 2), read_only(F8), OUT,
         )
     )  # fmt: skip
     def quick_score(features, cut_starts, cuts, tests, planes, bins, octets, keep, none, leaves, base, out):  # type: ignore[no-untyped-def]  # compiled
@@ -95,7 +96,7 @@ def _quick_score(lanes: int, code: Any, mask: Any) -> Loop:
         values, low = np.zeros(lanes, np.float64), np.empty(lanes, np.int64)
         codes = np.empty((2 * n_features, lanes), bins.dtype)
         alive, bits = np.empty((leaves.shape[1] >> 3, lanes), np.uint8), np.empty(lanes, none.dtype)
-        sums = np.empty((n_outputs, lanes), np.float64)
+        sums = np.empty((n_outputs, lanes), leaves.dtype)
         for first in range(0, features.shape[0], lanes):
             rows = min(lanes, features.shape[0] - first)
             for feature in range(n_features):
@@ -119,9 +120,10 @@ def _quick_score(lanes: int, code: Any, mask: Any) -> Loop:
 
 
 LOOPS = {
-    (lanes, np.dtype(str(code)), np.dtype(str(mask))): _quick_score(lanes, code, mask)
+    (lanes, np.dtype(str(code)), np.dtype(str(mask)), np.dtype(str(leaf))): _quick_score(lanes, code, mask, leaf)
     for lanes in (ROWS, FEW_ROWS)
     for code in (nb.int8, nb.int16)
     for mask in (nb.uint32, nb.uint64)
+    for leaf in (nb.float64, nb.float32)
 }
-"""By rows of a block, type of the codes, and type that holds a bit for each leaf."""
+"""By rows of a block, type of the codes, type that holds a bit for each leaf, and type of the sums."""

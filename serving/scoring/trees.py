@@ -1,8 +1,8 @@
-"""Trees and ensembles of trees as one flat array of nodes, summed exactly as scikit-learn sums them.
+"""Trees and ensembles of trees as one flat array of nodes, summed exactly as their library sums them.
 
 scikit-learn compares float32 features with float64 thresholds (forests, gradient boosting) or float64 with float64
-(histogram gradient boosting), adds leaves in the order of the trees, and divides a forest's sum once at the end. The
-same operations in the same order give the same bits.
+(histogram gradient boosting), adds leaves in the order of the trees, and divides a forest's sum once at the end;
+XGBoost adds in float32. The same operations in the same order give the same bits.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +18,7 @@ from serving.contract import Matrix
 from serving.scoring import kernels
 from serving.scoring.kernels import NODE
 from serving.scoring.quick import QuickForm, quick_form
+from serving.scoring.sets import BLOCK_ROWS, NO_SETS, Sets
 
 Array = npt.NDArray[Any]
 FEW_ROWS = 12  # up to here a plain walk is faster than filling the lanes of a block
@@ -33,6 +34,8 @@ class Forest:
         roots: (n_trees + 1,) first node of each tree, and the end.
         base: (n_outputs,) where the sums start.
         divisor: what they are divided by at the end, the number of trees of a forest and else 1.
+        single: each sum is rounded to float32 after each addition.
+        sets: of categories, which nodes ask as features behind the others.
     """
 
     nodes: Array
@@ -40,23 +43,33 @@ class Forest:
     roots: npt.NDArray[np.int64]
     base: npt.NDArray[np.float64]
     divisor: float
+    single: bool = False
+    sets: Sets = NO_SETS
 
     def raw(self, features: Matrix) -> Matrix:
         """Sums of shape (n_rows, n_outputs); which loop computes them changes the time and no bit."""
         out = np.empty((len(features), len(self.base)))
-        if len(features) <= FEW_ROWS:
-            kernels.walk(features, self.nodes, self.values, self.roots, self.base, out)
-        elif self.quick is not None:
-            self.quick.score(features, self.base, out)
+        if len(self.sets):
+            for first in range(0, len(features), BLOCK_ROWS):
+                part = slice(first, first + BLOCK_ROWS)
+                self._sum(self.sets.widened(features[part]), out[part])
         else:
-            kernels.blocked_walk(features, self.nodes, self.values, self.roots, self.base, out)
+            self._sum(features, out)
         if self.divisor != 1.0:
             out /= self.divisor
         return out
 
+    def _sum(self, features: Matrix, out: Matrix) -> None:
+        if len(features) <= FEW_ROWS:
+            kernels.walk(features, self.nodes, self.values, self.roots, self.base, self.single, out)
+        elif self.quick is not None:
+            self.quick.score(features, self.base, out)
+        else:
+            kernels.blocked_walk(features, self.nodes, self.values, self.roots, self.base, self.single, out)
+
     @cached_property
     def quick(self) -> QuickForm | None:
-        return quick_form(self.nodes, self.values, self.roots)
+        return quick_form(self.nodes, self.values, self.roots, self.single)
 
     def fault(self, n_features: int) -> str | None:
         """What would lead a compiled loop astray, or None: checked whenever the arrays come from a file."""
@@ -69,6 +82,9 @@ class Forest:
             return "roots that do not cover the nodes"
         if (np.diff(self.roots) < 1).any():
             return "a tree without nodes"
+        if found := self.sets.fault(n_features):
+            return found
+        n_features += len(self.sets)
         for tree in range(len(self.roots) - 1):
             at = kernels.check_preorder(self.nodes, self.roots[tree], self.roots[tree + 1], n_features)
             if at >= 0:
@@ -77,12 +93,9 @@ class Forest:
 
     def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
         """A JSON-able head, and the arrays by name."""
-        return {"divisor": self.divisor}, {
-            "nodes": self.nodes,
-            "values": self.values,
-            "roots": self.roots,
-            "base": self.base,
-        }
+        head = {"divisor": self.divisor, **({"single": True} if self.single else {})}
+        own = {"nodes": self.nodes, "values": self.values, "roots": self.roots, "base": self.base}
+        return head, {**own, **(self.sets.to_arrays() if len(self.sets) else {})}
 
     @classmethod
     def from_arrays(cls, head: Mapping[str, Any], arrays: Arrays) -> "Forest":
@@ -93,12 +106,18 @@ class Forest:
             roots=np.ascontiguousarray(arrays["roots"], np.int64),
             base=np.ascontiguousarray(arrays["base"], np.float64),
             divisor=float(head["divisor"]),
+            single=bool(head.get("single", False)),
+            sets=Sets.from_arrays(arrays),
         )
+
+
+ARRAYS = ("nodes", "values", "roots", "base", *NO_SETS.to_arrays())
+"""The names of a forest's arrays with its sets."""
 
 
 @dataclass(frozen=True)
 class Grown:
-    """One tree with the fields both kinds of scikit-learn trees have; ``values`` is (n_nodes, width)."""
+    """One tree with the fields that the trees of all libraries have; ``values`` is (n_nodes, width)."""
 
     left: npt.NDArray[np.int64]
     right: npt.NDArray[np.int64]
@@ -136,7 +155,14 @@ def grown_predictor(predictor: Any) -> Grown:
     )  # fmt: skip
 
 
-def plant(trees: Iterable[Grown], base: Sequence[float], divisor: float = 1.0) -> Forest:
+def plant(
+    trees: Iterable[Grown],
+    base: Sequence[float],
+    divisor: float = 1.0,
+    *,
+    single: bool = False,
+    sets: Sets = NO_SETS,
+) -> Forest:
     """One forest of *trees*, each brought into preorder."""
     nodes, values, roots = [], [], [0]
     for tree in trees:
@@ -157,6 +183,8 @@ def plant(trees: Iterable[Grown], base: Sequence[float], divisor: float = 1.0) -
         np.array(roots, np.int64),
         np.array(base, np.float64),
         divisor,
+        single,
+        sets,
     )
 
 

@@ -158,7 +158,9 @@ def test_rows_that_cannot_train_are_refused(rules: Contract, rows: pl.DataFrame,
 @pytest.mark.parametrize(
     ("family", "params", "words"),
     [
-        pytest.param("xgboost", {}, "model.family: expected one of linear_regression, ridge", id="unknown-family"),
+        pytest.param(
+            "perceptron", {}, "model.family: expected auto or one of linear_regression, ridge", id="unknown-family"
+        ),
         pytest.param("ridge", {"alpah": 1}, "model.params.alpah: expected a parameter of ridge.* alpha", id="unknown"),
         pytest.param("ridge", {"random_state": 1}, "it is the project's 'seed'", id="the-seed-has-its-place"),
         pytest.param("random_forest", {"n_jobs": 2}, "n_jobs cannot be set", id="threads-break-determinism"),

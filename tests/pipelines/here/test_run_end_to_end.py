@@ -23,8 +23,21 @@ from serving.ledger.values import Version
 from tests.pipelines.here.support import AS_OF, Said, leftovers, sales, slipway, states, write_project, write_table
 from tests.root import ROOT
 
-CACHEABLE = {"validate", "tune", "train", "evaluate", "verify"}
-STAGES = ["ingest", "validate", "split", "tune", "train", "evaluate", "gate", "verify", "register", "release", "track"]
+CACHEABLE = {"validate", "tune", "train", "evaluate", "refit", "verify"}
+STAGES = [
+    "ingest",
+    "validate",
+    "split",
+    "tune",
+    "train",
+    "evaluate",
+    "gate",
+    "refit",
+    "verify",
+    "register",
+    "release",
+    "track",
+]
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +211,7 @@ def test_one_changed_cell_runs_again_what_depends_on_it(place: Path, first: Said
     assert (said.code, end["outcome"], said.err) == (5, "refused", "")
     made = states(place / "home", end["run_id"])
     assert {task for task, state in made.items() if state == "CACHED"} == set()
-    assert {task for task, state in made.items() if state == "SKIPPED"} == {"verify", "register", "release"}
+    assert {task for task, state in made.items() if state == "SKIPPED"} == {"refit", "verify", "register", "release"}
     assert end["digest"] != last_line(first)["digest"]
     assert [v.version for v in versions(place / "home")] == [1]
     assert "refused" in Path(end["report"]).read_text()

@@ -474,7 +474,7 @@ def test_codes_at_the_ends_of_their_type_find_the_leaves_of_a_plain_walk(cuts: i
     edges = [-np.inf, np.inf, np.nan, *thresholds, *np.nextafter(thresholds, 2), *np.nextafter(thresholds, -2)]
     features = np.ascontiguousarray(np.resize(np.array(edges), (n_rows, 1)))
     walked = np.empty((n_rows, 1))
-    kernels.walk(features, forest.nodes, forest.values, forest.roots, forest.base, walked)
+    kernels.walk(features, forest.nodes, forest.values, forest.roots, forest.base, forest.single, walked)
     assert forest.quick is not None
     assert forest.quick.bins.dtype == code
     assert (forest.raw(features) == walked).all()

@@ -1,0 +1,273 @@
+"""The search over families: a portfolio first, then variations of what did best, then the mean of the best few.
+
+Trials of a batch run side by side, each on one thread, and what comes next depends on whole batches alone, so that a
+seeded search is the same on any number of cores; but for the time limit, which cuts it where the machine is then.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from components.data.split import SplitPolicy
+from components.data.tables import Vector, matrix_and_target
+from components.judging import metrics
+from components.judging.metrics import Metric
+from components.modelling import portfolio
+from components.modelling.families import FAMILIES, NOTHING, ModelSpec
+from components.modelling.features import FeatureSpec
+from components.modelling.mixtures import Member, Mixture
+from components.modelling.rounds import Umpire
+from components.modelling.targets import row_weights
+from components.modelling.training import fit_watched, predict
+from components.modelling.tuning import Search, check_search, choose_folds
+from components.modelling.tuning_values import Trial, Tuning
+from serving.contract import Contract, Matrix
+from serving.errors import ConfigError, DataError, PlaceError
+
+BATCH = 4  # trials that know nothing of each other
+MOST = 10_000  # trials; time is over long before
+MEMBERS = 4  # of a mean, at most
+DRAWS = 12  # of the greedy choice: weights are twelfths
+MOST_TREES = 1200  # of all members together: one row must be answered in a tenth of a millisecond
+MOST_SEEDS = 3
+LATE = "no time was left"
+GAIN = 1e-3  # by which a mean must beat its best member, as a share of that one's loss
+Rows = npt.NDArray[np.intp]
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The rows, how they are cut, and what is asked for."""
+
+    matrix: Matrix
+    target: Vector
+    contract: Contract
+    features: FeatureSpec
+    model: ModelSpec
+    seed: int
+    metric: Metric
+    folds: Sequence[tuple[Rows, Rows]]
+    weights: Vector | None
+
+    def loss(self, predictions: Sequence[Vector]) -> float:
+        """The mean loss over the folds, for predictions of their validation rows; infinite where it has none."""
+        found = [
+            metrics.compute(self.contract.task, self.target[held], said)[self.metric.name]
+            for (_, held), said in zip(self.folds, predictions, strict=True)
+        ]
+        mean = float(np.mean(found))
+        return self.metric.loss(mean) if np.isfinite(mean) else np.inf
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One member, what it said of the validation rows, and its loss; infinite, with the reason, where it failed."""
+
+    member: Member
+    loss: float
+    said: Sequence[Vector] = field(default=(), repr=False)
+    failure: str = ""
+    seconds: float = 0.0
+    started: datetime | None = None
+
+
+def tune_families(
+    table: pl.DataFrame,
+    contract: Contract,
+    features: FeatureSpec,
+    model: ModelSpec,
+    wanted: Search,
+    policy: SplitPolicy,
+    seed: int,
+    clock: Clock = time.monotonic,
+) -> Tuning:
+    """As ``tuning.tune``, over families; ``best_params`` are a ``Mixture``.
+
+    Raises:
+        ConfigError: too few rows, or nothing could be fitted.
+    """
+    check_search(wanted, model, contract)
+    metric = metrics.get(wanted.metric) if wanted.metric else metrics.leading(contract.task)
+    matrix, target = matrix_and_target(table, contract)
+    folds, validation = choose_folds(table, target, policy, contract, seed)
+    weights = row_weights(model, table, contract)
+    ground = Ground(matrix, target, contract, features, model, seed, metric, folds, weights)
+    tried, timed_out = search(ground, wanted.timeout.total_seconds(), wanted.trials or MOST, clock)
+    mixture, loss = chosen(ground, tried)
+    trials = tuple(as_trial(number, one, metric) for number, one in enumerate(tried))
+    return Tuning(
+        trials=trials,
+        best_params=mixture.model_dump(mode="json"),
+        best_score=metric.loss(loss),
+        baseline_score=next(trial.value for trial in trials if trial.value is not None),
+        metric=metric.name,
+        direction=metric.direction,
+        unit=contract.target.unit,
+        validation=validation,
+        timed_out=timed_out,
+    )
+
+
+def search(ground: Ground, seconds: float, most: int, clock: Clock = time.monotonic) -> tuple[list[Tried], bool]:
+    """All trials in order, at most *most*, and whether the time limit cut them short; the first always runs."""
+    end = clock() + seconds
+    tried: list[Tried] = []
+    with ThreadPoolExecutor(min(BATCH, os.cpu_count() or 1)) as pool:
+        for batch in _batches(ground, tried):
+            left = batch[: most - len(tried)]
+            opening = None if tried else left[0]
+            tried += pool.map(
+                lambda member, opening=opening: _trial(
+                    ground, member, lambda: member is not opening and clock() >= end, clock
+                ),
+                left,
+            )
+            tried[:] = [one for one in tried if one.failure != LATE]
+            if len(tried) >= most:
+                return tried, False
+            if clock() >= end:
+                return tried, True
+    return tried, False
+
+
+def _batches(ground: Ground, tried: list[Tried]) -> Iterator[list[Member]]:
+    """What to try next, of what is *tried* by then."""
+    unit = ground.model.unit
+    target = ground.target / ground.matrix[:, list(ground.contract.slots).index(unit)] if unit else ground.target
+    about, random = portfolio.Prospects.of(ground.contract, target), np.random.default_rng(ground.seed)
+    opening = [_asked(one, ground.model) for one in portfolio.first(about)]
+    yield from _cut(list({one.model_dump_json(): one for one in opening}.values()))
+    boosted = [one for one in tried if FAMILIES[one.member.family].rounds]
+    best = min(boosted or tried, key=lambda one: one.loss)
+    yield from _cut([_asked(one, ground.model) for one in portfolio.second(about, best.member)])
+    while True:
+        ranked = sorted(tried, key=lambda one: one.loss)[: 2 * BATCH]
+        chances = 0.6 ** np.arange(len(ranked))
+        picked = random.choice(len(ranked), BATCH, p=chances / chances.sum())
+        yield [portfolio.varied(ranked[place].member, random) for place in picked]
+
+
+def _cut(members: list[Member]) -> Iterator[list[Member]]:
+    for place in range(0, len(members), BATCH):
+        yield members[place : place + BATCH]
+
+
+def _asked(member: Member, model: ModelSpec) -> Member:
+    """With the target that the project asks for, if it asks for one."""
+    return member if model.target == "none" else member.model_copy(update={"target": model.target})
+
+
+def _trial(ground: Ground, member: Member, over: Callable[[], bool], clock: Clock) -> Tried:
+    """*member* fitted on each fold, its rounds counted."""
+    start, started = clock(), datetime.now(UTC)
+    loss, said, failure = np.inf, list[Vector](), ""
+    try:
+        if over():
+            raise PlaceError(LATE)  # noqa: TRY301 - told as any other reason
+        rounds = []
+        for fold in ground.folds:
+            answer, counted = _fold(ground, member, fold, over)
+            said.append(answer)
+            rounds += [] if counted is None else [counted]
+        loss = ground.loss(said)
+        if rounds:
+            name = FAMILIES[member.family].rounds
+            member = member.model_copy(update={"params": {**member.params, name: max(1, round(np.mean(rounds)))}})
+        failure = "" if np.isfinite(loss) else f"{ground.metric.label} cannot be computed on the validation rows"
+    except (ConfigError, DataError, PlaceError) as error:
+        loss, failure = np.inf, str(error)
+    return Tried(member, loss, said, failure, round(clock() - start, 3), started)
+
+
+def _fold(
+    ground: Ground, member: Member, fold: tuple[Rows, Rows], over: Callable[[], bool]
+) -> tuple[Vector, int | None]:
+    fitting, held = fold
+    watched = Umpire(ground.matrix[held], ground.target[held], over)
+    params = dict(member.params)
+    if name := FAMILIES[member.family].rounds:
+        params[name] = portfolio.most_rounds(member.family)
+    spec = member.model_copy(update={"params": params}).spec(ground.model, ground.features, ground.contract)
+    weights = None if ground.weights is None else ground.weights[fitting]
+    pipeline, rounds = fit_watched(
+        ground.matrix[fitting], ground.target[fitting], ground.contract, ground.features, spec, ground.seed, NOTHING,
+        weights, watched,
+    )  # fmt: skip
+    return predict(pipeline, ground.contract, ground.matrix[held]), rounds
+
+
+def chosen(ground: Ground, tried: Sequence[Tried]) -> tuple[Mixture, float]:
+    """The best, or the mean of the best few where that is better, and its loss.
+
+    Caruana et al., "Ensemble selection from libraries of models", ICML 2004: members are drawn one after another, each
+    the one that makes the mean best, and may be drawn again.
+
+    Raises:
+        ConfigError: nothing could be fitted.
+    """
+    able = sorted((one for one in tried if np.isfinite(one.loss)), key=lambda one: one.loss)
+    if not able:
+        raise ConfigError(f"model: no family could be fitted: {tried[0].failure}")
+    draws = _draws(ground, able[:24])
+    loss = ground.loss(_mean(able, draws))
+    if loss > able[0].loss - GAIN * abs(able[0].loss):
+        draws, loss = [0], able[0].loss
+    members = [
+        able[place].member.model_copy(update={"weight": draws.count(place) / len(draws)})
+        for place in dict.fromkeys(draws)
+    ]
+    return Mixture(members=tuple(_seeded(members))), loss
+
+
+def _draws(ground: Ground, able: Sequence[Tried]) -> list[int]:
+    """Which of *able* are drawn, in order, up to where the mean was best."""
+    draws: list[int] = []
+    losses: list[float] = []
+    for _ in range(DRAWS):
+        scored = [(ground.loss(_mean(able, [*draws, place])), place) for place in _open_to(able, draws)]
+        loss, place = min(scored)
+        draws, losses = [*draws, place], [*losses, loss]
+    return draws[: int(np.argmin(losses)) + 1]
+
+
+def _open_to(able: Sequence[Tried], draws: Sequence[int]) -> list[int]:
+    """Which may be drawn next: any of those already in, and others while a row has time for them."""
+    inside = set(draws)
+    room = MOST_TREES - sum(_trees(able[place].member) for place in inside)
+    more = len(inside) < MEMBERS
+    fits = (place for place, one in enumerate(able) if not inside or (more and _trees(one.member) <= room))
+    return sorted(inside | set(fits))
+
+
+def _mean(able: Sequence[Tried], draws: Sequence[int]) -> list[Vector]:
+    return [np.mean([able[place].said[fold] for place in draws], axis=0) for fold in range(len(able[0].said))]
+
+
+def _seeded(members: list[Member]) -> list[Member]:
+    """Each fitted with as many seeds as leave the trees within what one row has time for."""
+    trees = sum(_trees(one) for one in members)
+    seeds = max(1, min(MOST_SEEDS, MOST_TREES // max(trees, 1)))
+    return [one.model_copy(update={"seeds": seeds if _trees(one) else 1}) for one in members]
+
+
+def _trees(member: Member) -> int:
+    """How many trees it has that another seed would grow otherwise; a forest's are many already."""
+    return int(member.params.get(FAMILIES[member.family].rounds, 0))
+
+
+def as_trial(number: int, tried: Tried, metric: Metric) -> Trial:
+    """What the page and MLflow tell of one."""
+    told: dict[str, Any] = {"family": tried.member.family, "target": tried.member.target, **tried.member.params}
+    value = None if not np.isfinite(tried.loss) else metric.loss(tried.loss)  # a loss of a loss is the value again
+    return Trial(
+        number=number, params=told, value=value, failure=tried.failure, seconds=tried.seconds, started=tried.started
+    )

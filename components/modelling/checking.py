@@ -1,0 +1,86 @@
+"""Whether a model can be fitted, asked before there are rows: what is accepted here must not fail in training."""
+
+import warnings
+
+import numpy as np
+
+from components.data.tables import Vector
+from components.modelling.by_column import check_columns
+from components.modelling.families import FAMILIES, ModelSpec, check_task, check_values
+from components.modelling.features import FeatureSpec, check_features
+from components.modelling.recipes import AUTO
+from components.modelling.targets import check_target
+from components.modelling.training import fit
+from serving.contract import Column, Contract, Matrix
+from serving.errors import ConfigError, DataError
+from serving.scoring.bends import BENDS
+
+ROWS = 64  # of a trial: enough for every class, too few to take time
+FEW_ROUNDS = 2
+# Numbers that count rows of the real table, of which a trial has few.
+_COUNTS = frozenset({"max_samples"})
+
+
+_WORDS = dict.fromkeys(("a", "b", "c"), 1 << 20)  # of a category that learns its values from rows
+
+
+def check_model(model: ModelSpec, features: FeatureSpec, contract: Contract) -> None:
+    """Refuse a *model* that cannot be fitted to rows of the *contract*; one after another, each rests on the last.
+
+    Raises:
+        ConfigError: with the key, and what its library says.
+    """
+    if model.family == AUTO:  # each family that it tries is checked by its trial
+        check_target(model, contract)
+        return
+    check_task(model, contract.task)
+    check_values(model.family, model.params, where="model.params", task=contract.task)
+    check_features(contract, features, model)
+    check_columns(model, features, contract)
+    check_target(model, contract)
+    check_fit(model, features, contract)
+
+
+def check_fit(model: ModelSpec, features: FeatureSpec, contract: Contract) -> None:
+    """Fit *model*, with few trees, to made rows of the *contract*: what does not go together is refused in its words.
+
+    Raises:
+        ConfigError: two parameters that rule each other out, or a value that this library finds only in a fit.
+    """
+    family = FAMILIES[model.family]
+    params = {name: value for name, value in model.params.items() if name not in _COUNTS or isinstance(value, float)}
+    params.update(
+        {name: FEW_ROUNDS for name in (family.rounds, "n_estimators") if name in family.choices(contract.task)}
+    )
+    spec = model.model_copy(update={"params": params, "smearing": False})
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of convergence, on noise
+            closed = contract.learned(dict.fromkeys(contract.columns, _WORDS))
+            fit(*made_rows(model, closed), closed, features, spec, 0)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("model: ", "model.params: ", 1)) from error
+    except DataError:
+        return  # of the made rows
+
+
+def made_rows(model: ModelSpec, contract: Contract) -> tuple[Matrix, Vector]:
+    """A coded matrix and a target as the *contract* describes them, the same at each call."""
+    random = np.random.default_rng(0)
+    rows = max(ROWS, 4 * len(contract.target.classes))
+    matrix = np.column_stack([_made(column, random, rows) for column in contract.slots.values()])
+    if contract.target.classes:
+        return matrix, (np.arange(rows) % len(contract.target.classes)).astype(np.float64)
+    low, high = contract.target.range or (max(BENDS[model.target].above, 0.0) + 1.0, 100.0)
+    return matrix, random.uniform(low, high, rows)
+
+
+def _made(column: Column, random: np.random.Generator, rows: int) -> Vector:
+    if column.type == "bool":
+        return random.integers(0, 2, rows).astype(np.float64)
+    if column.type == "category":
+        return random.integers(0, max(len(column.values), 1), rows).astype(np.float64)
+    if column.type == "datetime":
+        return random.uniform(1.6e9, 1.7e9, rows)
+    values = random.uniform(*(column.range or (1.0, 2.0)), rows)
+    return np.floor(values) if column.type == "int" else values
