@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.modelling.rounds import best_of_xgboost
+from components.modelling.search.rounds import best_of_xgboost
 from serving.errors import ConfigError
 from serving.scoring import kernels
 from serving.scoring.flat import FlatClassifier, FlatRegressor, Planted

@@ -25,7 +25,7 @@ def refit(recipe: Recipe, key: str, judged: str, train: str, holdout: str, serve
         digest = sha256_file(Path(served) / MANIFEST)
         tell(f"what was judged is served, bundle {digest[:SHORT]}")
         return digest
-    from components.modelling.stages import fit_again  # brings all that fits, which the others need not wait for
+    from components.modelling.again import fit_again  # brings all that fits, which the others need not wait for
 
     digest, words = fit_again(recipe, key, Path(judged), Path(train), Path(holdout), Path(served))
     shutil.copytree(judged, Path(served) / JUDGED)

@@ -15,7 +15,7 @@ from components.modelling.boosters import flattened
 from components.modelling.by_column import placed
 from components.modelling.families import FAMILIES, NOTHING, ModelSpec
 from components.modelling.features import FeatureSpec, build_pipeline
-from components.modelling.rounds import Umpire, rounds_of, watching
+from components.modelling.search.rounds import Umpire, rounds_of, watching
 from components.modelling.targets import Lesson, lesson_of
 from serving.contract import Contract, Matrix
 from serving.errors import ConfigError, DataError

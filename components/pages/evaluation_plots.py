@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from components.judging import metrics
 from components.judging.evaluation import Evaluation
-from components.modelling.tuning_values import Tuning
+from components.modelling.search.tuning_values import Tuning
 from serving.pages import charts
 from serving.pages.html import Html
 

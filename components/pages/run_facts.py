@@ -9,7 +9,7 @@ from components.data.quarantine_report import Report as ValidationReport
 from components.data.snapshots import Snapshot
 from components.judging.evaluation import Evaluation
 from components.judging.gates import GateReport
-from components.modelling.tuning_values import Tuning
+from components.modelling.search.tuning_values import Tuning
 from components.steps.provenance import Environment
 
 

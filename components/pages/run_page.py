@@ -7,7 +7,7 @@ from components.data.quarantine_report import told
 from components.judging import metrics
 from components.judging.jackknife import quantile
 from components.judging.metrics import Metric
-from components.modelling.tuning_values import Trial
+from components.modelling.search.tuning_values import Trial
 from components.pages.besides import besides
 from components.pages.evaluation_plots import evaluation_plots, trials_plot
 from components.pages.lineage import lineage, reproduce

@@ -21,7 +21,7 @@ from components.modelling.checking import check_model
 from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec
 from components.modelling.saying import Besides
-from components.modelling.tuning import Search, check_search
+from components.modelling.search.tuning import Search, check_search
 from components.projects import project_file
 from components.projects.mistakes import key_at, nearest, sentences
 from components.projects.project_file import NAME

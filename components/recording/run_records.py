@@ -10,7 +10,7 @@ from components.data.quarantine_report import Report as ValidationReport
 from components.data.snapshots import open_snapshot
 from components.judging.evaluation import Evaluation
 from components.judging.gates import GateReport
-from components.modelling.tuning_values import Tuning
+from components.modelling.search.tuning_values import Tuning
 from components.pages.evaluation_plots import evaluation_plots
 from components.pages.run_facts import RunFacts
 from components.pages.run_page import run_page

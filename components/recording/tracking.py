@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import Field
 from sqlalchemy.exc import SQLAlchemyError
 
-from components.modelling.tuning_values import Trial, Tuning
+from components.modelling.search.tuning_values import Trial, Tuning
 from components.steps.provenance import CodeVersion, Environment
 from serving.contract import Frozen
 from serving.errors import ConfigError, DataError, InfrastructureError, PlaceError

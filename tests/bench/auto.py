@@ -26,12 +26,12 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from components.data.split import SplitPolicy
 from components.data.tables import matrix_and_target
 from components.judging import metrics
-from components.modelling.auto import tune_families
 from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec
 from components.modelling.mixtures import fit_recipe, named
+from components.modelling.search.auto import tune_families
+from components.modelling.search.tuning import Search
 from components.modelling.training import predict
-from components.modelling.tuning import Search
 from serving.contract import Contract
 from serving.durations import parse
 from serving.scoring.api import Declined

@@ -34,7 +34,7 @@ FILE: dict[str, Any] = {
     "features": {"encode": {"street": {"target": {"smooth": 20}}}},
     "split": {"by": "time", "holdout": "30d"},
     "interval": 0.9,
-    "model": {"family": "ridge", "params": {"alpha": 1.0}},
+    "model": {"family": "ridge", "params": {"alpha": 1.0}, "weights": {"half_life": "30d"}},
     "search": {"space": {"alpha": {"log": [0.1, 10]}}},
     "gates": [
         {"metric": "rmse", "at_most": 200_000},
@@ -86,6 +86,7 @@ KEYS: dict[str, tuple[str, list[Any], list[Any]]] = {
     "gates.worst": ("gates[3].worst", *LEVEL),
     "gates.min_rows": ("gates[3].min_rows", *COUNT),
     "evaluation.folds": ("evaluation.folds", [0, 5, 20], [-1, 1.5, 21, "5"]),
+    "model.weights.half_life": ("model.weights.half_life", SPAN[0], SPAN[1]),
     "interval": ("interval", [None, 0.5, 0.9, 0.99], [0, 0.49, 0.995, 1, -0.1, "0.9"]),
     **{f"threshold.{key}": (f"threshold.{key}", [], [0, 1, -0.1, 1.1, "0.5"]) for key in ("precision", "at")},
     **{f"threshold.cost.{key}": (f"threshold.cost.{key}", [], [0, -1, 1e9, "5"]) for key in ("miss", "false_alarm")},

@@ -340,7 +340,7 @@ def test_a_bar_or_a_schedule_that_never_or_always_holds_is_refused(
         ("ridge", {"solver": "magic"}, {}, "model.params.solver"),
         ("ridge", {"fit_intercept": "no"}, {}, "model.params.fit_intercept"),
         ("random_forest", {"n_estimators": 10.5}, {}, "model.params.n_estimators"),
-        ("hist_gradient_boosting", {"monotonic_cst": [1, 0]}, {}, ""),
+        ("hist_gradient_boosting", {"monotonic_cst": [1, 0]}, {}, "model.params"),
         ("hist_gradient_boosting", {"max_leaf_nodes": 1}, {}, "model.params.max_leaf_nodes"),
         ("ridge", {}, {"alpha": {"float": [-1, 1]}}, "search.space.alpha"),
         ("ridge", {}, {"solver": {"choice": ["svd", "magic"]}}, "search.space.solver"),

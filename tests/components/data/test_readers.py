@@ -250,7 +250,7 @@ def decoder_of_pieces(decoder: Decoder, record: Mapping[str, Any]) -> Any:
     """What it reads in a body of several rows; the ids of each go along."""
     with suppress(Refusal):
         found = decoder.decode_large(json.dumps({"inputs": [record] * 3}).encode())
-        assert found.ids == ({} if record["ticket"] is None else {"ticket": [record["ticket"]] * 3})
+        assert found.ids == ({} if record.get("ticket") is None else {"ticket": [record["ticket"]] * 3})
         assert len({row.tobytes() for row in found.matrix}) == 1
         return plain(found.matrix[2])
     return REFUSED

@@ -9,16 +9,16 @@ import pytest
 
 from components.data.split import SplitPolicy
 from components.data.tables import matrix_and_target
-from components.modelling import portfolio
-from components.modelling.auto import MEMBERS, MOST_TREES, chosen, tune_families
 from components.modelling.checking import check_model
 from components.modelling.families import FAMILIES, ModelSpec
 from components.modelling.features import FeatureSpec
 from components.modelling.mixtures import Member, Mixture, fit_recipe, named
 from components.modelling.recipes import AUTO
+from components.modelling.search import portfolio
+from components.modelling.search.auto import MEMBERS, MOST_TREES, chosen, tune_families
+from components.modelling.search.tuning import Search, check_search
+from components.modelling.search.tuning_values import Tuning
 from components.modelling.training import predict
-from components.modelling.tuning import Search, check_search
-from components.modelling.tuning_values import Tuning
 from serving.bundle.model_file import load_model, write_model
 from serving.contract import Contract
 from serving.errors import ConfigError
@@ -136,7 +136,7 @@ def test_what_cannot_be_said_without_a_family_is_refused() -> None:
 def test_nothing_that_could_be_fitted_is_told_with_the_reason() -> None:
     """A search that found nothing gives no model."""
     from components.judging import metrics
-    from components.modelling.auto import Ground, Tried
+    from components.modelling.search.auto import Ground, Tried
 
     matrix, target = matrix_and_target(table(PRICES), PRICES)
     fold = (np.arange(100), np.arange(100, 240))

@@ -18,7 +18,7 @@ from components.data.tables import matrix_and_target
 from components.judging import champions
 from components.judging.answers import scored
 from components.judging.comparison import compare
-from components.modelling import refitting, stages
+from components.modelling import again, refitting
 from components.modelling.recipes import Recipe
 from components.modelling.stages import train
 from components.steps.keys import trusted_keys
@@ -139,7 +139,7 @@ def test_a_model_of_all_rows_that_is_worse_on_those_it_has_seen_is_refused(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then something went wrong, and the judged figures say nothing about it."""
-    monkeypatch.setattr(stages, "predict", lambda pipeline, rules, matrix: np.full(len(matrix), 1e9))
+    monkeypatch.setattr(again, "predict", lambda pipeline, rules, matrix: np.full(len(matrix), 1e9))
     with pytest.raises(GateRefusal, match=r"the model of all rows has RMSE .* expected it to be no worse"):
         folder.refit()
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from components.data.split import SplitPolicy
 from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec
-from components.modelling.tuning import Search, choose_folds, tune
-from components.modelling.tuning_values import Tuning
+from components.modelling.search.tuning import Search, choose_folds, tune
+from components.modelling.search.tuning_values import Tuning
 from serving.contract import Contract
 from serving.errors import ConfigError
 

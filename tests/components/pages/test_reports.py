@@ -14,7 +14,7 @@ from components.data.quarantine_report import Freshness, ReasonCount, Report, qu
 from components.data.snapshots import Snapshot
 from components.judging.evaluation import Evaluation, evaluate
 from components.judging.gates import Gate, judge
-from components.modelling.tuning_values import Trial, Tuning
+from components.modelling.search.tuning_values import Trial, Tuning
 from components.pages.evaluation_plots import trials_plot
 from components.pages.run_facts import RunFacts
 from components.pages.run_page import run_page

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from components.modelling.tuning_values import Trial, Tuning
+from components.modelling.search.tuning_values import Trial, Tuning
 from components.recording import tracking
 from components.recording.registry import mirror
 from components.recording.tracking import Data, RunRecord, record

@@ -48,7 +48,7 @@ def test_what_stayed_is_whole_and_what_went_is_told(played: Played) -> None:
     """The pages of all versions' runs are there; the first version has no bundle; the history and MLflow are whole."""
     assert [(run / "report.html").exists() for run in sorted(played.home.glob("runs/[0-9]*"))] == [True] * 3
     assert not list(played.home.glob("pipeline_root/runs/01/*/try-*"))
-    assert len(list(played.home.glob("models/homes/*"))) == 2
+    assert len(list(played.home.glob("models/homes/*/manifest.json"))) == 2
     assert played.ledger.verify().intact
     told = slipway("models", "history", "homes", "--json", home=played.home).value["events"]
     assert [event["version"] for event in told if event["kind"] == "bundle removed"] == [1]

@@ -25,9 +25,9 @@ from components.judging.metrics import Metric
 from components.modelling.families import ModelSpec, build_estimator, check_names, check_values
 from components.modelling.features import FeatureSpec
 from components.modelling.recipes import AUTO
+from components.modelling.search.tuning_values import Trial, Tuning
 from components.modelling.targets import row_weights
 from components.modelling.training import fit, predict
-from components.modelling.tuning_values import Trial, Tuning
 from serving.contract import Contract, Frozen, Matrix
 from serving.durations import Span, parse
 from serving.errors import ConfigError, PlaceError

@@ -20,15 +20,15 @@ from components.data.split import SplitPolicy
 from components.data.tables import Vector, matrix_and_target
 from components.judging import metrics
 from components.judging.metrics import Metric
-from components.modelling import portfolio
 from components.modelling.families import FAMILIES, NOTHING, ModelSpec
 from components.modelling.features import FeatureSpec
 from components.modelling.mixtures import Member, Mixture
-from components.modelling.rounds import Umpire
+from components.modelling.search import portfolio
+from components.modelling.search.rounds import Umpire
+from components.modelling.search.tuning import Search, check_search, choose_folds
+from components.modelling.search.tuning_values import Trial, Tuning
 from components.modelling.targets import row_weights
 from components.modelling.training import fit_watched, predict
-from components.modelling.tuning import Search, check_search, choose_folds
-from components.modelling.tuning_values import Trial, Tuning
 from serving.contract import Contract, Matrix
 from serving.errors import ConfigError, DataError, PlaceError
 

@@ -1,0 +1,1 @@
+"""Which family and which parameters: trials on training rows, one after another or over families together."""
