@@ -110,9 +110,11 @@ class Service:
             wait_ready(self.directory, f"housing-{version}", 30)
 
     def split(self, epoch: str, split: Split | None = None, **weights: int) -> None:
-        """Apply ``v1=800, v2=200`` and wait until Envoy follows it."""
-        named = {f"housing-{name.removeprefix('v')}": weight for name, weight in weights.items()}
-        self.backend.apply(split or Split(named), epoch)
+        """Apply ``v1=800, v2=200`` once both are ready, which a test before may have killed, and wait for Envoy."""
+        wanted = split or Split({f"housing-{name.removeprefix('v')}": weight for name, weight in weights.items()})
+        for name in wanted.reached:
+            wait_ready(self.directory, name, 30)
+        self.backend.apply(wanted, epoch)
         wait_applied(self.directory, epoch)
 
     def looked_at_for(self, seconds: float) -> None:
