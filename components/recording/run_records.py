@@ -112,6 +112,8 @@ def catch_up(where: Place, record: Path | None = None) -> list[str]:
     missing: list[str] = []
     here = {*where.root.glob(f"pipeline_root/runs/*/track/*/{WAITING}"), *([record] if record else ())}
     for waiting in sorted(here, key=_tried):
+        if not waiting.exists():  # whoever had the lock before has brought it, whatever its path was spelled like
+            continue
         refused: list[str] = []
         with spared(f"a run is not in MLflow, its record waits as {waiting}", mirroring.LATER, refused.append):
             tracking.record(tracking.RunRecord.model_validate_json(waiting.read_bytes()), where.tracking)

@@ -229,3 +229,18 @@ def test_the_record_of_a_step_that_left_it_outside_of_a_home_arrives(tmp_path: P
     with tracking.store_client(place["tracking"]) as mlflow:
         experiment = mlflow.get_experiment_by_name(MODEL).experiment_id
         assert 42105.5 in [run.data.metrics.get("rmse") for run in mlflow.search_runs([experiment])]
+
+
+def test_a_record_that_another_has_brought_already_is_no_trouble(tmp_path: Path) -> None:
+    """Two processes wait for one lock; whoever comes second is asked for a record that is there no more."""
+    place = settings.load(str(tmp_path), {})
+    three_versions(tmp_path)
+    waiting = tmp_path / f"pipeline_root/runs/01/track/1/{WAITING}"
+    waiting.parent.mkdir(parents=True)
+    waiting.write_text(a_run(tmp_path, "good").model_dump_json())
+    other_spelling = tmp_path / "pipeline_root/../pipeline_root/runs/01/track/1" / WAITING
+    for _ in range(2):
+        catching_up.bring(place, always=True, record=other_spelling)
+        assert mirroring.read(tmp_path).trouble == ""
+    assert not waiting.exists()
+    assert not waiting.with_name(REFUSED).exists()
