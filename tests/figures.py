@@ -85,7 +85,8 @@ def shown(block: Block, output: str) -> str:
 def stamp(block: Block, load: float) -> str:
     """Which command on what, when, and how busy the machine was when it began."""
     commit = _said("git", "rev-parse", "--short", "HEAD")
-    dirty = " with changes" if _said("git", "status", "--porcelain") else ""
+    # The pages do not count: each block that is written would make the next one's commit another.
+    dirty = " with changes" if _said("git", "status", "--porcelain", "--", ":!README.md", ":!docs") else ""
     words = " ".join(f'"{word}"' if " " in word else word for word in ("make", *block.command))
     return (
         f"`{words}`, commit {commit}{dirty}, {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, "
