@@ -43,7 +43,7 @@ test: $(READY) ## The test suite (under 8 minutes on 2 cores)
 
 .PHONY: test-slow
 test-slow: $(READY) ## Full-size simulations, load, soak and fuzz runs
-	@$(BIN)/pytest -m slow --timeout 3600 $(ARGS)
+	@EXPLORE=1 $(BIN)/pytest -m slow --timeout 3600 $(ARGS)
 
 .PHONY: test-readme
 test-readme: $(READY) ## The main job, and then every other command of README and docs

@@ -121,13 +121,13 @@ class Report(Frozen):
 def by_day(events: pl.Series, good: pl.Series, as_of: datetime) -> dict[int, tuple[int, int]]:
     """``Report.days`` of rows with these *events*; those after *as_of* are no newest ones but mistakes."""
     table = pl.DataFrame({"day": events.dt.epoch("d"), "late": events > as_of, "bad": ~good}).drop_nulls("day")
-    days = table.filter(~pl.col("late")).group_by("day").agg(pl.len(), pl.col("bad").sum())
+    days = table.filter(~pl.col("late")).group_by("day").agg(pl.len(), pl.col("bad").sum()).sort("day")
     return {day: (rows, bad) for day, rows, bad in days.iter_rows()}
 
 
 def _days_of_both(one: dict[int, tuple[int, int]], other: dict[int, tuple[int, int]]) -> dict[int, tuple[int, int]]:
     none = (0, 0)
-    sums = ((day, one.get(day, none), other.get(day, none)) for day in {*one, *other})
+    sums = ((day, one.get(day, none), other.get(day, none)) for day in sorted({*one, *other}))
     return {day: (here[0] + there[0], here[1] + there[1]) for day, here, there in sums}
 
 

@@ -12,6 +12,7 @@ import polars as pl
 from components.data.meaning import value
 from components.data.moments import ANY, TYPE, read
 from components.data.rules import meant
+from components.data.words import counted
 from serving.columns.moments import seconds
 from serving.columns.texts import features
 from serving.contract import Column, Contract, Matrix
@@ -108,7 +109,7 @@ def learned_contract(frame: pl.DataFrame, contract: Contract) -> Contract:
 
 def _vocabulary(words: pl.Series) -> dict[str, int]:
     """How many rows have each of *words*; 3.0 is 3 where no number has other decimals, as pandas writes gaps."""
-    counts = Counter(dict(words.drop_nulls().value_counts().iter_rows()))
+    counts = Counter(counted(words))
     whole = {word: word[:-2] for word in counts if _WHOLE.fullmatch(word)}
     if whole and not any(_DECIMAL.fullmatch(word) for word in counts):
         for word, short in whole.items():

@@ -24,6 +24,7 @@ from components.data.meaning import TYPES
 from components.data.moments import TYPE, naive
 from components.data.quarantine_report import EXAMPLES, Freshness, ReasonCount, Report, by_day
 from components.data.rules import Rule, brought, fields, named, raw, rules, suspected, told, typed
+from components.data.words import counted
 from serving.contract import Contract
 from serving.errors import DataError
 
@@ -280,8 +281,8 @@ def _report(
 def _classes(accepted: pl.DataFrame, contract: Contract) -> dict[str, int]:
     if contract.task != "classification":
         return {}
-    counted = dict(accepted[contract.target.name].value_counts().iter_rows())
-    return {name: int(counted.get(name, 0)) for name in contract.target.classes}
+    rows = counted(accepted[contract.target.name])
+    return {name: rows.get(name, 0) for name in contract.target.classes}
 
 
 def _freshness(accepted: pl.DataFrame, contract: Contract, as_of: datetime) -> Freshness | None:

@@ -7,7 +7,7 @@ import polars as pl
 
 from components.data.meaning import FALSE_WORDS, TRUE_WORDS
 from components.data.moments import TYPE, moments
-from components.data.words import number, plain_numbers, spelled
+from components.data.words import counted, number, plain_numbers, spelled
 from components.drafting import dates, names
 from serving.columns.column import MISSING_WORDS
 from serving.columns.moments import EPOCHS
@@ -238,6 +238,6 @@ def _affix(sample: pl.Series) -> str:
         return ""
     beside = sample.str.replace(r"^[^\d]*[-+]?\d[\d,. ]*\s*$", "").str.replace(r"^[-+]?\d[\d,. ]*\s*", "")
     before = sample.str.extract(r"^([^\d\s+-]+)").fill_null("")
-    words = pl.concat([beside, before.rename(sample.name)]).str.to_lowercase().value_counts(sort=True)
-    found = [str(word) for word in words[sample.name] if word]
+    words = counted(pl.concat([beside, before.rename(sample.name)]).str.to_lowercase())
+    found = [str(word) for word in words if word]
     return found[0] if found and set(found) <= set(UNITS) else ""

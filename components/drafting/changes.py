@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from components.data.rules import fields
+from components.data.words import counted
 from components.drafting.doubts import of_columns
 from components.drafting.editing import edited, removed
 from components.drafting.inputs import Input, inputs
@@ -120,8 +121,7 @@ def _range(look: ColumnLook, values: pl.Series, held: tuple[float, float], path:
 def _categories(
     table: TableLook, look: ColumnLook, column: Column, path: tuple[str, ...], *, target: bool
 ) -> Iterator[Change]:
-    counted = class_words(table.frame[look.name], look).drop_nulls().value_counts(sort=True)
-    rows = {str(word): int(count) for word, count in counted.iter_rows()}
+    rows = {str(word): rows for word, rows in counted(class_words(table.frame[look.name], look)).items()}
     new = [word for word in rows if word not in column.values]
     if new:
         shown = ", ".join(f"{word!r} ({rows[word]:,} rows)" for word in new[:6])

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import polars as pl
 
 from components.data.meeting import RawTable
+from components.data.words import counted
 from components.drafting import cells, names
 from components.drafting.cells import Cells
 from components.drafting.numbers import Values, sentinel
@@ -213,8 +214,7 @@ def _word(bare: ColumnLook) -> ColumnLook:
 
 def _words(bare: ColumnLook, why: str) -> ColumnLook:
     """A column of categories; closed where hardly any word can be new."""
-    counted = bare.values.drop_nulls().value_counts().sort(["count", bare.name], descending=[True, False])
-    listed = tuple((str(word), int(rows)) for word, rows in counted.iter_rows())
+    listed = tuple((str(word), rows) for word, rows in counted(bare.values).items())
     once = sum(rows == 1 for _, rows in listed)
     few = bare.distinct <= FEW_WORDS
     closed = bare.distinct <= LIKELY_CLOSED and once <= UNSEEN * bare.present

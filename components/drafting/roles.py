@@ -8,6 +8,7 @@ import polars as pl
 
 from components.data.moments import assembled
 from components.data.moments import moments as read_moments
+from components.data.words import counted
 from components.drafting import names
 from components.drafting.look import ColumnLook, TableLook
 from serving.contract import Assembled
@@ -98,8 +99,7 @@ def classes(raw: pl.Series, column: ColumnLook) -> list[tuple[str, int]]:
     few = column.cells.whole and (column.distinct == 2 or (named and column.distinct <= FEW_CLASSES))
     if numbers and not few:
         return []
-    counted = class_words(raw, column).drop_nulls().value_counts().sort("count", descending=True)
-    found = [(str(word), int(rows)) for word, rows in counted.iter_rows()]
+    found = [(str(word), rows) for word, rows in counted(class_words(raw, column)).items()]
     if len(found) == 2:
         return sorted(found, key=lambda one: (one[0].lower() in POSITIVE, -one[1]))
     return sorted(found, key=lambda one: (len(one[0]), one[0]) if one[0].isdecimal() else (0, one[0]))

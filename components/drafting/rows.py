@@ -68,7 +68,7 @@ def _by_chance(table: TableLook) -> float:
     """Pairs of equal rows that are to be expected where no row is there twice, as if columns knew nothing of others."""
     alike = 1.0
     for column in table.columns:
-        shares = table.frame[column.name].value_counts()["count"] / table.rows
+        shares = table.frame[column.name].value_counts()["count"].sort() / table.rows
         alike *= float((shares**2).sum())
     return alike * table.rows * (table.rows - 1) / 2
 

@@ -6,7 +6,7 @@ from typing import Any
 from sklearn.pipeline import Pipeline
 
 from components.modelling.families import FAMILIES, ModelSpec
-from components.modelling.features import FeatureSpec, inputs
+from components.modelling.features import FeatureSpec, inputs, step_name
 from serving.contract import Contract
 from serving.errors import ConfigError
 
@@ -52,22 +52,23 @@ def placed(family: str, params: Mapping[str, Any], head: Pipeline) -> dict[str, 
     """
     kind, done = FAMILIES[family], dict[str, Any]()
     signs, chosen = params.get(kind.signs), _list(params.get(kind.sets))
-    named = isinstance(signs, Mapping) or any(isinstance(name, str) for name in chosen)
-    names = [str(name) for name in head["columns"].get_feature_names_out()] if named else []
     if isinstance(signs, Mapping):
-        at = {_place(name, names, kind.signs): int(sign) for name, sign in signs.items()}
-        done[kind.signs] = [at.get(place, 0) for place in range(len(names))]
+        at = {_place(name, head, kind.signs): int(sign) for name, sign in signs.items()}
+        width = max(part.stop for part in head["columns"].output_indices_.values())
+        done[kind.signs] = [at.get(place, 0) for place in range(width)]
         if family == "xgboost":
             done[kind.signs] = tuple(done[kind.signs])
-    if chosen and named:
-        done[kind.sets] = sorted(one if isinstance(one, int) else _place(one, names, kind.sets) for one in chosen)
+    if any(isinstance(name, str) for name in chosen):
+        done[kind.sets] = sorted(one if isinstance(one, int) else _place(one, head, kind.sets) for one in chosen)
     return done
 
 
-def _place(name: str, names: Sequence[str], key: str) -> int:
-    if name not in names:
-        raise ConfigError(f"model.params.{key}: {name} is no feature of the model; it has {', '.join(names[:20])}")
-    return list(names).index(name)
+def _place(name: str, head: Pipeline, key: str) -> int:
+    """Where the one feature of column *name* is; by its transformer, since names of features may coincide."""
+    part = head["columns"].output_indices_.get(step_name(name))
+    if part is None or part.stop - part.start != 1:
+        raise ConfigError(f"model.params.{key}: {name} is no feature of the model")
+    return int(part.start)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

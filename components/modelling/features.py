@@ -83,8 +83,8 @@ class FeatureSpec(Frozen):
 def build_pipeline(
     contract: Contract, features: FeatureSpec, model: ModelSpec, seed: int, params: Mapping[str, Any] = NOTHING
 ) -> Pipeline:
-    """An unfitted Pipeline of ``derived`` if there is any, ``columns`` (one transformer per column, named by it) and
-    ``model``.
+    """An unfitted Pipeline of ``derived`` if there is any, ``columns`` (one transformer per column, by ``step_name``)
+    and ``model``.
 
     Raises:
         ConfigError: an expression or transform that its columns cannot have, missing values that nothing fills, or a
@@ -92,12 +92,19 @@ def build_pipeline(
     """
     chosen, compiled = features.resolve(model.family), check_features(contract, features, model)
     parts = [
-        (name, _step(name, column, chosen, model.family, contract, seed), [name])
+        (step_name(name), _step(name, column, chosen, model.family, contract, seed), [name])
         for name, column in _inputs(features, _every(contract, compiled)).items()
     ]
     columns = ColumnTransformer(parts, sparse_threshold=0.0, verbose_feature_names_out=False)
     steps: list[tuple[str, Any]] = [("derived", _derive(contract, compiled))] if features.columns else []
     return Pipeline([*steps, ("columns", columns), ("model", build_estimator(model, contract.task, seed, params))])
+
+
+def step_name(column: str) -> str:
+    """What the transformer of *column* is called: scikit-learn takes no ``__`` in such a name, and none that is a
+    parameter of ColumnTransformer; a column of a table may be called either.
+    """
+    return "column " + column.replace("%", "%25").replace("__", "_%5F")
 
 
 def derived(contract: Contract, features: FeatureSpec) -> Compiled:

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from components.data.tables import recoded
+from components.data.words import counted
 from components.modelling import profiles
 from components.watching.drift import Drift, compare
 from components.watching.figures import scores, usable
@@ -33,7 +34,7 @@ class LoggedCounts:
         matrix = recoded(rows, self._contract, lambda name: features.field(name) if name in names else pl.lit(None))
         self._seen += profiles.count(matrix, self._reference, self._contract, prediction)
         flagged = rows.select(pl.col("flagged").list.unique().explode().drop_nulls())["flagged"]
-        self._outside.update(dict(flagged.value_counts().iter_rows()))
+        self._outside.update(counted(flagged))
         self._logged.update(names)
 
     def drift(self, policy: DriftPolicy) -> Drift:

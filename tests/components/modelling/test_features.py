@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from components.modelling.families import FAMILIES, ModelSpec
-from components.modelling.features import FeatureSpec, build_pipeline, check_features
+from components.modelling.features import FeatureSpec, build_pipeline, check_features, step_name
 from components.modelling.training import fit, predict
 from serving.contract import Contract, Matrix
 from serving.errors import ConfigError
@@ -67,9 +67,9 @@ def test_statistics_come_from_the_fitted_rows_alone() -> None:
     rules, train, holdout = contract(), rows(seed=1), rows(seed=2) * 1000.0
     holdout[:, 2:] = 0
     pipeline = fit(train, train[:, 1], rules, FeatureSpec(), model("ridge"), seed=1)
-    before = pipeline["columns"].named_transformers_["area"]["scale"].mean_.copy()
+    before = pipeline["columns"].named_transformers_[step_name("area")]["scale"].mean_.copy()
     predict(pipeline, rules, holdout)
-    area = pipeline["columns"].named_transformers_["area"]
+    area = pipeline["columns"].named_transformers_[step_name("area")]
     known = train[~np.isnan(train[:, 0]), 0]
     assert area["impute"].statistics_[0] == np.median(known)
     filled = np.where(np.isnan(train[:, 0]), np.median(known), train[:, 0])

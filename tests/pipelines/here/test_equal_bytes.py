@@ -36,14 +36,14 @@ def handed_on(home: Path) -> dict[str, bytes]:
 def run(project: Path, seed: str) -> dict[str, bytes]:
     home = project.with_name(seed)
     command = [sys.executable, "-m", "pipelines.cli.main", "--home", str(home), "run", "--as-of", AS_OF]
-    told = {**os.environ, "PYTHONHASHSEED": seed}
+    told = {**os.environ, "PYTHONHASHSEED": seed, "UNORDERED": seed, "PYTHONPATH": str(ROOT / "tests/unordered")}
     done = subprocess.run([*command, "--project", str(project)], cwd=ROOT, env=told, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return handed_on(home)
 
 
 def test_another_process_hands_on_the_same_bytes(tmp_path: Path) -> None:
-    """Whatever order its sets have: a process on another machine, or the next one on this, draws another."""
+    """Whatever order its sets, groups and counts have: the next process draws another."""
     write_table(tmp_path)
     project = write_project(tmp_path, **WIDE)
     first, second = (run(project, seed) for seed in ("1", "2"))

@@ -159,7 +159,7 @@ def test_a_request_error_names_the_columns_that_a_derived_value_comes_from() -> 
 
 def test_dropped_columns_and_moments_reach_expressions_only() -> None:
     pipeline, _ = fitted({"columns": {"size": "area * rooms"}, "drop": ["area", "rooms", "lat", "lon"]})
-    names = [name for name, _, _ in pipeline.named_steps["columns"].transformers]
+    names = [name for _, _, (name,) in pipeline.named_steps["columns"].transformers]
     assert names == ["living area", "garden", "kind", "region", "size"]
 
 
