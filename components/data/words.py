@@ -1,4 +1,4 @@
-"""Cells as text: how a value of another type is spelled, a number that people wrote is read, and what occurs how often."""
+"""Cells as text: how another type is spelled, a number that people wrote is read, and what occurs how often."""
 
 from typing import Any
 
