@@ -27,13 +27,13 @@ class Baseline:
 
     Attributes:
         simple: whether no model is needed for it, or none but a straight line.
-        spec: the model that makes them, for those that a project can name.
+        fitted: whether a model makes them.
     """
 
     name: str
     simple: bool
     metrics: dict[str, float]
-    spec: ModelSpec | None = None
+    fitted: bool = False
 
     @property
     def known(self) -> bool:
@@ -65,7 +65,7 @@ def _baselines(project: Project, train: pl.DataFrame, holdout: pl.DataFrame) -> 
             seen = metrics.compute(rules.task, y_held, predict(fitted, rules, x_held))
         except SlipwayError:
             continue
-        yield Baseline(name, spec.family in ("ridge", "logistic_regression"), seen, spec)
+        yield Baseline(name, spec.family in ("ridge", "logistic_regression"), seen, fitted=True)
 
 
 def _free(rules: Contract, y: Values, y_held: Values, holdout: pl.DataFrame) -> Iterator[tuple[str, Values]]:

@@ -5,15 +5,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from components.drafting.choosing import Choice
+from components.drafting.choosing import RARE, Choice
 from components.drafting.derived import derived
 from components.drafting.doubts import Doubt
 from components.drafting.inputs import Input, number_range
 from components.drafting.look import TableLook
 from components.drafting.roles import Roles, event_format
 from components.drafting.text import comment, entry, flow, section, wrapped
+from components.modelling.recipes import AUTO
 
 AT = ("at", "moment", "event_at", "row_at")  # names for a moment that is made of several columns
+TRIALS = 40
 FEW_BAD = 0.02  # share of bad rows that a table may have where it has hardly any
 
 
@@ -166,14 +168,17 @@ def _grouped(findings: Findings) -> bool:
 
 
 def _model(findings: Findings) -> Iterator[str]:
-    choice = findings.choice
-    yield from entry("model", {"family": choice.family, "params": dict(choice.params)}, choice.why)
-    yield "search:"
-    yield "  trials: 16"
-    yield "  timeout: 60s"
-    yield from section("space", indent=2)
-    for name, dimension in choice.space.items():
-        yield from entry(name, dimension, indent=4)
+    """What is fitted, and what its answers say besides."""
+    if findings.choice.told:
+        yield from wrapped(comment(findings.choice.told), 110)
+    yield from entry("model", {"family": AUTO}, "the best few of all families, then fitted on all rows")
+    yield from entry("search", {"trials": TRIALS, "timeout": "120s"}, "whichever comes first")
+    classes, rows = findings.roles.classes, findings.roles.class_rows
+    if not classes:
+        yield from entry("interval", 0.9, "answers say between which numbers nine of ten truths lie")
+    elif len(classes) == 2 and min(rows) < RARE * sum(rows):
+        why = f"{min(rows) / sum(rows):.1%} of the rows are of one class, which a half seldom finds"
+        yield from entry("threshold", {"metric": "f1"}, why)
 
 
 def _after(findings: Findings) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """Fitting: from rows that were accepted to a Pipeline that predicts."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,9 +14,10 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # i
 from components.data.tables import Vector
 from components.modelling.boosters import flattened
 from components.modelling.by_column import placed
-from components.modelling.families import FAMILIES, NOTHING, ModelSpec
+from components.modelling.families import FAMILIES, NOTHING, ModelSpec, build_estimator
 from components.modelling.features import FeatureSpec, build_pipeline
-from components.modelling.search.rounds import Umpire, rounds_of, watching
+from components.modelling.search.folds import Features, Fold
+from components.modelling.search.rounds import Watch, rounds_of, watching
 from components.modelling.targets import Lesson, lesson_of
 from serving.contract import Contract, Matrix
 from serving.errors import ConfigError, DataError
@@ -46,30 +48,54 @@ def fit(
         ConfigError: the family refuses a parameter's name or value.
         DataError: no rows, a class without a row, or a target that cannot be bent as the model says.
     """
-    return fit_watched(matrix, target, contract, features, model, seed, params, weights, None)[0]
+    _complete(target, contract)
+    lesson = lesson_of(model, contract, matrix, target, weights)
+    fitting = _Fitting(matrix, contract, features, model, seed, params, lesson)
+    with threadpool_limits(limits=1):
+        pipeline = fitting.on(slice(None))
+        if lesson.back == STRAIGHT:
+            return pipeline
+        back = fitting.smeared() if model.smearing else lesson.back
+    return Pipeline([("model", Retargeted(pipeline, back.bend, back.numbers, back.per))])
 
 
-def fit_watched(
+def said_of(
+    fold: Fold,
     matrix: Matrix,
     target: Vector,
     contract: Contract,
     features: FeatureSpec,
     model: ModelSpec,
     seed: int,
-    params: Mapping[str, Any],
     weights: Vector | None,
-    watched: Umpire | None,
-) -> tuple[Pipeline, int | None]:
-    """As ``fit``; boosting stops when the *watched* rows get no better, and how many rounds it took is told."""
-    _complete(target, contract)
-    lesson = lesson_of(model, contract, matrix, target, weights)
-    fitting = _Fitting(matrix, contract, features, model, seed, params, lesson)
-    with threadpool_limits(limits=1):
-        pipeline, rounds = fitting.on(slice(None), watched)
-        if lesson.back == STRAIGHT:
-            return pipeline, rounds
+    over: Callable[[], bool],
+) -> tuple[Vector, int | None]:
+    """What a model of the *fold*'s rows, fitted as ``fit`` does, says of its others as ``predict`` does, and the rounds
+    after which boosting was best for those if it is boosting.
+
+    Args:
+        over: whether there is no time for another round.
+    """
+    rows, held = fold.rows, matrix[fold.held]
+    _complete(target[rows], contract)
+    lesson = lesson_of(model, contract, matrix[rows], target[rows], None if weights is None else weights[rows])
+    fitting = _Fitting(matrix[rows], contract, features, model, seed, NOTHING, lesson)
+    kind = FAMILIES[model.family]
+
+    def made() -> Features:
+        head, x, _ = fitting.features(slice(None))
+        return Features(head, x, head.transform(contract.frame(held)))
+
+    with threadpool_limits(limits=1), _told(model.family):
+        known = fold.features((kind.linear, kind.native, model.target, model.unit), made)
+        estimator = build_estimator(model, contract.task, seed)
+        watch = Watch(known.held, _labels(lesson.back, contract, held, target[fold.held]), over)
+        rounds = fitting.teach(estimator, known.head, known.rows, slice(None), watch)
+        classes = contract.task == "classification"
+        raw = np.asarray((estimator.predict_proba if classes else estimator.predict)(known.held), np.float64)
         back = fitting.counting(rounds).smeared() if model.smearing else lesson.back
-    return Pipeline([("model", Retargeted(pipeline, back.bend, back.numbers, back.per))]), rounds
+    unit = held[:, list(contract.slots).index(back.per)] if back.per else None
+    return raw if classes else back.of(raw, unit), rounds
 
 
 @dataclass(frozen=True)
@@ -78,7 +104,7 @@ class _Fitting:
 
     matrix: Matrix
     contract: Contract
-    features: FeatureSpec
+    spec: FeatureSpec
     model: ModelSpec
     seed: int
     params: Mapping[str, Any]
@@ -89,45 +115,34 @@ class _Fitting:
         name = FAMILIES[self.model.family].rounds
         return self if rounds is None or not name else replace(self, params={**self.params, name: rounds})
 
-    def on(self, rows: npt.NDArray[Any] | slice, watched: Umpire | None = None) -> tuple[Pipeline, int | None]:
-        """A pipeline fitted on *rows*, with an estimator that a bundle can hold, and its rounds."""
-        pipeline = build_pipeline(self.contract, self.features, self.model, self.seed, self.params)
-        try:
-            return self._fitted(pipeline, rows, watched)
-        except _refusals() as error:  # the rows are complete here, so what is refused is a value of a parameter
-            reason = str(error).partition("\n")[0]
-            raise ConfigError(f"model: {self.model.family} cannot be fitted with these params: {reason}") from error
+    def on(self, rows: npt.NDArray[Any] | slice) -> Pipeline:
+        """A pipeline fitted on *rows*, with an estimator that a bundle can hold."""
+        with _told(self.model.family):
+            head, x, (name, estimator) = self.features(rows)
+            self.teach(estimator, head, x, rows)
+            return Pipeline([*head.steps, (name, flattened(estimator))])
 
-    def _fitted(
-        self, pipeline: Pipeline, rows: npt.NDArray[Any] | slice, watched: Umpire | None
-    ) -> tuple[Pipeline, int | None]:
-        head, (name, estimator), family = pipeline[:-1], pipeline.steps[-1], FAMILIES[self.model.family]
+    def features(self, rows: npt.NDArray[Any] | slice) -> tuple[Pipeline, Any, tuple[str, Any]]:
+        """What stands before the estimator, fitted on *rows*, their features, and the unfitted estimator's step."""
+        pipeline = build_pipeline(self.contract, self.spec, self.model, self.seed, self.params)
+        head = pipeline[:-1]
         x = head.fit_transform(self.contract.frame(self.matrix[rows]), self.lesson.labels[rows])
+        return head, x, pipeline.steps[-1]
+
+    def teach(
+        self, estimator: Any, head: Pipeline, x: Any, rows: npt.NDArray[Any] | slice, watch: Watch | None = None
+    ) -> int | None:
+        """Fit *estimator* on features *x*, which *head* made of *rows*; the rounds that were best for the *watch*."""
+        family = FAMILIES[self.model.family]
         by_place = placed(self.model.family, {**self.model.params, **self.params}, head)
         told: dict[str, Any] = {} if self.lesson.weights is None else {"sample_weight": self.lesson.weights[rows]}
         if family.sets_at_fit and family.sets in by_place:
             told[family.sets] = by_place.pop(family.sets)
-        rounds = None
-        if watched is None or not family.rounds:
-            estimator.set_params(**by_place).fit(x, self.lesson.labels[rows], **told)
-        else:
-            seen, labels = head.transform(self.contract.frame(watched.matrix)), self._bent(watched)
-            told |= watching(estimator, seen, labels, watched.over)
-            estimator.set_params(**by_place).fit(x, self.lesson.labels[rows], **told)
-            rounds = rounds_of(estimator, seen, labels)
-        pipeline.steps[-1] = (name, flattened(estimator))
-        return pipeline, rounds
-
-    def _bent(self, watched: Umpire) -> npt.NDArray[Any]:
-        """The labels of *watched* rows; where one cannot be bent, the nearest that can."""
-        if self.contract.task == "classification":
-            return watched.target.astype(np.int64)
-        bend, back, labels = BENDS[self.lesson.back.bend], self.lesson.back, watched.target
-        if back.per:
-            labels = labels / watched.matrix[:, list(self.contract.slots).index(back.per)]
-        fine = bend.takes(labels)
-        lowest = labels[fine].min(initial=np.inf)
-        return np.asarray(bend.there(np.where(fine, labels, lowest), back.numbers))
+        watched = watch is not None and bool(family.rounds)
+        if watch is not None and watched:
+            told |= watching(estimator, watch)
+        estimator.set_params(**by_place).fit(x, self.lesson.labels[rows], **told)
+        return rounds_of(estimator, watch) if watch is not None and watched else None
 
     def smeared(self) -> Back:
         """The way back with what rows that a fit has not seen lie off it."""
@@ -137,11 +152,33 @@ class _Fitting:
         residuals, back = np.empty(len(place)), self.lesson.back
         for deal in range(SMEARING_DEALS):
             out = place == deal
-            said = self.on(~out)[0].predict(self.contract.frame(self.matrix[out]))
+            said = self.on(~out).predict(self.contract.frame(self.matrix[out]))
             residuals[out] = self.lesson.labels[out] - said
         smear = BENDS[back.bend].smear
         assert smear is not None  # noqa: S101 - ModelSpec refuses the others
         return Back(back.bend, smear(back.numbers, residuals, self.lesson.weights), back.per)
+
+
+def _labels(back: Back, contract: Contract, matrix: Matrix, target: Vector) -> npt.NDArray[Any]:
+    """What is learned, of rows that only watch; where one cannot be bent, the nearest that can."""
+    if contract.task == "classification":
+        return target.astype(np.int64)
+    bend, labels = BENDS[back.bend], target
+    if back.per:
+        labels = labels / matrix[:, list(contract.slots).index(back.per)]
+    fine = bend.takes(labels)
+    lowest = labels[fine].min(initial=np.inf)
+    return np.asarray(bend.there(np.where(fine, labels, lowest), back.numbers))
+
+
+@contextmanager
+def _told(family: str) -> Iterator[None]:
+    """Rows are complete where it is used, so what a library refuses is a value of a parameter."""
+    try:
+        yield
+    except _refusals() as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"model: {family} cannot be fitted with these params: {reason}") from error
 
 
 def _refusals() -> tuple[type[Exception], ...]:

@@ -13,22 +13,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from components.data.split import SplitPolicy
 from components.data.tables import Vector, matrix_and_target
 from components.judging import metrics
 from components.judging.metrics import Metric
-from components.modelling.families import FAMILIES, NOTHING, ModelSpec
+from components.modelling.families import FAMILIES, ModelSpec
 from components.modelling.features import FeatureSpec
 from components.modelling.mixtures import Member, Mixture
 from components.modelling.search import portfolio
-from components.modelling.search.rounds import Umpire
+from components.modelling.search.folds import Fold
 from components.modelling.search.tuning import Search, check_search, choose_folds
 from components.modelling.search.tuning_values import Trial, Tuning
 from components.modelling.targets import row_weights
-from components.modelling.training import fit_watched, predict
+from components.modelling.training import said_of
 from serving.contract import Contract, Matrix
 from serving.errors import ConfigError, DataError, PlaceError
 
@@ -38,9 +37,9 @@ MEMBERS = 4  # of a mean, at most
 DRAWS = 12  # of the greedy choice: weights are twelfths
 MOST_TREES = 1200  # of all members together: one row must be answered in a tenth of a millisecond
 MOST_SEEDS = 3
+PROMISING = 1.1  # times the loss of trees, that a straight line needs for its penalty to be looked for
 LATE = "no time was left"
 GAIN = 1e-3  # by which a mean must beat its best member, as a share of that one's loss
-Rows = npt.NDArray[np.intp]
 Clock = Callable[[], float]
 
 
@@ -55,14 +54,14 @@ class Ground:
     model: ModelSpec
     seed: int
     metric: Metric
-    folds: Sequence[tuple[Rows, Rows]]
+    folds: Sequence[Fold]
     weights: Vector | None
 
     def loss(self, predictions: Sequence[Vector]) -> float:
         """The mean loss over the folds, for predictions of their validation rows; infinite where it has none."""
         found = [
-            metrics.compute(self.contract.task, self.target[held], said)[self.metric.name]
-            for (_, held), said in zip(self.folds, predictions, strict=True)
+            metrics.compute(self.contract.task, self.target[fold.held], said)[self.metric.name]
+            for fold, said in zip(self.folds, predictions, strict=True)
         ]
         mean = float(np.mean(found))
         return self.metric.loss(mean) if np.isfinite(mean) else np.inf
@@ -98,7 +97,8 @@ def tune_families(
     check_search(wanted, model, contract)
     metric = metrics.get(wanted.metric) if wanted.metric else metrics.leading(contract.task)
     matrix, target = matrix_and_target(table, contract)
-    folds, validation = choose_folds(table, target, policy, contract, seed)
+    cuts, validation = choose_folds(table, target, policy, contract, seed)
+    folds = [Fold(rows, held) for rows, held in cuts]
     weights = row_weights(model, table, contract)
     ground = Ground(matrix, target, contract, features, model, seed, metric, folds, weights)
     tried, timed_out = search(ground, wanted.timeout.total_seconds(), wanted.trials or MOST, clock)
@@ -148,6 +148,9 @@ def _batches(ground: Ground, tried: list[Tried]) -> Iterator[list[Member]]:
     yield from _cut(list({one.model_dump_json(): one for one in opening}.values()))
     boosted = [one for one in tried if FAMILIES[one.member.family].rounds]
     best = min(boosted or tried, key=lambda one: one.loss)
+    line = min((one for one in tried if FAMILIES[one.member.family].linear), key=lambda one: one.loss)
+    if line.loss < PROMISING * best.loss:
+        yield portfolio.straighter(line.member)
     yield from _cut([_asked(one, ground.model) for one in portfolio.second(about, best.member)])
     while True:
         ranked = sorted(tried, key=lambda one: one.loss)[: 2 * BATCH]
@@ -188,21 +191,14 @@ def _trial(ground: Ground, member: Member, over: Callable[[], bool], clock: Cloc
     return Tried(member, loss, said, failure, round(clock() - start, 3), started)
 
 
-def _fold(
-    ground: Ground, member: Member, fold: tuple[Rows, Rows], over: Callable[[], bool]
-) -> tuple[Vector, int | None]:
-    fitting, held = fold
-    watched = Umpire(ground.matrix[held], ground.target[held], over)
+def _fold(ground: Ground, member: Member, fold: Fold, over: Callable[[], bool]) -> tuple[Vector, int | None]:
     params = dict(member.params)
     if name := FAMILIES[member.family].rounds:
         params[name] = portfolio.most_rounds(member.family)
     spec = member.model_copy(update={"params": params}).spec(ground.model, ground.features, ground.contract)
-    weights = None if ground.weights is None else ground.weights[fitting]
-    pipeline, rounds = fit_watched(
-        ground.matrix[fitting], ground.target[fitting], ground.contract, ground.features, spec, ground.seed, NOTHING,
-        weights, watched,
-    )  # fmt: skip
-    return predict(pipeline, ground.contract, ground.matrix[held]), rounds
+    return said_of(
+        fold, ground.matrix, ground.target, ground.contract, ground.features, spec, ground.seed, ground.weights, over
+    )
 
 
 def chosen(ground: Ground, tried: Sequence[Tried]) -> tuple[Mixture, float]:

@@ -8,28 +8,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.data.tables import Vector
 from serving.contract import Matrix
 
 PATIENCE = 30  # rounds without a better one
 
 
 @dataclass(frozen=True)
-class Umpire:
+class Watch:
     """Rows that tell when to stop.
 
     Attributes:
-        matrix, target: as of training rows.
+        x, labels: their features, and what is learned, as of training rows.
         over: whether there is no time for another round.
     """
 
-    matrix: Matrix
-    target: Vector
+    x: Matrix
+    labels: npt.NDArray[Any]
     over: Callable[[], bool]
 
 
-def watching(estimator: Any, x: Matrix, labels: npt.NDArray[Any], over: Callable[[], bool]) -> dict[str, Any]:
-    """Arguments of the fit of *estimator* with which it stops in time, by features *x* and *labels*; may set it up."""
+def watching(estimator: Any, watch: Watch) -> dict[str, Any]:
+    """Arguments of the fit of *estimator* with which it stops in time; may set it up."""
+    x, labels, over = watch.x, watch.labels, watch.over
     package = _package(estimator)
     if package == "lightgbm":
         library = importlib.import_module(package)
@@ -84,8 +84,8 @@ def best_of_xgboost(booster: Any) -> int:
     return int(booster.num_boosted_rounds()) if best is None else int(best) + 1
 
 
-def rounds_of(estimator: Any, x: Matrix, labels: npt.NDArray[Any]) -> int | None:
-    """How many rounds were best for *labels*; None where the estimator has none to count.
+def rounds_of(estimator: Any, watch: Watch) -> int | None:
+    """How many rounds were best for the *watch*; None where the estimator has none to count.
 
     What stopped keeps the best; scikit-learn's boosting is asked stage by stage, and cut by histograms.
     """
@@ -99,10 +99,11 @@ def rounds_of(estimator: Any, x: Matrix, labels: npt.NDArray[Any]) -> int | None
     if not hasattr(estimator, "staged_predict"):
         return None
     if hasattr(estimator, "staged_predict_proba"):
-        own = np.arange(len(labels))
-        losses = [-np.log(np.clip(p[own, labels], 1e-12, 1)).mean() for p in estimator.staged_predict_proba(x)]
+        own = np.arange(len(watch.labels))
+        said = estimator.staged_predict_proba(watch.x)
+        losses = [-np.log(np.clip(p[own, watch.labels], 1e-12, 1)).mean() for p in said]
     else:
-        losses = [float(np.mean((p - labels) ** 2)) for p in estimator.staged_predict(x)]
+        losses = [float(np.mean((p - watch.labels) ** 2)) for p in estimator.staged_predict(watch.x)]
     best = int(np.argmin(losses)) + 1
     if hasattr(estimator, "_predictors"):
         estimator._predictors = estimator._predictors[:best]

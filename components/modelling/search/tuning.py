@@ -37,6 +37,7 @@ Kind = Literal["log", "float", "int", "choice"]
 FOLDS = 3
 TRIALS = 16
 FOLD_ROWS = 5_000
+ROLLED_ROWS = 50_000
 
 
 class Search(Frozen):
@@ -136,15 +137,38 @@ def choose_folds(
     n = len(table)
     if n < 2 * FOLDS:
         raise ConfigError(f"search needs at least {2 * FOLDS} training rows, seen {n}; empty 'search.space' to skip it")
-    cuts = (_cut(table, target, one, contract, deal) for one, deal in _deals(policy, seed, few=n <= FOLD_ROWS))
-    wanted = FOLDS if policy.by != "time" and n <= FOLD_ROWS else 1
-    folds = list(itertools.islice((cut for cut in cuts if cut is not None), wanted))
+    by_time = policy.by == "time"
+    cuts = _rolling(table, target, policy, contract, seed) if by_time else _cuts(table, target, policy, contract, seed)
+    folds = list(itertools.islice(cuts, FOLDS if n <= (ROLLED_ROWS if by_time else FOLD_ROWS) else 1))
     if not folds:
         raise ConfigError(
             f"search: no cut of the {n:,} training rows {{by: {policy.by}}} has rows and every class on both sides;"
             " bring more rows, or empty 'search.space' to skip it"
         )
     return folds, _words(policy, contract, len(folds), len(folds[0][1]) / n)
+
+
+def _cuts(
+    table: pl.DataFrame, target: Vector, policy: SplitPolicy, contract: Contract, seed: int
+) -> Iterator[tuple[Rows, Rows]]:
+    cuts = (_cut(table, target, one, contract, deal) for one, deal in _deals(policy, seed, few=len(table) <= FOLD_ROWS))
+    return (cut for cut in cuts if cut is not None)
+
+
+def _rolling(
+    table: pl.DataFrame, target: Vector, policy: SplitPolicy, contract: Contract, seed: int
+) -> Iterator[tuple[Rows, Rows]]:
+    """The newest rows by a model of what is older, then the newest of those, and so on (rolling origin).
+
+    One stretch of time has a luck of its own, which a hundred trials find: what comes next has another.
+    """
+    rows = np.arange(len(table))
+    while len(rows) >= 2 * FOLDS:
+        cut = next(_cuts(table[rows], target[rows], policy, contract, seed), None)
+        if cut is None:
+            return
+        rows, held = rows[cut[0]], rows[cut[1]]
+        yield rows, held
 
 
 def _deals(policy: SplitPolicy, seed: int, *, few: bool) -> Iterator[tuple[SplitPolicy, int]]:
@@ -173,6 +197,7 @@ def _cut(
 def _words(policy: SplitPolicy, contract: Contract, folds: int, share: float) -> str:
     if policy.by == "time":
         words = f"the newest {share:.0%} of the training rows by {contract.event_time}"
+        words += f", then the newest of those left, {folds} times" if folds > 1 else ""
     else:
         words = (
             f"{folds} deals of {share:.0%} of the training rows" if folds > 1 else f"{share:.0%} of the training rows"

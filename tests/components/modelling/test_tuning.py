@@ -158,16 +158,18 @@ def test_a_search_survives_json() -> None:
     assert Search.model_validate_json(wanted.model_dump_json()) == wanted
 
 
-NO_CLASSES = np.empty(0)  # a regression divides its rows whatever their target is
+NO_CLASSES = np.zeros(120)  # a regression divides its rows whatever their target is
 
 
 def test_rows_with_a_time_are_validated_on_the_newest_fifth() -> None:
     """No fitted row is newer than a validated one, whatever the order of the table."""
-    ((fitting, validation),), words = choose_folds(table(), NO_CLASSES, by(TIMED), TIMED, seed=1)
+    folds, words = choose_folds(table(), NO_CLASSES, by(TIMED), TIMED, seed=1)
     at = table()["at"].to_numpy()
-    assert at[fitting].max() < at[validation].min()
-    assert (len(fitting), len(validation)) == (96, 24)
-    assert words == "the newest 20% of the training rows by at"
+    for fitting, validation in folds:
+        assert at[fitting].max() < at[validation].min()
+    assert [(len(fitting), len(validation)) for fitting, validation in folds] == [(96, 24), (77, 19), (62, 15)]
+    assert not set(folds[0][1]) & set(folds[1][1])
+    assert words == "the newest 20% of the training rows by at, then the newest of those left, 3 times"
 
 
 @given(
