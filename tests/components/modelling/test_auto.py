@@ -137,9 +137,10 @@ def test_nothing_that_could_be_fitted_is_told_with_the_reason() -> None:
     """A search that found nothing gives no model."""
     from components.judging import metrics
     from components.modelling.search.auto import Ground, Tried
+    from components.modelling.search.folds import Fold
 
     matrix, target = matrix_and_target(table(PRICES), PRICES)
-    fold = (np.arange(100), np.arange(100, 240))
+    fold = Fold(np.arange(100), np.arange(100, 240))
     ground = Ground(matrix, target, PRICES, FeatureSpec(), OPEN, 0, metrics.get("rmse"), [fold], None)
     with pytest.raises(ConfigError, match="no family could be fitted: so it is"):
         chosen(ground, [Tried(Member(family="ridge"), np.inf, failure="so it is")])
