@@ -38,6 +38,14 @@ bench-intervals: $(READY) ## How many truths intervals cover on six made tables 
 troubles: $(READY) ## What `slipway init` and `data check` say of ninety troubles planted into ten tables
 	@$(BIN)/python -m tests.tables.report
 
+.PHONY: tables
+tables: $(READY) ## Ten tables from their files to served models beside ten lines of scikit-learn (ARGS="rentals homes")
+	@$(BIN)/python -m tests.tables.served $(ARGS)
+
+.PHONY: bench-auto
+bench-auto: $(READY) ## The search over families beside ten lines of scikit-learn on made tables (ARGS="--seconds 60 homes")
+	@$(BIN)/python -m tests.bench.auto $(ARGS)
+
 .PHONY: figures
 figures: $(READY) ## Measure every figure of README and docs again and write it there (FIGURES="story batch")
 	@$(BIN)/python -m tests.figures $(FIGURES)

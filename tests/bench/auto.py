@@ -8,13 +8,14 @@ time, and a campaign with 12 % positives. Each figure is of held-out rows that n
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import polars as pl
 from sklearn.compose import TransformedTargetRegressor, make_column_selector, make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -147,21 +148,27 @@ def held_out(kind: Kind, frame: pl.DataFrame) -> npt.NDArray[np.bool_]:
     return np.arange(n) >= 0.8 * n if kind.by_time else np.random.default_rng(1).random(n) < 0.2
 
 
-def ten_lines(contract: Contract) -> Iterator[tuple[str, Any]]:
-    """What is written first: trees over codes, and a line over one-hot columns, of a logarithm where it is a price."""
-    texts = make_column_selector(dtype_include=object)
-    numbers = make_column_selector(dtype_exclude=object)
+def ten_lines(train: pd.DataFrame, y: npt.NDArray[Any], asked: pd.DataFrame, classes: bool) -> dict[str, Any]:
+    """What is written first, and what it says of the rows *asked*: trees over codes, and a line over one-hot columns.
+
+    The line is of a logarithm where nothing is below 0.
+    """
     wide = make_column_transformer(
-        (OneHotEncoder(handle_unknown="ignore"), texts),
-        (make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), numbers),
+        (OneHotEncoder(handle_unknown="ignore"), make_column_selector(dtype_include=object)),
+        (
+            make_pipeline(SimpleImputer(strategy="median"), StandardScaler()),
+            make_column_selector(dtype_exclude=object),
+        ),
     )
-    if contract.task == "classification":
-        yield "trees", HistGradientBoostingClassifier(categorical_features="from_dtype")
-        yield "line", make_pipeline(wide, LogisticRegression(max_iter=2000))
-    else:
-        yield "trees", HistGradientBoostingRegressor(categorical_features="from_dtype")
-        line = TransformedTargetRegressor(Ridge(), func=np.log1p, inverse_func=np.expm1)
-        yield "line", make_pipeline(wide, line)
+    coded = [part.astype(dict.fromkeys(part.select_dtypes(object), "category")) for part in (train, asked)]
+    if classes:
+        trees = HistGradientBoostingClassifier(categorical_features="from_dtype").fit(coded[0], y.astype(int))
+        line = make_pipeline(wide, LogisticRegression(max_iter=2000)).fit(train, y.astype(int))
+        return {"trees": trees.predict_proba(coded[1]), "line": line.predict_proba(asked)}
+    trees = HistGradientBoostingRegressor(categorical_features="from_dtype").fit(coded[0], y)
+    ridge = Ridge() if y.min() < 0 else TransformedTargetRegressor(Ridge(), func=np.log1p, inverse_func=np.expm1)
+    line = make_pipeline(wide, ridge).fit(train, y)
+    return {"trees": trees.predict(coded[1]), "line": line.predict(asked)}
 
 
 def figure(contract: Contract, target: npt.NDArray[Any], said: npt.NDArray[Any]) -> float:
@@ -175,16 +182,8 @@ def measure(name: str, seconds: float, seed: int = 0) -> str:
     out = held_out(kind, frame)
     train, test = frame.filter(~out), frame.filter(out)
     (x, y), (new, truth) = (matrix_and_target(part, contract) for part in (train, test))
-    found = {}
-    for word, estimator in ten_lines(contract):
-        shown, asked = contract.frame(x), contract.frame(new)
-        if word == "trees":
-            shown, asked = (
-                part.astype(dict.fromkeys(part.select_dtypes(object), "category")) for part in (shown, asked)
-            )
-        fitted = estimator.fit(shown, y.astype(int) if contract.target.classes else y)
-        said = fitted.predict_proba(asked) if contract.target.classes else fitted.predict(asked)
-        found[word] = figure(contract, truth, said)
+    told = ten_lines(contract.frame(x), y, contract.frame(new), bool(contract.target.classes))
+    found = {word: figure(contract, truth, said) for word, said in told.items()}
     model, started = ModelSpec(family="auto"), time.monotonic()
     policy, wanted = SplitPolicy(by="time" if kind.by_time else "random"), Search(timeout=parse(f"{seconds:g}s"))
     tuning = tune_families(train, contract, FeatureSpec(), model, wanted, policy, seed)
