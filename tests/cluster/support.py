@@ -123,6 +123,7 @@ class House:
         if seen.get("phase", "none") not in ENDED:
             self.rollout("abort", "--reason", "a test is over")
             end(self)
+        self.rollout("set", "0", code=None)  # a canary that was set by hand, if there is one
         for version in json.loads(inside("models", "list", self.name, "--json"))["versions"]:
             if version["stage"] != "archived":
                 inside("models", "archive", self.name, str(version["version"]), "--reason", "a test is over")
