@@ -11,6 +11,7 @@ from components.data.tables import matrix_and_target
 from components.judging import jackknife, suspicion
 from components.judging.baselines import rivals
 from components.judging.evaluation import Evaluation, evaluate
+from components.judging.importance import DRAWN, courses, stretches, worths
 from components.judging.jackknife import Blocks, Gain
 from components.judging.metrics import Values
 from components.judging.said import Said
@@ -73,13 +74,18 @@ def examined(bundle: Bundle, rows: pl.DataFrame, slices: Sequence[str]) -> Evalu
     """The same, and what guards have to know: what answers without a model, and whether it is too good to be true."""
     found, learned = ask(bundle, rows), bundle.judgement.learned
     known = rivals(rows, bundle.contract, learned, found.predicted, found.target, found.parts)
-    judgement = bundle.judgement
+    judgement, score = bundle.judgement, bundle.scorer.score
+    worth = worths(score, found.matrix, found.target, found.contract)
+    drawn = tuple(one.column for one in worth[:DRAWN])
     facts = {
         "folds": judgement.folds,
         "crossed": judgement.crossed,
         "threshold": judgement.threshold,
         "rivals": known,
         "alone": suspicion.alone(found.matrix, found.target, bundle.contract),
+        "worths": worth,
+        "courses": tuple(courses(score, found.matrix, found.contract, drawn)),
+        "over_time": tuple(stretches(rows, bundle.contract, found.target, found.predicted)),
         "overlap": None if learned is None else suspicion.overlap(found.matrix, found.target, learned),
     }
     return found.evaluation(slices).model_copy(update=facts)

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from components.judging import jackknife, metrics
 from components.judging.baselines import Rival
+from components.judging.importance import Course, Stretch, Worth
 from components.judging.jackknife import Blocks
 from components.judging.metrics import Task, Values
 from components.judging.said import Said
@@ -76,8 +77,9 @@ class RocCurve(Frozen):
 
 
 class CalibrationBin(Frozen):
-    """Rows whose probability of the last class lies in one tenth: the mean of it, and how often the class was true."""
+    """Rows whose probability of class *value* lies in one tenth: the mean of it, and how often the class was true."""
 
+    value: str = ""
     rows: int
     predicted: float
     observed: float
@@ -98,6 +100,7 @@ class Evaluation(Frozen):
         folds: of how many parts of the training rows ``crossed`` is, metrics with their standard errors of each part by
             a model that had not seen it.
         threshold: from which probability on the second of two classes is the answer; None: from a half.
+        worths, courses, over_time: what ``importance`` tells of columns and of time.
     """
 
     task: Task
@@ -122,6 +125,9 @@ class Evaluation(Frozen):
     folds: int = 0
     crossed: dict[str, tuple[float, float]] = Field(default_factory=dict)
     threshold: float | None = None
+    worths: tuple[Worth, ...] = ()
+    courses: tuple[Course, ...] = ()
+    over_time: tuple[Stretch, ...] = ()
 
     def show(self, name: str) -> str:
         """The metric *name* with its label and unit, ``RMSE 42,105 EUR``."""
@@ -144,7 +150,7 @@ def evaluate(
 ) -> Evaluation:
     """Judge *prediction*, (n_rows,) numbers or (n_rows, n_classes) probabilities, against *target* (n_rows,).
 
-    Slices are taken along every category column and along the columns named in *slices*, numbers in quarters.
+    Slices are taken along the columns named in *slices*, numbers in quarters.
 
     Args:
         parts: the block of each row, (n_rows,), by which it is told how sure the figures are; None: it is not told.
@@ -167,8 +173,8 @@ def evaluate(
     usable = np.isfinite(said.values.reshape(len(target), -1)).all(axis=1)
     if contract.task == "regression":
         return Evaluation(task="regression", **common, **_regression(said.values[usable], target[usable]))
-    classes = contract.target.classes
-    return Evaluation(task="classification", **common, **_classification(said[usable], target[usable], classes))
+    found = _classification(said[usable], target[usable], contract.target.classes)
+    return Evaluation(task="classification", **common, **found)
 
 
 def partition(values: Values, column: Column) -> Iterator[tuple[str, Mask]]:
@@ -199,7 +205,7 @@ def _slices(
 ) -> Iterator[Slice]:
     parts = None if parts is None else parts % jackknife.OF_SLICES
     for position, (name, column) in enumerate(contract.slots.items()):
-        if column.type != "category" and name not in asked:
+        if name not in asked:
             continue
         for value, mask in partition(matrix[:, position], column):
             if mask.any():
@@ -242,7 +248,7 @@ def _classification(said: Said, target: Values, classes: tuple[str, ...]) -> dic
         "classes": classes,
         "confusion": tuple(tuple(row) for row in metrics.confusion(target, said.answered).tolist()),
         "roc": tuple(curve for curve in curves if curve is not None),
-        "calibration": tuple(_calibration(target == len(classes) - 1, prediction[:, -1])),
+        "calibration": tuple(one for k in shown for one in _calibration(classes[k], target == k, prediction[:, k])),
     }
 
 
@@ -257,17 +263,17 @@ def _roc(value: str, positive: Mask, score: Values) -> RocCurve | None:
     kept = np.unique(np.linspace(0, len(hits) - 1, min(100, len(hits))).round().astype(np.intp))
     shares = [np.append(0.0, counts[kept] / counts[-1]).tolist() for counts in (false, hits)]
     least = np.append(1.0, score[order][last_of_tie][kept]).tolist()
-    return RocCurve(
-        value=value, false_positive=tuple(shares[0]), true_positive=tuple(shares[1]), threshold=tuple(least)
-    )
+    false_positive, true_positive = map(tuple, shares)
+    return RocCurve(value=value, false_positive=false_positive, true_positive=true_positive, threshold=tuple(least))
 
 
-def _calibration(positive: Mask, score: Values) -> Iterator[CalibrationBin]:
+def _calibration(value: str, positive: Mask, score: Values) -> Iterator[CalibrationBin]:
     tenth = np.minimum((score * 10).astype(np.intp), 9)
     for position in range(10):
         chosen = tenth == position
         if chosen.any():
             yield CalibrationBin(
+                value=value,
                 rows=int(chosen.sum()),
                 predicted=float(score[chosen].mean()),
                 observed=float(positive[chosen].mean()),

@@ -17,7 +17,7 @@ from components.modelling.by_column import placed
 from components.modelling.families import FAMILIES, NOTHING, ModelSpec, build_estimator
 from components.modelling.features import FeatureSpec, build_pipeline
 from components.modelling.search.folds import Features, Fold
-from components.modelling.search.rounds import Watch, rounds_of, watching
+from components.modelling.search.rounds import Umpire, rounds_of, watching
 from components.modelling.targets import Lesson, lesson_of
 from serving.contract import Contract, Matrix
 from serving.errors import ConfigError, DataError
@@ -68,13 +68,13 @@ def said_of(
     model: ModelSpec,
     seed: int,
     weights: Vector | None,
-    over: Callable[[], bool],
+    over: Callable[[], bool] | None = None,
 ) -> tuple[Vector, int | None]:
     """What a model of the *fold*'s rows, fitted as ``fit`` does, says of its others as ``predict`` does, and the rounds
     after which boosting was best for those if it is boosting.
 
     Args:
-        over: whether there is no time for another round.
+        over: whether there is no time for another round; None: boosting takes the rounds that *model* says.
     """
     rows, held = fold.rows, matrix[fold.held]
     _complete(target[rows], contract)
@@ -89,7 +89,8 @@ def said_of(
     with threadpool_limits(limits=1), _told(model.family):
         known = fold.features((kind.linear, kind.native, model.target, model.unit), made)
         estimator = build_estimator(model, contract.task, seed)
-        watch = Watch(known.held, _labels(lesson.back, contract, held, target[fold.held]), over)
+        labels = _labels(lesson.back, contract, held, target[fold.held])
+        watch = Umpire(known.held, labels, over) if over else None
         rounds = fitting.teach(estimator, known.head, known.rows, slice(None), watch)
         classes = contract.task == "classification"
         raw = np.asarray((estimator.predict_proba if classes else estimator.predict)(known.held), np.float64)
@@ -130,7 +131,7 @@ class _Fitting:
         return head, x, pipeline.steps[-1]
 
     def teach(
-        self, estimator: Any, head: Pipeline, x: Any, rows: npt.NDArray[Any] | slice, watch: Watch | None = None
+        self, estimator: Any, head: Pipeline, x: Any, rows: npt.NDArray[Any] | slice, watch: Umpire | None = None
     ) -> int | None:
         """Fit *estimator* on features *x*, which *head* made of *rows*; the rounds that were best for the *watch*."""
         family = FAMILIES[self.model.family]

@@ -9,6 +9,10 @@ from components.modelling.search.tuning_values import Tuning
 from serving.pages import charts
 from serving.pages.html import Html
 
+COURSE = "course of "  # before a column's name
+CURVES = 4  # classes in one picture: each has a colour of its own
+LISTED = 20  # columns
+
 
 def evaluation_plots(evaluation: Evaluation) -> dict[str, Html]:
     """Inline SVG per picture; those that the evaluation has no data for are left out."""
@@ -26,11 +30,14 @@ def evaluation_plots(evaluation: Evaluation) -> dict[str, Html]:
         made["confusion"] = charts.confusion("Confusion", evaluation.classes, evaluation.confusion)
     if evaluation.roc:
         curves: dict[str, tuple[Sequence[float], Sequence[float]]] = {}
-        curves |= {curve.value: (curve.false_positive, curve.true_positive) for curve in evaluation.roc}
+        rows = dict(zip(evaluation.classes, map(sum, evaluation.confusion), strict=False))
+        most = sorted(evaluation.roc, key=lambda curve: -rows.get(curve.value, 0))[: CURVES + 1]
+        curves |= {curve.value: (curve.false_positive, curve.true_positive) for curve in most}
         made["roc"] = charts.roc("ROC", curves)
     if evaluation.calibration:
         made["calibration"] = _calibration(evaluation)
     leading = metrics.leading(evaluation.task)
+    made |= _by_column(evaluation, leading)
     for column in dict.fromkeys(part.column for part in evaluation.slices):
         values = {
             part.value: part.metrics[leading.name]
@@ -55,14 +62,33 @@ def trials_plot(tuning: Tuning) -> Html:
     return charts.lines(f"{metric.label} by trial", labels, series, unit=unit, dots=("trial",), zero=False)
 
 
+def _by_column(evaluation: Evaluation, leading: metrics.Metric) -> dict[str, Html]:
+    """What columns are worth, the course of the answer along the first of them, and how good it is over time."""
+    unit = evaluation.unit if leading.unit == "target" else ""
+    made: dict[str, Html] = {}
+    if evaluation.over_time:
+        days = [one.since for one in evaluation.over_time]
+        values = [one.metrics.get(leading.name) for one in evaluation.over_time]
+        made["over_time"] = charts.lines(f"{leading.label} over time", days, {leading.label: values}, unit=unit)
+    if worth := {one.column: one.loss for one in evaluation.worths[:LISTED] if one.loss > 0}:
+        made["importance"] = charts.bars(f"{leading.label} lost without it", worth, unit=unit)
+    for one in evaluation.courses:
+        said = f"probability of {one.of}" if one.of else evaluation.target
+        title, told = f"{said} by {one.column}", "" if one.of else evaluation.unit
+        made[f"{COURSE}{one.column}"] = charts.lines(title, one.values, {said: one.answers}, unit=told, zero=False)
+    return made
+
+
 def _calibration(evaluation: Evaluation) -> Html:
-    bins = evaluation.calibration
-    series: dict[str, Sequence[float | None]] = {
-        "predicted": [100 * part.predicted for part in bins],
-        "observed": [100 * part.observed for part in bins],
-    }
-    labels = [f"{100 * part.predicted:.0f} %" for part in bins]
-    return charts.lines(f"Calibration of {evaluation.classes[-1]}", labels, series, unit="%", dots=("observed",))
+    """How often each class was true by tenths of its stated probability; of many classes those with most rows."""
+    rows = dict(zip(evaluation.classes, map(sum, evaluation.confusion), strict=False))
+    names = sorted({part.value for part in evaluation.calibration}, key=lambda name: -rows.get(name, 0))[:CURVES]
+    series: dict[str, Sequence[float | None]] = {"as stated": [10 * tenth + 5.0 for tenth in range(10)]}
+    for name in names:
+        bins = {int(min(10 * one.predicted, 9)): one for one in evaluation.calibration if one.value == name}
+        series[name] = [100 * bins[tenth].observed if tenth in bins else None for tenth in range(10)]
+    labels = [f"{10 * tenth} to {10 * tenth + 10} %" for tenth in range(10)]
+    return charts.lines("Calibration", labels, series, unit="%", dots=names)
 
 
 def _better(a: float | None, b: float | None, metric: metrics.Metric) -> float | None:

@@ -9,7 +9,8 @@ from components.judging.jackknife import quantile
 from components.judging.metrics import Metric
 from components.modelling.search.tuning_values import Trial
 from components.pages.besides import besides
-from components.pages.evaluation_plots import evaluation_plots, trials_plot
+from components.pages.classes import classes_table
+from components.pages.evaluation_plots import COURSE, evaluation_plots, trials_plot
 from components.pages.lineage import lineage, reproduce
 from components.pages.slices import slices_table
 from serving.pages.html import (
@@ -52,7 +53,12 @@ PICTURES = {
     "roc": ("ROC curve", "The further above the dashed line of chance, the better the classes are told apart."),
     "calibration": (
         "Calibration",
-        "How often the class was true, per stated probability: dots on the line mean it can be believed.",
+        "How often a class was true, per stated probability: dots on the line mean it can be believed.",
+    ),
+    "over_time": ("Over time", "Stretches of as many held-out rows each, by their event time."),
+    "importance": (
+        "What columns are worth",
+        "How much worse it gets when a column's values are dealt anew among rows; columns that tell the same share.",
     ),
 }
 
@@ -251,6 +257,8 @@ def _pictures(facts: "RunFacts") -> Iterator[str]:
     yield tag("p", f"{facts.evaluation.rows:,} held-out rows: {facts.evaluation.show(lead)}.", cls="soft")
     yield from (tag("p", words) for words in besides(facts.evaluation))
     yield figures(figure(PICTURES[name][0], svg, PICTURES[name][1]) for name, svg in made.items() if name in PICTURES)
+    yield from classes_table(facts.evaluation)
+    yield from _courses(made)
     if facts.evaluation.error is not None:
         unit = facts.evaluation.unit
         given = facts.evaluation.error.quantiles
@@ -260,3 +268,12 @@ def _pictures(facts: "RunFacts") -> Iterator[str]:
             f"Half of the errors lie between {shown['p25']} and {shown['p75']},"
             f" nine in ten between {shown['p05']} and {shown['p95']}.",
         )
+
+
+def _courses(made: Mapping[str, Html]) -> Iterator[str]:
+    """The columns that are worth most, each with its course."""
+    drawn = {name.removeprefix(COURSE): svg for name, svg in made.items() if name.startswith(COURSE)}
+    if drawn:
+        yield tag("h3", "By column")
+        yield tag("p", "The mean answer if all rows had one value in a column and kept the others.", cls="soft")
+        yield figures(figure(name, svg, "") for name, svg in drawn.items())

@@ -99,7 +99,7 @@ class Project(Besides):
             and in answers on request.
         probabilities: how stated probabilities are made what is observed.
         threshold: from which probability on the second of two classes is the answer; by default from a half.
-        slices: columns along which figures are given apart, beside all categories.
+        slices: columns along which figures are given apart, beside those of gates.
         gates: what a candidate must keep before it may serve.
         guards: gates that stand in every project; ``off`` takes one down.
         approval: whether an accepted candidate is released at once; ``auto-if-compared`` waits for a person where the
@@ -132,6 +132,11 @@ class Project(Besides):
     def file(self) -> Path | None:
         """Where it was read from; no part of what distinguishes projects, and None for one that no file holds."""
         return self._file
+
+    @property
+    def along(self) -> tuple[str, ...]:
+        """The columns along which figures are given apart: those asked for, and those of gates."""
+        return tuple(dict.fromkeys([*self.slices, *(gate.slice for gate in self.gates if gate.slice)]))
 
     @property
     def demands(self) -> Demands:

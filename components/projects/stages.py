@@ -125,7 +125,7 @@ def sections(project: Project) -> dict[str, Any]:
         "model": project.model.model_dump_json(),
         "search": project.search.model_dump_json(),
         "says": project.says.model_dump_json(),
-        "slices": json.dumps(list(project.slices)),
+        "slices": json.dumps(list(project.along)),
         "gates": json.dumps(gates, sort_keys=True),
         "approval": project.approval,
         "rollout": project.rollout.model_dump_json(),

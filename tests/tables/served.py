@@ -45,7 +45,7 @@ def served(table: Made, folder: Path) -> tuple[float, str]:
     slipway(folder, "init", file.name, "--target", table.target)
     slipway(folder, "run", "--project", "project.yaml")
     command = [sys.executable, "-m", "pipelines.cli.main", "--home", str(folder / "home"), "serve", "--port", "0"]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+    with (folder / "serve.log").open("wb") as log, subprocess.Popen(command, cwd=folder, stdout=log, stderr=log):
         answer = first_answer(folder, file)
         took = time.monotonic() - begun
         slipway(folder, "serve", "stop")
@@ -60,7 +60,7 @@ def first_answer(folder: Path, file: Path) -> str:
         except SystemExit as error:
             last = error
             time.sleep(1)
-    raise last
+    raise SystemExit(f"{last}\n{(folder / 'serve.log').read_text()}")
 
 
 def by_hand(frame: pd.DataFrame) -> pd.DataFrame:

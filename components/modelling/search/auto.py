@@ -23,8 +23,8 @@ from components.modelling.families import FAMILIES, ModelSpec
 from components.modelling.features import FeatureSpec
 from components.modelling.mixtures import Member, Mixture
 from components.modelling.search import portfolio
-from components.modelling.search.folds import Fold
-from components.modelling.search.tuning import Search, check_search, choose_folds
+from components.modelling.search.folds import Fold, choose_folds
+from components.modelling.search.tuning import Search, check_search
 from components.modelling.search.tuning_values import Trial, Tuning
 from components.modelling.targets import row_weights
 from components.modelling.training import said_of
@@ -97,8 +97,7 @@ def tune_families(
     check_search(wanted, model, contract)
     metric = metrics.get(wanted.metric) if wanted.metric else metrics.leading(contract.task)
     matrix, target = matrix_and_target(table, contract)
-    cuts, validation = choose_folds(table, target, policy, contract, seed)
-    folds = [Fold(rows, held) for rows, held in cuts]
+    folds, validation = choose_folds(table, target, policy, contract, seed)
     weights = row_weights(model, table, contract)
     ground = Ground(matrix, target, contract, features, model, seed, metric, folds, weights)
     tried, timed_out = search(ground, wanted.timeout.total_seconds(), wanted.trials or MOST, clock)

@@ -14,7 +14,7 @@ PATIENCE = 30  # rounds without a better one
 
 
 @dataclass(frozen=True)
-class Watch:
+class Umpire:
     """Rows that tell when to stop.
 
     Attributes:
@@ -27,7 +27,7 @@ class Watch:
     over: Callable[[], bool]
 
 
-def watching(estimator: Any, watch: Watch) -> dict[str, Any]:
+def watching(estimator: Any, watch: Umpire) -> dict[str, Any]:
     """Arguments of the fit of *estimator* with which it stops in time; may set it up."""
     x, labels, over = watch.x, watch.labels, watch.over
     package = _package(estimator)
@@ -84,7 +84,7 @@ def best_of_xgboost(booster: Any) -> int:
     return int(booster.num_boosted_rounds()) if best is None else int(best) + 1
 
 
-def rounds_of(estimator: Any, watch: Watch) -> int | None:
+def rounds_of(estimator: Any, watch: Umpire) -> int | None:
     """How many rounds were best for the *watch*; None where the estimator has none to count.
 
     What stopped keeps the best; scikit-learn's boosting is asked stage by stage, and cut by histograms.

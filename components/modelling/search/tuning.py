@@ -5,39 +5,34 @@ the values before it, so a seeded search gives the same trials every time. The o
 cuts the row of trials at a place that depends on the machine; the result says so.
 """
 
-import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 from pydantic import Field, model_validator
 
-from components.data.split import SplitPolicy, masks
+from components.data.split import SplitPolicy
 from components.data.tables import Vector, matrix_and_target
 from components.judging import metrics
 from components.judging.metrics import Metric
 from components.modelling.families import ModelSpec, build_estimator, check_names, check_values
 from components.modelling.features import FeatureSpec
 from components.modelling.recipes import AUTO
+from components.modelling.search.folds import Fold, choose_folds
 from components.modelling.search.tuning_values import Trial, Tuning
 from components.modelling.targets import row_weights
-from components.modelling.training import fit, predict
+from components.modelling.training import said_of
 from serving.contract import Contract, Frozen, Matrix
 from serving.durations import Span, parse
 from serving.errors import ConfigError, PlaceError
 
-Rows = npt.NDArray[np.intp]
 Kind = Literal["log", "float", "int", "choice"]
-FOLDS = 3
 TRIALS = 16
-FOLD_ROWS = 5_000
-ROLLED_ROWS = 50_000
 
 
 class Search(Frozen):
@@ -126,86 +121,6 @@ def tune(
     )
 
 
-def choose_folds(
-    table: pl.DataFrame, target: Vector, policy: SplitPolicy, contract: Contract, seed: int
-) -> tuple[list[tuple[Rows, Rows]], str]:
-    """Pairs of fitting and validation rows, cut as *policy* cuts the holdout, and the words for them.
-
-    Raises:
-        ConfigError: too few rows, or every cut leaves a side empty or without a class.
-    """
-    n = len(table)
-    if n < 2 * FOLDS:
-        raise ConfigError(f"search needs at least {2 * FOLDS} training rows, seen {n}; empty 'search.space' to skip it")
-    by_time = policy.by == "time"
-    cuts = _rolling(table, target, policy, contract, seed) if by_time else _cuts(table, target, policy, contract, seed)
-    folds = list(itertools.islice(cuts, FOLDS if n <= (ROLLED_ROWS if by_time else FOLD_ROWS) else 1))
-    if not folds:
-        raise ConfigError(
-            f"search: no cut of the {n:,} training rows {{by: {policy.by}}} has rows and every class on both sides;"
-            " bring more rows, or empty 'search.space' to skip it"
-        )
-    return folds, _words(policy, contract, len(folds), len(folds[0][1]) / n)
-
-
-def _cuts(
-    table: pl.DataFrame, target: Vector, policy: SplitPolicy, contract: Contract, seed: int
-) -> Iterator[tuple[Rows, Rows]]:
-    cuts = (_cut(table, target, one, contract, deal) for one, deal in _deals(policy, seed, few=len(table) <= FOLD_ROWS))
-    return (cut for cut in cuts if cut is not None)
-
-
-def _rolling(
-    table: pl.DataFrame, target: Vector, policy: SplitPolicy, contract: Contract, seed: int
-) -> Iterator[tuple[Rows, Rows]]:
-    """The newest rows by a model of what is older, then the newest of those, and so on (rolling origin).
-
-    One stretch of time has a luck of its own, which a hundred trials find: what comes next has another.
-    """
-    rows = np.arange(len(table))
-    while len(rows) >= 2 * FOLDS:
-        cut = next(_cuts(table[rows], target[rows], policy, contract, seed), None)
-        if cut is None:
-            return
-        rows, held = rows[cut[0]], rows[cut[1]]
-        yield rows, held
-
-
-def _deals(policy: SplitPolicy, seed: int, *, few: bool) -> Iterator[tuple[SplitPolicy, int]]:
-    """Cuts to try in order; the holdout's own seed would find no row, since it has them all."""
-    if policy.by == "time":  # where keys recur, a smaller newest part leaves more of the older rows
-        yield from ((policy.model_copy(update={"holdout": share}), seed) for share in (0.2, 0.1, 0.05))
-        return
-    one = policy.model_copy(update={"holdout": 1 / FOLDS if few else 0.2})
-    yield from ((one, seed + more) for more in range(1, 4 * FOLDS))
-
-
-def _cut(
-    table: pl.DataFrame, target: Vector, policy: SplitPolicy, contract: Contract, seed: int
-) -> tuple[Rows, Rows] | None:
-    """Row numbers of both sides; None where one is empty or a class is missing that the other, or the table, has."""
-    train, held = masks(table, policy, contract, seed)
-    if not train.any() or not held.any():
-        return None
-    if contract.task == "classification" and (
-        len(np.unique(target[train])) < len(np.unique(target)) or len(np.unique(target[held])) < 2
-    ):
-        return None
-    return np.flatnonzero(train), np.flatnonzero(held)
-
-
-def _words(policy: SplitPolicy, contract: Contract, folds: int, share: float) -> str:
-    if policy.by == "time":
-        words = f"the newest {share:.0%} of the training rows by {contract.event_time}"
-        words += f", then the newest of those left, {folds} times" if folds > 1 else ""
-    else:
-        words = (
-            f"{folds} deals of {share:.0%} of the training rows" if folds > 1 else f"{share:.0%} of the training rows"
-        )
-    whole = " and ".join(dict.fromkeys(name for name in (policy.group, contract.key) if name))
-    return words + (f", whole by {whole}" if whole else "")
-
-
 @dataclass(frozen=True)
 class _Objective:
     """The metric of one set of parameters, as the mean over the folds."""
@@ -217,7 +132,7 @@ class _Objective:
     model: ModelSpec
     seed: int
     metric: Metric
-    folds: list[tuple[Rows, Rows]]
+    folds: list[Fold]
     weights: Vector | None
 
     def defaults(self, names: Mapping[str, Any]) -> dict[str, Any]:
@@ -227,12 +142,11 @@ class _Objective:
 
     def value(self, params: Mapping[str, Any]) -> float:
         """The metric of the model with *params*; NaN where a fold does not define it."""
-        x, y, rules, values = self.matrix, self.target, self.contract, []
-        for fitting, validation in self.folds:
-            weights = None if self.weights is None else self.weights[fitting]
-            pipeline = fit(x[fitting], y[fitting], rules, self.features, self.model, self.seed, params, weights)
-            prediction = predict(pipeline, rules, x[validation])
-            values.append(metrics.compute(rules.task, y[validation], prediction)[self.metric.name])
+        model = self.model.model_copy(update={"params": {**self.model.params, **params}})
+        rules, rows, values = self.contract, (self.matrix, self.target), list[float]()
+        for fold in self.folds:
+            said, _ = said_of(fold, *rows, rules, self.features, model, self.seed, self.weights)
+            values.append(metrics.compute(rules.task, self.target[fold.held], said)[self.metric.name])
         return float(np.mean(values))
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from components.data.split import SplitPolicy
 from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec
-from components.modelling.search.tuning import Search, choose_folds, tune
+from components.modelling.search.folds import choose_folds
+from components.modelling.search.tuning import Search, tune
 from components.modelling.search.tuning_values import Tuning
 from serving.contract import Contract
 from serving.errors import ConfigError
@@ -165,10 +166,10 @@ def test_rows_with_a_time_are_validated_on_the_newest_fifth() -> None:
     """No fitted row is newer than a validated one, whatever the order of the table."""
     folds, words = choose_folds(table(), NO_CLASSES, by(TIMED), TIMED, seed=1)
     at = table()["at"].to_numpy()
-    for fitting, validation in folds:
-        assert at[fitting].max() < at[validation].min()
-    assert [(len(fitting), len(validation)) for fitting, validation in folds] == [(96, 24), (77, 19), (62, 15)]
-    assert not set(folds[0][1]) & set(folds[1][1])
+    for fold in folds:
+        assert at[fold.rows].max() < at[fold.held].min()
+    assert [(len(fold.rows), len(fold.held)) for fold in folds] == [(96, 24), (77, 19), (62, 15)]
+    assert not set(folds[0].held) & set(folds[1].held)
     assert words == "the newest 20% of the training rows by at, then the newest of those left, 3 times"
 
 
@@ -205,7 +206,7 @@ def test_the_search_is_cut_as_the_holdout_is(
     except ConfigError as error:
         assert "on both sides" in str(error)  # noqa: PT017  # some tables have no such cut, and then it is said
         return
-    for fitting, validation in folds:
+    for fitting, validation in ((fold.rows, fold.held) for fold in folds):
         assert not set(made["key"][fitting]) & set(made["key"][validation])
         assert policy.group is None or not set(made["g"][fitting]) & set(made["g"][validation])
         assert policy.by != "time" or made["at"][fitting].max() < made["at"][validation].min()

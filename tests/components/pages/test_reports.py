@@ -15,7 +15,7 @@ from components.data.snapshots import Snapshot
 from components.judging.evaluation import Evaluation, evaluate
 from components.judging.gates import Gate, judge
 from components.modelling.search.tuning_values import Trial, Tuning
-from components.pages.evaluation_plots import trials_plot
+from components.pages.evaluation_plots import evaluation_plots, trials_plot
 from components.pages.run_facts import RunFacts
 from components.pages.run_page import run_page
 from components.pages.story_page import ErrorOverTime, RunLine, Story, StoryLine, story_page
@@ -50,9 +50,9 @@ def evaluation(noise: float, classes: tuple[str, ...] = (), column: str = "kind"
     if classes:
         target = random.integers(0, 2, ROWS).astype(float)
         sure = np.clip(0.5 + (target - 0.5) * 0.6 + random.normal(0, noise, ROWS), 0.01, 0.99)
-        return evaluate(np.column_stack([1 - sure, sure]), target, matrix, contract(classes, column))
+        return evaluate(np.column_stack([1 - sure, sure]), target, matrix, contract(classes, column), [column])
     target = random.normal(1_000, 200, ROWS)
-    return evaluate(target + random.normal(0, noise, ROWS), target, matrix, contract(column=column))
+    return evaluate(target + random.normal(0, noise, ROWS), target, matrix, contract(column=column), [column])
 
 
 def facts(
@@ -354,3 +354,24 @@ def test_the_plot_of_a_search_shows_each_trial_and_leaves_failures_out() -> None
     svg = trials_plot(facts().tuning)
     assert svg.count("<circle") == 3
     assert "best so far from 3 to 2" in svg
+
+
+def test_each_class_has_its_own_line_and_colour() -> None:
+    """Precision and recall of each, and what the figures above are means of."""
+    random = np.random.default_rng(3)
+    names = ("ash", "beech", "cedar", "dogwood", "elm", "fir", "gum")
+    target = random.integers(0, len(names), ROWS).astype(float)
+    sure = random.dirichlet(np.ones(len(names)), ROWS) + 2 * (target[:, None] == np.arange(len(names)))
+    matrix = np.zeros((ROWS, 2))
+    seen = evaluate(sure / sure.sum(axis=1, keepdims=True), target, matrix, contract(names))
+    page = run_page(replace(facts(champion=None, classes=("no", "yes")), evaluation=seen))
+    text = words(page)
+    assert "F1 and ROC AUC are plain means over the 7 classes" in text
+    root = ElementTree.fromstring(page)
+    rows = {"".join(cells[0].itertext()): cells for cells in (list(row) for row in root.iter("tr")) if cells}
+    for place, name in enumerate(names):
+        matrix_row = seen.confusion[place]
+        assert "".join(rows[name][4].itertext()) == f"{matrix_row[place] / sum(matrix_row):.3f}"
+    for picture in evaluation_plots(seen).values():
+        colours = re.findall(r'class="line (\w+)"', picture)
+        assert len(colours) == len(set(colours))
