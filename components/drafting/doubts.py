@@ -11,7 +11,7 @@ import polars as pl
 
 from components.drafting import dates
 from components.drafting.look import ColumnLook, digest
-from components.drafting.numbers import FEW, Values, far_out, mixed_units
+from components.drafting.numbers import FEW, Values, capped, far_out, mixed_units
 
 DoubtKind = Literal[
     "leak",
@@ -22,6 +22,7 @@ DoubtKind = Literal[
     "duplicate column",
     "sentinel",
     "far out",
+    "capped",
     "mixed units",
     "unit change",
     "tiny class",
@@ -81,6 +82,9 @@ def of_columns(columns: Sequence[ColumnLook], target: str, key: str | None = Non
         yield from _shape(column, named={target, str(key)})
         if column.numeric:
             yield from _numbers(column)
+        if column.numeric and column.name == target and (cut := capped(column.measured)):
+            words = f"{cut[1]:,} rows have {cut[0]:,.10g}, far more than any number near it, as if cut off there"
+            yield Doubt("capped", (column.name,), words, "what lies beyond is not known; a model learns the cap")
         if column.guess == "datetime":
             yield from _moments(column)
     yield from _alike([column for column in columns if column.name not in (target, key)])

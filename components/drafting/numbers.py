@@ -11,6 +11,12 @@ FEW = 5  # rows, fewer of which prove nothing
 FAR = 5.0  # lengths of the middle half, on a scale of logarithms, beyond which no tail of a measured thing reaches
 GAP = 0.2  # of the width of all other values, that lies between them and a sentinel
 MIXED_ROWS, MIXED = 200, (0.005, 0.3)  # rows that show a mixture, and the share of those in the other unit
+MANY, NEAR, TIMES = (
+    50,
+    20,
+    5,
+)  # numbers there must be, those beside an end, and how much rarer they are where it is a cap
+CUT_ROWS, CUT = 20, 0.005  # rows at a cap, and their share
 QUARTERS, ALIKE = (0.25, 0.5, 0.75), 0.01  # both heaps are of one shape: their quarters, and chance says so
 FACTORS = {
     10.7639: "square feet and square metres",
@@ -43,6 +49,21 @@ def sentinel(values: Values) -> float | None:
             return end
         if rows > 0.01 * len(values) and distance > 3 * width and float(end).is_integer():
             return end
+    return None
+
+
+def capped(values: Values) -> tuple[float, int] | None:
+    """The number at an end of *values* at which others seem to have been cut off, and its rows.
+
+    It stands there far more often than any number near it; 0 at the low end is how counts and amounts begin.
+    """
+    known, rows = np.unique(values, return_counts=True)
+    if len(known) < MANY:
+        return None
+    for end, near in ((-1, slice(-NEAR - 1, -1)), (0, slice(1, NEAR + 1))):
+        often = int(rows[end])
+        if often >= max(CUT_ROWS, CUT * len(values)) and often > TIMES * rows[near].max() and (known[end] or end):
+            return float(known[end]), often
     return None
 
 

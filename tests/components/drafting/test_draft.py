@@ -172,3 +172,22 @@ def test_a_table_without_an_input_is_refused(tmp_path: Path) -> None:
     """Nothing is written where nothing could be learned."""
     with pytest.raises(SlipwayError, match="no column that a model could learn from"):
         drafted(pl.DataFrame({"c": ["x"] * 40, "price": np.arange(40.0)}), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("goal", "cut"),
+    [
+        pytest.param(lambda goal: goal, "", id="as-it-is"),
+        pytest.param(lambda goal: np.minimum(goal, 80), "80", id="from-above"),
+        pytest.param(lambda goal: np.maximum(goal, 30), "30", id="from-below"),
+        pytest.param(lambda goal: np.where(goal < 40, 0, goal), "", id="many-of-nothing"),
+        pytest.param(lambda goal: (goal / 10).round(), "", id="few-numbers"),
+        pytest.param(lambda goal: goal.round(-1) + 0.0, "", id="round-numbers"),
+    ],
+)
+def test_a_target_that_was_cut_off_is_doubted(goal: Any, cut: str, tmp_path: Path) -> None:
+    """At either end, unless it is where counts begin, or one of few numbers."""
+    rng = np.random.default_rng(2)
+    frame = pl.DataFrame({"size": rng.normal(size=2_000).round(3), "goal": goal(rng.gamma(6, 10, 2_000).round(2))})
+    said = [doubt for doubt in drafted(frame, tmp_path, "goal").doubts if doubt.kind == "capped"]
+    assert [f" have {cut}, " in doubt.words for doubt in said] == ([True] if cut else [])
