@@ -42,6 +42,10 @@ troubles: $(READY) ## What `slipway init` and `data check` say of ninety trouble
 tables: $(READY) ## Ten tables from their files to served models beside ten lines of scikit-learn (ARGS="rentals homes")
 	@$(BIN)/python -m tests.tables.served $(ARGS)
 
+.PHONY: bench-trees
+bench-trees: $(READY) ## Trees scored here and by other libraries (ARGS="--peers PYTHON": of an environment that has them)
+	@$(BIN)/python -m tests.bench.trees $(ARGS)
+
 .PHONY: bench-auto
 bench-auto: $(READY) ## The search over families beside ten lines of scikit-learn on made tables (ARGS="--seconds 60 homes")
 	@$(BIN)/python -m tests.bench.auto $(ARGS)
