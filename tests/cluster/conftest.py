@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from components.projects import project as projects
+from components.steps.provenance import code_version
 from pipelines.deploying.site import Site
 from pipelines.housing import market
 from serving.cluster.client import CRD, DEPLOYMENT, Cluster, open_cluster
@@ -94,8 +95,14 @@ def bodies(own: House) -> list[bytes]:
 
 @pytest.fixture(scope="session")
 def first(own: House) -> list[dict[str, Any]]:
-    """The first version, by a run on the cluster."""
-    return own.submit(*FIRST) if not FORMER else []
+    """The first version, by a run on the cluster, whose images are of the commit that is tested."""
+    if FORMER:
+        return []
+    lines = own.submit(*FIRST)
+    made = json.loads(inside("models", "list", own.name, "--json"))["versions"][0]["provenance"]["commit"]
+    here = code_version(ROOT).commit
+    assert made.startswith(here), f"the images are of commit {made}, the tests of {here}; first: make images deploy"
+    return lines
 
 
 @pytest.fixture(scope="session")
