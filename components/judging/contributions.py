@@ -9,7 +9,7 @@ from serving.explaining.api import Numbers, of_interest
 from serving.explaining.choice import explainer
 from serving.explaining.exact import Exact
 
-EXACT_ROWS, SAMPLED_ROWS = 100, 25  # explained: a row costs 2 ms, of deep forests 30, and a sampled one of slow models more
+EXACT_ROWS, SAMPLED_ROWS = 100, 25  # explained: a sampled row may cost many times as much as an exact one
 NAMED = 3  # of several classes, in words
 
 
