@@ -10,6 +10,7 @@ from components.data.stable_hash import hash_rows
 from components.data.tables import matrix_and_target
 from components.judging import jackknife, suspicion
 from components.judging.baselines import rivals
+from components.judging.contributions import contributions
 from components.judging.evaluation import Evaluation, evaluate
 from components.judging.importance import DRAWN, courses, stretches, worths
 from components.judging.jackknife import Blocks, Gain
@@ -82,6 +83,7 @@ def examined(bundle: Bundle, rows: pl.DataFrame, slices: Sequence[str]) -> Evalu
         "crossed": judgement.crossed,
         "threshold": judgement.threshold,
         "rivals": known,
+        "contributions": contributions(bundle, found.matrix, found.predicted.values),
         "alone": suspicion.alone(found.matrix, found.target, bundle.contract),
         "worths": worth,
         "courses": tuple(courses(score, found.matrix, found.contract, drawn)),

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from components.judging import jackknife, metrics
 from components.judging.baselines import Rival
-from components.judging.importance import Course, Stretch, Worth
+from components.judging.importance import Contributions, Course, Stretch, Worth
 from components.judging.jackknife import Blocks
 from components.judging.metrics import Task, Values
 from components.judging.said import Said
@@ -89,8 +89,7 @@ class Evaluation(Frozen):
     """Metrics, slices and plot data of one model on one set of rows.
 
     Attributes:
-        rows_digest: sha256 of the rows as the source sent them, where somebody took it; two evaluations can be compared
-            when theirs are equal.
+        rows_digest: sha256 of the rows as the source sent them, if taken; evaluations of equal ones can be compared.
         metrics: by name, those that are defined; ``undefined`` names the others.
         errors: standard errors of the metrics, of ``blocks`` blocks of rows; those that are known.
         confusion: counts per true class (outer) and predicted class (inner).
@@ -100,7 +99,7 @@ class Evaluation(Frozen):
         folds: of how many parts of the training rows ``crossed`` is, metrics with their standard errors of each part by
             a model that had not seen it.
         threshold: from which probability on the second of two classes is the answer; None: from a half.
-        worths, courses, over_time: what ``importance`` tells of columns and of time.
+        worths, courses, over_time, contributions: what ``importance`` tells of columns and of time.
     """
 
     task: Task
@@ -128,6 +127,7 @@ class Evaluation(Frozen):
     worths: tuple[Worth, ...] = ()
     courses: tuple[Course, ...] = ()
     over_time: tuple[Stretch, ...] = ()
+    contributions: Contributions | None = None
 
     def show(self, name: str) -> str:
         """The metric *name* with its label and unit, ``RMSE 42,105 EUR``."""

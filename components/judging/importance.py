@@ -53,6 +53,21 @@ class Course(Frozen):
     of: str = ""
 
 
+class Contributions(Frozen):
+    """How far columns move a model's numbers away from their mean: mean absolute Shapley values.
+
+    Attributes:
+        method: of ``serving.explaining``; of: in words, what the numbers are numbers of.
+        rows: how many were explained, evenly from first to last.
+        moved: per slot the mean absolute contribution, the largest first.
+    """
+
+    method: str
+    of: str
+    rows: int
+    moved: dict[str, float]
+
+
 class Stretch(Frozen):
     """The rows of one stretch of event time, its first day in ISO 8601, and the metrics that are defined there."""
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from components.judging import metrics
 from components.judging.evaluation import Evaluation
 from components.modelling.search.tuning_values import Tuning
+from components.pages.contributions import contributions_plot
 from serving.pages import charts
 from serving.pages.html import Html
 
@@ -36,6 +37,8 @@ def evaluation_plots(evaluation: Evaluation) -> dict[str, Html]:
         made["roc"] = charts.roc("ROC", curves)
     if evaluation.calibration:
         made["calibration"] = _calibration(evaluation)
+    if evaluation.contributions is not None:
+        made["contributions"] = contributions_plot(evaluation.contributions, evaluation)
     leading = metrics.leading(evaluation.task)
     made |= _by_column(evaluation, leading)
     for column in dict.fromkeys(part.column for part in evaluation.slices):

@@ -10,6 +10,7 @@ from components.judging.metrics import Metric
 from components.modelling.search.tuning_values import Trial
 from components.pages.besides import besides
 from components.pages.classes import classes_table
+from components.pages.contributions import moving
 from components.pages.evaluation_plots import COURSE, evaluation_plots, trials_plot
 from components.pages.lineage import lineage, reproduce
 from components.pages.slices import slices_table
@@ -79,6 +80,7 @@ def run_page(facts: "RunFacts", aftermath: Sequence[tuple[str, str]] = ()) -> st
         section("Model", *_model(facts)),
         section("Gates", *_gates(facts)),
         section("On rows it had not seen", *_pictures(facts)),
+        section("What moves a prediction", *moving(facts.evaluation)),
         section("Slices", *slices_table(facts.evaluation, facts.champion)) if facts.evaluation.slices else "",
         section("From a prediction to its rows", *lineage(facts)),
         section("Make it again", *reproduce(facts)),

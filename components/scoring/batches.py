@@ -9,6 +9,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from components.data.reader import Reader
 from components.scoring.inputs import Partition, at_hand, reader
 from components.scoring.manifest import Asked, PartitionManifest, counted
 from components.scoring.output import Output, manifest_key, prediction_key, refused_key
+from components.scoring.reasons import OF, Reasoner, reason_names
 from components.scoring.rows import Counts, RowScorer, Scores
 from components.steps.parallel import in_order
 from serving.bundle.bundle import Bundle
@@ -42,6 +44,7 @@ class Job:
     Attributes:
         keep: input columns that go along with the predictions; None for the contract's key and ids, and without any
             for every column that is neither an input of the model nor the target.
+        explain: whether contributions of columns stand beside the predictions.
         workers: threads; they change the time and no bit.
     """
 
@@ -54,6 +57,7 @@ class Job:
     s3: S3Settings | None = None
     workers: int = 2
     chunk_rows: int = CHUNK_ROWS
+    explain: bool = False
 
     def asked(self, partition: Partition) -> Asked:
         """All that decides about the bytes of its results, without what another copy of the input would have."""
@@ -65,7 +69,19 @@ class Job:
             input=timeless,
             keep=self.keep,
             chunk_rows=self.chunk_rows,
+            explain=self.explain,
         )
+
+    @cached_property
+    def reasoner(self) -> Reasoner | None:
+        """What explains, where that is asked for."""
+        return Reasoner(self.bundle) if self.explain else None
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """Names of the columns of the results that depend on what is asked of which bundle."""
+        reasons = (OF, *reason_names(self.bundle.contract)) if self.explain else ()
+        return (*(ENDS if self.bundle.judgement.widths else ()), *reasons)
 
 
 def score_partition(job: Job, partition: Partition) -> tuple[PartitionManifest, bool]:
@@ -97,14 +113,15 @@ def score_partition(job: Job, partition: Partition) -> tuple[PartitionManifest, 
 def _score_file(job: Job, reader: Reader, partition: Partition, folder: Path) -> dict[str, Any]:
     """Write the results of one file into *folder*; the sums of its ``PartitionManifest``."""
     contract = job.bundle.contract
-    keep = kept_columns(reader.names, contract, job.keep, ENDS if job.bundle.judgement.widths else ())
+    keep = kept_columns(reader.names, contract, job.keep, job.results)
     gone = _absent(job, reader, contract)
     inputs = [name for name in contract.inputs if name not in gone]
     columns = list(dict.fromkeys((*inputs, *keep)))
     schema = reader.schema(columns)
     nothing = [pl.lit(None).alias(name) for name in gone]
     empty = pl.DataFrame(schema.empty_table()).with_columns(nothing)
-    scorer = RowScorer(empty.select(*contract.inputs).schema, contract, job.bundle.scorer.score)
+    score, width = (why.score, why.width) if (why := job.reasoner) else (job.bundle.scorer.score, None)
+    scorer = RowScorer(empty.select(*contract.inputs).schema, contract, score, width)
     rows = refused = 0
     reasons: Counts = Counter()
     flagged: Counts = Counter()
@@ -139,11 +156,14 @@ class Writer:
     ) -> None:
         self._stack, self._folder, self._row = stack, folder, first_row
         self._keep, self._classes, self._version = list(keep), job.bundle.contract.target.classes, job.version
-        self._judgement = job.bundle.judgement
+        self._judgement, self._reasoner = job.bundle.judgement, job.reasoner
         fields = [schema.field(name) for name in keep]
         fields.append(pa.field(PREDICTION, pa.string() if self._classes else pa.float64()))
         ends = ENDS if self._judgement.widths else ()
         fields += [pa.field(name, pa.float64()) for name in (*ends, *(PROBABILITY + word for word in self._classes))]
+        if self._reasoner:
+            fields.append(pa.field(OF, pa.string()))
+            fields += [pa.field(name, pa.float64()) for name in reason_names(job.bundle.contract)]
         self._schema = pa.schema([*fields, pa.field(VERSION, pa.string())])
         self._refused_schema = pa.schema([pa.field(ROW, pa.int64()), *schema, pa.field(REASONS, pa.string())])
         self._refused: Any = None
@@ -152,6 +172,7 @@ class Writer:
     def write(self, chunk: pa.Table, scores: Scores) -> None:
         """Append one row group."""
         columns = [chunk.column(name) for name in self._keep] + self._told(chunk.num_rows, scores)
+        columns += self._reasons(chunk.num_rows, scores)
         columns.append(pa.repeat(self._version, chunk.num_rows))
         self._predictions.write_table(pa.table(columns, schema=self._schema), row_group_size=chunk.num_rows)
         if len(scores.refused):
@@ -160,13 +181,23 @@ class Writer:
 
     def _told(self, rows: int, scores: Scores) -> list[pa.Array]:
         """Prediction, and for classes their probabilities, for numbers the ends of intervals; null in refused rows."""
-        none, values, widths = np.isin(np.arange(rows), scores.refused), scores.values, self._judgement.widths
+        none, widths = np.isin(np.arange(rows), scores.refused), self._judgement.widths
+        values = self._reasoner.scores(scores.values) if self._reasoner else scores.values
         if not self._classes:
             ends = widths.bounds(values).T if widths else ()
             return [pa.array(np.ascontiguousarray(column), mask=none) for column in (values, *ends)]
         likeliest = pa.array(self._judgement.decided(np.where(none[:, None], 0.0, values)), mask=none)
         probabilities = [pa.array(np.ascontiguousarray(column), mask=none) for column in values.T]
         return [pa.array(self._classes, pa.string()).take(likeliest), *probabilities]
+
+    def _reasons(self, rows: int, scores: Scores) -> list[pa.Array]:
+        """Where they are asked for, what is explained, the base, and contributions; null in refused rows."""
+        if self._reasoner is None:
+            return []
+        none = np.isin(np.arange(rows), scores.refused)
+        numbers = [np.ascontiguousarray(one) for one in self._reasoner.numbers(scores.values).T]
+        words = pa.array(self._reasoner.words(scores.values), pa.string(), mask=none)
+        return [words, *(pa.array(one, mask=none) for one in numbers)]
 
     def _refuse(self, chunk: pa.Table, scores: Scores) -> None:
         if self._refused is None:
@@ -181,7 +212,7 @@ class Writer:
 
         Numbers and keys are mostly distinct, and trying a dictionary on them costs as much as writing them.
         """
-        words = (PREDICTION, VERSION) if self._classes else (VERSION,)
+        words = (PREDICTION, VERSION, OF) if self._classes else (VERSION, OF)
         return self._stack.enter_context(
             pq.ParquetWriter(
                 self._folder / name,
@@ -198,9 +229,9 @@ class Writer:
 
 
 def kept_columns(
-    names: Sequence[str], contract: Contract, wanted: tuple[str, ...] | None, ends: tuple[str, ...] = ()
+    names: Sequence[str], contract: Contract, wanted: tuple[str, ...] | None, more: tuple[str, ...] = ()
 ) -> tuple[str, ...]:
-    """The columns of a file that go along with its predictions; see ``Job.keep``.
+    """The columns of a file that go along with its predictions; see ``Job.keep``. Results have *more* names than usual.
 
     Raises:
         UsageError: a wanted column is absent, or has the name of one of the results.
@@ -211,7 +242,7 @@ def kept_columns(
         wanted = tuple(map(str, carried)) or tuple(name for name in names if name not in known)
     if absent := [name for name in wanted if name not in names]:
         raise UsageError(f"no column {absent[0]!r} to keep; the table has {', '.join(names)}")
-    own = {PREDICTION, VERSION, ROW, REASONS, *ends, *(PROBABILITY + word for word in contract.target.classes)}
+    own = {PREDICTION, VERSION, ROW, REASONS, *more, *(PROBABILITY + word for word in contract.target.classes)}
     if taken := [name for name in wanted if name in own]:
         raise UsageError(f"column {taken[0]!r} has the name of a result; say which columns to keep without it")
     return wanted

@@ -26,6 +26,7 @@ class Asked(Frozen):
     input: Partition
     keep: tuple[str, ...] | None
     chunk_rows: int
+    explain: bool = False
 
 
 class Written(Frozen):

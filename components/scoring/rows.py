@@ -52,9 +52,13 @@ class RowScorer:
         DataError: a column is of a type that cannot hold what the contract asks for.
     """
 
-    def __init__(self, schema: Any, contract: Contract, score: Callable[[Matrix], Predictions]) -> None:
+    def __init__(
+        self, schema: Any, contract: Contract, score: Callable[[Matrix], Predictions], width: int | None = None
+    ) -> None:
+        """*width* is of the scores of a row, by default as many as the contract has classes, and no list for none."""
         self._score = score
-        self._width = (len(contract.target.classes),) if contract.target.classes else ()
+        width = width or len(contract.target.classes)
+        self._width = (width,) if width else ()
         self._forms = forms(schema, contract.inputs)
         asked = [(rule, _flag(rule, contract.columns[rule.column])) for rule in input_rules(schema, contract)]
         self._rules = [rule for rule, flag in asked if not flag]

@@ -25,7 +25,7 @@ class Plan(Frozen):
 
     Attributes:
         source, output: URIs.
-        keep: as in ``Job``.
+        keep, explain: as in ``Job``.
         refuse_above: of the version's contract.
     """
 
@@ -37,9 +37,18 @@ class Plan(Frozen):
     keep: tuple[str, ...] | None
     refuse_above: float
     partitions: tuple[Partition, ...]
+    explain: bool = False
 
 
-def make_plan(name: str, version: int, source: str, output: str, keep: tuple[str, ...] | None, place: Place) -> Plan:
+def make_plan(
+    name: str,
+    version: int,
+    source: str,
+    output: str,
+    keep: tuple[str, ...] | None,
+    place: Place,
+    explain: bool = False,
+) -> Plan:
     """The plan for *version* of model *name*, or for the one that serves.
 
     Raises:
@@ -57,6 +66,7 @@ def make_plan(name: str, version: int, source: str, output: str, keep: tuple[str
         keep=keep,
         refuse_above=chosen.bundle.contract.refuse_above,
         partitions=partitions(source, s3_settings(place)),
+        explain=explain,
     )
 
 
@@ -157,7 +167,9 @@ def _job(made: Plan, place: Place, workers: int) -> Job:
     chosen = _chosen(made.model, made.version, place)
     s3 = s3_settings(place)
     output = open_output(made.output, made.source, s3)
-    return Job(made.source, output, chosen.bundle, made.model, str(made.version), made.keep, s3, workers)
+    return Job(
+        made.source, output, chosen.bundle, made.model, str(made.version), made.keep, s3, workers, explain=made.explain
+    )
 
 
 def _chosen(name: str, version: int, place: Place) -> Champion:

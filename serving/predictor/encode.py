@@ -11,14 +11,30 @@ import numpy.typing as npt
 
 from serving.bundle.judgement import Judgement, percent
 from serving.contract import Contract
+from serving.explaining.api import Codes, Explained
 from serving.predictor.errors import Refusal, bad_request
 from serving.predictor.metadata import label_datatype
-from serving.predictor.rows.v2 import ALIAS, INTERVALS, OUTPUTS, Wanted
+from serving.predictor.rows.v2 import ALIAS, EXPLAINED, INTERVALS, OUTPUTS, Wanted
 from serving.predictor.rows.validate import Flag, Rows
 from serving.wire import NO_INTERVALS
 
 _encode = msgspec.json.Encoder().encode
 MODEL_FAULT = (b"x-model-fault", b"prediction")  # tells a router that the model is to blame, not the request
+
+
+class Because(msgspec.Struct, frozen=True):
+    """Why rows have the numbers that they have.
+
+    Attributes:
+        method: a phrase; which of the ways of ``serving.explaining``.
+        of: per row in words what its numbers are numbers of.
+        classes: per row the position of the class that is explained.
+    """
+
+    method: str
+    of: list[str]
+    classes: Codes
+    explained: Explained
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -30,6 +46,7 @@ class Answer(msgspec.Struct, frozen=True):
         intervals: of shape (n_rows, 2), lower and upper ends; None where none were asked for.
         tracked: of shape (n_rows,), what the prediction histogram counts: the number, or the last class's probability.
         ids: as ``Rows`` has them.
+        because: None where no explanations were asked for.
     """
 
     predictions: list[Any]
@@ -38,22 +55,28 @@ class Answer(msgspec.Struct, frozen=True):
     flags: tuple[Flag, ...] = ()
     ids: Mapping[str, Sequence[Any]] = {}
     intervals: npt.NDArray[np.float64] | None = None
+    because: Because | None = None
 
 
 class Encoder:
     """Writes answers of one model version."""
 
     def __init__(self, contract: Contract, model: str, version: str, judgement: Judgement | None = None) -> None:
-        self.classes, self.carried = contract.target.classes, contract.ids
+        self.classes, self.carried, self._slots = contract.target.classes, contract.ids, tuple(contract.slots)
+        self._labels = contract.target.labels
         self._judgement = judgement or Judgement()
         self.datatype = label_datatype(contract)
         self._whole = self.datatype == "INT64"
         self.model, self.version = model, version
 
     def answer(
-        self, scores: npt.NDArray[np.float64], rows: Rows | None = None, interval: float | None = None
+        self,
+        scores: npt.NDArray[np.float64],
+        rows: Rows | None = None,
+        interval: float | None = None,
+        because: Because | None = None,
     ) -> Answer:
-        """*scores* as a person reads them, with what goes along with their *rows*, and the *interval* asked for.
+        """*scores* as a person reads them, with what goes along with their *rows*, the *interval* asked for and why.
 
         Raises:
             Refusal: 400 naming the first row whose score is not finite; numbers that large are no answer.
@@ -63,12 +86,13 @@ class Encoder:
             numbers = scores.tolist()
             if len(numbers) > 1 or not isfinite(numbers[0]):
                 _all_finite(scores)
-            return Answer(numbers, None, scores, flags, ids, None if interval is None else self._ends(scores, interval))
+            ends = None if interval is None else self._ends(scores, interval)
+            return Answer(numbers, None, scores, flags, ids, ends, because)
         if interval is not None:
             raise bad_request("parameters.interval: is for predicted numbers; classes have probabilities")
         _all_finite(scores)
         names = [self.classes[i] for i in self._judgement.decided(scores).tolist()]
-        return Answer(names, scores, scores[:, -1], flags, ids)
+        return Answer(names, scores, scores[:, -1], flags, ids, None, because)
 
     def _ends(self, scores: npt.NDArray[np.float64], interval: float) -> npt.NDArray[np.float64]:
         widths, level = self._judgement.widths, percent(interval)
@@ -91,12 +115,30 @@ class Encoder:
             document["intervals"] = answer.intervals.tolist()
         if self.carried:
             document["ids"] = self.ids(answer)
+        if answer.because is not None:
+            document |= self._why(answer.because)
         document["model_name"] = self.model
         document["model_version"] = self.version
         document["request_id"] = request_id
         if answer.flags:
             document["flags"] = answer.flags
         return _encode(document)
+
+    def explanations(self, answer: Answer, request_id: str) -> bytes:
+        """The V1 answer to ``:explain``."""
+        why = {} if answer.because is None else self._why(answer.because)
+        ids = {"ids": self.ids(answer)} if self.carried else {}
+        named = {"model_name": self.model, "model_version": self.version, "request_id": request_id}
+        return _encode({**why, "predictions": self.said(answer), **ids, **named})
+
+    def _why(self, because: Because) -> dict[str, Any]:
+        found, told = because.explained, []
+        for row, of in enumerate(because.of):
+            contributions = dict(zip(self._slots, found.contributions[row].tolist(), strict=True))
+            numbers = {"score": float(found.score[row]), "base": float(found.base[row])}
+            about = {"class": self._labels[int(because.classes[row])]} if self.classes else {}
+            told.append({**about, "of": of, **numbers, "contributions": contributions})
+        return {"explanations": told, "method": because.method}
 
     def ids(self, answer: Answer) -> list[dict[str, Any]]:
         """By row the cells of all columns of type id; None where the request brought none."""
@@ -112,6 +154,8 @@ class Encoder:
             tensors.append((OUTPUTS[1], "FP64", [rows, len(self.classes)], answer.probabilities.ravel()))
         if answer.intervals is not None:
             tensors.append((INTERVALS, "FP64", [rows, 2], answer.intervals.ravel()))
+        if answer.because is not None:
+            tensors += _why_tensors(answer.because.explained)
         tensors += [_id_tensor(name, cells) for name, cells in answer.ids.items()]
         by_name = {tensor[0]: tensor for tensor in reversed(tensors)} | {ALIAS: (ALIAS, *tensors[0][1:])}
         return [by_name[name] for name in wanted if name in by_name] if wanted else tensors
@@ -134,8 +178,8 @@ class Encoder:
             "id": wanted.id or request_id,
             "outputs": outputs,
         }
-        if answer.flags:
-            document["parameters"] = {"flags": flags_text(answer.flags)}
+        if beside := told_beside(answer):
+            document["parameters"] = beside
         head = _encode(document)
         return (head + b"".join(raw), len(head)) if raw else (head, None)
 
@@ -147,6 +191,11 @@ def _id_tensor(name: str, cells: Sequence[Any]) -> tuple[str, str, list[int], An
     return name, "BYTES", [len(cells)], ["" if cell is None else str(cell) for cell in cells]
 
 
+def _why_tensors(found: Explained) -> list[tuple[str, str, list[int], Any]]:
+    shape = list(found.contributions.shape)
+    return [(EXPLAINED[0], "FP64", shape, found.contributions.ravel()), (EXPLAINED[1], "FP64", shape[:1], found.base)]
+
+
 def _all_finite(scores: npt.NDArray[np.float64]) -> None:
     finite = np.isfinite(scores)
     if not finite.all():
@@ -155,9 +204,12 @@ def _all_finite(scores: npt.NDArray[np.float64]) -> None:
         raise Refusal("bad_request", message, (), MODEL_FAULT)
 
 
-def flags_text(flags: Sequence[Flag]) -> str:
-    """Flags as JSON text, since a V2 parameter holds one plain value."""
-    return json.dumps(msgspec.to_builtins(list(flags)), ensure_ascii=False)
+def told_beside(answer: Answer) -> dict[str, str]:
+    """Parameters of a V2 answer, each as JSON text, since one holds one plain value."""
+    told = {"flags": msgspec.to_builtins(list(answer.flags))} if answer.flags else {}
+    if answer.because is not None:
+        told["explained"] = {"method": answer.because.method, "of": answer.because.of}
+    return {name: json.dumps(value, ensure_ascii=False) for name, value in told.items()}
 
 
 def raw_bytes(datatype: str, values: Any) -> bytes:

@@ -13,11 +13,11 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 
 from serving.predictor import metadata, work
 from serving.predictor.body import given_id, new_id
-from serving.predictor.encode import Answer, flags_text, raw_bytes
+from serving.predictor.encode import Answer, raw_bytes, told_beside
 from serving.predictor.errors import Refusal, bad_request
 from serving.predictor.rows.tensors import Tensor, announced, rows_of_tensors, tensor
-from serving.predictor.rows.v1 import interval_in
-from serving.predictor.rows.v2 import INTERVALS, Wanted, named_outputs, outputs_known, raw_values, text
+from serving.predictor.rows.v1 import explain_in, interval_in
+from serving.predictor.rows.v2 import Wanted, named_outputs, outputs_known, raw_values, text
 from serving.predictor.served import Served
 from serving.predictor.state import PredictorState
 from serving.wire import EPOCH_HEADER, KEY_HEADER, REQUEST_ID_HEADER
@@ -111,8 +111,8 @@ def response_of(served: Served, answer: Answer, wanted: Wanted, request_id: str,
         else:
             said = [word.encode() for word in values] if datatype == "BYTES" else values
             getattr(output.contents, CONTENTS[datatype]).extend(said if isinstance(said, list) else said.tolist())
-    if answer.flags:
-        response.parameters["flags"].string_param = flags_text(answer.flags)
+    for name, told in told_beside(answer).items():
+        response.parameters[name].string_param = told
     return response
 
 
@@ -201,11 +201,11 @@ class Servicer:
             wanted = _wanted(served, request)
             tensors = tensors_of(request, settings.max_rows * len(served.columns))
             rows = rows_of_tensors(served.checker, tensors, settings.max_rows)
-            answer = served.answer(rows, wanted.interval)
+            answer = served.answer(rows, wanted)
             raw = bool(request.raw_input_contents)
             return response_of(served, answer, wanted, request_id, raw), work.Done(b"", rows, answer, id=wanted.id)
 
-        if served.quick and request.ByteSize() <= settings.inline_bytes:
+        if served.quick and "explain" not in request.parameters and request.ByteSize() <= settings.inline_bytes:
             return all_of_it()
         return await self._workers.run(all_of_it)
 
@@ -219,10 +219,11 @@ class Servicer:
 
 
 def _wanted(served: Served, request: Any) -> Wanted:
-    interval = interval_in({name: _plain(value) for name, value in request.parameters.items()})
-    outputs = (*outputs_known(served.contract), *([] if interval is None else [INTERVALS]))
-    names = named_outputs((output.name for output in request.outputs), outputs)
-    return Wanted(request.id[:256], names, interval=interval)
+    parameters = {name: _plain(value) for name, value in request.parameters.items()}
+    interval, explain = interval_in(parameters), explain_in(parameters)
+    known = outputs_known(served.contract, interval, explain)
+    names = named_outputs((output.name for output in request.outputs), known)
+    return Wanted(request.id[:256], names, interval=interval, explain=explain)
 
 
 def _plain(value: Any) -> Any:

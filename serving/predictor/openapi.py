@@ -11,7 +11,7 @@ from serving.predictor.errors import CODES
 from serving.predictor.metadata import datatype, tensors_out
 from serving.predictor.rows.schema import Schema, cell_schema
 from serving.predictor.rows.tensors import DTYPES
-from serving.predictor.rows.v2 import ALIAS, INTERVALS
+from serving.predictor.rows.v2 import ALIAS, EXPLAINED, INTERVALS
 from serving.predictor.settings import Settings
 
 OPENAPI = "3.1.0"
@@ -36,11 +36,11 @@ def _predictions(settings: Settings) -> dict[str, Any]:
     few = settings.max_explain_rows
     infer = {"application/octet-stream": {"schema": _RAW}, **_json(_ref("InferRequest"))}
     raw_too = {"application/octet-stream": {"schema": _RAW}, **_json(_ref("InferResponse"))}
-    predict = _operation("predict", _json(_v1(settings.max_rows)), _json(_ref("Predictions")), _BODY)
+    predict = _operation("predict", _json(_v1(settings.max_rows)), _json(_ref("Predictions")), (*_BODY, "501"))
     explain = _operation("explain", _json(_v1(few)), _json(_ref("Explanations")), (*_BODY, "501"))
     paths = {f"/v1/models/{model}:predict": predict, f"/v1/models/{model}:explain": explain}
     for base, name in ((f"/v2/models/{model}", "infer"), (f"/v2/models/{model}/versions/{version_}", "infer_version")):
-        operation = _operation(name, infer, raw_too, _BODY)
+        operation = _operation(name, infer, raw_too, (*_BODY, "501"))
         operation["parameters"] = [*operation["parameters"], _JSON_LENGTH]
         paths[f"{base}/infer"] = operation
     return {path: {"post": operation} for path, operation in paths.items()}
@@ -91,6 +91,7 @@ _INTERVAL: Schema = {
     "type": "number",
     "description": "share of truths, in whole percent, that intervals beside the predicted numbers cover",
 }
+_EXPLAIN: Schema = {"type": "boolean", "description": "whether contributions of columns stand beside the predictions"}
 _RAW: Schema = {"type": "string", "format": "binary", "description": "JSON, then the raw tensors it announces"}
 _JSON_LENGTH = {
     "name": "Inference-Header-Content-Length",
@@ -176,7 +177,8 @@ def _reading(name: str, text: str, schema: str, *errors: str) -> dict[str, Any]:
 
 def _v1(most: int) -> Schema:
     rows = _list(_ref("AnyRow"), 1, most)
-    more: dict[str, Schema] = {"parameters": {"type": "object", "properties": {"interval": _INTERVAL}}}
+    asked = {"interval": _INTERVAL, "explain": _EXPLAIN}
+    more: dict[str, Schema] = {"parameters": {"type": "object", "properties": asked}}
     return {"anyOf": [_object({"instances": rows}, more), _object({"inputs": rows}, more)]}
 
 
@@ -199,18 +201,15 @@ def _answers(contract: Contract) -> dict[str, Schema]:
     named = {"predictions": predictions, **_NAMED}
     if contract.ids:
         named["ids"] = _list(_object(dict.fromkeys(contract.ids, _ID)), 1)
-    parts = {"score": _NUMBER, "base": _NUMBER, "contributions": _object(dict.fromkeys(contract.slots, _NUMBER))}
+    contributions = _object(dict.fromkeys(contract.slots, _NUMBER))
+    parts = {"of": _TEXT, "score": _NUMBER, "base": _NUMBER, "contributions": contributions}
     if classes:
         parts["class"] = {"enum": list(contract.target.labels)}
         named["probabilities"] = _list(_list(_NUMBER, len(classes), len(classes)), 1)
     carried = {"ids": named["ids"]} if contract.ids else {}
-    explanations = {
-        **carried,
-        "explanations": _list(_object(parts), 1),
-        "predictions": predictions,
-        "method": _TEXT,
-        **_NAMED,
-    }
+    why: dict[str, Schema] = {"explanations": _list(_object(parts), 1), "method": _TEXT}
+    explanations = {**carried, **why, "predictions": predictions, **_NAMED}
+    optional |= why
     return {"Predictions": _object(named, optional), "Explanations": _object(explanations)}
 
 
@@ -236,9 +235,11 @@ def _v2(contract: Contract) -> dict[str, Schema]:
 
 
 def _told(contract: Contract) -> list[dict[str, Any]]:
-    """The output tensors, and the one that is there when it is asked for."""
+    """The output tensors, and those that are there when they are asked for."""
     more = [] if contract.target.classes else [{"name": INTERVALS, "datatype": "FP64", "shape": [-1, 2]}]
-    return [*tensors_out(contract), *more]
+    shapes = ([-1, len(contract.slots)], [-1])
+    why = [{"name": name, "datatype": "FP64", "shape": shape} for name, shape in zip(EXPLAINED, shapes, strict=True)]
+    return [*tensors_out(contract), *more, *why]
 
 
 def _one_row(name: str, column: Column) -> Schema:
@@ -284,4 +285,4 @@ def _infer_response(contract: Contract) -> Schema:
         required = {"name": {"const": name}, "shape": shape, "datatype": {"enum": ["BYTES", "INT64"]}}
         outputs.append(_object(required, {"data": _list(_ID), "parameters": {"type": "object"}}))
     required = {"model_name": _TEXT, "model_version": _TEXT, "id": _TEXT, "outputs": _list({"anyOf": outputs}, 1)}
-    return _object(required, {"parameters": _object({"flags": _TEXT})})
+    return _object(required, {"parameters": _object({}, {"flags": _TEXT, "explained": _TEXT})})

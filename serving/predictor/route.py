@@ -82,13 +82,13 @@ class Front:
         """The answer, made here for a small request of a fast model and in a worker thread for others."""
         settings = self.state.settings
         if verb == "explain":
-            return await self.workers.run(partial(work.explain_v1, served, body, request_id, settings.max_explain_rows))
+            return await self.workers.run(partial(work.explain_v1, served, body, request_id))
         if not served.quick or len(body) > settings.inline_bytes:
             return await self.workers.run(
                 lambda: work.answer(served, verb, work.read(served, verb, body, json_length, large=True), request_id)
             )
         infer = work.read(served, verb, body, json_length, large=False)
-        if len(infer.rows.matrix) > settings.inline_rows:
+        if infer.wanted.explain or len(infer.rows.matrix) > settings.inline_rows:
             return await self.workers.run(partial(work.answer, served, verb, infer, request_id))
         return work.answer(served, verb, infer, request_id)
 

@@ -1,6 +1,7 @@
 """A loaded bundle with everything that answers from it, and the steps every protocol shares."""
 
 import contextlib
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,10 +11,12 @@ import numpy.typing as npt
 from serving.columns.moments import sample
 from serving.contract import Matrix
 from serving.errors import DataError
-from serving.predictor.encode import MODEL_FAULT, Answer, Encoder
+from serving.explaining.api import Explainer, of_interest
+from serving.explaining.choice import explainer
+from serving.predictor.encode import MODEL_FAULT, Answer, Because, Encoder
 from serving.predictor.errors import Refusal
-from serving.predictor.explain import METHOD, Explanation, explain
 from serving.predictor.rows.v1 import Decoder
+from serving.predictor.rows.v2 import PLAIN, Wanted
 from serving.predictor.rows.validate import Rows
 from serving.predictor.settings import Settings
 from serving.predictor.tally import HistogramTally
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
     from serving.bundle.bundle import Bundle
 
 WARM_ROWS = (1, 64, 512)  # each size has compiled loops of its own
-SEED = 20140101
 
 
 class Served:
@@ -72,51 +74,45 @@ class Served:
         row = {name: example(column) for name, column in self.contract.columns.items()}
         return msgspec.json.encode({"instances": [row] * rows})
 
-    def answer(self, rows: Rows, interval: float | None = None) -> Answer:
-        """What the model says of *rows*, with the *interval* that was asked for; inputs and predictions are counted on
-        the profile's bins."""
-        answer = self.encoder.answer(self.score(rows.matrix), rows, interval)
+    def answer(self, rows: Rows, wanted: Wanted = PLAIN) -> Answer:
+        """What the model says of *rows*, with the interval and the explanations that are *wanted*; inputs and
+        predictions are counted on the profile's bins."""
+        scores = self.score(rows.matrix)
+        because = self._because(rows, scores) if wanted.explain else None
+        answer = self.encoder.answer(scores, rows, wanted.interval, because)
         self.tally.add(rows.matrix, answer.tracked)
         return answer
 
     def explain(self, rows: Rows, request_id: str) -> bytes:
-        """The V1 answer to ``:explain``.
+        """The V1 answer to ``:explain``; raises as ``_because``."""
+        scores = self.score(rows.matrix)
+        answer = self.encoder.answer(scores, rows, because=self._because(rows, scores))
+        return self.encoder.explanations(answer, request_id)
+
+    @cached_property
+    def _explainer(self) -> Explainer:
+        return explainer(self.scorer, self.contract, self.bundle.golden)
+
+    def _because(self, rows: Rows, scores: npt.NDArray[np.float64]) -> Because:
+        """Why the *scores* of *rows* are what they are.
 
         Raises:
-            Refusal: 400 for too many rows, 501 if the bundle has no rows to compare with.
+            Refusal: 413 for too many rows, 501 if the bundle has no rows to compare with.
         """
-        background = self.bundle.golden
-        if not len(background):
+        most = self._settings.max_explain_rows
+        if len(rows.matrix) > most:
+            raise Refusal(
+                "too_large", f"expected at most {most} rows to explain in one request, got {len(rows.matrix)}"
+            )
+        if not len(self.bundle.golden):
             raise Refusal(
                 "not_implemented", "explanations compare with the bundle's golden rows, and this bundle has none"
             )
-        scores = self.score(rows.matrix)
-        answer = self.encoder.answer(scores, rows)
-        explanations = [self._explanation(row, scores[i], background) for i, row in enumerate(rows.matrix)]
-        document = {
-            "explanations": explanations,
-            "predictions": self.encoder.said(answer),
-            **({"ids": self.encoder.ids(answer)} if self.contract.ids else {}),
-            "method": METHOD,
-            "model_name": self._settings.model_name,
-            "model_version": self._settings.version,
-            "request_id": request_id,
-        }
-        return msgspec.json.encode(document)
-
-    def _explanation(self, row: npt.NDArray[np.float64], score: Any, background: Matrix) -> dict[str, Any]:
-        """What one row's number is made of; of classes, the probability of the last of two or the likeliest of more."""
-        classes = self.contract.target.classes
-        index = None if not classes else 1 if len(classes) == 2 else int(np.argmax(score))
-
-        def of_interest(matrix: Matrix) -> npt.NDArray[np.float64]:
-            scores = self.score(matrix)
-            return scores if index is None else np.asarray(scores[:, index])
-
-        found: Explanation = explain(row, background, of_interest, SEED)
-        contributions = dict(zip(self.contract.slots, found.contributions.tolist(), strict=True))
-        told: dict[str, Any] = {"score": found.score, "base": found.base, "contributions": contributions}
-        return told if index is None else {"class": self.contract.target.labels[index], **told}
+        classes = of_interest(scores, len(self.contract.target.classes))
+        told = self._explainer
+        words = {code: told.of(code) for code in set(classes.tolist())}
+        of = [words[code] for code in classes.tolist()]
+        return Because(told.method, of, classes, told.explained(rows.matrix, classes))
 
 
 def example(column: Any) -> Any:

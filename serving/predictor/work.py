@@ -14,13 +14,12 @@ from serving.predictor.encode import Answer
 from serving.predictor.errors import Refusal
 from serving.predictor.metrics import Metrics
 from serving.predictor.rows import v1, v2
-from serving.predictor.rows.v2 import Infer, Wanted
+from serving.predictor.rows.v2 import PLAIN, Infer, Wanted
 from serving.predictor.rows.validate import Rows
 from serving.predictor.served import Served
 from serving.predictor.settings import Settings
 
 T = TypeVar("T")
-PLAIN = Wanted()
 LOWER = 10  # steps of nice, of 19 that there are; the processor is still theirs whenever nobody else wants it
 
 
@@ -44,25 +43,22 @@ def read(served: Served, verb: str, body: bytes, json_length: int | None, large:
     """Rows and wishes of a body: V1 to ``predict``, V2 to ``infer``."""
     if verb == "infer":
         return v2.decode(served.checker, body, json_length, served.decoder.max_rows)
-    wanted = Wanted(interval=v1.interval(body)) if b'"interval"' in body else PLAIN
+    asked = v1.parameters(body) if b'"interval"' in body or b'"explain"' in body else {}
+    wanted = Wanted(interval=v1.interval_in(asked), explain=v1.explain_in(asked)) if asked else PLAIN
     return Infer(served.decoder.decode_large(body) if large else served.decoder.decode(body), wanted)
 
 
 def answer(served: Served, verb: str, infer: Infer, request_id: str) -> Done:
     """The answer to what ``read`` gave."""
-    found = served.answer(infer.rows, infer.wanted.interval)
+    found = served.answer(infer.rows, infer.wanted)
     if verb == "infer":
         body, json_length = served.encoder.v2(found, request_id, infer.wanted)
         return Done(body, infer.rows, found, json_length, infer.wanted.id)
     return Done(served.encoder.v1(found, request_id), infer.rows, found)
 
 
-def explain_v1(served: Served, body: bytes, request_id: str, max_rows: int) -> Done:
+def explain_v1(served: Served, body: bytes, request_id: str) -> Done:
     rows = served.decoder.decode(body)
-    if len(rows.matrix) > max_rows:
-        raise Refusal(
-            "too_large", f"expected at most {max_rows} rows to explain in one request, got {len(rows.matrix)}"
-        )
     return Done(served.explain(rows, request_id), rows, None)
 
 

@@ -132,6 +132,13 @@ class Program:
             column = int(self.levels[level].arithmetic.columns[column - ends[level], 0])
         return column
 
+    def slots_of(self, feature: int) -> list[int]:
+        """The columns of the matrix that *feature* is computed from, in their order."""
+        column = self._origin(int(self.final.columns[feature, 0]))
+        if self.derived is None or column < self.n_columns:
+            return [column]
+        return self.derived.sources(column - self.n_columns, self.n_columns)
+
     def _name(self, column: int, slots: Sequence[str]) -> str:
         """What a caller knows *column* by; a derived one with what it is computed from."""
         if self.derived is None or column < self.n_columns:

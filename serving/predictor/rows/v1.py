@@ -192,16 +192,12 @@ class _Parameters(msgspec.Struct):
 _parameters = msgspec.json.Decoder(_Parameters)
 
 
-def interval(body: bytes) -> float | None:
-    """The interval that a V1 *body* asks for beside its rows; None where it asks for none.
-
-    Raises:
-        Refusal: 400 where it is no number.
-    """
+def parameters(body: bytes) -> Mapping[str, Any]:
+    """What a V1 *body* asks for beside its rows."""
     try:
-        return interval_in(_parameters.decode(body).parameters or {})
+        return _parameters.decode(body).parameters or {}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None  # what is wrong with it is told by who reads the rows
+        return {}  # what is wrong with it is told by who reads the rows
 
 
 def interval_in(parameters: Mapping[str, Any]) -> float | None:
@@ -214,6 +210,18 @@ def interval_in(parameters: Mapping[str, Any]) -> float | None:
     if asked is not None and (isinstance(asked, bool) or not isinstance(asked, int | float)):
         raise bad_request(f"parameters.interval: expected a share such as 0.9, got {shown(jsonable(asked))}")
     return asked
+
+
+def explain_in(parameters: Mapping[str, Any]) -> bool:
+    """Whether a request's *parameters* ask for explanations.
+
+    Raises:
+        Refusal: 400 where they say neither yes nor no.
+    """
+    asked = parameters.get("explain")
+    if asked is not None and not isinstance(asked, bool):
+        raise bad_request(f"parameters.explain: expected true or false, got {shown(jsonable(asked))}")
+    return bool(asked)
 
 
 def rows_in(given: Any) -> list[Any]:

@@ -10,11 +10,12 @@ import numpy as np
 from serving.contract import Contract
 from serving.predictor.errors import bad_request, jsonable, shown
 from serving.predictor.rows.tensors import DTYPES, Tensor, announced, rows_of_tensors, tensor
-from serving.predictor.rows.v1 import interval_in, json_value
+from serving.predictor.rows.v1 import explain_in, interval_in, json_value
 from serving.predictor.rows.validate import Checker, Rows
 
 OUTPUTS = ("predict", "probabilities")
 INTERVALS = "intervals"  # where they are asked for
+EXPLAINED = ("contributions", "base")  # as above
 ALIAS = "output-0"  # the first of them may be asked for by the name that KServe's own servers give it
 MAX_ID = 256
 
@@ -47,12 +48,17 @@ class Wanted(msgspec.Struct, frozen=True):
         outputs: names to answer with, in this order; empty: all.
         binary: of ``outputs`` (or of all), those to send as raw bytes after the JSON.
         interval: share of truths that the intervals beside the predictions are to cover; None: no intervals.
+        explain: whether contributions stand beside the predictions.
     """
 
     id: str = ""
     outputs: tuple[str, ...] = ()
     binary: frozenset[str] = frozenset()
     interval: float | None = None
+    explain: bool = False
+
+
+PLAIN = Wanted()
 
 
 class Infer(msgspec.Struct, frozen=True):
@@ -109,18 +115,21 @@ def _request(body: bytes) -> InferBody:
 def _wanted(request: InferBody, contract: Contract) -> Wanted:
     parameters = request.parameters or {}
     outputs = request.outputs or []
-    interval = interval_in(parameters)
-    known = (*outputs_known(contract), *([] if interval is None else [INTERVALS]))
+    interval, explain = interval_in(parameters), explain_in(parameters)
+    known = outputs_known(contract, interval, explain)
     names = named_outputs((output.name for output in outputs), known)
     everything = parameters.get("binary_data_output") is True
     asked = {o.name: (o.parameters or {}).get("binary_data", everything) is True for o in outputs}
     binary = frozenset(n for n in (names or known) if asked.get(n, everything))
-    return Wanted((request.id or "")[:MAX_ID], names, binary, interval)
+    return Wanted((request.id or "")[:MAX_ID], names, binary, interval, explain)
 
 
-def outputs_known(contract: Contract) -> tuple[str, ...]:
-    """What an answer may have: the predictions, and the columns that go along where a request brings them."""
-    return (*(OUTPUTS if contract.target.classes else OUTPUTS[:1]), *contract.ids)
+def outputs_known(contract: Contract, interval: float | None, explain: bool) -> tuple[str, ...]:
+    """What an answer may have: the predictions, the columns that go along where a request brings them, and what is
+    asked for."""
+    told = OUTPUTS if contract.target.classes else OUTPUTS[:1]
+    more = (*([] if interval is None else [INTERVALS]), *(EXPLAINED if explain else ()))
+    return (*told, *contract.ids, *more)
 
 
 def named_outputs(names: Iterable[str], known: Sequence[str]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from components.data.quarantine_report import Freshness, ReasonCount, Report, qu
 from components.data.snapshots import Snapshot
 from components.judging.evaluation import Evaluation, evaluate
 from components.judging.gates import Gate, judge
+from components.judging.importance import Contributions
 from components.modelling.search.tuning_values import Trial, Tuning
 from components.pages.evaluation_plots import evaluation_plots, trials_plot
 from components.pages.run_facts import RunFacts
@@ -293,6 +294,25 @@ def test_classification_shows_confusion_roc_and_calibration() -> None:
     assert "ROC curve" in seen
     assert "Calibration" in seen
     assert "Predicted against actual" not in seen
+
+
+def test_what_moves_a_prediction_is_drawn_and_said_to_be_exact_or_sampled() -> None:
+    """The largest columns, in the unit of their numbers, how many are left out, and where the numbers come from."""
+    run = facts()
+    moved = {f"c{place}": 40.0 - place for place in range(20)}
+    for method, of, shown in (
+        ("exact Shapley values against golden rows", "y", "40 EUR"),
+        ("sampled Shapley values, because of a model without a fast form", "log of y", "40"),
+    ):
+        known = Contributions(method=method, of=of, rows=200, moved=moved)
+        seen = words(run_page(replace(run, evaluation=run.evaluation.model_copy(update={"contributions": known}))))
+        section = seen.partition("What moves a prediction")[2].partition("Slices")[0]
+        way = method.partition(" ")[0]
+        assert f"Over 200 held-out rows: {method}." in section
+        assert f"away from the mean, {way}; in units of {of}. 5 more move it less." in section
+        assert re.search(rf"c0 {shown} c1 39", section), section
+        assert "c15" not in section
+    assert "What moves a prediction" not in words(run_page(run))
 
 
 def test_text_from_data_stays_text_in_a_report() -> None:

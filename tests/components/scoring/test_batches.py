@@ -36,6 +36,7 @@ from serving.bundle.judgement import Judgement, Widths
 from serving.bundle.signing import load_public_key
 from serving.contract import Contract
 from serving.errors import DataError, UsageError
+from serving.explaining.choice import explainer
 from serving.files import sha256_file
 from serving.predictor.encode import Encoder
 from serving.predictor.errors import Refusal
@@ -115,6 +116,35 @@ def test_batches_have_the_ends_of_intervals_and_the_answers_of_the_threshold(bun
     second = TUMOUR.target.classes[1]
     assert "lower" not in tumours.columns
     np.testing.assert_array_equal(tumours["prediction"] == second, tumours[f"probability_{second}"] >= 0.999)
+
+
+def test_batches_have_the_contributions_that_the_endpoint_gives(bundles: Bundles, tmp_path: Path) -> None:
+    """To the bit, whatever the chunks, with what they explain in words; none in refused rows, and none unasked."""
+    for name, contract in (("housing", HOUSE), ("tumour", TUMOUR)):
+        bundle, rows = bundles[name], random_rows(contract, 150, 3)
+        first = next(iter(contract.columns))
+        rows[70][first] = -1e6
+        pl.DataFrame(rows, infer_schema_length=None).write_parquet(tmp_path / f"{name}.parquet")
+        work = job(bundle, tmp_path / f"{name}.parquet", tmp_path / name, explain=True)
+        run(work)
+        found = pl.read_parquet(tmp_path / name / f"{name}.parquet")
+        good = [row for place, row in enumerate(rows) if place != 70]
+        told = explainer(bundle.scorer, contract, bundle.golden)
+        matrix = contract.encode({column: [row[column] for row in good] for column in contract.inputs})
+        code = len(contract.target.classes[1:])
+        expected = told.explained(matrix, np.full(len(matrix), code))
+        kept = found.filter(np.arange(150) != 70)
+        np.testing.assert_array_equal(kept.select(f"because_{slot}" for slot in contract.slots), expected.contributions)
+        np.testing.assert_array_equal(kept["base"], expected.base)
+        assert set(kept["explained"]) == {told.of(code)}
+        assert found.row(70, named=True)["prediction"] is None
+        assert all(found.row(70, named=True)[one] is None for one in work.results)
+        again = job(bundle, tmp_path / f"{name}.parquet", tmp_path / name)
+        assert score_partition(again, partitions(again.source)[0])[1], "another question is answered anew"
+        plain = pl.read_parquet(tmp_path / name / f"{name}.parquet")
+        assert plain.equals(found.drop(work.results))
+    with pytest.raises(UsageError, match="column 'base' has the name of a result"):
+        kept_columns(["base"], HOUSE, ("base",), work.results)
 
 
 def spoiled(rows: list[dict], seed: int) -> list[dict]:

@@ -29,7 +29,7 @@ OPTIONS = {
     "serve status": ANY,
     "serve stop": ANY - USUAL,
     "predict": {"--project", "--out", "--limit"},
-    "score": ANY | SCORE,
+    "score": ANY | SCORE | {"--explain"},
     "models list": USUAL,
     "models show": USUAL,
     "models history": USUAL,

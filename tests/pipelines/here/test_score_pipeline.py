@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import joblib
+import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner
@@ -98,6 +99,18 @@ def test_the_command_keeps_the_columns_it_is_told(place, source, tmp_path):
     assert code == 0
     seen = pl.read_parquet(tmp_path / "out" / f"day={DAYS[0]}" / "part.parquet", hive_partitioning=False)
     assert seen.columns == ["kind", "rooms", "prediction", "model_version"]
+
+
+def test_the_command_explains_where_it_is_told(place, source, tmp_path):
+    """--explain puts contributions beside the predictions."""
+    code, _ = invoke(place, str(source), str(tmp_path / "out"), "--version", "1", "--keep", "kind", "--explain")
+    assert code == 0
+    seen = pl.read_parquet(tmp_path / "out" / f"day={DAYS[0]}" / "part.parquet", hive_partitioning=False)
+    slots = stages_score._chosen("housing", 1, place).bundle.contract.slots
+    numbers = ["base", *(f"because_{slot}" for slot in slots)]
+    assert seen.columns == ["kind", "prediction", "explained", *numbers, "model_version"]
+    sums = seen.select(pl.sum_horizontal(numbers)).to_series()
+    np.testing.assert_allclose(sums, seen["prediction"], rtol=1e-9)
 
 
 def test_a_version_is_exported_for_a_server_that_reads_joblib(place, tmp_path):

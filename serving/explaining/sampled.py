@@ -8,43 +8,66 @@ columns they are exact. Orders come in pairs, one the reverse of the other, whic
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from serving.contract import Matrix
+from serving.contract import Contract, Matrix
+from serving.explaining.api import Codes, Explained, Numbers
 
-BACKGROUND = 32
 WALKS = 4
+SEED = 20140101
 METHOD = "sampled Shapley values against golden rows (Strumbelj and Kononenko 2014)"
-Scores = npt.NDArray[np.float64]
 
 
-class Explanation(msgspec.Struct, frozen=True):
-    """Attributes:
-    base: mean score of the background.
-    score: of the row; ``base`` plus the sum of ``contributions``.
-    contributions: one per column, in the order of the contract, in the score's unit.
+@dataclass(frozen=True)
+class Sampled:
+    """A model that nothing is known of but how it scores a coded matrix: numbers, or probabilities of classes.
+
+    Attributes:
+        reason: a phrase, what stands against exact values.
     """
 
-    base: float
-    score: float
-    contributions: npt.NDArray[np.float64]
+    score: Callable[[Matrix], Numbers]
+    contract: Contract
+    background: Matrix
+    reason: str
+
+    @property
+    def method(self) -> str:
+        return f"{METHOD}, because of {self.reason}"
+
+    def explained(self, matrix: Matrix, classes: Codes) -> Explained:
+        """See ``api.Explainer``; in the unit of the answers."""
+        told = [self._row(row, int(code)) for row, code in zip(matrix, classes, strict=True)]
+        bases, scores, contributions = zip(*told, strict=True)
+        return Explained(np.array(bases), np.array(scores), np.array(contributions))
+
+    def of(self, code: int) -> str:
+        """See ``api.Explainer``."""
+        target = self.contract.target
+        return f"probability of {target.classes[code]}" if target.classes else target.name
+
+    def _row(self, row: Numbers, code: int) -> tuple[float, float, Numbers]:
+        def of_interest(matrix: Matrix) -> Numbers:
+            scores = self.score(matrix)
+            return np.asarray(scores[:, code]) if self.contract.target.classes else scores
+
+        return explain(row, self.background, of_interest, SEED)
 
 
 def explain(
-    row: npt.NDArray[np.float64], background: Matrix, score: Callable[[Matrix], Scores], seed: int
-) -> Explanation:
-    """Why *score* says what it says about *row*.
+    row: Numbers, background: Matrix, score: Callable[[Matrix], Numbers], seed: int
+) -> tuple[float, float, Numbers]:
+    """Base, score and contributions (n_columns,), why *score* says what it says about *row*.
 
     Args:
         row: coded, of shape (n_columns,).
-        background: coded rows, at least one; the first ``BACKGROUND`` of them are used.
+        background: coded rows, at least one.
         score: one number per row of a coded matrix.
         seed: of the orders; equal seeds give equal explanations.
     """
-    background = background[:BACKGROUND]
     width = len(row)
     orders = _orders(len(background) * WALKS, width, seed)
     starts = np.repeat(background, WALKS, axis=0)
@@ -57,7 +80,7 @@ def explain(
     scores = score(steps.reshape(-1, width)).reshape(len(orders), width + 1)
     contributions = np.zeros(width)
     np.add.at(contributions, orders, np.diff(scores, axis=1))
-    return Explanation(float(scores[:, 0].mean()), float(scores[0, -1]), contributions / len(orders))
+    return float(scores[:, 0].mean()), float(scores[0, -1]), contributions / len(orders)
 
 
 def _orders(walks: int, width: int, seed: int) -> npt.NDArray[np.intp]:
