@@ -57,7 +57,8 @@ NOT_IMPORTED = {
 
 # Programs that tests start by Pythons of their own, which have what these import.
 ELSEWHERE = {
-    ROOT / f"tests/clients/{name}.py" for name in ("asked", "kserve_client", "mlserver_client", "triton_client")
+    ROOT / "tests/bench/tree_peers.py",
+    *(ROOT / f"tests/clients/{name}.py" for name in ("asked", "kserve_client", "mlserver_client", "triton_client")),
 }
 
 # Who touches the environment, and why it may.
