@@ -40,7 +40,6 @@ NAMED_TWICE = {
 
 # What nobody imports, and why it is declared all the same.
 NOT_IMPORTED = {
-    "catboost": "imported by the name of its family, where one is fitted",
     "httptools": "uvicorn finds it by its name, and parses requests with it",
     "import-linter": "make check",
     "kserve": "its file of the protocol is read, and its clients and server are started by tests",

@@ -54,12 +54,12 @@ def leaf_alone(value: Array) -> Grown:
 
 
 # LightGBM: text, a section for each tree. See its src/io/tree.cpp for what the bits of a decision mean.
-_CATEGORICAL, _DEFAULT_LEFT, _GAPS = 1, 2, 8
+_CATEGORICAL, _DEFAULT_LEFT, _ZEROS, _GAPS = 1, 2, 4, 8
 
 
 def lightgbm_trees(model: Any) -> Planted:
-    """The trees of a fitted ``LGBMModel``."""
-    head, *sections = model.booster_.model_to_string().split("\nTree=")
+    """The trees of a fitted ``LGBMModel`` or of a ``Booster``."""
+    head, *sections = getattr(model, "booster_", model).model_to_string().split("\nTree=")
     told = dict(line.split("=", 1) for line in head.splitlines() if "=" in line)
     objective, *settings = told["objective"].split()
     link = _link(_LIGHTGBM_LINKS, objective, "objective")
@@ -75,11 +75,15 @@ def lightgbm_trees(model: Any) -> Planted:
 
 def _lightgbm_tree(section: str, sets: SetMaker) -> Grown:
     lines = dict(line.split("=", 1) for line in section.splitlines()[1:] if "=" in line)
+    if lines.get("is_linear", "0") != "0":
+        raise ConfigError("model.params.linear_tree: its leaves are linear models, of which there is no exact form")
     leaves = np.array(lines["leaf_value"].split(), np.float64)
     if len(leaves) == 1:
         return leaf_alone(leaves)
     feature, kind = (np.array(lines[name].split(), np.int64) for name in ("split_feature", "decision_type"))
     threshold = np.array(lines["threshold"].split(), np.float64)
+    if ((kind & (_CATEGORICAL | _ZEROS)) == _ZEROS).any():
+        raise ConfigError("model.params.zero_as_missing: 0 is a missing value for it, of which there is no exact form")
     # Where training rows had no gap, a missing value is read as 0.
     missing_left = np.where(kind & _GAPS, (kind & _DEFAULT_LEFT) > 0, threshold >= 0)
     for at in np.flatnonzero(kind & _CATEGORICAL):
@@ -111,18 +115,31 @@ def _grown(left: Array, right: Array, feature: Array, threshold: Array, missing_
 
 
 def xgboost_trees(model: Any) -> Planted:
-    """The trees of a fitted ``XGBModel`` of booster ``gbtree``."""
-    booster = model.get_booster()
+    """The trees of a fitted ``XGBModel`` of booster ``gbtree``, or of such a ``Booster``."""
+    booster = model.get_booster() if hasattr(model, "get_booster") else model
     if getattr(model, "early_stopping_rounds", None):
         booster = booster[: best_of_xgboost(booster)]
     learner = json.loads(bytes(booster.save_raw("json")))["learner"]
     told, objective = learner["learner_model_param"], learner["objective"]["name"]
     link = _link(_XGBOOST_LINKS, objective, "objective")
     outputs = max(1, int(told["num_class"]))
+    _check_xgboost(learner)
     trees = learner["gradient_booster"]["model"]["trees"]
     start = np.broadcast_to(np.array(json.loads(told["base_score"]), np.float32).ravel(), (outputs,))
     forest = plant(map(_xgboost_tree, trees), _margin(start, link).tolist(), single=True)
     return Planted(forest, link, kernels.NOT_INF, True, int(told["num_feature"]))
+
+
+def _check_xgboost(learner: Mapping[str, Any]) -> None:
+    """Refuse what a project cannot ask for and another's file may hold."""
+    if (kind := learner["gradient_booster"]["name"]) != "gbtree":
+        raise ConfigError(f"model.params.booster: expected gbtree; seen {kind!r}")
+    trees = learner["gradient_booster"]["model"]["trees"]
+    if "c" in learner["feature_types"] or any(tree["categories"] for tree in trees):
+        raise ConfigError("model.params.enable_categorical: train it on the codes of categories, as numbers")
+    told = learner["learner_model_param"]
+    if int(told.get("num_target", 1)) > 1:
+        raise ConfigError("model.params.multi_strategy: expected one target")
 
 
 def _margin(start: npt.NDArray[np.float32], link: str) -> npt.NDArray[np.float64]:
@@ -155,7 +172,12 @@ def catboost_trees(model: Any) -> Planted:
         model.save_model(str(path), format="json")
         told = json.loads(path.read_bytes())
     scale, bias = told["scale_and_bias"]
-    features = told["features_info"]["float_features"]
+    info = told["features_info"]
+    if odd := [kind for kind in info if kind != "float_features" and kind.endswith("_features") and info[kind]]:
+        raise ConfigError(f"model.params: train it on the codes of categories, as numbers; seen {', '.join(odd)}")
+    if "oblivious_trees" not in told:
+        raise ConfigError("model.params.grow_policy: expected SymmetricTree")
+    features = info["float_features"]
     trees = [_oblivious(tree, features, len(bias)) for tree in told["oblivious_trees"]]
     if scale != 1:
         raise ConfigError("model.family: catboost has scaled its sums, of which there is no exact form")

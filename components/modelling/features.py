@@ -24,6 +24,7 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, RobustScale
 from components.modelling import encoding
 from components.modelling.encoding import Encoding, Named
 from components.modelling.families import FAMILIES, NOTHING, ModelSpec, build_estimator
+from serving.bundle import own
 from serving.contract import Column, Contract, Frozen
 from serving.errors import ConfigError
 from serving.features.compile import Compiled, compile_columns
@@ -48,6 +49,8 @@ class FeatureSpec(Frozen):
         columns: derived columns, by name an expression over the contract's and over one another; ``docs/features.md``.
         drop: columns that only expressions use, the estimator does not see them; dates and times it never sees.
         transforms: column to ``log`` (log1p when its range starts at 0) or ``sqrt``.
+        own: transformers that installed packages offer, by name the columns that each is given; what they make of these
+            stands beside the other features; ``docs/features.md``.
     """
 
     columns: dict[str, str] = Field(default_factory=dict)
@@ -56,6 +59,7 @@ class FeatureSpec(Frozen):
     encode: Named | dict[str, Encoding] | None = None
     impute: Literal["median", "mean", "none"] | None = None
     transforms: dict[str, Transform] = Field(default_factory=dict)
+    own: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
     @field_validator("encode", mode="before")
     @classmethod
@@ -95,6 +99,7 @@ def build_pipeline(
         (step_name(name), _step(name, column, chosen, model.family, contract, seed), [name])
         for name, column in _inputs(features, _every(contract, compiled)).items()
     ]
+    parts += [(f"own {step_name(name)}", _offered(name), list(given)) for name, given in features.own.items()]
     columns = ColumnTransformer(parts, sparse_threshold=0.0, verbose_feature_names_out=False)
     steps: list[tuple[str, Any]] = [("derived", _derive(contract, compiled))] if features.columns else []
     return Pipeline([*steps, ("columns", columns), ("model", build_estimator(model, contract.task, seed, params))])
@@ -161,6 +166,10 @@ def check_features(contract: Contract, features: FeatureSpec, model: ModelSpec) 
     for name in features.drop:
         if name not in known:
             raise ConfigError(f"features.drop: no column {name!r}; expected one of {', '.join(known)}")
+    for name, given in features.own.items():
+        _offered(name)
+        if odd := [one for one in given if one not in known] or ([] if given else ["nothing"]):
+            raise ConfigError(f"features.own.{name}: expected some of {', '.join(known)}; seen {odd[0]}")
     inputs = _inputs(features, known)
     if not inputs:
         raise ConfigError("features: no column is left for the model; derive one in features.columns or drop fewer")
@@ -175,6 +184,20 @@ def check_features(contract: Contract, features: FeatureSpec, model: ModelSpec) 
             " expected median or mean"
         )
     return compiled
+
+
+def _offered(name: str) -> Any:
+    """The unfitted transformer that an installed package offers as *name*."""
+    known = own.offered()
+    if name not in known:
+        raise ConfigError(
+            f"features.own.{name}: no installed package offers it under the entry point group {own.GROUP}; expected "
+            f"one of {', '.join(known) or 'none'}"
+        )
+    made = known[name].load()()
+    if not (hasattr(made, "fit") and hasattr(made, "transform")):
+        raise ConfigError(f"features.own.{name}: expected a transformer of scikit-learn, got {type(made).__name__}")
+    return made
 
 
 def _check_transform(contract: Contract, name: str, transform: str, made: bool) -> None:

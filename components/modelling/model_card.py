@@ -28,7 +28,7 @@ def card(
         f"Predicts `{contract.target.name}`"
         + (f" in {contract.target.unit}" if contract.target.unit else "")
         + (f", one of {', '.join(contract.target.classes)}" if contract.target.classes else "")
-        + f", from {len(contract.inputs)} columns. Fitted on {facts['rows']:,} rows.",
+        + f", from {len(contract.inputs)} columns. Fitted {_where(facts)}.",
         "",
         "| column | expected | missing allowed |",
         "|---|---|---|",
@@ -46,7 +46,15 @@ def card(
     return "\n".join(lines) + "\n"
 
 
+def _where(facts: Mapping[str, Any]) -> str:
+    return f"on {facts['rows']:,} rows" if "rows" in facts else "elsewhere"
+
+
 def _unseen(evaluation: Evaluation, facts: Mapping[str, Any]) -> str:
+    if "rows" not in facts:
+        return (
+            f"On {evaluation.rows:,} rows, of which nobody here knows whether it had seen them: {evaluation.sentence}."
+        )
     if "judged_rows" not in facts:
         return f"On {evaluation.rows:,} rows it had not seen: {evaluation.sentence}."
     return (

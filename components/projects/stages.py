@@ -15,6 +15,7 @@ from components.steps import carried
 from components.steps.code_digest import code_digest
 from components.steps.place import Place, opened, s3_settings
 from components.steps.provenance import UNKNOWN
+from serving.bundle.own import digest_of, offered
 from serving.durations import parse
 from serving.errors import ConfigError
 from serving.files import sha256_bytes, write_text
@@ -116,10 +117,12 @@ def read(text: str, place: Place) -> Project:
 
 def sections(project: Project) -> dict[str, Any]:
     """What the steps take of *project*, by the outputs' names; the order of the contract's columns means something."""
-    gates = project.demands.model_dump(mode="json", exclude_unset=True)
+    gates, rules = project.demands.model_dump(mode="json", exclude_unset=True), project.contract.model_dump_json()
+    if project.features.own:  # caches then see the code of packages too
+        rules += "".join(digest_of(offered()[name].module.partition(".")[0]) for name in project.features.own)
     return {
         "name": project.name,
-        "contract_id": sha256_bytes(project.contract.model_dump_json().encode()),
+        "contract_id": sha256_bytes(rules.encode()),
         "split_policy": project.split.model_dump_json(),
         "features": project.features.model_dump_json(),
         "model": project.model.model_dump_json(),

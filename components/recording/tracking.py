@@ -187,6 +187,28 @@ def _experiment(client: Any, name: str, uri: str) -> str:
         return str(found.experiment_id)
 
 
+def downloaded(address: str, uri: str, folder: Path) -> Path:
+    """The model at *address*, ``models:/NAME/VERSION`` or ``runs:/ID/PATH`` of the store at *uri*, fetched to *folder*.
+
+    Raises:
+        DataError: the store has no such model.
+        InfrastructureError: it does not answer.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with store_client(uri) as client:
+        from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
+
+        try:
+            name, _, version = address.removeprefix("models:/").rpartition("/")
+            if address.startswith("models:/") and name:  # which MLflow itself looks for in another store
+                address = client.get_model_version_download_uri(name, version)
+            return Path(download_artifacts(address, dst_path=str(folder), tracking_uri=uri, registry_uri=uri))
+        except (MlflowException, OSError) as error:
+            reason = str(error).partition("\n")[0]
+            raise DataError(f"{address}: the tracking store {uri} has no such model ({reason})") from error
+
+
 @contextlib.contextmanager
 def store_client(uri: str) -> Iterator[Any]:
     """An MLflow client of the store at *uri*, its tables made; the only one of this machine for an SQLite file."""

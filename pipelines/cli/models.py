@@ -170,22 +170,32 @@ def archive(session: Session, model: str, version: int, reason: str) -> None:
     session.result({"version": asdict(found)}, f"{model} {version} is archived")
 
 
-@models.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--rows", metavar="TABLE", help="Rows to judge it on; by default the project's table.")
-@reason_option
+@models.command("import")
+@click.argument("source", metavar="FILE")
+@click.option("--rows", metavar="TABLE", help="Rows to judge it on; by default those the project holds out of its own.")
+@click.option("--column", "named", metavar="NAME=COLUMN", multiple=True, help="Which column a name in FILE is.")
+@click.option("--reason", help="Why it is taken though a gate refuses it; it is kept in the history.")
 @project_option
 @answer
-def add(session: Session, file: Path, rows: str | None, reason: str) -> None:
-    """Make a version of an estimator or Pipeline that was fitted elsewhere; `models approve` gives it traffic.
+def import_(session: Session, source: str, rows: str | None, named: tuple[str, ...], reason: str | None) -> None:
+    """Make a version of a model that was fitted elsewhere; `models approve` gives it traffic.
 
-    FILE is of skops, or a pickle of joblib: that one runs what it says as it is read, so it has to be yours. Columns
-    and target are those of the project's contract.
+    FILE is of skops, or a pickle of joblib, of XGBoost (.json, .ubj), LightGBM (.txt) or CatBoost (.cbm), a directory
+    of MLflow, or models:/NAME/VERSION or runs:/ID/PATH of the project's tracking store. A pickle runs what it says as
+    it is read, so it has to be yours. Columns, target, gates and guards are those of the project.
     """
     from pipelines.here.giving import give
 
-    version, sentence = give(session.project, session.place, file, session.read_table, rows, reason)
-    session.result({"version": asdict(version)}, f"{version.model} {version.version}: {sentence}")
+    pairs = dict(_pair(word) for word in named)
+    version, sentence = give(session.project, session.place, source, session.read_table, rows, reason, pairs)
+    session.result({"version": asdict(version), "said": sentence}, f"{version.model} {version.version}: {sentence}")
+
+
+def _pair(word: str) -> tuple[str, str]:
+    name, sign, column = word.rpartition("=")
+    if not sign or not name or not column:
+        raise UsageError(f"--column: expected NAME=COLUMN, got {word!r}")
+    return name, column
 
 
 @models.command()

@@ -1,47 +1,122 @@
-"""A model from outside into the ledger, as a version that waits for somebody's word."""
+"""A model from outside into the ledger, held to the project's gates, as a version that waits for somebody's word."""
 
+import contextlib
+import io
+import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 
+from components.data import snapshots
+from components.data import stages as of_data
 from components.data.meeting import Needed
+from components.judging import stages as of_judging
+from components.judging.evaluation import Evaluation
 from components.judging.gates import GateReport
-from components.modelling.given import bundle_given, read_model
+from components.modelling.given.bundling import bundle_given
+from components.modelling.given.reading import ACCEPTED, read_model
 from components.projects.project import Project
 from components.recording.stages import enter
+from components.recording.tracking import downloaded
 from components.steps.keys import opened_key
 from components.steps.place import Place
-from serving.files import sha256_file
+from serving.errors import GateRefusal, UsageError
+from serving.files import read_json, sha256_file, write_text
 from serving.ledger.values import Version
 
 BY_HAND = "by-hand"  # in the place of a run
+STORED = ("models:/", "runs:/")
 
 
 def give(
     project: Project,
     place: Place,
-    file: Path,
+    source: str,
     read_table: Callable[[str, Needed], pl.DataFrame],
     rows: str | None,
-    reason: str,
+    reason: str | None,
+    named: Mapping[str, str],
 ) -> tuple[Version, str]:
-    """The version that *file* became, and how good it is.
+    """The version that the model in *source* became, and what there is to say of it.
 
     Args:
-        rows: table to judge it on; None: the project's own.
+        source: a path, or an address of the project's own tracking store.
+        rows: table to judge it on; None: those that the project holds out of its own.
+        reason: why it is taken though a gate refuses it; None: it is not.
+        named: the contract's column for a name in the file.
+
+    Raises:
+        GateRefusal: a gate or guard of the project refuses it, and nobody says why it should be taken.
     """
-    contract = project.contract
-    table = read_table(rows or project.source.uri, Needed.of(contract))
-    facts = {"made_by": BY_HAND, "file": sha256_file(file), "source": rows or project.source.uri}
+    table = read_table(rows or project.source.uri, Needed.of(project.contract))
     with tempfile.TemporaryDirectory() as name:
-        bundle = Path(name) / "bundle"
+        folder = Path(name)
+        file = _file(source, place, folder)
+        facts = {"made_by": BY_HAND, "file": _digest(file), "source": rows or project.source.uri}
+        known, held = _sides(project, place, table, folder, whole=rows is not None)
         key, _ = opened_key(place.key)
-        judged = bundle_given(read_model(file), table, contract, datetime.now(UTC), bundle, facts, key)
-        verdict = GateReport(
-            accepted=True, sentence=f"fitted elsewhere, no gate was asked ({reason}): {judged.sentence}"
-        )
-        _, version = enter(project.name, BY_HAND, place, str(bundle), verdict)
-    return version, f"{judged.sentence}; next: slipway models approve {project.name} {version.version} --reason ..."
+        found = bundle_given(read_model(file, named), known, held, project.contract, folder / "bundle", facts, key)
+        verdict = _judged(project, place, folder)
+        if not verdict.accepted and reason is None:
+            raise GateRefusal(f"{verdict.sentence}; nothing was registered, --reason WHY takes it all the same")
+        taken = verdict.sentence if verdict.accepted else f"taken all the same ({reason}), though {verdict.sentence}"
+        verdict = verdict.model_copy(update={"accepted": True, "sentence": f"fitted elsewhere; {taken}"})
+        _, version = enter(project.name, BY_HAND, place, str(folder / "bundle"), verdict)
+    return version, _told(version, *found)
+
+
+def _told(version: Version, judged: Evaluation, notes: tuple[str, ...]) -> str:
+    """What there is to know and to do."""
+    seen = f"judged on {judged.rows:,} rows, of which nobody here knows whether it was fitted on them"
+    said = (version.provenance["gate"]["sentence"], judged.sentence, seen, *notes)
+    return "; ".join(said) + f"; next: slipway models approve {version.model} {version.version} --reason ..."
+
+
+def _file(source: str, place: Place, folder: Path) -> Path:
+    if source.startswith(STORED):
+        return downloaded(source, place.tracking, folder / "model")
+    if not Path(source).exists():
+        raise UsageError(f"{source}: no such file or directory; expected {ACCEPTED}")
+    return Path(source)
+
+
+def _digest(file: Path) -> str:
+    return sha256_file(file / "MLmodel" if file.is_dir() else file)
+
+
+def _sides(
+    project: Project, place: Place, table: pl.DataFrame, folder: Path, *, whole: bool
+) -> tuple[pl.DataFrame | None, pl.DataFrame]:
+    """The rows before and those to judge on, as the steps of a run make them; the latter are left in *folder* too."""
+    rules, now = folder / "contract.json", datetime.now(UTC).isoformat()
+    write_text(rules, project.contract.model_dump_json())
+    snapshots.write(table, folder / "rows", source="given", key=project.contract.key)
+    accepted, train, holdout = (str(folder / part) for part in ("accepted", "train", "holdout"))
+    with _silent():
+        good = holdout if whole else accepted
+        of_data.validate(str(rules), now, str(folder / "rows"), good, str(folder / "quarantine"))
+        if not whole:
+            how, seed = project.split.model_dump_json(), project.seed
+            of_data.split(project.name, place.model_dump_json(), how, str(rules), seed, accepted, train, holdout)
+    return None if whole else snapshots.read(Path(train)), snapshots.read(Path(holdout))
+
+
+def _judged(project: Project, place: Place, folder: Path) -> GateReport:
+    """What the project's gates and guards say of the bundle in *folder*, beside the champion if there is one."""
+    holdout, bundle, evaluation, decision = (
+        str(folder / part) for part in ("holdout", "bundle", "evaluation", "decision")
+    )
+    asked, slices = project.demands.model_dump_json(exclude_unset=True), json.dumps(project.slices)
+    with _silent():
+        of_judging.evaluate(slices, place.key, holdout, bundle, evaluation)
+        where = place.model_dump_json()
+        of_judging.gate(project.name, asked, slices, where, evaluation, holdout, bundle, decision)
+    return GateReport.model_validate(read_json(folder / "decision" / "decision.json"))
+
+
+def _silent() -> contextlib.redirect_stdout[io.StringIO]:
+    """Steps print a line for the run that they are of; this is none."""
+    return contextlib.redirect_stdout(io.StringIO())

@@ -16,10 +16,7 @@ The SHA-256 of ``manifest.json`` names the bundle. Nothing in it depends on when
 """
 
 import functools
-import importlib.metadata
-import json
-import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +29,6 @@ from serving.bundle.files import (
     CARD,
     CONTRACT,
     GOLDEN,
-    JUDGED,
     JUDGEMENT,
     MANIFEST,
     MODEL,
@@ -43,11 +39,21 @@ from serving.bundle.files import (
 )
 from serving.bundle.golden import Golden
 from serving.bundle.judgement import CalibratedScorer, Judgement
-from serving.bundle.model_file import audit, load_model, write_model
-from serving.bundle.signing import PublicKey, SigningKey, sign, verify
+from serving.bundle.manifest import (
+    BundleId,
+    check_libraries,
+    manifest_of,
+    own_code_of,
+    signed_file,
+    signed_files,
+    signed_manifest,
+)
+from serving.bundle.model_file import audit, load_model, needed_by, write_model
+from serving.bundle.own import types_of
+from serving.bundle.signing import PublicKey, SigningKey, sign
 from serving.contract import Contract, Matrix
 from serving.errors import DataError, GateRefusal, UsageError
-from serving.files import canonical_json, sha256_bytes, whole_directory, whole_file
+from serving.files import sha256_bytes, whole_directory, whole_file
 from serving.profile import Profile
 from serving.scoring.api import Declined, Predictions, SklearnScorer
 from serving.scoring.compile import Fast, compile_pipeline, from_bytes, to_bytes
@@ -55,11 +61,7 @@ from serving.scoring.compile import Fast, compile_pipeline, from_bytes, to_bytes
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-BundleId = str  # sha256 hex of manifest.json
 Scorer = Fast | SklearnScorer | CalibratedScorer
-FORMAT = 1
-REQUIRED = frozenset({MODEL, CONTRACT, PROFILE, GOLDEN, CARD})
-LIBRARIES = ("numba", "numpy", "scikit-learn", "scipy", "skops")
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ class Bundle:
         Raises:
             GateRefusal: the file is not the one that was signed any more.
         """
-        return load_model(_signed_file(self.directory, MODEL, self.manifest["files"][MODEL]["sha256"]))
+        own = frozenset(name for one in own_code_of(self.manifest) for name in one.types)  # compared when it was opened
+        return load_model(signed_file(self.directory, MODEL, self.manifest["files"][MODEL]["sha256"]), own)
 
 
 def write_bundle(
@@ -126,9 +129,13 @@ def write_bundle(
         row = int(np.argwhere(~np.isfinite(expected))[0, 0])
         raise DataError(f"the pipeline's prediction for golden row {row} is not a finite number; train another model")
     known = Golden(golden, expected)
-    fast = known.agreeing(compile_pipeline(pipeline, contract))
+    model = write_model(pipeline)
+    if own := needed_by(model):
+        fast: Fast | Declined = Declined(f"code of {', '.join(one.package for one in own)} has no fast form")
+    else:
+        fast = known.agreeing(compile_pipeline(pipeline, contract))
     files = {
-        MODEL: write_model(pipeline),
+        MODEL: model,
         CONTRACT: contract.model_dump_json().encode(),  # keeps the order of the columns, which canonical_json sorts
         PROFILE: profile.model_dump_json().encode(),
         GOLDEN: known.to_json(),
@@ -140,7 +147,7 @@ def write_bundle(
         files[JUDGEMENT] = judgement.model_dump_json().encode()
     if not isinstance(fast, Declined):
         files[SCORING] = to_bytes(fast)
-    manifest = _manifest(files, fast, provenance)
+    manifest = manifest_of(files, fast, provenance, own)
     with whole_directory(directory) as place:
         for name, data in files.items():
             (place / name).write_bytes(data)
@@ -149,7 +156,9 @@ def write_bundle(
     return sha256_bytes(manifest)
 
 
-def open_bundle(directory: Path, trusted: Sequence[PublicKey], *, deep: bool = False) -> Bundle:
+def open_bundle(
+    directory: Path, trusted: Sequence[PublicKey], *, deep: bool = False, packages: Collection[str] | None = None
+) -> Bundle:
     """Check a bundle and make it ready to score.
 
     In this order: signature, digests, library versions, types and tree indices of ``model.skops``, indices of
@@ -160,14 +169,16 @@ def open_bundle(directory: Path, trusted: Sequence[PublicKey], *, deep: bool = F
     Args:
         deep: also construct the pipeline, compile it again, and require the same fast form and golden predictions:
             for the stage that decides whether a bundle may be registered.
+        packages: whose code it may need (``serving.bundle.own``); None: of all that are installed and offer it.
 
     Raises:
         GateRefusal: one sentence for each reason why the bundle must not be served.
     """
-    manifest, digest = _signed_manifest(directory, trusted)
-    files = _signed_files(directory, manifest)
-    _check_libraries(directory, manifest)
-    audit(files[MODEL])
+    manifest, digest = signed_manifest(directory, trusted)
+    files = signed_files(directory, manifest)
+    check_libraries(directory, manifest)
+    own = types_of(own_code_of(manifest), packages)
+    audit(files[MODEL], own)
     try:
         contract = Contract.model_validate_json(files[CONTRACT])
         profile = Profile.model_validate_json(files[PROFILE])
@@ -175,7 +186,7 @@ def open_bundle(directory: Path, trusted: Sequence[PublicKey], *, deep: bool = F
         judgement = Judgement.model_validate_json(files.get(JUDGEMENT, b"{}"))
     except (ValidationError, ValueError, KeyError, TypeError) as error:
         raise GateRefusal(f"{directory}: its contract, profile or rows cannot be read: {error}") from error
-    scorer = _scorer(directory, files, manifest, contract, golden)
+    scorer = _scorer(directory, files, manifest, contract, golden, own)
     split = files.get(SPLIT, b"").decode()
     known = (contract, profile, golden.rows, golden.expected, judgement.scorer(scorer), split, judgement)
     bundle = Bundle(directory, digest, manifest, *known)
@@ -196,80 +207,13 @@ def export_joblib(directory: Path, path: Path, trusted: Sequence[PublicKey]) -> 
         joblib.dump(pipeline, temporary)
 
 
-def _manifest(files: Mapping[str, bytes], fast: Fast | Declined, provenance: Mapping[str, Any]) -> bytes:
-    try:
-        return canonical_json(
-            {
-                "format": FORMAT,
-                "files": {name: {"sha256": sha256_bytes(data), "bytes": len(data)} for name, data in files.items()},
-                "libraries": installed_libraries(),
-                "provenance": dict(provenance),
-                "scoring": {"form": "sklearn" if isinstance(fast, Declined) else fast.form, "reason": fast.reason},
-            }
-        )
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"provenance must be plain JSON: {error}") from error
-
-
-def installed_libraries() -> dict[str, str]:
-    """Versions of what a model's numbers depend on, by distribution name, and of Python without its patch."""
-    versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
-    return {**versions, "python": ".".join(platform.python_version_tuple()[:2])}
-
-
-def _signed_manifest(directory: Path, trusted: Sequence[PublicKey]) -> tuple[dict[str, Any], BundleId]:
-    try:
-        manifest, envelope = (directory / MANIFEST).read_bytes(), (directory / SIGNATURE).read_bytes()
-    except OSError as error:
-        raise GateRefusal(
-            f"{directory} is not a bundle: {error.filename} cannot be read ({error.strerror}); name a directory with "
-            f"{MANIFEST} and {SIGNATURE}"
-        ) from error
-    verify(manifest, envelope, trusted, str(directory))
-    document = json.loads(manifest)
-    if document.get("format") != FORMAT:
-        raise GateRefusal(f"{directory} has format {document.get('format')!r}, expected {FORMAT}; train a new bundle")
-    return dict(document), sha256_bytes(manifest)
-
-
-def _signed_files(directory: Path, manifest: Mapping[str, Any]) -> dict[str, bytes]:
-    listed = manifest["files"]
-    twin = {JUDGED} if "judged" in manifest["provenance"] else set()  # signed by itself, and read by nobody here
-    present = {path.name for path in directory.iterdir()} - {MANIFEST, SIGNATURE} - twin
-    missing = (listed.keys() | REQUIRED) - (present & listed.keys())
-    if missing:
-        raise GateRefusal(f"{directory}: {min(missing)} is missing; fetch the bundle again")
-    extra = present - listed.keys()
-    if extra:
-        raise GateRefusal(
-            f"{directory}: {min(extra)} is not part of the signed bundle; remove it or fetch the bundle again"
-        )
-    return {name: _signed_file(directory, name, entry["sha256"]) for name, entry in listed.items()}
-
-
-def _signed_file(directory: Path, name: str, digest: str) -> bytes:
-    if name != Path(name).name:
-        raise GateRefusal(f"{directory}: the manifest lists {name!r}, which is not a name in the bundle")
-    data = (directory / name).read_bytes()
-    if sha256_bytes(data) != digest:
-        raise GateRefusal(
-            f"{directory}: {name} is not the file that was signed (sha256 {sha256_bytes(data)[:12]}, signed "
-            f"{digest[:12]}); fetch the bundle again"
-        )
-    return data
-
-
-def _check_libraries(directory: Path, manifest: Mapping[str, Any]) -> None:
-    trained, here = manifest["libraries"]["scikit-learn"], installed_libraries()["scikit-learn"]
-    if trained.split(".")[:2] != here.split(".")[:2]:
-        raise GateRefusal(
-            f"{directory} was trained with scikit-learn {trained}, this process has {here}: models do not carry over "
-            "between minor versions; use the image of that release or train again"
-        )
-
-
 def _scorer(
-    directory: Path, files: Mapping[str, bytes], manifest: Mapping[str, Any], contract: Contract, golden: Golden
+    directory: Path,
+    files: Mapping[str, bytes],
+    manifest: Mapping[str, Any],
+    contract: Contract,
+    golden: Golden,
+    own: frozenset[str],
 ) -> Fast | SklearnScorer:
     """The fast form if it is there and gives the golden predictions; else scikit-learn, if that does."""
     fast: Fast | Declined = Declined(manifest["scoring"]["reason"])
@@ -277,7 +221,7 @@ def _scorer(
         fast = golden.agreeing(from_bytes(files[SCORING], contract))
     if not isinstance(fast, Declined):
         return fast
-    scorer = SklearnScorer(load_model(files[MODEL]), contract, f"scikit-learn answers: {fast.reason}")
+    scorer = SklearnScorer(load_model(files[MODEL], own), contract, f"scikit-learn answers: {fast.reason}")
     golden.check(directory, scorer)
     return scorer
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from serving.archive import pack
 from serving.bundle.model_types import ALLOWED, KEY_TYPES, MODELS, TRUSTED
+from serving.bundle.own import OwnCode, packages_of
 from serving.bundle.tree_bounds import check_trees
 from serving.errors import GateRefusal
 
@@ -34,7 +35,8 @@ Node = dict[str, Any]
 
 
 def write_model(pipeline: "Pipeline") -> bytes:
-    """The canonical archive of *pipeline*: equal models give equal bytes.
+    """The canonical archive of *pipeline*: equal models give equal bytes; types of installed packages that offer
+    transformers may be in it.
 
     skops names members and nodes by memory addresses and stamps the time; here members are named by their content,
     nodes carry no identity, and dates are fixed.
@@ -47,7 +49,8 @@ def write_model(pipeline: "Pipeline") -> bytes:
     with zipfile.ZipFile(io.BytesIO(skops.io.dumps(pipeline))) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     schema: Node = json.loads(members.pop(SCHEMA))
-    _check_made(schema)
+    own = frozenset(name for one in own_code(schema) for name in one.types)
+    _check_made(schema, own)
     kept: dict[str, bytes] = {}
     for node in nodes_of(schema):
         node.pop("__id__", None)
@@ -59,27 +62,36 @@ def write_model(pipeline: "Pipeline") -> bytes:
             node["content"].sort(key=json.dumps)
     kept[SCHEMA] = json.dumps(schema, separators=(",", ":")).encode()
     data = pack(kept)
-    audit(data)
+    audit(data, own)
     return data
 
 
-def load_model(data: bytes) -> "Pipeline":
-    """The pipeline in *data*, which is audited first.
+def needed_by(data: bytes) -> tuple[OwnCode, ...]:
+    """The packages whose code the archive *data*, just written, holds."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return own_code(_read_schema(archive))
+
+
+def load_model(data: bytes, own: frozenset[str] = frozenset()) -> "Pipeline":
+    """The pipeline in *data*, which is audited first; *own* as of ``audit``.
 
     Raises:
         GateRefusal: see ``audit``; or skops itself refuses.
     """
-    audit(data)
+    audit(data, own)
     import skops.io  # as above
 
     try:
-        return skops.io.loads(data, trusted=sorted(TRUSTED))
+        return skops.io.loads(data, trusted=sorted(TRUSTED | own))
     except Exception as error:  # whatever a crafted state makes a constructor raise
         raise GateRefusal(f"model.skops could not be read by skops: {error}; train a new bundle") from error
 
 
-def audit(data: bytes) -> None:
+def audit(data: bytes, own: frozenset[str] = frozenset()) -> None:
     """Refuse an archive that holds anything but a supported pipeline with sound trees; nothing of it is constructed.
+
+    Args:
+        own: types of other packages that may be in it too, as ``own.types_of`` found them.
 
     Raises:
         GateRefusal: not a zip, unknown members, a type or protocol that is not listed, or a tree that leads astray.
@@ -87,7 +99,7 @@ def audit(data: bytes) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             schema = _read_schema(archive)
-            _check_types(schema)
+            _check_types(schema, own)
             check_trees(schema, lambda name: _load_array(archive, name))
     except (zipfile.BadZipFile, KeyError, TypeError, ValueError, IndexError, AttributeError, EOFError, OSError,
             RecursionError, NotImplementedError) as error:  # fmt: skip
@@ -119,9 +131,14 @@ def _read_schema(archive: zipfile.ZipFile) -> Node:
     return dict(schema)
 
 
-def _check_made(schema: Node) -> None:
+def own_code(schema: Node) -> tuple[OwnCode, ...]:
+    """The packages that offer what of *schema* is in no fixed list."""
+    return packages_of(name for loader, name in foreign_types(schema) if loader == "ObjectNode")
+
+
+def _check_made(schema: Node, own: frozenset[str]) -> None:
     """What somebody wants to write, in words for whoever has trained it."""
-    foreign = sorted({name for _, name in foreign_types(schema)})
+    foreign = sorted({name for _, name in foreign_types(schema, own)})
     if foreign:
         raise GateRefusal(
             f"a bundle cannot hold {', '.join(foreign)}: expected a Pipeline of scikit-learn that ends in one of "
@@ -129,16 +146,16 @@ def _check_made(schema: Node) -> None:
         )
 
 
-def foreign_types(schema: Node) -> Iterator[tuple[str, str]]:
-    """Loader and type of each node of *schema* that no bundle may hold."""
+def foreign_types(schema: Node, own: frozenset[str] = frozenset()) -> Iterator[tuple[str, str]]:
+    """Loader and type of each node of *schema* that no bundle may hold, but for objects of a type in *own*."""
     for node in nodes_of(schema):
         loader, name = node["__loader__"], f"{node['__module__']}.{node['__class__']}"
-        if name not in ALLOWED.get(loader, ()):
+        if name not in ALLOWED.get(loader, ()) and not (loader == "ObjectNode" and name in own):
             yield loader, name
 
 
-def _check_types(schema: Node) -> None:
-    for loader, name in foreign_types(schema):
+def _check_types(schema: Node, own: frozenset[str]) -> None:
+    for loader, name in foreign_types(schema, own):
         raise GateRefusal(
             f"model.skops holds {name} (as {loader}), which is not among the types a bundle may hold; "
             "it was tampered with or made by something else than this pipeline"

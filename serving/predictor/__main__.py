@@ -37,7 +37,8 @@ def open_trusted(settings: Settings) -> "Bundle":
         raise ConfigError("no trusted key: name the public key that signed the bundle with --trusted_key")
     place = settings.trusted_key
     paths: Sequence[Path] = sorted(place.glob("*.pem")) if place.is_dir() else [place]
-    return open_bundle(settings.bundle, [load_public_key(path) for path in paths])
+    keys = [load_public_key(path) for path in paths]
+    return open_bundle(settings.bundle, keys, packages=settings.own_packages)
 
 
 def main(argv: Sequence[str], opener: "Callable[[Settings], Bundle]" = open_trusted) -> int:

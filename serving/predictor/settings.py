@@ -35,6 +35,7 @@ class Settings(Frozen):
         termination_log: file that is told why the bundle was not loaded; the process then ends with the exit code of
             the reason, as Kubernetes wants it. Without one it stays, and its readiness says why.
         cors_origins: of web pages that may call this server from a browser, as ``https://host[:port]``, or ``*``.
+        own_packages: whose code a bundle may need, by the names of packages that are installed here.
         log_dir: directory or ``s3://bucket/prefix`` of the prediction log; empty: none.
         log_s3: directory with the S3 secret of ``log_dir``, as ``serving.store.store.S3Settings.from_files`` reads it.
         log_share: share of requests that are logged, 0..1.
@@ -64,6 +65,7 @@ class Settings(Frozen):
     grace_s: float = Field(default=25.0, gt=0)
     termination_log: Path | None = None
     cors_origins: tuple[str, ...] = ()
+    own_packages: tuple[str, ...] = ()
     log_dir: str = ""
     log_s3: Path | None = None
     log_share: float = Field(default=1.0, ge=0, le=1)
@@ -107,7 +109,7 @@ def parse(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> S
             values[name] = flag
         elif variable is not None:
             values[name] = variable
-    for name in {"log_without", "cors_origins"} & values.keys():
+    for name in {"log_without", "cors_origins", "own_packages"} & values.keys():
         values[name] = tuple(part.strip() for part in values[name].split(",") if part.strip())
     values.setdefault("instance", f"{socket.gethostname()}-{os.getpid()}")
     try:

@@ -1,10 +1,13 @@
 """Each key of a project is described where it is read, and shown with a value that a project may have."""
 
+from importlib.metadata import EntryPoint
+
 import pytest
 
 from components.projects import project as projects
 from components.projects.keys import EXAMPLES, ProjectKey, keys, page_of
 from components.projects.project import Project
+from serving.bundle.own import GROUP
 from tests.pipelines.here.support import slipway
 from tests.root import ROOT
 
@@ -19,8 +22,10 @@ def test_a_key_has_a_meaning_and_an_example(key: ProjectKey) -> None:
 
 
 @pytest.mark.parametrize("document", EXAMPLES.read_text().split("\n---\n"))
-def test_the_examples_are_projects(document: str) -> None:
-    """An example that no project may have would teach a mistake."""
+def test_the_examples_are_projects(document: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An example that no project may have would teach a mistake; the package of one of them is not installed here."""
+    offer = EntryPoint("shore", "sklearn.preprocessing:StandardScaler", GROUP)
+    monkeypatch.setattr("serving.bundle.own.offered", lambda: {"shore": offer})
     assert projects.from_text(document).name
 
 

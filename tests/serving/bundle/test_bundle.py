@@ -27,9 +27,9 @@ from sklearn.preprocessing import OneHotEncoder, PowerTransformer, StandardScale
 from sklearn.svm import SVC
 
 from serving.archive import pack_arrays, unpack_arrays
-from serving.bundle import bundle as bundles
 from serving.bundle.bundle import export_joblib, open_bundle, write_bundle
 from serving.bundle.judgement import Calibration, Judgement
+from serving.bundle.manifest import installed_libraries
 from serving.bundle.signing import SigningKey, sign
 from serving.contract import Contract
 from serving.errors import DataError, GateRefusal, UsageError
@@ -268,7 +268,7 @@ def test_a_signed_manifest_must_still_fit_this_process(
 
 def test_another_patch_of_scikit_learn_is_taken(copy: Path) -> None:
     """Only the minor version has to match."""
-    here = bundles.installed_libraries()["scikit-learn"]
+    here = installed_libraries()["scikit-learn"]
     resign(copy, older(".".join([*here.split(".")[:2], "99"])))
     assert open_bundle(copy, [KEY.public]).scorer.form == "trees"
 

@@ -1,0 +1,64 @@
+"""Own code in a whole run: trained, judged and asked in a real server that was told to load it."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from components.projects.project import load
+from components.projects.stages import sections
+from tests.pipelines.here.support import slipway, write_project, write_table
+from tests.root import ROOT
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The example package in a folder of its own, where this Python and those that it starts find it."""
+    place, source = tmp_path / "site", tmp_path / "source"
+    shutil.copytree(ROOT / "tests/example_package", source)
+    command = [sys.executable, "-m", "pip", "install", "--no-index", "--no-deps", "--no-build-isolation", "-q"]
+    subprocess.run([*command, "--target", str(place), str(source)], check=True)
+    monkeypatch.syspath_prepend(place)
+    monkeypatch.setenv("PYTHONPATH", str(place))
+    yield place
+    for name in [name for name in sys.modules if name.partition(".")[0] == "shoreline"]:
+        del sys.modules[name]
+
+
+def project_of(tmp_path: Path) -> Path:
+    return write_project(
+        tmp_path,
+        features={"own": {"shore": ["area_m2"]}},
+        guards={"baseline": "off", "previous": "off"},
+        approval="manual",
+    )
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_run_with_own_code_ends_where_its_server_may_load_it(
+    tmp_path: Path, installed: Path, monkeypatch: pytest.MonkeyPatch, allowed: bool
+) -> None:
+    """Named in the variable, a version waits for approval; else the run ends with the server's refusal."""
+    if allowed:
+        monkeypatch.setenv("SLIPWAY_OWN_PACKAGES", "shoreline")
+    write_table(tmp_path)
+
+    said = slipway("run", "--project", project_of(tmp_path), "--as-of", "2024-06-01", home=tmp_path / "home")
+
+    assert said.code == (20 if allowed else 5), said.err + said.out
+    assert ("may not load" in said.out + said.err) == (not allowed)
+
+
+def test_steps_that_are_kept_see_the_code_of_the_package(tmp_path: Path, installed: Path) -> None:
+    """What was trained with other files is trained again."""
+    project = load(project_of(tmp_path))
+    before = sections(project)["contract_id"]
+    assert sections(project)["contract_id"] == before
+
+    module = installed / "shoreline" / "shore.py"
+    module.write_text(module.read_text() + "# changed")
+
+    assert sections(project)["contract_id"] != before

@@ -1,0 +1,191 @@
+"""Own code: a package's transformers go into a bundle by name, version and digest, and out of it where allowed."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components.modelling.checking import check_model
+from components.modelling.families import ModelSpec
+from components.modelling.features import FeatureSpec
+from components.modelling.profiles import profile
+from components.modelling.training import fit
+from serving.bundle.bundle import open_bundle, write_bundle
+from serving.bundle.signing import SigningKey
+from serving.contract import Contract, Matrix
+from serving.errors import ConfigError, GateRefusal
+from serving.predictor.settings import parse
+from tests.root import ROOT
+
+CONTRACT = Contract.model_validate(
+    {
+        "columns": {"area": {"type": "float"}, "kind": {"type": "category", "values": ["a", "b"]}},
+        "target": {"name": "y"},
+    }
+)
+FEATURES = FeatureSpec(own={"shore": ("area", "kind")})
+KEY = SigningKey.generate()
+
+
+@pytest.fixture(scope="module")
+def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example package, installed from its folder into one of its own."""
+    place = tmp_path_factory.mktemp("installed")
+    source = tmp_path_factory.mktemp("source") / "package"
+    shutil.copytree(ROOT / "tests/example_package", source)
+    command = [sys.executable, "-m", "pip", "install", "--no-index", "--no-deps", "--no-build-isolation", "-q"]
+    subprocess.run([*command, "--target", str(place), str(source)], check=True)
+    return place
+
+
+@pytest.fixture
+def installed(wheelhouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy that a test may change, where Python finds it."""
+    place = tmp_path / "site"
+    shutil.copytree(wheelhouse, place)
+    monkeypatch.syspath_prepend(place)
+    yield place
+    _forget()
+
+
+def _forget() -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "shoreline"]:
+        del sys.modules[name]
+
+
+def rows(n: int = 120) -> Matrix:
+    random = np.random.default_rng(5)
+    return np.column_stack([random.normal(100, 30, n), random.integers(0, 2, n)])
+
+
+def made(folder: Path) -> tuple[Path, Matrix]:
+    """A bundle with the example's transformer, and what its pipeline answered before it was stored."""
+    matrix = rows()
+    target = np.abs(matrix[:, 0] - 100) + matrix[:, 1]
+    pipeline = fit(matrix, target, CONTRACT, FEATURES, ModelSpec(family="random_forest", params={"n_estimators": 5}), 0)
+    said = np.asarray(pipeline.predict(CONTRACT.frame(matrix)))
+    write_bundle(
+        folder / "bundle",
+        pipeline=pipeline,
+        contract=CONTRACT,
+        profile=profile(matrix, CONTRACT, said, target),
+        golden=matrix[:20],
+        card="of a test",
+        provenance={},
+        key=KEY,
+    )
+    return folder / "bundle", said
+
+
+def test_a_bundle_with_it_answers_what_was_fitted(tmp_path: Path, installed: Path) -> None:
+    """By the library, since it has no fast form, which the bundle says; the manifest names what it needs."""
+    place, said = made(tmp_path)
+
+    bundle = open_bundle(place, [KEY.public], deep=True, packages=("shoreline",))
+
+    assert bundle.scorer.score(rows()).tolist() == said.tolist()
+    assert bundle.manifest["scoring"] == {"form": "sklearn", "reason": "code of shoreline has no fast form"}
+    (needed,) = bundle.manifest["own"]
+    assert (needed["package"], needed["version"]) == ("shoreline", "1.2.0")
+    assert needed["types"] == ["shoreline.shore.Shore"]
+
+
+def _other_version(place: Path) -> None:
+    metadata = next(place.glob("*.dist-info")) / "METADATA"
+    metadata.write_text(metadata.read_text().replace("Version: 1.2.0", "Version: 1.3.0"))
+
+
+def _other_files(place: Path) -> None:
+    module = place / "shoreline" / "shore.py"
+    module.write_text(module.read_text() + "\n# changed\n")
+
+
+def _one_more_file(place: Path) -> None:
+    (place / "shoreline" / "data.txt").write_text("more")
+
+
+def _gone(place: Path) -> None:
+    sys.path.remove(str(place))
+
+
+def _no_offer(place: Path) -> None:
+    (next(place.glob("*.dist-info")) / "entry_points.txt").unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "allowed", "told"),
+    [
+        pytest.param(lambda _: None, (), "may not load.*SLIPWAY_OWN_PACKAGES", id="not-allowed"),
+        pytest.param(lambda _: None, ("other",), "may not load", id="another-allowed"),
+        pytest.param(_other_version, ("shoreline",), "1.2.0, and 1.3.0 is installed", id="another-version"),
+        pytest.param(_other_files, ("shoreline",), "are others than those", id="changed-files"),
+        pytest.param(_one_more_file, ("shoreline",), "are others than those", id="one-more-file"),
+        pytest.param(_gone, ("shoreline",), "none that offers transformers is installed", id="not-installed"),
+        pytest.param(_no_offer, ("shoreline",), "none that offers transformers is installed", id="offers-nothing"),
+        pytest.param(_other_files, None, "are others than those", id="changed-where-all-are-allowed"),
+    ],
+)
+def test_what_is_not_as_it_was_is_refused_before_it_is_imported(
+    tmp_path: Path, installed: Path, change: Callable[[Path], None], allowed: tuple[str, ...] | None, told: str
+) -> None:
+    """In one sentence that says what to do."""
+    place, _ = made(tmp_path)
+    _forget()
+    change(installed)
+
+    with pytest.raises(GateRefusal, match=told) as refusal:
+        open_bundle(place, [KEY.public], packages=allowed)
+
+    assert "\n" not in str(refusal.value)
+    assert "shoreline" not in sys.modules
+
+
+def test_a_server_allows_none_that_its_settings_do_not_name(tmp_path: Path, installed: Path) -> None:
+    """From the variable as from the flag."""
+    from serving.predictor.__main__ import open_trusted
+
+    place, said = made(tmp_path)
+    (tmp_path / "key.pem").write_bytes(KEY.public.pem)
+    flags = ["--bundle", str(place), "--trusted_key", str(tmp_path / "key.pem")]
+    with pytest.raises(GateRefusal, match="may not load"):
+        open_trusted(parse(flags, {}))
+    for settings in (
+        parse(flags, {"SLIPWAY_OWN_PACKAGES": "other, shoreline"}),
+        parse([*flags, "--own_packages", "shoreline"], {}),
+    ):
+        assert open_trusted(settings).scorer.score(rows()).tolist() == said.tolist()
+
+
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        pytest.param(
+            {"shoer": ["area"]}, "features.own.shoer: no installed package offers it.*one of shore", id="name"
+        ),
+        pytest.param({"shore": ["aera"]}, "features.own.shore: expected some of area, kind; seen aera", id="column"),
+        pytest.param({"shore": []}, "features.own.shore: expected some of area, kind; seen nothing", id="none"),
+    ],
+)
+def test_a_mistake_is_told_when_the_project_is_read(installed: Path, own: dict[str, Any], told: str) -> None:
+    """By its key."""
+    spec = FeatureSpec.model_validate({"own": {name: tuple(given) for name, given in own.items()}})
+    with pytest.raises(ConfigError, match=told):
+        check_model(ModelSpec(family="ridge"), spec, CONTRACT)
+
+
+def test_a_type_that_nobody_offers_stays_out_of_a_bundle(tmp_path: Path, installed: Path) -> None:
+    """That a package is installed is not enough."""
+    from sklearn.pipeline import Pipeline
+
+    from serving.bundle.model_file import write_model
+    from serving.bundle.own import offered
+
+    shore = offered()["shore"].load()().fit(rows())
+    _no_offer(installed)
+    with pytest.raises(GateRefusal, match=r"a bundle cannot hold shoreline.shore.Shore"):
+        write_model(Pipeline([("shore", shore)]))
