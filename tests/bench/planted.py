@@ -148,15 +148,13 @@ def lucky() -> tuple[World, Score, Score]:
     world = short(replace(homes(), gates=(gate,)), 60)
     model, noise = world.fitted(), 0.5
     matrix, truth = matrix_and_target(world.holdout, world.contract)
+    usual = ((model(matrix) - truth) ** 2).mean()
 
-    def other(rows: Any) -> Any:  # the first of many seeds that happens to be better on these rows
-        for seed in range(1_000):
-            guess = model(rows) + np.random.default_rng(seed).normal(0, noise, len(rows))
-            if ((guess - truth) ** 2).mean() < ((model(matrix) - truth) ** 2).mean():
-                return guess
-        return model(rows)
+    def guess(rows: Any, seed: int) -> Any:
+        return model(rows) + np.random.default_rng(seed).normal(0, noise, len(rows))
 
-    return world, other, model
+    lucky = next(seed for seed in range(1_000) if ((guess(matrix, seed) - truth) ** 2).mean() < usual)
+    return world, lambda rows: guess(rows, lucky), model
 
 
 def one_for_all(answers: Any, rows: Any) -> Any:

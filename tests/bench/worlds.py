@@ -143,6 +143,7 @@ def bundle(world: World, score: Score) -> Any:
     return SimpleNamespace(
         contract=world.contract,
         scorer=SimpleNamespace(score=score),
+        golden=matrix_and_target(rows.head(32), world.contract)[0],
         split=rule.model_dump_json(),
         judgement=Judgement(learned=facts),
     )

@@ -39,7 +39,7 @@ OPTIONS = {
     "models promote": USUAL | {"--reason"},
     "models rollback": USUAL | {"--reason"},
     "models archive": USUAL | {"--reason"},
-    "models add": PROJECT | {"--rows", "--reason"},
+    "models import": PROJECT | {"--rows", "--column", "--reason"},
     "models export": USUAL | {"--joblib"},
     "rollout plan": PROJECT | {"--rate"},
     "rollout start": PROJECT | {"--wait"},
