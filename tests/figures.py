@@ -44,6 +44,7 @@ BLOCKS = {
     "batch": Block("docs/benchmarks.md", ("bench-batch",)),
     "supervisor": Block("docs/benchmarks.md", ("bench-supervisor",)),
     "troubles": Block("docs/tables.md", ("troubles",)),
+    "served-tables": Block("docs/tables.md", ("tables",)),
     "kserve-0.20": Block("docs/kserve.md", ("test-kserve",), asked=True),
     "kserve-main": Block("docs/kserve.md", ("test-kserve",), asked=True),
     "images": Block("docs/images.md", ("images-table",), asked=True),
