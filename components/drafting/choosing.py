@@ -11,6 +11,7 @@ from components.judging import metrics
 from components.judging.metrics import Metric, Task
 
 SLACK = 1.05  # times the loss of the best simple prediction, that a model may have
+ROOM = 1.1  # times the error of the best quick fit, that a model may have on other rows
 BEATS = 0.97  # times the loss of the mean, that it must stay below whatever else was measured
 RARE = 0.3  # share of the rarer of two classes, below which a half is no threshold to answer by
 
@@ -74,8 +75,8 @@ def _gates(
         least = math.floor(100 * max(0.5 + 0.8 * (ranked - 0.5), 0.52)) / 100
         yield {"metric": "roc_auc", "at_least": least}, f"{ranked:.3f} was reached without a search; 0.5 is chance"
     else:
-        reached = max((one.metrics.get("r2", 0.0) for one in known), default=0.0)
-        least = math.floor(100 * max(0.8 * reached, 0.05)) / 100
+        reached = max((one.metrics.get("r2", 0.0) for one in known if one.known), default=0.0)
+        least = math.floor(100 * max(min(0.8 * reached, 1 - ROOM**2 * (1 - reached)), 0.0)) / 100
         yield {"metric": "r2", "at_least": least}, f"{reached:.3f} was reached without a search; 0 is the mean's"
     champion = {"metric": metric.name, "against": "champion", "tolerance": "1%"}
     yield champion, "as good as the model that serves, so that a refresh may serve too"

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from components.data import sources
 from components.data.validation import require, validate
+from components.drafting.baselines import BEFORE, Baseline
+from components.drafting.choosing import choose
 from components.drafting.draft import Draft, Wishes, draft
 from components.drafting.look import look
 from components.drafting.text import flow
@@ -191,3 +193,16 @@ def test_a_target_that_was_cut_off_is_doubted(goal: Any, cut: str, tmp_path: Pat
     frame = pl.DataFrame({"size": rng.normal(size=2_000).round(3), "goal": goal(rng.gamma(6, 10, 2_000).round(2))})
     said = [doubt for doubt in drafted(frame, tmp_path, "goal").doubts if doubt.kind == "capped"]
     assert [f" have {cut}, " in doubt.words for doubt in said] == ([True] if cut else [])
+
+
+def test_what_callers_do_not_know_in_time_sets_no_gate() -> None:
+    """The value before is told, and the floors come from what a model could be asked for; where little can be learned
+    they leave room for the chance of other rows.
+    """
+    seen = [
+        Baseline("the mean", True, {"rmse": 30.0, "r2": -0.01}),
+        Baseline(BEFORE, True, {"rmse": 10.0, "r2": 0.9}),
+        Baseline("gradient boosting", False, {"rmse": 27.0, "r2": 0.18}, fitted=True),
+    ]
+    floors = [gate for gate, _ in choose(seen, "regression").gates if "against" not in gate]
+    assert floors == [{"metric": "rmse", "at_most": 29.1}, {"metric": "r2", "at_least": 0.0}]
