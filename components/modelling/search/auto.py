@@ -16,19 +16,17 @@ import numpy as np
 import polars as pl
 
 from components.data.split import SplitPolicy
-from components.data.tables import Vector, matrix_and_target
-from components.judging import metrics
+from components.data.tables import Vector
 from components.judging.metrics import Metric
 from components.modelling.families import FAMILIES, ModelSpec
 from components.modelling.features import FeatureSpec
 from components.modelling.mixtures import Member, Mixture
 from components.modelling.search import portfolio
-from components.modelling.search.folds import Fold, choose_folds
+from components.modelling.search.folds import Fold
+from components.modelling.search.ground import Ground
 from components.modelling.search.tuning import Search, check_search
 from components.modelling.search.tuning_values import Trial, Tuning
-from components.modelling.targets import row_weights
-from components.modelling.training import said_of
-from serving.contract import Contract, Matrix
+from serving.contract import Contract
 from serving.errors import ConfigError, DataError, PlaceError
 
 BATCH = 4  # trials that know nothing of each other
@@ -37,34 +35,10 @@ MEMBERS = 4  # of a mean, at most
 DRAWS = 12  # of the greedy choice: weights are twelfths
 MOST_TREES = 1200  # of all members together: one row must be answered in a tenth of a millisecond
 MOST_SEEDS = 3
-PROMISING = 1.1  # times the loss of trees, that a straight line needs for its penalty to be looked for
+PROMISING = 0.1  # of the loss of trees, by which a straight line may be worse for its penalty to be looked for
 LATE = "no time was left"
 GAIN = 1e-3  # by which a mean must beat its best member, as a share of that one's loss
 Clock = Callable[[], float]
-
-
-@dataclass(frozen=True)
-class Ground:
-    """The rows, how they are cut, and what is asked for."""
-
-    matrix: Matrix
-    target: Vector
-    contract: Contract
-    features: FeatureSpec
-    model: ModelSpec
-    seed: int
-    metric: Metric
-    folds: Sequence[Fold]
-    weights: Vector | None
-
-    def loss(self, predictions: Sequence[Vector]) -> float:
-        """The mean loss over the folds, for predictions of their validation rows; infinite where it has none."""
-        found = [
-            metrics.compute(self.contract.task, self.target[fold.held], said)[self.metric.name]
-            for fold, said in zip(self.folds, predictions, strict=True)
-        ]
-        mean = float(np.mean(found))
-        return self.metric.loss(mean) if np.isfinite(mean) else np.inf
 
 
 @dataclass(frozen=True)
@@ -95,24 +69,17 @@ def tune_families(
         ConfigError: too few rows, or nothing could be fitted.
     """
     check_search(wanted, model, contract)
-    metric = metrics.get(wanted.metric) if wanted.metric else metrics.leading(contract.task)
-    matrix, target = matrix_and_target(table, contract)
-    folds, validation = choose_folds(table, target, policy, contract, seed)
-    weights = row_weights(model, table, contract)
-    ground = Ground(matrix, target, contract, features, model, seed, metric, folds, weights)
+    ground = Ground.of(table, contract, features, model, wanted.metric, policy, seed)
     tried, timed_out = search(ground, wanted.timeout.total_seconds(), wanted.trials or MOST, clock)
     mixture, loss = chosen(ground, tried)
-    trials = tuple(as_trial(number, one, metric) for number, one in enumerate(tried))
+    trials = tuple(as_trial(number, one, ground.metric) for number, one in enumerate(tried))
     return Tuning(
         trials=trials,
         best_params=mixture.model_dump(mode="json"),
-        best_score=metric.loss(loss),
+        best_score=ground.metric.loss(loss),
         baseline_score=next(trial.value for trial in trials if trial.value is not None),
-        metric=metric.name,
-        direction=metric.direction,
-        unit=contract.target.unit,
-        validation=validation,
         timed_out=timed_out,
+        **ground.told(),
     )
 
 
@@ -148,7 +115,7 @@ def _batches(ground: Ground, tried: list[Tried]) -> Iterator[list[Member]]:
     boosted = [one for one in tried if FAMILIES[one.member.family].rounds]
     best = min(boosted or tried, key=lambda one: one.loss)
     line = min((one for one in tried if FAMILIES[one.member.family].linear), key=lambda one: one.loss)
-    if line.loss < PROMISING * best.loss:
+    if line.loss < best.loss + PROMISING * abs(best.loss):  # of what is to be large the loss is below 0
         yield portfolio.straighter(line.member)
     yield from _cut([_asked(one, ground.model) for one in portfolio.second(about, best.member)])
     while True:
@@ -195,9 +162,7 @@ def _fold(ground: Ground, member: Member, fold: Fold, over: Callable[[], bool]) 
     if name := FAMILIES[member.family].rounds:
         params[name] = portfolio.most_rounds(member.family)
     spec = member.model_copy(update={"params": params}).spec(ground.model, ground.features, ground.contract)
-    return said_of(
-        fold, ground.matrix, ground.target, ground.contract, ground.features, spec, ground.seed, ground.weights, over
-    )
+    return ground.said(fold, spec, over)
 
 
 def chosen(ground: Ground, tried: Sequence[Tried]) -> tuple[Mixture, float]:

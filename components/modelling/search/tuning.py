@@ -8,26 +8,20 @@ cuts the row of trials at a place that depends on the machine; the result says s
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
-import numpy as np
 import polars as pl
 from pydantic import Field, model_validator
 
 from components.data.split import SplitPolicy
-from components.data.tables import Vector, matrix_and_target
 from components.judging import metrics
-from components.judging.metrics import Metric
 from components.modelling.families import ModelSpec, build_estimator, check_names, check_values
 from components.modelling.features import FeatureSpec
 from components.modelling.recipes import AUTO
-from components.modelling.search.folds import Fold, choose_folds
+from components.modelling.search.ground import Ground
 from components.modelling.search.tuning_values import Trial, Tuning
-from components.modelling.targets import row_weights
-from components.modelling.training import said_of
-from serving.contract import Contract, Frozen, Matrix
+from serving.contract import Contract, Frozen
 from serving.durations import Span, parse
 from serving.errors import ConfigError, PlaceError
 
@@ -90,8 +84,7 @@ def tune(
 ) -> Tuning:
     """Search on the training rows of *table*; ``Tuning.skipped`` when the space is empty.
 
-    The rows are cut as *policy* cuts the holdout: by time the newest fifth validates, else three deals of a third (up
-    to 5,000 rows) or one of a fifth; no key or group is on both sides.
+    The rows are cut as *policy* cuts the holdout (``folds``); no key or group is on both sides.
 
     Raises:
         ConfigError: a parameter or value the family refuses already in the project's own parameters.
@@ -100,86 +93,62 @@ def tune(
     check_search(search, model, contract)
     if not search.space:
         return Tuning()
-    metric = metrics.get(search.metric) if search.metric else metrics.leading(contract.task)
-    matrix, target = matrix_and_target(table, contract)
-    folds, validation = choose_folds(table, target, policy, contract, seed)
-    weights = row_weights(model, table, contract)
-    objective = _Objective(matrix, target, contract, features, model, seed, metric, folds, weights)
-    trials, timed_out = _search(objective, search, seed, clock)
-    scored = [(metric.loss(trial.value), trial.number, trial) for trial in trials if trial.value is not None]
+    ground = Ground.of(table, contract, features, model, search.metric, policy, seed)
+    trials, timed_out = _search(ground, search, seed, clock)
+    scored = [(ground.metric.loss(trial.value), trial.number, trial) for trial in trials if trial.value is not None]
     best = min(scored)[2]  # the trial number breaks ties, so the project's own parameters win them
     return Tuning(
         trials=tuple(trials),
         best_params=best.params if best.number else {},
         best_score=best.value,
         baseline_score=trials[0].value,
-        metric=metric.name,
-        direction=metric.direction,
-        unit=contract.target.unit,
-        validation=validation,
         timed_out=timed_out,
+        **ground.told(),
     )
 
 
-@dataclass(frozen=True)
-class _Objective:
-    """The metric of one set of parameters, as the mean over the folds."""
-
-    matrix: Matrix
-    target: Vector
-    contract: Contract
-    features: FeatureSpec
-    model: ModelSpec
-    seed: int
-    metric: Metric
-    folds: list[Fold]
-    weights: Vector | None
-
-    def defaults(self, names: Mapping[str, Any]) -> dict[str, Any]:
-        """What the project's own parameters are for *names*."""
-        own = build_estimator(self.model, self.contract.task, self.seed).get_params()
-        return {name: own[name] for name in names}
-
-    def value(self, params: Mapping[str, Any]) -> float:
-        """The metric of the model with *params*; NaN where a fold does not define it."""
-        model = self.model.model_copy(update={"params": {**self.model.params, **params}})
-        rules, rows, values = self.contract, (self.matrix, self.target), list[float]()
-        for fold in self.folds:
-            said, _ = said_of(fold, *rows, rules, self.features, model, self.seed, self.weights)
-            values.append(metrics.compute(rules.task, self.target[fold.held], said)[self.metric.name])
-        return float(np.mean(values))
+def _defaults(ground: Ground, names: Mapping[str, Any]) -> dict[str, Any]:
+    """What the project's own parameters are for *names*."""
+    own = build_estimator(ground.model, ground.contract.task, ground.seed).get_params()
+    return {name: own[name] for name in names}
 
 
-def _search(objective: _Objective, search: Search, seed: int, clock: Callable[[], float]) -> tuple[list[Trial], bool]:
+def _value(ground: Ground, params: Mapping[str, Any]) -> float:
+    """The metric of the model with *params*; NaN where a fold does not define it."""
+    model = ground.model.model_copy(update={"params": {**ground.model.params, **params}})
+    return ground.value([ground.said(fold, model)[0] for fold in ground.folds])
+
+
+def _search(ground: Ground, search: Search, seed: int, clock: Callable[[], float]) -> tuple[list[Trial], bool]:
     """All trials in order, and whether the time limit cut them short; the first always runs."""
     optuna = _optuna()
     study, distributions = _study(optuna, search, seed)
     limit = clock() + search.timeout.total_seconds()
-    own = objective.defaults(search.space)
-    trials = [_trial(0, own, objective, clock)]
+    own = _defaults(ground, search.space)
+    trials = [_trial(0, own, ground, clock)]
     if trials[0].value is None:
         raise ConfigError(f"model: the project's own parameters cannot be searched from: {trials[0].failure}")
     if all(_inside(distributions[name], value) for name, value in own.items()):
-        loss = objective.metric.loss(trials[0].value)
+        loss = ground.metric.loss(trials[0].value)
         study.add_trial(optuna.trial.create_trial(params=own, distributions=distributions, value=loss))
     while len(trials) < (search.trials or TRIALS):
         if clock() >= limit:
             return trials, True
         asked = study.ask(distributions)
-        trial = _trial(len(trials), dict(asked.params), objective, clock)
+        trial = _trial(len(trials), dict(asked.params), ground, clock)
         failed = optuna.trial.TrialState.FAIL if trial.value is None else None
-        study.tell(asked, None if trial.value is None else objective.metric.loss(trial.value), state=failed)
+        study.tell(asked, None if trial.value is None else ground.metric.loss(trial.value), state=failed)
         trials.append(trial)
     return trials, False
 
 
-def _trial(number: int, params: Mapping[str, Any], objective: _Objective, clock: Callable[[], float]) -> Trial:
+def _trial(number: int, params: Mapping[str, Any], ground: Ground, clock: Callable[[], float]) -> Trial:
     start, started = clock(), datetime.now(UTC)
     value, failure = None, ""
     try:
-        seen = objective.value(params if number else {})
+        seen = _value(ground, params if number else {})
         value = seen if math.isfinite(seen) else None
-        failure = "" if value is not None else f"{objective.metric.label} cannot be computed on the validation rows"
+        failure = "" if value is not None else f"{ground.metric.label} cannot be computed on the validation rows"
     except ConfigError as error:
         failure = str(error)
     took = round(clock() - start, 3)

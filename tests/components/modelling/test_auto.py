@@ -136,11 +136,28 @@ def test_what_cannot_be_said_without_a_family_is_refused() -> None:
 def test_nothing_that_could_be_fitted_is_told_with_the_reason() -> None:
     """A search that found nothing gives no model."""
     from components.judging import metrics
-    from components.modelling.search.auto import Ground, Tried
+    from components.modelling.search.auto import Tried
     from components.modelling.search.folds import Fold
+    from components.modelling.search.ground import Ground
 
     matrix, target = matrix_and_target(table(PRICES), PRICES)
     fold = Fold(np.arange(100), np.arange(100, 240))
-    ground = Ground(matrix, target, PRICES, FeatureSpec(), OPEN, 0, metrics.get("rmse"), [fold], None)
+    ground = Ground(matrix, target, PRICES, FeatureSpec(), OPEN, 0, metrics.get("rmse"), [fold])
     with pytest.raises(ConfigError, match="no family could be fitted: so it is"):
         chosen(ground, [Tried(Member(family="ridge"), np.inf, failure="so it is")])
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "roc_auc", "f1"])
+@pytest.mark.parametrize("straight", [True, False])
+def test_the_penalty_of_a_line_is_looked_for_where_it_is_promising(metric: str, straight: bool) -> None:
+    """By a figure that is to be small and by those that are to be large."""
+    random = np.random.default_rng(4)
+    x = random.normal(size=(300, 2))
+    score = x[:, 0] + 0.5 * x[:, 1] if straight else np.abs(x[:, 0]) - 0.67
+    made = pl.DataFrame({"a": x[:, 0], "b": x[:, 1], "y": np.where(score > 0, "yes", "no").tolist()})
+    numbers = {"columns": {"a": {"type": "float"}, "b": {"type": "float"}}}
+    contract = Contract.model_validate({**numbers, "target": {"name": "y", "classes": ["no", "yes"]}})
+    wanted = Search(trials=6, metric=metric)
+    found = tune_families(made, contract, FeatureSpec(), OPEN, wanted, SplitPolicy(), 3)
+    penalties = {one.params["C"] for one in found.trials if one.params["family"] == "logistic_regression"}
+    assert (len(penalties) > 1) == straight
