@@ -1,6 +1,6 @@
 """What a model makes of its columns, and how good it is over time, on rows that it has not seen."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -15,7 +15,9 @@ from components.judging.said import Said
 from serving.contract import Column, Contract, Frozen, Matrix
 from serving.pages.words import number
 
-ROWS = 2_000  # that are asked about, evenly spaced
+ROWS, FEWEST = 2_000, 100  # that are asked about, evenly spaced; fewer of wide tables
+CELLS = 200_000_000  # that are scored in all, by which a table of 1,000 columns takes about as long as one of 200
+CALL = 4_000_000  # and in one call
 SHUFFLES = 3
 DRAWN = 4  # columns whose course is drawn
 POINTS, UNDER = 20, 300  # values of a column, and rows that each is put into
@@ -82,14 +84,16 @@ def worths(score: Score, matrix: Matrix, target: Values, contract: Contract, see
     Args:
         score: a number for each row, or a probability for each row and class.
     """
-    rows, random = _some(len(target), ROWS), np.random.default_rng(seed)
+    most = max(FEWEST, CELLS // (SHUFFLES * max(matrix.shape[1], 1) ** 2))
+    rows, random = _some(len(target), min(ROWS, most)), np.random.default_rng(seed)
     seen, truth = matrix[rows], target[rows]
     if not len(truth):
         return ()
-    base, found = _loss(contract, truth, score(seen)), list[Worth]()
-    for place, name in enumerate(contract.slots):
-        dealt = [seen[random.permutation(len(seen)), place] for _ in range(SHUFFLES)]
-        losses = [_loss(contract, truth, score(_with(seen, place, values))) - base for values in dealt]
+    base, found, slots = _loss(contract, truth, score(seen)), list[Worth](), list(contract.slots)
+    places = np.repeat(np.arange(len(slots)), SHUFFLES)
+    dealt = [(int(place), seen[random.permutation(len(seen)), place]) for place in places]
+    told = np.array([_loss(contract, truth, one) - base for one in _answers(score, seen, dealt)])
+    for name, losses in zip(slots, told.reshape(-1, SHUFFLES), strict=True):
         if np.isfinite(losses).all():
             found.append(Worth(column=name, loss=float(np.mean(losses)), spread=float(np.std(losses))))
     return tuple(sorted(found, key=lambda one: -one.loss))
@@ -104,7 +108,7 @@ def courses(score: Score, matrix: Matrix, contract: Contract, names: tuple[str, 
         values = _values(matrix[:, place], column)
         if len(values) < 2:
             continue
-        said = [score(_with(rows, place, np.full(len(rows), value))) for value in values]
+        said = _answers(score, rows, [(place, np.full(len(rows), value)) for value in values])
         answers = tuple(float(one.mean() if one.ndim == 1 else one[:, -1].mean()) for one in said)
         of = contract.target.classes[-1] if contract.target.classes else ""
         yield Course(column=name, values=tuple(_word(one, column) for one in values), answers=answers, of=of)
@@ -132,10 +136,18 @@ def _loss(contract: Contract, target: Values, said: Values) -> float:
     return metric.loss(metrics.compute(contract.task, target, said)[metric.name])
 
 
-def _with(matrix: Matrix, place: int, values: Values) -> Matrix:
-    changed = matrix.copy()
-    changed[:, place] = values
-    return changed
+def _answers(score: Score, matrix: Matrix, changes: Sequence[tuple[int, Values]]) -> Iterator[Values]:
+    """What is said of *matrix* with other values in one place, for each of *changes*.
+
+    Several at a time, since a model without a fast form costs most for being asked at all.
+    """
+    at_once = max(1, CALL // max(matrix.size, 1))
+    for first in range(0, len(changes), at_once):
+        part = changes[first : first + at_once]
+        changed = np.tile(matrix, (len(part), 1))
+        for number, (place, values) in enumerate(part):
+            changed[number * len(matrix) : (number + 1) * len(matrix), place] = values
+        yield from np.split(score(changed), len(part))
 
 
 def _values(cells: Values, column: Column) -> Values:
