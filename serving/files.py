@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,12 @@ def canonical_json(value: Any) -> bytes:
 
 def sha256_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def sha256_files(root: Path, files: Iterable[Path]) -> str:
+    """Of *files* in any order, each with its name relative to *root*."""
+    known = [[file.relative_to(root).as_posix(), sha256_file(file)] for file in files]
+    return sha256_bytes(canonical_json(sorted(known)))
 
 
 def sha256_file(path: Path) -> str:

@@ -16,6 +16,7 @@ from components.modelling.recipes import AUTO
 
 AT = ("at", "moment", "event_at", "row_at")  # names for a moment that is made of several columns
 TRIALS = 40
+INTERVAL_ROWS = 100  # of which enough are predicted, however they are split, to say anything of nine in ten
 FEW_BAD = 0.02  # share of bad rows that a table may have where it has hardly any
 
 
@@ -174,7 +175,7 @@ def _model(findings: Findings) -> Iterator[str]:
     yield from entry("model", {"family": AUTO}, "the best few of all families, then fitted on all rows")
     yield from entry("search", {"trials": TRIALS, "timeout": "120s"}, "whichever comes first")
     classes, rows = findings.roles.classes, findings.roles.class_rows
-    if not classes:
+    if not classes and findings.table.rows >= INTERVAL_ROWS:
         yield from entry("interval", 0.9, "answers say between which numbers nine of ten truths lie")
     elif len(classes) == 2 and min(rows) < RARE * sum(rows):
         why = f"{min(rows) / sum(rows):.1%} of the rows are of one class, which a half seldom finds"

@@ -145,8 +145,8 @@ def _answers(score: Score, matrix: Matrix, changes: Sequence[tuple[int, Values]]
     for first in range(0, len(changes), at_once):
         part = changes[first : first + at_once]
         changed = np.tile(matrix, (len(part), 1))
-        for number, (place, values) in enumerate(part):
-            changed[number * len(matrix) : (number + 1) * len(matrix), place] = values
+        for turn, (place, values) in enumerate(part):
+            changed[turn * len(matrix) : (turn + 1) * len(matrix), place] = values
         yield from np.split(score(changed), len(part))
 
 

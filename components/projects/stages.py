@@ -18,7 +18,7 @@ from components.steps.provenance import UNKNOWN
 from serving.bundle.own import digest_of, offered
 from serving.durations import parse
 from serving.errors import ConfigError
-from serving.files import sha256_bytes, write_text
+from serving.files import canonical_json, sha256_bytes, write_text
 from serving.frozen import Frozen
 
 UNSAID = "slipway submit --project PROJECT"  # of a run that another client started
@@ -92,7 +92,7 @@ def ingest(
         snapshot_id=data.ingest(table, day, window, where, rules, snapshot),
         run_id=known.run_id or run_id,
         commit=known.commit or UNKNOWN,
-        code=known.code or code_digest(),
+        code=_code(known.code or code_digest(), asked),
         command=again(known.command or UNSAID, {"source": table, "as_of": day, "window": window}),
         place=where.model_dump_json(),
         key=where.key,
@@ -118,8 +118,6 @@ def read(text: str, place: Place) -> Project:
 def sections(project: Project) -> dict[str, Any]:
     """What the steps take of *project*, by the outputs' names; the order of the contract's columns means something."""
     gates, rules = project.demands.model_dump(mode="json", exclude_unset=True), project.contract.model_dump_json()
-    if project.features.own:  # caches then see the code of packages too
-        rules += "".join(digest_of(offered()[name].module.partition(".")[0]) for name in project.features.own)
     return {
         "name": project.name,
         "contract_id": sha256_bytes(rules.encode()),
@@ -135,6 +133,12 @@ def sections(project: Project) -> dict[str, Any]:
         "settings": project.model_dump_json(exclude={"contract"}),
         "seed": project.seed,
     }
+
+
+def _code(known: str, project: Project) -> str:
+    """The digest that caches see: *known* of this project's own code, and that of packages which a model is made by."""
+    own = [digest_of(offered()[name].module.partition(".")[0]) for name in project.features.own]
+    return sha256_bytes(canonical_json([known, *own])) if own else known
 
 
 def again(command: str, asked: Mapping[str, str]) -> str:

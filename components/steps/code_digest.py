@@ -5,7 +5,7 @@
 
 from pathlib import Path
 
-from serving.files import canonical_json, sha256_bytes, sha256_file
+from serving.files import sha256_files
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("components", "serving")
@@ -21,7 +21,7 @@ def code_digest(root: Path | None = None) -> str:
     root = root or ROOT
     files = [file for package in PACKAGES for file in (root / package).rglob("*.py")]
     files += [root / LOCK] if (root / LOCK).is_file() else []
-    return sha256_bytes(canonical_json(sorted([f.relative_to(root).as_posix(), sha256_file(f)] for f in files)))
+    return sha256_files(root, files)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from components.recording.tracking import downloaded
 from components.steps.keys import opened_key
 from components.steps.place import Place
 from serving.errors import GateRefusal, UsageError
-from serving.files import read_json, sha256_file, write_text
+from serving.files import read_json, sha256_file, sha256_files, write_text
 from serving.ledger.values import Version
 
 BY_HAND = "by-hand"  # in the place of a run
@@ -84,7 +84,9 @@ def _file(source: str, place: Place, folder: Path) -> Path:
 
 
 def _digest(file: Path) -> str:
-    return sha256_file(file / "MLmodel" if file.is_dir() else file)
+    if not file.is_dir():
+        return sha256_file(file)
+    return sha256_files(file, (one for one in file.rglob("*") if one.is_file()))
 
 
 def _sides(
@@ -109,7 +111,7 @@ def _judged(project: Project, place: Place, folder: Path) -> GateReport:
     holdout, bundle, evaluation, decision = (
         str(folder / part) for part in ("holdout", "bundle", "evaluation", "decision")
     )
-    asked, slices = project.demands.model_dump_json(exclude_unset=True), json.dumps(project.slices)
+    asked, slices = project.demands.model_dump_json(exclude_unset=True), json.dumps(project.along)
     with _silent():
         of_judging.evaluate(slices, place.key, holdout, bundle, evaluation)
         where = place.model_dump_json()

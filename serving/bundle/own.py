@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from serving.errors import GateRefusal
-from serving.files import canonical_json, sha256_bytes, sha256_file
+from serving.files import canonical_json, sha256_bytes, sha256_files
 from serving.frozen import Frozen
 
 GROUP = "slipway.transformers"
@@ -48,10 +48,10 @@ def digest_of(module: str) -> str:
     if spec is None:
         raise GateRefusal(f"the module {module} is not installed here")
     roots = [Path(place) for place in spec.submodule_search_locations or ()]
-    files = [(file.relative_to(root).as_posix(), file) for root in roots for file in root.rglob("*") if _kept(file)]
     if not roots and spec.origin:
-        files = [(Path(spec.origin).name, Path(spec.origin))]
-    return sha256_bytes(canonical_json(sorted([name, sha256_file(file)] for name, file in files)))
+        return sha256_files(Path(spec.origin).parent, [Path(spec.origin)])
+    found = [sha256_files(root, filter(_kept, root.rglob("*"))) for root in roots]
+    return found[0] if len(found) == 1 else sha256_bytes(canonical_json(sorted(found)))  # a namespace has several
 
 
 def _kept(file: Path) -> bool:

@@ -16,7 +16,10 @@ import numpy.typing as npt
 from serving.contract import Contract, Matrix
 from serving.explaining.api import Codes, Explained, Numbers
 
+Orders = npt.NDArray[np.intp]
+
 WALKS = 4
+CALL = 4_000_000  # cells in one question to the model, whatever its width
 SEED = 20140101
 METHOD = "sampled Shapley values against golden rows (Strumbelj and Kononenko 2014)"
 
@@ -37,6 +40,12 @@ class Sampled:
     @property
     def method(self) -> str:
         return f"{METHOD}, because of {self.reason}"
+
+    @property
+    def cells(self) -> int:
+        """That are scored to explain one row."""
+        width = len(self.contract.slots)
+        return len(self.background) * WALKS * (width + 1) * width
 
     def explained(self, matrix: Matrix, classes: Codes) -> Explained:
         """See ``api.Explainer``; in the unit of the answers."""
@@ -69,21 +78,27 @@ def explain(
         seed: of the orders; equal seeds give equal explanations.
     """
     width = len(row)
-    orders = _orders(len(background) * WALKS, width, seed)
-    starts = np.repeat(background, WALKS, axis=0)
-    steps = np.empty((len(orders), width + 1, width), dtype=np.float64)
-    steps[:, 0, :] = starts
-    for turn in range(width):
-        steps[:, turn + 1, :] = steps[:, turn, :]
-        walk = np.arange(len(orders))
-        steps[walk, turn + 1, orders[:, turn]] = row[orders[:, turn]]
-    scores = score(steps.reshape(-1, width)).reshape(len(orders), width + 1)
+    orders, starts = _orders(len(background) * WALKS, width, seed), np.repeat(background, WALKS, axis=0)
+    at_once = max(1, CALL // ((width + 1) * width))
+    parts = [slice(first, first + at_once) for first in range(0, len(orders), at_once)]
+    scores = np.concatenate([_walked(row, starts[part], orders[part], score) for part in parts])
     contributions = np.zeros(width)
     np.add.at(contributions, orders, np.diff(scores, axis=1))
     return float(scores[:, 0].mean()), float(scores[0, -1]), contributions / len(orders)
 
 
-def _orders(walks: int, width: int, seed: int) -> npt.NDArray[np.intp]:
+def _walked(row: Numbers, starts: Matrix, orders: Orders, score: Callable[[Matrix], Numbers]) -> Numbers:
+    """Scores, a row per walk, of what lies between each of *starts* and *row* as cells are taken over in *orders*."""
+    walk, width = np.arange(len(orders)), len(row)
+    steps = np.empty((len(orders), width + 1, width), dtype=np.float64)
+    steps[:, 0, :] = starts
+    for turn in range(width):
+        steps[:, turn + 1, :] = steps[:, turn, :]
+        steps[walk, turn + 1, orders[:, turn]] = row[orders[:, turn]]
+    return score(steps.reshape(-1, width)).reshape(len(orders), width + 1)
+
+
+def _orders(walks: int, width: int, seed: int) -> Orders:
     """*walks* orders of the columns, every second one the reverse of the one before."""
     generator = np.random.default_rng(seed)
     half = np.array([generator.permutation(width) for _ in range((walks + 1) // 2)])

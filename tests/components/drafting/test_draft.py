@@ -12,12 +12,15 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from components.data import sources
+from components.data.split import decide
+from components.data.tables import learned_contract, matrix_and_target
 from components.data.validation import require, validate
 from components.drafting.baselines import BEFORE, Baseline
 from components.drafting.choosing import choose
 from components.drafting.draft import Draft, Wishes, draft
 from components.drafting.look import look
 from components.drafting.text import flow
+from components.modelling.saying import said_besides
 from components.projects import project as projects
 from components.projects import project_file
 from serving.errors import SlipwayError, UsageError
@@ -104,6 +107,31 @@ def test_a_table_keeps_what_was_drafted_from_it(examples: int, tmp_path_factory:
         assert not report.quarantined or said & SETS_ASIDE, report.sentence
 
     holds()
+
+
+def small(rows: int, timed: bool) -> pl.DataFrame:
+    rng = np.random.default_rng(rows)
+    columns = {"size": rng.normal(50, 10, rows).round(2), "zone": rng.choice(["a", "b"], rows)}
+    days = [f"2024-{1 + n // 28:02d}-{1 + n % 28:02d}" for n in range(rows)]
+    goal = (3 * columns["size"] + rng.normal(0, 9, rows)).round(2)
+    return pl.DataFrame({**columns, **({"sold": days} if timed else {}), "goal": goal})
+
+
+@pytest.mark.parametrize("timed", [True, False])
+@pytest.mark.parametrize("rows", [30, 99, 100, 250])
+def test_an_interval_is_only_asked_of_tables_that_have_rows_for_it(tmp_path: Path, rows: int, timed: bool) -> None:
+    """And whatever the draft says, what a model of as many rows says besides can be learned."""
+    found = drafted(small(rows, timed), tmp_path, "goal")
+    (tmp_path / "project.yaml").write_text(found.text, encoding="utf-8")
+    project = projects.load(tmp_path / "project.yaml")
+    assert (project.says.interval is not None) == (rows >= 100)
+
+    accepted = validate(sources.read(project.source.uri, None), project.contract, NOW).accepted
+    cut = decide(lambda function: [function(accepted)], project.split, project.contract, project.seed)
+    train = accepted.filter(pl.Series(cut.sides(accepted).train))
+    rules = learned_contract(train, project.contract)
+    training = (train, rules, cut.rule.model_dump_json(), *matrix_and_target(train, rules))
+    said_besides(project.says, training, lambda some: lambda asked: np.full(len(asked), float(len(some))))
 
 
 SCALARS = st.none() | st.booleans() | st.integers(-(10**12), 10**12) | st.floats(allow_nan=False, allow_infinity=False)

@@ -32,6 +32,7 @@ SALES = pl.DataFrame(
         "price": [30_000.0 + 1_000 * n for n in range(200)],
     }
 )
+BY_REGION = {"metric": "rmse", "slice": "region", "min_rows": 5}
 INPUTS = ["region", "area_m2", "distance_km"]
 
 
@@ -123,6 +124,8 @@ def test_whole_numbers_are_the_classes_that_the_model_was_taught(tmp_path: Path,
     ("gates", "sentence"),
     [
         pytest.param([{"metric": "rmse", "at_most": 1e9}], "accepted: its one gate holds", id="a-gate-that-holds"),
+        pytest.param([{**BY_REGION, "worst": 1e9}], "its one gate holds", id="a-slice-that-holds"),
+        pytest.param([{**BY_REGION, "worst": 10}], "its one gate fails: RMSE", id="a-slice-that-fails"),
         pytest.param([{"metric": "rmse", "at_most": 10}], "its one gate fails: RMSE", id="a-gate-that-fails"),
     ],
 )
@@ -222,6 +225,7 @@ def test_a_model_of_the_tracking_store_becomes_a_version(tmp_path: Path, project
     home = tmp_path / "home"
     trees("xgboost", tmp_path / "model.ubj")
     (tmp_path / "MLmodel").write_text("flavors: {xgboost: {data: model.ubj}}")
+    told = set()
     with store_client(settings.load(home=str(home)).tracking) as client:
         experiment = client.create_experiment("theirs", artifact_location=(tmp_path / "artifacts").as_uri())
         run = client.create_run(experiment).info.run_id
@@ -235,5 +239,7 @@ def test_a_model_of_the_tracking_store_becomes_a_version(tmp_path: Path, project
         said = slipway("--json", "models", "import", address, *words, home=home)
         assert said.code == 0, said.err
         assert "3 features met by name" in said.value["said"]
+        told.add(said.value["version"]["provenance"]["file"])
+    assert len(told) == 1, "two addresses of the same files"
     missing = slipway("models", "import", "models:/homes/7", *words, home=home)
     one_sentence(missing, 4, "models:/homes/7", "has no such model")
