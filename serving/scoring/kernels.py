@@ -91,33 +91,36 @@ def prepare(raw, columns, codes, operands, table, refused, accepts, narrow, out)
 
 
 @nb.njit(inline="always")
-def _next(features, row, nodes, at):  # type: ignore[no-untyped-def]  # compiled
-    """The child that row takes at an inner node; a leaf stays where it is."""
+def _next(row, nodes, at):  # type: ignore[no-untyped-def]  # compiled
+    """The child that a row takes at an inner node; a leaf stays where it is."""
     test = nodes[at].test
     if test < 0:
         return at
-    value = features[row, test >> 1]
+    value = row[nb.uint64(test >> 1)]  # never negative, which saves a case
     left = (value <= nodes[at].threshold) | ((value != value) & ((test & 1) == 1))
     return at + 1 if left else I8(nodes[at].right)
 
 
 @nb.njit(inline="always")
-def _leaf(features, row, nodes, root):  # type: ignore[no-untyped-def]  # compiled
-    at = root
+def _leaf(row, nodes, at):  # type: ignore[no-untyped-def]  # compiled
+    """The leaf below *at* that a row comes to; with branches, which a processor runs ahead of."""
     while nodes[at].test >= 0:
-        at = _next(features, row, nodes, at)
+        value = row[nb.uint64(nodes[at].test >> 1)]
+        if value <= nodes[at].threshold or (value != value and (nodes[at].test & 1) == 1):
+            at = at + 1
+        else:
+            at = I8(nodes[at].right)
     return at
 
 
 @nb.njit(inline="always")
-def _four_leaves(features, row, nodes, root):  # type: ignore[no-untyped-def]  # compiled
-    """Four rows at once: while one waits for memory the others go on."""
-    a = b = c = d = root
-    while nodes[a].test >= 0 or nodes[b].test >= 0 or nodes[c].test >= 0 or nodes[d].test >= 0:
-        a = _next(features, row, nodes, a)
-        b = _next(features, row + 1, nodes, b)
-        c = _next(features, row + 2, nodes, c)
-        d = _next(features, row + 3, nodes, d)
+def _four_leaves(k, m, n, o, nodes, a, b, c, d):  # type: ignore[no-untyped-def]  # compiled
+    """Four walks of rows *k* to *o* from *a* to *d*: while one waits for memory the others go on."""
+    while (nodes[a].test & nodes[b].test & nodes[c].test & nodes[d].test) >= 0:
+        a = _next(k, nodes, a)
+        b = _next(m, nodes, b)
+        c = _next(n, nodes, c)
+        d = _next(o, nodes, d)
     return a, b, c, d
 
 
@@ -130,53 +133,54 @@ def _plus(total, value, single):  # type: ignore[no-untyped-def]  # compiled
 _WALK = nb.void(_MATRIX, _NODES, _MATRIX, read_only(I8), read_only(F8), B1, OUT)
 
 
+@nb.njit(inline="always")
+def _add(row, values, at, tree, single):  # type: ignore[no-untyped-def]  # compiled
+    """What leaf *at* of a tree says, to the outputs of one row."""
+    n_outputs, width = row.shape[0], values.shape[1]
+    first = 0 if width == n_outputs else tree % n_outputs
+    for k in range(width):
+        row[first + k] = _plus(row[first + k], values[at, k], single)
+
+
 @loop(_WALK)
 def walk(features, nodes, values, roots, base, single, out):  # type: ignore[no-untyped-def]  # compiled
-    """Sum the leaves of all trees row by row: least work for one row.
+    """Sum the leaves of all trees row by row, four trees at a time: least work for one row.
 
     values: (n_nodes, 1), where tree t adds to output t modulo n_outputs, or (n_nodes, n_outputs), added to all.
     """
-    n_trees, width, n_outputs = roots.shape[0] - 1, values.shape[1], out.shape[1]
-    for row in range(features.shape[0]):
-        for output in range(n_outputs):
-            out[row, output] = base[output]
-        output = 0
-        for tree in range(n_trees):
-            at = _leaf(features, row, nodes, roots[tree])
-            if width == 1:
-                out[row, output] = _plus(out[row, output], values[at, 0], single)
-                output += 1
-                if output == n_outputs:
-                    output = 0
-            else:
-                for k in range(width):
-                    out[row, k] = _plus(out[row, k], values[at, k], single)
+    n_trees = roots.shape[0] - 1
+    for at in range(features.shape[0]):
+        row, sums = features[at], out[at]
+        sums[:] = base
+        for tree in range(0, n_trees - 3, 4):
+            a, b, c, d = roots[tree], roots[tree + 1], roots[tree + 2], roots[tree + 3]
+            a, b, c, d = _four_leaves(row, row, row, row, nodes, a, b, c, d)
+            _add(sums, values, a, tree, single)
+            _add(sums, values, b, tree + 1, single)
+            _add(sums, values, c, tree + 2, single)
+            _add(sums, values, d, tree + 3, single)
+        for tree in range(n_trees - n_trees % 4, n_trees):
+            _add(sums, values, _leaf(row, nodes, roots[tree]), tree, single)
 
 
 @loop(_WALK)
 def blocked_walk(features, nodes, values, roots, base, single, out):  # type: ignore[no-untyped-def]  # compiled
-    """Like ``walk``, tree by tree within a block of rows, so that a deep tree is fetched once per block."""
-    n_rows, n_trees, width, n_outputs = features.shape[0], roots.shape[0] - 1, values.shape[1], out.shape[1]
+    """Like ``walk``, tree by tree within a block of rows, four at a time, so that a deep tree is fetched once."""
+    n_rows, n_trees = features.shape[0], roots.shape[0] - 1
     for first in range(0, n_rows, WALK_ROWS):
         end = min(first + WALK_ROWS, n_rows)
-        for row in range(first, end):
-            for output in range(n_outputs):
-                out[row, output] = base[output]
+        out[first:end] = base
         for tree in range(n_trees):
-            root, output = roots[tree], tree * width % n_outputs
-            row = first
-            while row + 4 <= end:
-                a, b, c, d = _four_leaves(features, row, nodes, root)
-                for k in range(width):
-                    out[row, output + k] = _plus(out[row, output + k], values[a, k], single)
-                    out[row + 1, output + k] = _plus(out[row + 1, output + k], values[b, k], single)
-                    out[row + 2, output + k] = _plus(out[row + 2, output + k], values[c, k], single)
-                    out[row + 3, output + k] = _plus(out[row + 3, output + k], values[d, k], single)
-                row += 4
-            for rest in range(row, end):
-                at = _leaf(features, rest, nodes, root)
-                for k in range(width):
-                    out[rest, output + k] = _plus(out[rest, output + k], values[at, k], single)
+            root = roots[tree]
+            for at in range(first, end - 3, 4):
+                k, m, n, o = features[at], features[at + 1], features[at + 2], features[at + 3]
+                a, b, c, d = _four_leaves(k, m, n, o, nodes, root, root, root, root)
+                _add(out[at], values, a, tree, single)
+                _add(out[at + 1], values, b, tree, single)
+                _add(out[at + 2], values, c, tree, single)
+                _add(out[at + 3], values, d, tree, single)
+            for at in range(end - (end - first) % 4, end):
+                _add(out[at], values, _leaf(features[at], nodes, root), tree, single)
 
 
 @loop(nb.void(_MATRIX, _MATRIX, read_only(F8), OUT))

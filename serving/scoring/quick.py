@@ -1,6 +1,7 @@
 """The arrays of QuickScorer, made from trees in preorder."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,14 @@ import numpy.typing as npt
 from serving.contract import Matrix
 from serving.scoring import quick_kernels
 
-MOST_LEAVES = 64  # one bit each
-FEW_ROWS = 128  # up to here two small blocks take less time than a large one
+MOST_LEAVES = 256  # one bit each, of which a test reads the octets that it can clear; of larger trees a walk reads less
+LANES = ((64, quick_kernels.FEW), (256, quick_kernels.SOME))  # of a block, up to so many rows
 MOST_CUTS = 65_535  # codes are int16 at most, one more than there are cuts
 
 
 @dataclass(frozen=True)
 class QuickForm:
-    """Trees of at most 64 leaves as bit masks; the arrays are explained at ``quick_kernels``."""
+    """Trees of at most 256 leaves as bit masks; the arrays are explained at ``quick_kernels``."""
 
     cut_starts: npt.NDArray[np.int64]
     cuts: npt.NDArray[np.float64]
@@ -25,14 +26,18 @@ class QuickForm:
     bins: npt.NDArray[np.signedinteger[Any]]
     octets: npt.NDArray[np.int32]
     keep: npt.NDArray[np.uint8]
-    none: npt.NDArray[np.unsignedinteger[Any]]
     leaves: npt.NDArray[np.floating[Any]]
 
+    @cached_property
+    def least_rows(self) -> int:
+        """From which on a block of tests takes less time than walks: a straight line through what was measured."""
+        return 6 + len(self.planes) // (13 * len(self.leaves))
+
     def score(self, features: Matrix, base: npt.NDArray[np.float64], out: Matrix) -> None:
-        lanes = quick_kernels.ROWS if len(features) > FEW_ROWS else quick_kernels.FEW_ROWS
-        quick_kernels.LOOPS[lanes, self.bins.dtype, self.none.dtype, self.leaves.dtype](
+        lanes = next((lanes for most, lanes in LANES if len(features) <= most), quick_kernels.MANY)
+        quick_kernels.LOOPS[lanes, self.bins.dtype, self.leaves.dtype](
             features, self.cut_starts, self.cuts, self.tests, self.planes, self.bins, self.octets, self.keep,
-            self.none, self.leaves, base, out,
+            self.leaves, base, out,
         )  # fmt: skip
 
 
@@ -61,7 +66,7 @@ def quick_form(
         bins[mine] = np.searchsorted(own, threshold[mine])
     code = np.int8 if max(map(len, cuts)) < 256 else np.int16
     tree = np.searchsorted(roots, inner, side="right") - 1
-    most = 32 if counts.max() <= 32 else MOST_LEAVES
+    most = 8 * -(-int(counts.max()) // 8)
     left, right = (before[at] - before[roots[tree]] for at in (inner, nodes["right"][inner]))
     test, octets, keep = _octets(left, right, most // 8)
     leaves = np.zeros((len(counts), most), np.float32 if single else np.float64)
@@ -75,7 +80,6 @@ def quick_form(
         bins=(bins[test] + np.iinfo(code).min).astype(code),
         octets=octets,
         keep=keep,
-        none=np.zeros(1, np.uint32 if most == 32 else np.uint64),
         leaves=leaves,
     )
 

@@ -17,7 +17,7 @@ from numba.cpython.unsafe.numbers import trailing_zeros
 
 from serving.compiled import F8, I4, I8, OUT, U1, Loop, loop, read_only
 
-ROWS, FEW_ROWS = 256, 64  # blocks for many rows and for few, worked on side by side
+FEW, SOME, MANY = 64, 128, 512  # rows of a block, worked on side by side
 
 
 @nb.njit(inline="always")
@@ -50,29 +50,28 @@ def _clear(codes, bound, kept, lanes, alive):  # type: ignore[no-untyped-def]  #
 
 
 @nb.njit(inline="always")
-def _join(alive, word, lanes, bits):  # type: ignore[no-untyped-def]  # compiled
-    """Octets of leaves side by side in one *word* per row."""
+def _lowest(alive, lanes, octet_of, octet_bits):  # type: ignore[no-untyped-def]  # compiled
+    """Of each row the first octet with a leaf that is left."""
+    last = alive.shape[0] - 1
     for lane in range(lanes):
-        bits[lane] = (
-            word(alive[0, lane])
-            | word(alive[1, lane]) << word(8)
-            | word(alive[2, lane]) << word(16)
-            | word(alive[3, lane]) << word(24)
-        )
-    for octet in range(4, alive.shape[0]):
-        place = word(octet) << word(3)
+        octet_of[lane] = last
+        octet_bits[lane] = alive[last, lane]
+    for back in range(last):
+        octet = nb.uint8(last - 1 - back)
         for lane in range(lanes):
-            bits[lane] |= word(alive[octet, lane]) << place
+            bits = alive[octet, lane]
+            octet_of[lane] = octet if bits != 0 else octet_of[lane]
+            octet_bits[lane] = bits if bits != 0 else octet_bits[lane]
 
 
 @nb.njit(inline="always")
-def _add(leaves, bits, lanes, sums):  # type: ignore[no-untyped-def]  # compiled
+def _add(leaves, octet_of, octet_bits, lanes, sums):  # type: ignore[no-untyped-def]  # compiled
     """To each row's sum the leaf that is its lowest bit."""
     for lane in range(lanes):
-        sums[lane] += leaves[trailing_zeros(bits[lane])]
+        sums[lane] += leaves[(nb.uint64(octet_of[lane]) << nb.uint64(3)) + trailing_zeros(nb.uint64(octet_bits[lane]))]
 
 
-def _quick_score(lanes: int, code: Any, mask: Any, leaf: Any) -> Loop:
+def _quick_score(lanes: int, code: Any, leaf: Any) -> Loop:
     """The loop for blocks of *lanes* rows side by side, a number the compiler must know.
 
     cut_starts, cuts: per feature its distinct thresholds, ascending; a row's code is how many of them lie below it.
@@ -80,22 +79,22 @@ def _quick_score(lanes: int, code: Any, mask: Any, leaf: Any) -> Loop:
     planes: per test feature * 2 + missing-goes-left: two codes per feature, which differ for missing values.
     bins: per test the highest code that goes left; codes start from the least value of their type.
     octets, keep: per test which octet of leaves, and those of them that stay when the row goes right.
-    none: one zero, of the type that holds a bit for each leaf.
     leaves: per tree the values of its leaves; in their type they are added up.
     """
 
     @loop(
         nb.void(
             read_only(F8, 2), read_only(I8), read_only(F8), read_only(I8), read_only(I4), read_only(code),
-            read_only(I4), read_only(U1), read_only(mask), read_only(leaf, 2), read_only(F8), OUT,
+            read_only(I4), read_only(U1), read_only(leaf, 2), read_only(F8), OUT,
         )
     )  # fmt: skip
-    def quick_score(features, cut_starts, cuts, tests, planes, bins, octets, keep, none, leaves, base, out):  # type: ignore[no-untyped-def]  # compiled
+    def quick_score(features, cut_starts, cuts, tests, planes, bins, octets, keep, leaves, base, out):  # type: ignore[no-untyped-def]  # compiled
         n_features, n_outputs = cut_starts.shape[0] - 1, out.shape[1]
         least = -128 if bins.itemsize == 1 else -32768
         values, low = np.zeros(lanes, np.float64), np.empty(lanes, np.int64)
         codes = np.empty((2 * n_features, lanes), bins.dtype)
-        alive, bits = np.empty((leaves.shape[1] >> 3, lanes), np.uint8), np.empty(lanes, none.dtype)
+        alive = np.empty((leaves.shape[1] >> 3, lanes), np.uint8)
+        octet_of, octet_bits = np.empty(lanes, np.uint8), np.empty(lanes, np.uint8)
         sums = np.empty((n_outputs, lanes), leaves.dtype)
         for first in range(0, features.shape[0], lanes):
             rows = min(lanes, features.shape[0] - first)
@@ -110,8 +109,8 @@ def _quick_score(lanes: int, code: Any, mask: Any, leaf: Any) -> Loop:
                 alive[:] = nb.uint8(255)
                 for test in range(tests[tree], tests[tree + 1]):
                     _clear(codes[planes[test]], bins[test], keep[test], lanes, alive[octets[test]])
-                _join(alive, none.dtype.type, lanes, bits)
-                _add(leaves[tree], bits, lanes, sums[tree % n_outputs])
+                _lowest(alive, lanes, octet_of, octet_bits)
+                _add(leaves[tree], octet_of, octet_bits, lanes, sums[tree % n_outputs])
             for lane in range(rows):
                 for output in range(n_outputs):
                     out[first + lane, output] = sums[output, lane]
@@ -120,10 +119,9 @@ def _quick_score(lanes: int, code: Any, mask: Any, leaf: Any) -> Loop:
 
 
 LOOPS = {
-    (lanes, np.dtype(str(code)), np.dtype(str(mask)), np.dtype(str(leaf))): _quick_score(lanes, code, mask, leaf)
-    for lanes in (ROWS, FEW_ROWS)
+    (lanes, np.dtype(str(code)), np.dtype(str(leaf))): _quick_score(lanes, code, leaf)
+    for lanes in (FEW, SOME, MANY)
     for code in (nb.int8, nb.int16)
-    for mask in (nb.uint32, nb.uint64)
     for leaf in (nb.float64, nb.float32)
 }
-"""By rows of a block, type of the codes, type that holds a bit for each leaf, and type of the sums."""
+"""By rows of a block, type of the codes, and type of the sums."""

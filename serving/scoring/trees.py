@@ -21,7 +21,7 @@ from serving.scoring.quick import QuickForm, quick_form
 from serving.scoring.sets import BLOCK_ROWS, NO_SETS, Sets
 
 Array = npt.NDArray[Any]
-FEW_ROWS = 12  # up to here a plain walk is faster than filling the lanes of a block
+AT_ONCE = 4  # rows that a tree is walked by side by side; of fewer rows the trees are
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ class Forest:
         return out
 
     def _sum(self, features: Matrix, out: Matrix) -> None:
-        if len(features) <= FEW_ROWS:
+        if len(features) < AT_ONCE:
             kernels.walk(features, self.nodes, self.values, self.roots, self.base, self.single, out)
-        elif self.quick is not None:
+        elif self.quick is not None and len(features) >= self.quick.least_rows:
             self.quick.score(features, self.base, out)
         else:
             kernels.blocked_walk(features, self.nodes, self.values, self.roots, self.base, self.single, out)

@@ -42,7 +42,7 @@ from serving.scoring import kernels, quick_kernels
 from serving.scoring.api import Declined, SklearnScorer
 from serving.scoring.compile import CompiledScorer, compile_pipeline, from_bytes, to_bytes
 from serving.scoring.symbols import symbols_of
-from serving.scoring.trees import FEW_ROWS, Forest, Grown, plant
+from serving.scoring.trees import AT_ONCE, Forest, Grown, plant
 
 COLUMNS = {
     "area": {"type": "float", "range": [0, 2000], "nullable": True},
@@ -207,7 +207,7 @@ def assert_same(reference: SklearnScorer, fast: CompiledScorer, matrix: np.ndarr
     assert (off <= allowed).all(), (off.max(), int(off.argmax()))
 
 
-SIZES = (1, FEW_ROWS, FEW_ROWS + 1, 2 * quick_kernels.FEW_ROWS, 2 * quick_kernels.ROWS + 3)
+SIZES = (1, AT_ONCE, 12, quick_kernels.FEW + 1, quick_kernels.SOME + 1, quick_kernels.MANY + 3)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -444,16 +444,15 @@ def test_classes_come_in_the_order_of_the_contract() -> None:
 
 
 def test_the_loop_is_picked_by_rows_and_shape_of_the_trees() -> None:
-    """Small trees have a QuickScorer form with 32 or 64 bits; deep ones and votes per class have none."""
+    """Trees of some leaves have a QuickScorer form with a bit for each; deep ones and votes per class have none."""
 
     def quick(family: str) -> Any:
         forest = pair(family)[1].sums
         assert isinstance(forest, Forest)
         return forest.quick
 
-    assert quick("histogram").none.dtype == np.uint32
-    assert quick("histogram-64").none.dtype == np.uint64
-    assert quick("histogram-100") is None
+    assert [quick(family).leaves.shape[1] for family in ("histogram", "histogram-64", "histogram-100")] == [16, 64, 104]
+    assert quick("forest") is None
     assert quick("tree-9") is None
 
 
