@@ -43,8 +43,8 @@ tables: $(READY) ## Ten tables from their files to served models beside ten line
 	@$(BIN)/python -m tests.tables.served $(ARGS)
 
 .PHONY: bench-trees
-bench-trees: $(READY) ## Trees scored here and by other libraries (ARGS="--peers PYTHON": of an environment that has them)
-	@$(BIN)/python -m tests.bench.trees $(ARGS)
+bench-trees: $(READY) ## Trees scored here and by other libraries (TREES=PYTHON of an environment that has these)
+	@$(BIN)/python -m tests.bench.trees $(if $(TREES),--peers $(TREES)) $(ARGS)
 
 .PHONY: bench-auto
 bench-auto: $(READY) ## The search over families beside ten lines of scikit-learn on made tables (ARGS="--seconds 60 homes")

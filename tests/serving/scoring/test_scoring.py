@@ -452,7 +452,6 @@ def test_the_loop_is_picked_by_rows_and_shape_of_the_trees() -> None:
         return forest.quick
 
     assert [quick(family).leaves.shape[1] for family in ("histogram", "histogram-64", "histogram-100")] == [16, 64, 104]
-    assert quick("forest") is None
     assert quick("tree-9") is None
 
 
