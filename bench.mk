@@ -46,6 +46,10 @@ tables: $(READY) ## Ten tables from their files to served models beside ten line
 bench-trees: $(READY) ## Trees scored here and by other libraries (TREES=PYTHON of an environment that has these)
 	@$(BIN)/python -m tests.bench.trees $(if $(TREES),--peers $(TREES)) $(ARGS)
 
+.PHONY: bench-automl
+bench-automl: $(READY) ## The search over families beside AutoGluon and FLAML (AUTOML=PYTHON of an environment that has them)
+	@$(BIN)/python -m tests.bench.automl $(if $(AUTOML),--peers $(AUTOML)) $(ARGS)
+
 .PHONY: bench-auto
 bench-auto: $(READY) ## The search over families beside ten lines of scikit-learn on made tables (ARGS="--seconds 60 homes")
 	@$(BIN)/python -m tests.bench.auto $(ARGS)

@@ -40,6 +40,7 @@ _SHARE = re.compile(r"^\s*0?\.\d+\s*$")
 _RANGE = 2.0**64  # of the hashes
 LOOKED_AT = 65_536  # rows that show whether columns tell rows apart; where many repeat, some of these do
 DISTINCT = 0.9  # share of them that must differ
+FEW = 0.5  # share below which rows are alike because there is little that they could hold; no table given twice is
 
 
 def _holdout(value: object) -> object:
@@ -96,11 +97,14 @@ class Identity(Frozen):
     Attributes:
         columns: by name; None where the text counts that stands there.
         event_time: column that counts as a moment, which ``event`` says how to read.
+        counted: rows that are alike in all of it are told apart by how many of them stand above, since two that are the
+            same to a model are so whichever came first. Together they would make a cut by what is to be predicted.
     """
 
     columns: dict[str, Column | None]
     event_time: str | None = None
     event: Column = Column(type="datetime")
+    counted: bool = False
 
     @classmethod
     def of(cls, chunks: Iterable[pl.DataFrame], contract: Contract) -> Self:
@@ -117,7 +121,9 @@ class Identity(Frozen):
             return named
         ours, schema = set(named.names), rows.schema
         others = {name: None for name, dtype in schema.items() if not dtype.is_nested() and name not in ours}
-        return cls(columns={**meant, **others}, event_time=event, event=contract.event)
+        every = cls(columns={**meant, **others}, event_time=event, event=contract.event)
+        few = pl.Series(every.hashes(rows)).n_unique() < FEW * rows.height
+        return every.model_copy(update={"counted": few})
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -139,7 +145,14 @@ class Identity(Frozen):
         }
         if self.event_time:
             cells[self.event_time] = moments(self.event_time, schema[self.event_time], self.event)
-        return hash_rows(frame.select(cells[name].alias(name) for name in sorted(cells)), seed)
+        found = hash_rows(frame.select(cells[name].alias(name) for name in sorted(cells)), seed)
+        return _counted(found, seed) if self.counted else found
+
+
+def _counted(hashes: Hashes, seed: int) -> Hashes:
+    """Others for rows that are alike: each with the number of those above."""
+    above = pl.DataFrame({"row": hashes}).with_columns(above=pl.int_range(pl.len(), dtype=pl.Int64).over("row"))
+    return hash_rows(above, seed)
 
 
 def _meaning(column: Column) -> Column:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from components.data.moments import event_of
 from components.data.split import split
 from components.data.tables import learned_contract, matrix_and_target
 from components.judging import metrics
@@ -41,14 +42,17 @@ class Baseline:
         return self.name != BEFORE
 
 
-def measured(project: Project, accepted: pl.DataFrame) -> tuple[Baseline, ...]:
-    """The baselines of *project* on its *accepted* rows, or evenly spaced ones of them; none where it cannot be split.
+def measured(project: Project, good: pl.DataFrame) -> tuple[Baseline, ...]:
+    """The baselines of *project* on its *good* rows, or evenly spaced ones of them; none where it cannot be split.
+
+    Args:
+        good: rows that the contract accepts as they came, since columns that it does not name may tell rows apart.
 
     Raises:
         DataError: a side of the split is empty, or lacks a class.
     """
-    every = -(-accepted.height // SAMPLE)
-    rows = accepted.gather_every(every) if every > 1 else accepted
+    every = -(-good.height // SAMPLE)
+    rows = good.gather_every(every) if every > 1 else good
     found = split(rows, project.split, project.contract, project.seed)
     return tuple(_baselines(project, found.train, found.holdout))
 
@@ -76,7 +80,7 @@ def _free(rules: Contract, y: Values, y_held: Values, holdout: pl.DataFrame) -> 
         return
     yield "the mean", np.full(len(y_held), y.mean())
     if rules.event_time is not None and len(y_held) > 1:
-        order = np.argsort(holdout[rules.event_time].to_numpy(), kind="stable")
+        order = np.argsort(event_of(holdout, rules).to_numpy(), kind="stable")
         before = np.empty_like(y_held)
         before[order] = np.concatenate([[y[-1]], y_held[order][:-1]])
         yield BEFORE, before

@@ -71,11 +71,13 @@ def _gates(
 ) -> Iterator[tuple[Mapping[str, Any], str]]:
     yield {"metric": metric.name, "at_most": floor[0]}, f"{floor[1]}: a model is worth no less"
     if task == "classification":
-        ranked = max((one.metrics.get("roc_auc", 0.5) for one in known), default=0.5)
+        areas = (one.metrics.get("roc_auc", 0.5) for one in known)
+        ranked = max((value for value in areas if math.isfinite(value)), default=0.5)
         least = math.floor(100 * max(0.5 + 0.8 * (ranked - 0.5), 0.52)) / 100
         yield {"metric": "roc_auc", "at_least": least}, f"{ranked:.3f} was reached without a search; 0.5 is chance"
     else:
-        reached = max((one.metrics.get("r2", 0.0) for one in known if one.known), default=0.0)
+        said = (one.metrics.get("r2", 0.0) for one in known if one.known)
+        reached = max((value for value in said if math.isfinite(value)), default=0.0)
         least = math.floor(100 * max(min(0.8 * reached, 1 - ROOM**2 * (1 - reached)), 0.0)) / 100
         yield {"metric": "r2", "at_least": least}, f"{reached:.3f} was reached without a search; 0 is the mean's"
     champion = {"metric": metric.name, "against": "champion", "tolerance": "1%"}

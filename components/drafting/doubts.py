@@ -42,6 +42,7 @@ EPOCHS = (datetime(1970, 1, 1), datetime(1900, 1, 1), datetime(1899, 12, 30))  #
 
 
 CARRIED = "no input; it goes along with a row and comes back with its answer"
+ALL_THERE_IS = "kept, since no other column is left to learn from"
 LEFT_OUT = "left out; remove the # in front of it to keep it"
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import polars as pl
 
 from components.data.moments import assembled
-from components.data.validation import Validation, validate
+from components.data.validation import validate
 from components.drafting import baselines, choosing, doubts, leaks, roles, rows, writing
 from components.drafting.baselines import Baseline
 from components.drafting.doubts import Doubt
 from components.drafting.inputs import Input, inputs
-from components.drafting.look import TableLook
+from components.drafting.look import ColumnLook, TableLook
 from components.drafting.names import model_name
 from components.drafting.roles import Roles
 from components.projects import project as projects
@@ -22,6 +22,7 @@ from components.projects.project import Project
 from serving.contract import Contract
 from serving.errors import DataError, UsageError
 
+MOST_NAMED = 10  # columns, in a refusal
 MOST_REFUSED = 0.5  # share of the rows, above which a table is not worth a project
 
 
@@ -81,8 +82,10 @@ def draft(table: TableLook, asked: Wishes, out: Path, now: datetime) -> Draft:
         DataError: the table cannot be held by any contract.
     """
     parts, columns, said = doubted(table, asked)
-    if all(one.out for one in columns):
-        raise DataError(f"{table.uri} has no column that a model could learn from: {columns[0].out if columns else ''}")
+    if all(one.out or one.carried for one in columns):
+        why = "; ".join(f"{one.name}: {one.out or one.why}" for one in columns[:MOST_NAMED])
+        why = why or "it has none but the target"
+        raise DataError(f"{table.uri} has no column that a model could learn from: {why}")
     name = asked.name or model_name(table.uri)
     findings = writing.Findings(name, source(table.uri, out), table, parts, columns, tuple(said))
     return _tried(findings, now)
@@ -95,10 +98,18 @@ def doubted(table: TableLook, asked: Wishes) -> tuple[Roles, tuple[Input, ...], 
     gone = {name for doubt in said if doubt.out for name in doubt.about}
     free_of = {*gone, *parts.event.columns[:1], *(column.name for column in table.columns if column.guess == "id")}
     free = [column for column in roles.others(table, parts) if column.name not in free_of]
-    said += leaks.of_target(table, parts, free)
+    said += _suspected(table, parts, free)
     columns = inputs(table, parts, said)
     said += rows.of_rows(table, parts, [one.column for one in columns if not one.out])
     return parts, columns, said
+
+
+def _suspected(table: TableLook, parts: Roles, free: list[ColumnLook]) -> list[Doubt]:
+    """What leaks of the target among *free*, which are kept where none would be left."""
+    found = list(leaks.of_target(table, parts, free))
+    if {column.name for column in free} - {name for doubt in found if doubt.out for name in doubt.about}:
+        return found
+    return [replace(doubt, act=doubts.ALL_THERE_IS) if doubt.out else doubt for doubt in found]
 
 
 def source(uri: str, out: Path) -> str:
@@ -131,11 +142,12 @@ def _said(table: TableLook, option: str, name: str | None) -> roles.Role | None:
 def _tried(findings: "writing.Findings", now: datetime) -> Draft:
     """The draft of *findings* with what can only be known by holding the table against it."""
     project = projects.from_text(writing.text(findings))
-    found = validate(_with_event(findings.table, project.contract), project.contract, now)
+    table = _with_event(findings.table, project.contract)
+    found = validate(table, project.contract, now)
     findings = replace(findings, refused=found.report.share)
     if found.report.share > MOST_REFUSED:
         raise DataError(f"{findings.table.uri}: no contract holds it: {found.report.sentence}")
-    findings, seen = _measured(findings, project, found)
+    findings, seen = _measured(findings, project, table.filter(pl.Series(found.good)))
     text = writing.text(findings)
     projects.from_text(text)
     return Draft(text, findings.table, findings.roles, findings.columns, findings.doubts, seen, found.report.sentence)
@@ -149,15 +161,16 @@ def _with_event(table: TableLook, contract: Contract) -> pl.DataFrame:
 
 
 def _measured(
-    findings: "writing.Findings", project: Project, found: Validation
+    findings: "writing.Findings", project: Project, good: pl.DataFrame
 ) -> tuple["writing.Findings", tuple[Baseline, ...]]:
-    """Family and gates by what simple predictions are worth; another split where that one cannot be made."""
+    """Family and gates by what simple predictions are worth on the *good* rows, as they came; another split where that
+    one cannot be made."""
     try:
-        seen = baselines.measured(project, found.accepted)
+        seen = baselines.measured(project, good)
     except DataError as error:
         if findings.by != "time":
             return replace(findings, unmeasured=str(error)), ()
         findings = replace(findings, by="random", no_time=str(error))
-        return _measured(findings, projects.from_text(writing.text(findings)), found)
+        return _measured(findings, projects.from_text(writing.text(findings)), good)
     findings = replace(findings, choice=choosing.choose(seen, project.contract.task))
     return replace(findings, doubts=(*findings.doubts, *choosing.doubts(findings.choice))), seen

@@ -28,6 +28,11 @@ class Input:
     out: str = ""
 
     @property
+    def carried(self) -> bool:
+        """It goes along with a row, and no model computes with it."""
+        return self.keys["type"] == "id"
+
+    @property
     def name(self) -> str:
         return self.column.name
 

@@ -138,7 +138,12 @@ def _rival(gate: Gate, metric: Metric, seen: float, candidate: Evaluation) -> Ch
     if rival.rows != candidate.rows:
         sentence += f" on {rival.rows:,} rows"
     if not passed:
-        sentence += f", which is not{' surely' if least < margin < value else ''} what is asked; {_next(gate)}"
+        sure = "surely " if gate.confidence else ""
+        by = metric.show(abs(margin), candidate.unit)
+        asked = (
+            f"{sure}better{f' by more than {by}' if margin else ''}" if margin >= 0 else f"{sure}worse by at most {by}"
+        )
+        sentence += f"; it has to be {asked}: {_next(gate)}"
     return Check(metric=metric.name, bar=theirs, seen=seen, passed=passed, sentence=sentence)
 
 

@@ -12,6 +12,7 @@ from serving.contract import Contract, Frozen, Matrix
 SKETCH = 1_024
 LOOKED_AT = 5_000  # rows, of which one column that is the target shows as well as of millions
 TOLD = 5  # columns
+STRANGE = 5  # rows, fewer of which are no evidence
 
 
 class Overlap(Frozen):
@@ -29,8 +30,9 @@ class Overlap(Frozen):
 
     @property
     def suspicious(self) -> bool:
-        """More than half of them, and more than their repeats explain."""
-        return self.told > 0 and self.seen / self.told > 0.5 + self.chance / 2
+        """More than half of them, and more than their repeats explain, where rows differ enough to tell."""
+        strange = self.told * (1 - self.chance)  # rows that would not be among the training rows by themselves
+        return strange >= STRANGE and self.seen / self.told > 0.5 + self.chance / 2
 
 
 def learned(matrix: Matrix, target: Values, contract: Contract) -> Learned:

@@ -142,6 +142,7 @@ class _Fitting:
         watched = watch is not None and bool(family.rounds)
         if watch is not None and watched:
             told |= watching(estimator, watch)
+        x = x if family.empty else _with_a_value(x)
         estimator.set_params(**by_place).fit(x, self.lesson.labels[rows], **told)
         return rounds_of(estimator, watch) if watch is not None and watched else None
 
@@ -158,6 +159,15 @@ class _Fitting:
         smear = BENDS[back.bend].smear
         assert smear is not None  # noqa: S101 - ModelSpec refuses the others
         return Back(back.bend, smear(back.numbers, residuals, self.lesson.weights), back.per)
+
+
+def _with_a_value(x: Matrix) -> Matrix:
+    """*x* with a 0 in the first row of each feature without a value, since scikit-learn cannot make bins of none."""
+    empty = np.isnan(x).all(axis=0)
+    if empty.any():
+        x = x.copy()
+        x[0, empty] = 0.0
+    return x
 
 
 def _labels(back: Back, contract: Contract, matrix: Matrix, target: Vector) -> npt.NDArray[Any]:

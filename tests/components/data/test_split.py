@@ -132,6 +132,41 @@ def test_order_does_not_matter_and_the_seed_does(contract: Contract) -> None:
     assert not split(frame, by("random"), contract, seed=4).holdout.sort(pl.all()).equals(first)
 
 
+def survey(rows: int, seed: int = 1) -> pl.DataFrame:
+    """Rows that could hardly differ: a yes or no for each of four kinds."""
+    random = np.random.default_rng(seed)
+    x = random.integers(0, 4, rows)
+    return pl.DataFrame({"x": x.astype(float), "y": np.where(random.random(rows) < 0.2 + 0.15 * x, "yes", "no")})
+
+
+def kinds(frame: pl.DataFrame) -> dict[tuple[float, str], int]:
+    return {(x, y): n for x, y, n in frame.group_by("x", "y").len().iter_rows()}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_that_could_hardly_differ_are_dealt_by_chance(seed: int) -> None:
+    """Each kind of row is on both sides in like shares, whatever the order, and stays there when rows are added."""
+    contract = Contract(columns=X, target=Target(name="y", classes=("no", "yes")))
+    frame = survey(3_000)
+    parts, every = split(frame, by("random"), contract, seed), kinds(frame)
+    held = kinds(parts.holdout)
+    for kind, count in every.items():
+        assert held[kind] / count == pytest.approx(0.2, abs=5 * (0.2 * 0.8 / count) ** 0.5)
+    shuffled = frame.sample(fraction=1, shuffle=True, seed=5)
+    assert kinds(split(shuffled, by("random"), contract, seed).holdout) == held
+    before = kinds(split(frame[:2_000], by("random"), contract, seed).holdout)
+    assert all(before[kind] <= held[kind] for kind in before)
+    added = len(frame) - 2_000
+    assert sum(held[kind] - before[kind] for kind in before) <= added
+
+
+def test_a_table_that_is_there_twice_has_no_row_on_both_sides() -> None:
+    """Rows that differ, and were exported twice, stay together."""
+    frame = table(rows=500)
+    parts = split(pl.concat([frame, frame]), by("random"), BARE, seed=3)
+    assert not set(parts.train["x"]) & set(parts.holdout["x"])
+
+
 def test_groups_stay_together() -> None:
     """No district has rows on both sides, even though its homes differ."""
     parts = split(table(), by("group", group="district"), SALES, seed=3)

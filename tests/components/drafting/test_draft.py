@@ -23,7 +23,7 @@ from components.drafting.text import flow
 from components.modelling.saying import said_besides
 from components.projects import project as projects
 from components.projects import project_file
-from serving.errors import SlipwayError, UsageError
+from serving.errors import DataError, SlipwayError, UsageError
 from tests.unordered.sitecustomize import unorder
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
@@ -82,7 +82,12 @@ def tables(draw: Any) -> pl.DataFrame:
     kinds = draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=8))
     names = draw(st.lists(NAMES.filter(lambda name: name not in ("goal", "base")), min_size=8, max_size=8, unique=True))
     columns = {name: cells(kind, rows, rng) for name, kind in zip(names, kinds, strict=False)}
-    goal = rng.choice(["low", "high"], rows) if draw(st.booleans()) else rng.gamma(3, 20, rows).round(2)
+    goals = {
+        "classes": lambda: rng.choice(["low", "high"], rows),
+        "numbers": lambda: rng.gamma(3, 20, rows).round(2),
+        "nearly one number": lambda: np.where(np.arange(rows) % 25 == 3, 100.0, 0.0) + (np.arange(rows) == 0),
+    }
+    goal = goals[draw(st.sampled_from(sorted(goals)))]()
     return pl.DataFrame({**columns, "base": rng.normal(size=rows).round(4), "goal": goal}, strict=False)
 
 
@@ -234,3 +239,35 @@ def test_what_callers_do_not_know_in_time_sets_no_gate() -> None:
     ]
     floors = [gate for gate, _ in choose(seen, "regression").gates if "against" not in gate]
     assert floors == [{"metric": "rmse", "at_most": 29.1}, {"metric": "r2", "at_least": 0.0}]
+
+
+def test_what_a_draft_measures_is_of_rows_as_a_run_deals_them(tmp_path: Path) -> None:
+    """Columns that no model sees tell rows apart, so that those which are alike otherwise stand on both sides."""
+    rng = np.random.default_rng(0)
+    treatment = rng.choice(["diet", "drug", "both"], 699)
+    outcome = np.where(rng.random(699) < np.where(treatment == "both", 0.7, 0.4), "good", "bad")
+    for names in ({"rownames": range(1, 700)}, {}):
+        found = drafted(pl.DataFrame({**names, "outcome": outcome, "treatment": treatment}), tmp_path, "treatment")
+        losses = [one.metrics["log_loss"] for one in found.baselines]
+        assert max(losses) < 1.2, found.baselines
+
+
+def test_a_column_that_nearly_tells_the_target_is_kept_where_it_is_all_there_is(tmp_path: Path) -> None:
+    """And said to be doubtful; beside another column it is left out."""
+    rng = np.random.default_rng(0)
+    income = rng.gamma(9, 100, 200).round(1)
+    frame = pl.DataFrame(
+        {"rownames": range(1, 201), "income": income, "spent": (0.9 * income + rng.normal(size=200)).round(1)}
+    )
+    for other, kept in ((False, True), (True, False)):
+        table = frame.with_columns(size=pl.Series(rng.normal(size=200))) if other else frame
+        found = drafted(table, tmp_path, "spent")
+        assert [doubt.kind for doubt in found.doubts if "income" in doubt.columns] == ["leak"]
+        assert ("income" in projects.from_text(found.text).contract.columns) == kept
+
+
+def test_a_table_of_which_nothing_can_be_learned_is_refused_with_the_reason_of_each_column(tmp_path: Path) -> None:
+    """Not that of the first one alone."""
+    frame = pl.DataFrame({"gone": [None] * 90, "same": ["x"] * 90, "goal": np.arange(90.0) ** 0.5})
+    with pytest.raises(DataError, match=r"learn from: gone: .*; same: "):
+        drafted(frame, tmp_path, "goal")

@@ -112,6 +112,18 @@ def test_rows_that_repeat_are_no_sign_of_training_on_them() -> None:
     )
 
 
+@pytest.mark.parametrize("seed", range(0, 200, 5))
+def test_rows_that_could_hardly_differ_are_no_sign_of_training_on_them(seed: int) -> None:
+    """Whatever the number of different rows, some often and some once, a table cut by chance is not suspected."""
+    random = np.random.default_rng(seed)
+    kinds, rows = int(random.integers(2, 3_000)), int(random.integers(200, 5_000))
+    often = (1.0 + np.arange(kinds)) ** -random.uniform(0, 2.5)
+    cells = random.choice(kinds, rows, p=often / often.sum()).astype(float)
+    target, held = random.integers(0, 2, rows).astype(float), random.random(rows) < 0.2
+    known = suspicion.learned(cells[~held, None], target[~held], RULES)
+    assert not suspicion.overlap(cells[held, None], target[held], known).suspicious
+
+
 def test_guards_stand_until_they_are_taken_down() -> None:
     """Each alone, by `off` or by a gate of the project's own; labels that come late leave nothing to say before."""
     project = projects.parse(FILE)
