@@ -43,7 +43,7 @@ BLOCKS = {
     "features": Block("docs/features.md", ("bench-features",)),
     "batch": Block("docs/benchmarks.md", ("bench-batch",)),
     "supervisor": Block("docs/benchmarks.md", ("bench-supervisor",)),
-    "automl": Block("docs/tables.md", ("bench-automl",), asked=True),
+    "automl": Block("docs/tables.md", ("bench-automl", "ARGS=--seconds 60"), asked=True),
     "trees": Block("docs/benchmarks.md", ("bench-trees",), asked=True),
     "troubles": Block("docs/tables.md", ("troubles",)),
     "served-tables": Block("docs/tables.md", ("tables",)),

@@ -57,6 +57,7 @@ NOT_IMPORTED = {
 # Programs that tests start by Pythons of their own, which have what these import.
 ELSEWHERE = {
     ROOT / "tests/bench/tree_peers.py",
+    ROOT / "tests/bench/automl_peers.py",
     *(ROOT / f"tests/clients/{name}.py" for name in ("asked", "kserve_client", "mlserver_client", "triton_client")),
 }
 

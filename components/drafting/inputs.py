@@ -30,7 +30,7 @@ class Input:
     @property
     def carried(self) -> bool:
         """It goes along with a row, and no model computes with it."""
-        return self.keys["type"] == "id"
+        return bool(self.keys["type"] == "id")
 
     @property
     def name(self) -> str:

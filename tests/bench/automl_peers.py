@@ -66,7 +66,8 @@ def main() -> None:
     train, asked = (pd.read_parquet(folder / f"{name}.parquet") for name in ("train", "asked"))
     for frame in (train, asked):
         words = [name for name in frame.select_dtypes(object) if name != task["target"]]
-        frame[words] = frame[words].astype("category")
+        for name in words:
+            frame[name] = frame[name].astype("category")
     begun = time.monotonic()
     say = TOOLS[tool](train, task, seconds, folder)
     took = time.monotonic() - begun
