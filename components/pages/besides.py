@@ -6,6 +6,8 @@ from components.judging import metrics
 from components.judging.evaluation import Evaluation
 from components.judging.jackknife import quantile
 
+FEW = 6  # costs that are named
+
 
 def besides(seen: Evaluation) -> Iterator[str]:
     """A sentence each."""
@@ -23,3 +25,14 @@ def besides(seen: Evaluation) -> Iterator[str]:
             yield f"Without a model, {rival.words}: {lead.label} {lead.show(rival.metrics[lead.name], seen.unit)}{on}."
     if seen.threshold is not None:
         yield f"The answer is {seen.classes[-1]} from a probability of {seen.threshold:.4g} on."
+    elif seen.costs:
+        yield f"The answer is the class that is expected to cost least{_named(seen)}; other errors cost 1."
+
+
+def _named(seen: Evaluation) -> str:
+    """The costs that somebody named, dearest first."""
+    pairs = [(cost, truth, answer) for truth, row in enumerate(seen.costs) for answer, cost in enumerate(row)]
+    named = sorted((-cost, t, a) for cost, t, a in pairs if t != a and cost != 1)
+    told = [f"{seen.classes[t]} told as {seen.classes[a]} {-cost:g}" for cost, t, a in named[:FEW]]
+    more = f" and {len(named) - FEW} more" if named[FEW:] else ""
+    return f": {', '.join(told)}{more}" if told else ""

@@ -90,6 +90,7 @@ KEYS: dict[str, tuple[str, list[Any], list[Any]]] = {
     "interval": ("interval", [None, 0.5, 0.9, 0.99], [0, 0.49, 0.995, 1, -0.1, "0.9"]),
     **{f"threshold.{key}": (f"threshold.{key}", [], [0, 1, -0.1, 1.1, "0.5"]) for key in ("precision", "at")},
     **{f"threshold.cost.{key}": (f"threshold.cost.{key}", [], [0, -1, 1e9, "5"]) for key in ("miss", "false_alarm")},
+    "costs.*.*": ("costs.new.old", [], [-1, 1e9, "5"]),
     "gates.tolerance": ("gates[4].tolerance", [0, 5.5, "1%", "99%"], [-1, "100%", "-2%", "2"]),
     "gates.confidence": ("gates[4].confidence", [0.5, 0.95], [0, 0.4, 1, 1.1, "0.9"]),
     "gates.suspicious": ("gates[5].suspicious", [0.9, 1], [1.1, "0.9"]),
