@@ -125,6 +125,18 @@ def cheapest(probabilities: Values, costs: Table) -> Codes:
     return np.asarray(np.argmax(expected <= least * (1 + TIE), axis=1))
 
 
+def likeliest(probabilities: Values, most: int) -> Codes:
+    """The *most* probable classes of each row, (n_rows, most) positions, of equal ones the first of the contract."""
+    return np.ascontiguousarray(np.argsort(-probabilities, axis=1, kind="stable")[:, :most])
+
+
+def top_mistake(most: int, classes: int) -> str:
+    """Why the *most* probable of so many *classes* cannot be said; empty where they can."""
+    if classes < 3:
+        return "is for a target of three or more classes; of two each answer has both probabilities"
+    return "" if 1 <= most <= classes else f"expected 1 to {classes}, as many as there are classes, got {most}"
+
+
 class Taught(Frozen):
     """What training rows told of a model, and by what it answers with a class.
 

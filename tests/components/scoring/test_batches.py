@@ -156,6 +156,29 @@ def test_the_answer_of_least_cost_is_the_same_to_judge_batch_and_server(
     np.testing.assert_allclose(chosen, expected.min(axis=1), rtol=1e-9)
 
 
+def test_batches_have_the_most_probable_classes_that_the_endpoint_gives(bundles: Bundles, tmp_path: Path) -> None:
+    """In their order with their probabilities; none in refused rows, and no column unasked."""
+    bundle, rows = bundles["plant"], random_rows(PLANT, 150, 4)
+    rows[70]["petal length"] = -1e6
+    pl.DataFrame(rows).write_parquet(tmp_path / "plants.parquet")
+    for explain in (False, True):
+        asked = job(bundle, tmp_path / "plants.parquet", tmp_path / f"out{explain}", top=2, explain=explain)
+        whole = run(asked)
+        batch = pl.read_parquet(tmp_path / f"out{explain}" / "plants.parquet")
+        fine = [row for place, row in enumerate(rows) if place != 70]
+        read = work.read(of(bundle), "predict", body(fine, parameters={"top": 2}), None, True)
+        expected = json.loads(work.answer(of(bundle), "predict", read, "id").body)["top"]
+        columns = [("top_1", "top_1_probability"), ("top_2", "top_2_probability")]
+        told = [[{"class": row[a], "probability": row[b]} for a, b in columns] for row in batch.to_dicts()]
+        assert whole.refused == 1
+        assert told[70] == [{"class": None, "probability": None}] * 2
+        assert told[:70] + told[71:] == expected
+    run(job(bundle, tmp_path / "plants.parquet", tmp_path / "plain"))
+    assert "top_1" not in pl.read_parquet(tmp_path / "plain" / "plants.parquet").columns
+    with pytest.raises(UsageError, match="column 'top_1' has the name of a result"):
+        kept_columns(["top_1"], PLANT, ("top_1",), asked.results)
+
+
 def test_batches_have_the_contributions_that_the_endpoint_gives(bundles: Bundles, tmp_path: Path) -> None:
     """To the bit, whatever the chunks, with what they explain in words; none in refused rows, and none unasked."""
     for name, contract in (("housing", HOUSE), ("tumour", TUMOUR)):
