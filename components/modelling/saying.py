@@ -1,11 +1,12 @@
 """What a model says besides its predictions, as a project asks for it, and how it is fitted."""
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
+from functools import partial
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import polars as pl
-from pydantic import Field
+from pydantic import Field, model_validator
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
@@ -13,7 +14,7 @@ from components.judging import jackknife, metrics
 from components.judging.metrics import Values
 from components.judging.said import Said
 from components.judging.suspicion import learned
-from components.modelling.crossing import Crossed, Rows, crossed
+from components.modelling.crossing import Crossed, Rows, crossed, over_deals
 from components.modelling.deciding import Confusions, Threshold, check_costs, cost_table, threshold
 from serving.bundle.judgement import Calibration, Judgement, Widths, log_odds, percent
 from serving.contract import Contract, Frozen, Matrix
@@ -32,6 +33,7 @@ class Says(Frozen):
         probabilities: how they are calibrated.
         threshold, costs: which class is answered.
         folds: how many models of parts of the training rows are fitted for it; 0: as few as the rest needs.
+        repeats: how many times the rows are dealt to folds.
     """
 
     interval: float | None = None
@@ -39,6 +41,7 @@ class Says(Frozen):
     threshold: Threshold | None = None
     costs: Confusions = Field(default_factory=dict)
     folds: int = 0
+    repeats: int = 1
 
     @property
     def models(self) -> int:
@@ -60,9 +63,15 @@ class Says(Frozen):
             raise ConfigError(f"threshold: is for a target of two classes, seen {classes or 'numbers'}")
         check_costs(self.costs, self.threshold, contract)
 
-    def judgement(self, found: Crossed, contract: Contract) -> Judgement:
-        """What the bundle keeps, given predictions of training rows by models that had not seen them."""
-        made = Judgement(folds=self.models, costs=cost_table(self.costs, self.threshold, contract))
+    def judgement(self, found: Crossed, contract: Contract, again: Sequence[Crossed] = ()) -> Judgement:
+        """What the bundle keeps, given predictions of training rows by models that had not seen them.
+
+        Intervals, calibration and threshold are learned from *found* alone, the first deal; with the deals *again* it
+        is only told how good the model is.
+        """
+        made = Judgement(
+            folds=self.models, repeats=1 + len(again), costs=cost_table(self.costs, self.threshold, contract)
+        )
         level = None if self.interval is None else percent(self.interval)
         if level is not None:
             made = made.model_copy(update={"widths": widths(found.predicted, found.target, level)})
@@ -72,7 +81,11 @@ class Says(Frozen):
             made, values = made.model_copy(update={"calibration": kept}), kept.calibrated(values)
         if self.threshold is not None:
             made = made.model_copy(update={"threshold": threshold(self.threshold, values[:, 1], found.target)})
-        return made.model_copy(update={"crossed": _figures(found, Said.of(values, made), contract)})
+        facts = {"crossed": _figures(found, Said.of(values, made), contract)}
+        if again:
+            said = partial(_said, made)
+            facts["repeated"] = over_deals([found, *again], self.models, said, contract)
+        return made.model_copy(update=facts)
 
     def fixed(self, contract: Contract) -> Judgement:
         """What the bundle keeps where no models of parts are needed."""
@@ -86,9 +99,18 @@ class Estimate(Frozen):
     Attributes:
         folds: models of parts of the training rows that predict the other parts: whole groups and keys, or rows; by
             time each the next stretch (rolling origin). 0: none.
+        repeats: how many times the training rows are dealt to the folds, each time in another way, so that figures
+            depend less on one deal; not by time, which has one order.
     """
 
     folds: Annotated[int, Field(ge=0, le=20)] = 0
+    repeats: Annotated[int, Field(ge=1, le=20)] = 1
+
+    @model_validator(mode="after")
+    def _dealt(self) -> Self:
+        if self.repeats > 1 and self.folds < 2:
+            raise ValueError(f"repeats: needs folds of 2 or more, which are dealt again; seen folds {self.folds}")
+        return self
 
 
 class Besides(Frozen):
@@ -114,11 +136,13 @@ class Besides(Frozen):
     def says(self) -> Says:
         """The same as one value."""
         given = {name: getattr(self, name) for name in ("interval", "probabilities", "threshold", "costs")}
-        return Says(**given, folds=self.evaluation.folds)
+        return Says(**given, **dict(self.evaluation))
 
-    def check_says(self, contract: Contract, figures: Sequence[str]) -> None:
-        """Refuse what a model of the *contract* cannot say, and *figures* of what it does not say."""
+    def check_says(self, contract: Contract, figures: Sequence[str], by: str = "random") -> None:
+        """Refuse what a model of the *contract*, split *by* that, cannot say, and *figures* of what it does not say."""
         self.says.check(contract)
+        if by == "time" and self.evaluation.repeats > 1:
+            raise ConfigError("evaluation.repeats: rows that are split by time have one order and are dealt once")
         if "coverage" in figures and self.interval is None:
             raise ConfigError("interval: missing, and a gate or an alarm is on coverage; write interval: 0.9")
         if "cost" in figures and not cost_table(self.costs, self.threshold, contract):
@@ -136,8 +160,13 @@ def said_besides(
         fit: as for ``crossed``.
     """
     _, contract, _, matrix, target = training
-    made = asked.judgement(crossed(*training, asked.models, fit), contract) if asked.models else asked.fixed(contract)
+    deals = [crossed(*training, asked.models, fit, deal) for deal in range(asked.repeats if asked.models else 0)]
+    made = asked.judgement(deals[0], contract, deals[1:]) if deals else asked.fixed(contract)
     return made.model_copy(update={"learned": learned(matrix, target, contract)})
+
+
+def _said(made: Judgement, predicted: Values) -> Said:
+    return Said.of(made.calibrated(predicted), made)
 
 
 def _figures(found: Crossed, said: Said, contract: Contract) -> dict[str, tuple[float, float]]:

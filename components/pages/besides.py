@@ -1,6 +1,6 @@
 """What a report says beside the holdout's figures: other estimates, what needs no model, and what is answered when."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from components.judging import metrics
 from components.judging.evaluation import Evaluation
@@ -12,12 +12,11 @@ FEW = 6  # costs that are named
 def besides(seen: Evaluation) -> Iterator[str]:
     """A sentence each."""
     if seen.crossed:
-        known = [(metrics.get(name), value, error) for name, (value, error) in seen.crossed.items()]
-        sure = quantile(0.975, max(seen.blocks, 2))
-        told = [
-            f"{one.label} {one.show(value, seen.unit)} ± {one.show(sure * e, seen.unit)}" for one, value, e in known
-        ]
-        yield f"Training rows, each predicted by one of {seen.folds} models that had not seen it: {', '.join(told)}."
+        told = _told(seen, seen.crossed, max(seen.blocks, 2))
+        yield f"Training rows, each predicted by one of {seen.folds} models that had not seen it: {told}."
+    if seen.repeated:
+        told = _told(seen, seen.repeated, seen.repeats * seen.folds)
+        yield f"Means over the folds of {seen.repeats} deals of the training rows to {seen.folds} folds: {told}."
     lead = metrics.leading(seen.task)
     for rival in seen.rivals.values():
         if lead.name in rival.metrics:
@@ -27,6 +26,13 @@ def besides(seen: Evaluation) -> Iterator[str]:
         yield f"The answer is {seen.classes[-1]} from a probability of {seen.threshold:.4g} on."
     elif seen.costs:
         yield f"The answer is the class that is expected to cost least{_named(seen)}; other errors cost 1."
+
+
+def _told(seen: Evaluation, figures: Mapping[str, tuple[float, float]], values: int) -> str:
+    """*figures* with what they may be off in 95 of 100 cases, given of how many *values* their errors are."""
+    sure = quantile(0.975, values)
+    known = [(metrics.get(name), value, error) for name, (value, error) in figures.items()]
+    return ", ".join(f"{m.label} {m.show(value, seen.unit)} ± {m.show(sure * e, seen.unit)}" for m, value, e in known)
 
 
 def _named(seen: Evaluation) -> str:

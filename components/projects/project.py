@@ -264,7 +264,7 @@ _CHECKS: tuple[Callable[[Project], None], ...] = (
     lambda project: check_policy(project.split, project.contract),
     _check_model,
     lambda project: project.check_says(
-        project.contract, [*(one.metric for one in project.gates), *project.watch.alarm]
+        project.contract, [*(one.metric for one in project.gates), *project.watch.alarm], project.split.by
     ),
     lambda project: check_gates(project.gates, project.contract),
     lambda project: check_alarms(project.watch, project.contract),

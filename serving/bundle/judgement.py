@@ -146,12 +146,16 @@ class Taught(Frozen):
             threshold the class of least expected cost is the answer. Empty: nobody said what an error costs.
         crossed: metrics of training rows that were predicted by models that had not seen them, each with its standard
             error; ``folds`` says how many models that were.
+        repeated: means of the metrics of each fold of ``repeats`` deals of the training rows to folds, each with its
+            standard error; empty where they were dealt once.
     """
 
     threshold: float | None = None
     costs: Table = ()
     crossed: dict[str, tuple[float, float]] = {}  # noqa: RUF012 - pydantic copies it
     folds: int = 0
+    repeated: dict[str, tuple[float, float]] = {}  # noqa: RUF012 - as above
+    repeats: int = 1
 
 
 class Judgement(Taught):

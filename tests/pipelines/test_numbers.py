@@ -86,6 +86,7 @@ KEYS: dict[str, tuple[str, list[Any], list[Any]]] = {
     "gates.worst": ("gates[3].worst", *LEVEL),
     "gates.min_rows": ("gates[3].min_rows", *COUNT),
     "evaluation.folds": ("evaluation.folds", [0, 5, 20], [-1, 1.5, 21, "5"]),
+    "evaluation.repeats": ("evaluation.repeats", [1], [0, -1, 1.5, 21, "5"]),
     "model.weights.half_life": ("model.weights.half_life", SPAN[0], SPAN[1]),
     "interval": ("interval", [None, 0.5, 0.9, 0.99], [0, 0.49, 0.995, 1, -0.1, "0.9"]),
     **{f"threshold.{key}": (f"threshold.{key}", [], [0, 1, -0.1, 1.1, "0.5"]) for key in ("precision", "at")},
