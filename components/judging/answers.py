@@ -1,7 +1,7 @@
 """What one model says of rows, beside the truth: asked once, judged in several ways."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -17,6 +17,7 @@ from components.judging.jackknife import Blocks, Gain
 from components.judging.metrics import Values
 from components.judging.said import Said
 from serving.bundle.bundle import Bundle
+from serving.bundle.judgement import Judgement, Taught
 from serving.contract import Contract, Matrix
 from serving.files import sha256_bytes
 
@@ -48,11 +49,12 @@ class Answers:
         return jackknife.gains(self.contract.task, self.target, self.predicted, over.predicted, self.parts, names)
 
 
-def ask(bundle: Bundle, rows: pl.DataFrame, classes: tuple[str, ...] = ()) -> Answers:
+def ask(bundle: Bundle, rows: pl.DataFrame, classes: tuple[str, ...] = (), by: Bundle | None = None) -> Answers:
     """*rows* through the bundle's own contract and scorer.
 
     Args:
         classes: those to be told apart, in this order; by default all of the contract's.
+        by: the bundle that says what errors cost; by default its own.
     """
     own = bundle.contract
     classes = classes or own.target.classes
@@ -62,8 +64,13 @@ def ask(bundle: Bundle, rows: pl.DataFrame, classes: tuple[str, ...] = ()) -> An
     predicted = bundle.scorer.score(matrix)
     if classes != own.target.classes:
         predicted = np.ascontiguousarray(predicted[:, [own.target.classes.index(name) for name in classes]])
-    said = Said.of(predicted, bundle.judgement if classes == own.target.classes else None)
+    said = replace(Said.of(predicted, _judgement(bundle, classes)), costs=_judgement(by or bundle, classes).costs)
     return Answers(rows, contract, matrix, target, said, jackknife.blocks(rows, own, bundle.split))
+
+
+def _judgement(bundle: Bundle, classes: tuple[str, ...]) -> Judgement:
+    own = bundle.contract.target.classes
+    return bundle.judgement if classes == own else bundle.judgement.among([own.index(name) for name in classes])
 
 
 def scored(bundle: Bundle, rows: pl.DataFrame, slices: Sequence[str], classes: tuple[str, ...] = ()) -> Evaluation:
@@ -79,9 +86,7 @@ def examined(bundle: Bundle, rows: pl.DataFrame, slices: Sequence[str]) -> Evalu
     worth = worths(score, found.matrix, found.target, found.contract)
     drawn = tuple(one.column for one in worth[:DRAWN])
     facts = {
-        "folds": judgement.folds,
-        "crossed": judgement.crossed,
-        "threshold": judgement.threshold,
+        **{name: getattr(judgement, name) for name in Taught.model_fields},
         "rivals": known,
         "contributions": contributions(bundle, found.matrix, found.predicted.values),
         "alone": suspicion.alone(found.matrix, found.target, bundle.contract),

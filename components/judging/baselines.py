@@ -14,7 +14,7 @@ from components.judging import metrics
 from components.judging.jackknife import Blocks, Gain, gains
 from components.judging.metrics import Values
 from components.judging.said import Said
-from serving.bundle.judgement import Learned
+from serving.bundle.judgement import Judgement, Learned
 from serving.contract import Contract, Frozen
 
 BASELINE, PREVIOUS = "baseline", "previous"
@@ -40,13 +40,13 @@ def rivals(
 ) -> dict[str, Rival]:
     """The candidate's *prediction* of *rows* beside what is said without a model, as far as there is such a thing."""
     found = {}
-    for name, words, said, known in _said(rows, contract, learned, target):
+    for name, words, values, known in _said(rows, contract, learned, target):
         if known.sum() >= 2:
             truth, ours = target[known], prediction[known]
-            values = metrics.compute(contract.task, truth, said[known])
-            names = tuple(values)
-            better = gains(contract.task, truth, ours, said[known], parts[known], names)
-            defined = {key: value for key, value in values.items() if np.isfinite(value)}
+            said = Said.of(values[known], Judgement(costs=prediction.costs))
+            figures = metrics.compute(contract.task, truth, said)
+            better = gains(contract.task, truth, ours, said, parts[known], tuple(figures))
+            defined = {key: value for key, value in figures.items() if np.isfinite(value)}
             found[name] = Rival(words=words, rows=int(known.sum()), metrics=defined, gains=better)
     return found
 

@@ -84,7 +84,7 @@ def compare(
         classes = _classes(common, judged, champion.contract)
     except (CannotBeAsked, DataError) as error:
         return SideBySide(judged, None, str(error))
-    theirs, ours = ask(champion, common, classes), ask(candidate, common, classes)
+    theirs, ours = ask(champion, common, classes, by=candidate), ask(candidate, common, classes)
     again = common.height < rows.height or classes != judged.classes
     beside_it = ours.evaluation(slices) if again else judged
     return SideBySide(beside_it, theirs.evaluation(slices), sentence, ours.gains(theirs, names))

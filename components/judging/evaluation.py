@@ -15,6 +15,7 @@ from components.judging.jackknife import Blocks
 from components.judging.metrics import Task, Values
 from components.judging.said import Said
 from components.judging.suspicion import Overlap
+from serving.bundle.judgement import Taught
 from serving.contract import Column, Contract, Frozen, Matrix
 from serving.errors import DataError
 from serving.pages.words import number
@@ -85,7 +86,7 @@ class CalibrationBin(Frozen):
     observed: float
 
 
-class Evaluation(Frozen):
+class Evaluation(Taught):
     """Metrics, slices and plot data of one model on one set of rows.
 
     Attributes:
@@ -96,9 +97,6 @@ class Evaluation(Frozen):
         rivals: what answers without a model, on the same rows.
         alone: what the best columns reach by themselves: R2, or ROC AUC.
         overlap: how many of the rows the model was trained on; None where its bundle does not say.
-        folds: of how many parts of the training rows ``crossed`` is, metrics with their standard errors of each part by
-            a model that had not seen it.
-        threshold: from which probability on the second of two classes is the answer; None: from a half.
         worths, courses, over_time, contributions: what ``importance`` tells of columns and of time.
     """
 
@@ -121,9 +119,6 @@ class Evaluation(Frozen):
     rivals: dict[str, Rival] = Field(default_factory=dict)
     alone: dict[str, float] = Field(default_factory=dict)
     overlap: Overlap | None = None
-    folds: int = 0
-    crossed: dict[str, tuple[float, float]] = Field(default_factory=dict)
-    threshold: float | None = None
     worths: tuple[Worth, ...] = ()
     courses: tuple[Course, ...] = ()
     over_time: tuple[Stretch, ...] = ()

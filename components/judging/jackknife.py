@@ -56,11 +56,12 @@ def quantile(confidence: float, blocks: int) -> float:
     return float(stdtrit(max(blocks - 1, 1), confidence))
 
 
-def blocks(rows: pl.DataFrame, contract: Contract, rule: str = "") -> Blocks:
+def blocks(rows: pl.DataFrame, contract: Contract, rule: str = "", deal: int = 0) -> Blocks:
     """The block of each of *rows*: (n_rows,) of numbers from 0.
 
     Args:
         rule: ``SplitRule`` as JSON, by which the rows were held out; by time they are cut where time is.
+        deal: each number deals rows, keys or groups in another way; time has one order.
     """
     n = rows.height
     most = min(n, OF_MANY if n > LONG else MOST)
@@ -71,8 +72,8 @@ def blocks(rows: pl.DataFrame, contract: Contract, rule: str = "") -> Blocks:
         return np.asarray(rank * min(n, OF_TIME) // n, dtype=np.intp)
     group = (policy.group if policy else None) or contract.key
     if group in rows.columns:
-        return (hash_values(key_cells(rows, str(group)), 1) % np.uint64(most)).astype(np.intp)
-    return np.asarray(np.random.default_rng(0).permutation(n) % max(most, 1), dtype=np.intp)
+        return (hash_values(key_cells(rows, str(group)), 1 + deal) % np.uint64(most)).astype(np.intp)
+    return np.asarray(np.random.default_rng(deal).permutation(n) % max(most, 1), dtype=np.intp)
 
 
 def without_each(

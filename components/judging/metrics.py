@@ -47,7 +47,7 @@ class Metric:
     unit: Literal["target", "share", "none"]
     function: Callable[[Values, Values], float]
     values: Range
-    takes: Literal["values", "answered", "bounds"] = "values"
+    takes: Literal["values", "answered", "bounds", "charges"] = "values"
 
     def of(self, target: Values, prediction: Values | Said) -> float:
         """Its value, NaN where what it takes is not said."""
@@ -179,6 +179,11 @@ def _off(positive: npt.NDArray[np.bool_], stated: Values) -> float:
     return float(np.abs(sums).sum() / len(stated))
 
 
+def cost(target: Values, charges: Values) -> float:
+    """Mean cost of an answer in the unit of the project's costs, of *charges* as ``Said`` has them; the best is 0."""
+    return float(np.mean(charges[np.arange(len(target)), target.astype(np.intp)]))
+
+
 def confusion(target: Values, prediction: Values) -> Counts:
     """Counts of shape (n_classes, n_classes): rows are true classes, columns the most probable ones."""
     n = prediction.shape[1]
@@ -202,6 +207,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             Metric("accuracy", "accuracy", "classification", "maximize", "share", accuracy, _SHARE, "answered"),
             Metric("recall", "lowest recall", "classification", "maximize", "share", recall, _SHARE, "answered"),
             Metric("calibration", "calibration error", "classification", "minimize", "share", calibration, _SHARE),
+            Metric("cost", "cost per row", "classification", "minimize", "none", cost, _ERROR, "charges"),
         )
     }
 )
@@ -267,9 +273,9 @@ def _within(low: float, high: float) -> str:
 
 
 def compute(task: Task, target: Values, prediction: Values | Said) -> dict[str, float]:
-    """Every metric of *task* by name, coverage where there are intervals; all are NaN without rows or when a
-    prediction is not finite."""
+    """Every metric of *task* by name, coverage where there are intervals and cost where it is said what errors
+    cost; all are NaN without rows or when a prediction is not finite."""
     said = Said.of(prediction)
     usable = len(target) > 0 and bool(np.isfinite(said.values).all())
-    known = [name for name in names(task) if METRICS[name].takes != "bounds" or said.bounds is not None]
+    known = [name for name in names(task) if METRICS[name].takes not in said.unsaid]
     return {name: METRICS[name].of(target, said) if usable else float("nan") for name in known}

@@ -1,6 +1,7 @@
 """What a model says besides its predictions, as a project asks for it, and how it is fitted."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -13,51 +14,15 @@ from components.judging import jackknife, metrics
 from components.judging.metrics import Values
 from components.judging.said import Said
 from components.judging.suspicion import learned
-from components.modelling.crossing import Crossed, Rows, crossed
+from components.modelling.crossing import Crossed, Rows, crossed, over_deals
+from components.modelling.deciding import Confusions, Threshold, check_costs, cost_table, threshold
 from serving.bundle.judgement import Calibration, Judgement, Widths, log_odds, percent
 from serving.contract import Contract, Frozen, Matrix
 from serving.errors import ConfigError, DataError
 
 FOLDS = 8  # of fewer the errors are those of a worse model
 BIN_ROWS, MOST_BINS = 400, 10  # a bin of fewer rows says its ends too roughly
-Share = Annotated[float, Field(gt=0, lt=1)]
 Calibrated = Literal["isotonic", "sigmoid", "none"]
-Cost = Annotated[float, Field(gt=0, lt=1e9)]
-
-
-class Costs(Frozen):
-    """What a wrong answer costs, in any unit.
-
-    Attributes:
-        miss: of a row of the second class that is told as the first.
-        false_alarm: of a row of the first class that is told as the second.
-    """
-
-    miss: Cost
-    false_alarm: Cost
-
-
-class Threshold(Frozen):
-    """From which probability on the second of two classes is the answer; exactly one of these.
-
-    Attributes:
-        metric: the one that is highest for it, on training rows that the model had not seen.
-        precision: the least share of right ones among those answered so; of these thresholds the one of most recall.
-        cost: the threshold of least cost.
-        at: the threshold itself.
-    """
-
-    metric: Literal["f1", "accuracy", "balanced_accuracy"] | None = None
-    precision: Share | None = None
-    cost: Costs | None = None
-    at: Share | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        given = [key for key in ("metric", "precision", "cost", "at") if getattr(self, key) is not None]
-        if len(given) != 1:
-            raise ValueError(f"expected exactly one of metric, precision, cost, at; seen {', '.join(given) or 'none'}")
-        return self
 
 
 class Says(Frozen):
@@ -66,13 +31,17 @@ class Says(Frozen):
     Attributes:
         interval: share of truths that lie within the intervals, in whole percent; None: no intervals.
         probabilities: how they are calibrated.
+        threshold, costs: which class is answered.
         folds: how many models of parts of the training rows are fitted for it; 0: as few as the rest needs.
+        repeats: how many times the rows are dealt to folds.
     """
 
     interval: float | None = None
     probabilities: Calibrated = "none"
     threshold: Threshold | None = None
+    costs: Confusions = Field(default_factory=dict)
     folds: int = 0
+    repeats: int = 1
 
     @property
     def models(self) -> int:
@@ -92,10 +61,17 @@ class Says(Frozen):
             raise ConfigError(f"probabilities: {self.probabilities} is for a target of classes; numbers have intervals")
         if self.threshold is not None and classes != 2:
             raise ConfigError(f"threshold: is for a target of two classes, seen {classes or 'numbers'}")
+        check_costs(self.costs, self.threshold, contract)
 
-    def judgement(self, found: Crossed, contract: Contract) -> Judgement:
-        """What the bundle keeps, given predictions of training rows by models that had not seen them."""
-        made = Judgement(folds=self.models)
+    def judgement(self, found: Crossed, contract: Contract, again: Sequence[Crossed] = ()) -> Judgement:
+        """What the bundle keeps, given predictions of training rows by models that had not seen them.
+
+        Intervals, calibration and threshold are learned from *found* alone, the first deal; with the deals *again* it
+        is only told how good the model is.
+        """
+        made = Judgement(
+            folds=self.models, repeats=1 + len(again), costs=cost_table(self.costs, self.threshold, contract)
+        )
         level = None if self.interval is None else percent(self.interval)
         if level is not None:
             made = made.model_copy(update={"widths": widths(found.predicted, found.target, level)})
@@ -105,12 +81,16 @@ class Says(Frozen):
             made, values = made.model_copy(update={"calibration": kept}), kept.calibrated(values)
         if self.threshold is not None:
             made = made.model_copy(update={"threshold": threshold(self.threshold, values[:, 1], found.target)})
-        return made.model_copy(update={"crossed": _figures(found, Said.of(values, made), contract)})
+        facts = {"crossed": _figures(found, Said.of(values, made), contract)}
+        if again:
+            said = partial(_said, made)
+            facts["repeated"] = over_deals([found, *again], self.models, said, contract)
+        return made.model_copy(update=facts)
 
-    @property
-    def fixed(self) -> Judgement:
+    def fixed(self, contract: Contract) -> Judgement:
         """What the bundle keeps where no models of parts are needed."""
-        return Judgement(threshold=self.threshold.at if self.threshold else None)
+        costs = cost_table(self.costs, self.threshold, contract)
+        return Judgement(threshold=self.threshold.at if self.threshold else None, costs=costs)
 
 
 class Estimate(Frozen):
@@ -119,9 +99,18 @@ class Estimate(Frozen):
     Attributes:
         folds: models of parts of the training rows that predict the other parts: whole groups and keys, or rows; by
             time each the next stretch (rolling origin). 0: none.
+        repeats: how many times the training rows are dealt to the folds, each time in another way, so that figures
+            depend less on one deal; not by time, which has one order.
     """
 
     folds: Annotated[int, Field(ge=0, le=20)] = 0
+    repeats: Annotated[int, Field(ge=1, le=20)] = 1
+
+    @model_validator(mode="after")
+    def _dealt(self) -> Self:
+        if self.repeats > 1 and self.folds < 2:
+            raise ValueError(f"repeats: needs folds of 2 or more, which are dealt again; seen folds {self.folds}")
+        return self
 
 
 class Besides(Frozen):
@@ -133,24 +122,31 @@ class Besides(Frozen):
             ``upper``, in answers on request.
         probabilities: how stated ones are made what is observed.
         threshold: from which probability on the second of two classes is the answer; by default from a half.
+        costs: what it costs that a row of one class is answered as another, true class first; what is not named costs
+            1, and the class of least expected cost is the answer.
     """
 
     evaluation: Estimate = Estimate()
     interval: Annotated[float, Field(ge=0.5, le=0.99)] | None = None
     probabilities: Calibrated = "none"
     threshold: Threshold | None = None
+    costs: Confusions = Field(default_factory=dict)
 
     @property
     def says(self) -> Says:
         """The same as one value."""
-        given = {"interval": self.interval, "probabilities": self.probabilities, "threshold": self.threshold}
-        return Says(**given, folds=self.evaluation.folds)
+        given = {name: getattr(self, name) for name in ("interval", "probabilities", "threshold", "costs")}
+        return Says(**given, **dict(self.evaluation))
 
-    def check_says(self, contract: Contract, figures: Sequence[str]) -> None:
-        """Refuse what a model of the *contract* cannot say, and coverage among the *figures* without intervals."""
+    def check_says(self, contract: Contract, figures: Sequence[str], by: str = "random") -> None:
+        """Refuse what a model of the *contract*, split *by* that, cannot say, and *figures* of what it does not say."""
         self.says.check(contract)
+        if by == "time" and self.evaluation.repeats > 1:
+            raise ConfigError("evaluation.repeats: rows that are split by time have one order and are dealt once")
         if "coverage" in figures and self.interval is None:
             raise ConfigError("interval: missing, and a gate or an alarm is on coverage; write interval: 0.9")
+        if "cost" in figures and not cost_table(self.costs, self.threshold, contract):
+            raise ConfigError("costs: missing, and a gate or an alarm is on cost; write what each confusion costs")
 
 
 def said_besides(
@@ -164,8 +160,13 @@ def said_besides(
         fit: as for ``crossed``.
     """
     _, contract, _, matrix, target = training
-    made = asked.judgement(crossed(*training, asked.models, fit), contract) if asked.models else asked.fixed
+    deals = [crossed(*training, asked.models, fit, deal) for deal in range(asked.repeats if asked.models else 0)]
+    made = asked.judgement(deals[0], contract, deals[1:]) if deals else asked.fixed(contract)
     return made.model_copy(update={"learned": learned(matrix, target, contract)})
+
+
+def _said(made: Judgement, predicted: Values) -> Said:
+    return Said.of(made.calibrated(predicted), made)
 
 
 def _figures(found: Crossed, said: Said, contract: Contract) -> dict[str, tuple[float, float]]:
@@ -226,39 +227,3 @@ def calibration(kind: Literal["isotonic", "sigmoid"], stated: Values, target: Va
     found = [LogisticRegression(C=np.inf).fit(log_odds(one).reshape(-1, 1), true) for one, true in sides]
     slope, offset = (tuple(float(getattr(one, key).ravel()[0]) for one in found) for key in ("coef_", "intercept_"))
     return Calibration(kind=kind, slope=slope, offset=offset)
-
-
-def threshold(asked: Threshold, stated: Values, target: Values) -> float:
-    """The threshold that is best as *asked*, of all that tell some of the probabilities *stated* from others.
-
-    It lies halfway between two of them, so that no rounding moves a row across it.
-
-    Raises:
-        DataError: none has the precision that is asked for.
-    """
-    if asked.at is not None:
-        return asked.at
-    order = np.argsort(-stated, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(stated[order])), len(stated) - 1)
-    hits = np.cumsum(target[order] == 1)[ends].astype(np.float64)
-    alarms, positive = ends + 1 - hits, float((target == 1).sum())
-    value = _value(asked, hits, alarms, positive, len(target) - positive)
-    if not np.isfinite(value).any():
-        raise DataError(f"threshold.precision: no threshold reaches {asked.precision:g} on the training rows; ask less")
-    place = int(np.nanargmax(np.where(np.isfinite(value), value, -np.inf)))
-    here = stated[order][ends[place]]
-    below = stated[order][ends[place + 1]] if place + 1 < len(ends) else 0.0
-    return float((here + below) / 2)
-
-
-def _value(asked: Threshold, hits: Values, alarms: Values, positive: float, negative: float) -> Values:
-    """What is to be highest, for each number of *hits* and false *alarms*."""
-    if asked.precision is not None:
-        return np.where(hits / (hits + alarms) >= asked.precision, hits, -np.inf)
-    if asked.cost is not None:
-        return -(asked.cost.miss * (positive - hits) + asked.cost.false_alarm * alarms)
-    if asked.metric == "f1":
-        return np.asarray(2 * hits / (hits + alarms + positive))
-    if asked.metric == "accuracy":
-        return np.asarray(hits - alarms)
-    return np.asarray(hits / positive - alarms / negative)

@@ -99,6 +99,8 @@ class Project(Besides):
             and in answers on request.
         probabilities: how stated probabilities are made what is observed.
         threshold: from which probability on the second of two classes is the answer; by default from a half.
+        costs: what it costs that a row of one class is answered as another, true class first; what is not named costs
+            1, and the class of least expected cost is the answer.
         slices: columns along which figures are given apart, beside those of gates.
         gates: what a candidate must keep before it may serve.
         guards: gates that stand in every project; ``off`` takes one down.
@@ -262,7 +264,7 @@ _CHECKS: tuple[Callable[[Project], None], ...] = (
     lambda project: check_policy(project.split, project.contract),
     _check_model,
     lambda project: project.check_says(
-        project.contract, [*(one.metric for one in project.gates), *project.watch.alarm]
+        project.contract, [*(one.metric for one in project.gates), *project.watch.alarm], project.split.by
     ),
     lambda project: check_gates(project.gates, project.contract),
     lambda project: check_alarms(project.watch, project.contract),

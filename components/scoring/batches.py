@@ -27,6 +27,7 @@ from components.scoring.reasons import OF, Reasoner, reason_names
 from components.scoring.rows import Counts, RowScorer, Scores
 from components.steps.parallel import in_order
 from serving.bundle.bundle import Bundle
+from serving.bundle.judgement import likeliest
 from serving.contract import Contract
 from serving.errors import DataError, UsageError
 from serving.store.store import S3Settings
@@ -45,6 +46,7 @@ class Job:
         keep: input columns that go along with the predictions; None for the contract's key and ids, and without any
             for every column that is neither an input of the model nor the target.
         explain: whether contributions of columns stand beside the predictions.
+        top: how many of the most probable classes stand there.
         workers: threads; they change the time and no bit.
     """
 
@@ -58,6 +60,7 @@ class Job:
     workers: int = 2
     chunk_rows: int = CHUNK_ROWS
     explain: bool = False
+    top: int = 0
 
     def asked(self, partition: Partition) -> Asked:
         """All that decides about the bytes of its results, without what another copy of the input would have."""
@@ -70,6 +73,7 @@ class Job:
             keep=self.keep,
             chunk_rows=self.chunk_rows,
             explain=self.explain,
+            top=self.top,
         )
 
     @cached_property
@@ -81,7 +85,13 @@ class Job:
     def results(self) -> tuple[str, ...]:
         """Names of the columns of the results that depend on what is asked of which bundle."""
         reasons = (OF, *reason_names(self.bundle.contract)) if self.explain else ()
-        return (*(ENDS if self.bundle.judgement.widths else ()), *reasons)
+        best = (name for pair in top_names(self.top) for name in pair)
+        return (*(ENDS if self.bundle.judgement.widths else ()), *reasons, *best)
+
+
+def top_names(most: int) -> tuple[tuple[str, str], ...]:
+    """The columns of the *most* probable classes: the class, and its probability."""
+    return tuple((f"top_{place}", f"top_{place}_probability") for place in range(1, most + 1))
 
 
 def score_partition(job: Job, partition: Partition) -> tuple[PartitionManifest, bool]:
@@ -161,6 +171,9 @@ class Writer:
         fields.append(pa.field(PREDICTION, pa.string() if self._classes else pa.float64()))
         ends = ENDS if self._judgement.widths else ()
         fields += [pa.field(name, pa.float64()) for name in (*ends, *(PROBABILITY + word for word in self._classes))]
+        self._top = top_names(job.top)
+        for name, chance in self._top:
+            fields += [pa.field(name, pa.string()), pa.field(chance, pa.float64())]
         if self._reasoner:
             fields.append(pa.field(OF, pa.string()))
             fields += [pa.field(name, pa.float64()) for name in reason_names(job.bundle.contract)]
@@ -180,15 +193,20 @@ class Writer:
         self._row += chunk.num_rows
 
     def _told(self, rows: int, scores: Scores) -> list[pa.Array]:
-        """Prediction, and for classes their probabilities, for numbers the ends of intervals; null in refused rows."""
+        """Prediction, of classes their probabilities and the best, of numbers ends of intervals; null where refused."""
         none, widths = np.isin(np.arange(rows), scores.refused), self._judgement.widths
         values = self._reasoner.scores(scores.values) if self._reasoner else scores.values
         if not self._classes:
             ends = widths.bounds(values).T if widths else ()
             return [pa.array(np.ascontiguousarray(column), mask=none) for column in (values, *ends)]
-        likeliest = pa.array(self._judgement.decided(np.where(none[:, None], 0.0, values)), mask=none)
-        probabilities = [pa.array(np.ascontiguousarray(column), mask=none) for column in values.T]
-        return [pa.array(self._classes, pa.string()).take(likeliest), *probabilities]
+        words, known = pa.array(self._classes, pa.string()), np.where(none[:, None], 0.0, values)
+        told = [words.take(pa.array(self._judgement.decided(known), mask=none))]
+        told += [pa.array(np.ascontiguousarray(column), mask=none) for column in values.T]
+        best = likeliest(known, len(self._top))
+        for codes, chances in zip(best.T, np.take_along_axis(known, best, axis=1).T, strict=True):
+            told.append(words.take(pa.array(np.ascontiguousarray(codes), mask=none)))
+            told.append(pa.array(np.ascontiguousarray(chances), mask=none))
+        return told
 
     def _reasons(self, rows: int, scores: Scores) -> list[pa.Array]:
         """Where they are asked for, what is explained, the base, and contributions; null in refused rows."""
@@ -212,7 +230,7 @@ class Writer:
 
         Numbers and keys are mostly distinct, and trying a dictionary on them costs as much as writing them.
         """
-        words = (PREDICTION, VERSION, OF) if self._classes else (VERSION, OF)
+        words = (PREDICTION, VERSION, OF, *(name for name, _ in self._top)) if self._classes else (VERSION, OF)
         return self._stack.enter_context(
             pq.ParquetWriter(
                 self._folder / name,

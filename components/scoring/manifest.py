@@ -27,6 +27,7 @@ class Asked(Frozen):
     keep: tuple[str, ...] | None
     chunk_rows: int
     explain: bool = False
+    top: int = 0
 
 
 class Written(Frozen):

@@ -13,8 +13,9 @@ from components.scoring.manifest import Manifest, PartitionManifest, require
 from components.scoring.output import MANIFEST, Output, only_writer, open_output
 from components.steps.place import Place, opened, s3_settings
 from components.steps.telling import tell
+from serving.bundle.judgement import top_mistake
 from serving.contract import Frozen
-from serving.errors import ConfigError, DataError
+from serving.errors import ConfigError, DataError, UsageError
 from serving.files import sha256_bytes, write_bytes, write_text
 
 SERVING = 0  # stands for the version that serves
@@ -25,7 +26,7 @@ class Plan(Frozen):
 
     Attributes:
         source, output: URIs.
-        keep, explain: as in ``Job``.
+        keep, explain, top: as in ``Job``.
         refuse_above: of the version's contract.
     """
 
@@ -38,6 +39,7 @@ class Plan(Frozen):
     refuse_above: float
     partitions: tuple[Partition, ...]
     explain: bool = False
+    top: int = 0
 
 
 def make_plan(
@@ -48,6 +50,7 @@ def make_plan(
     keep: tuple[str, ...] | None,
     place: Place,
     explain: bool = False,
+    top: int | None = None,
 ) -> Plan:
     """The plan for *version* of model *name*, or for the one that serves.
 
@@ -55,8 +58,11 @@ def make_plan(
         ConfigError: no version serves yet.
         GateRefusal: its bundle must not be used.
         DataError: there is nothing to score.
+        UsageError: it has not as many classes as *top*, or too few to ask.
     """
     chosen = _chosen(name, version, place)
+    if top is not None and (mistake := top_mistake(top, len(chosen.bundle.contract.target.classes))):
+        raise UsageError(f"--top: {mistake}")
     return Plan(
         model=name,
         version=chosen.version,
@@ -67,6 +73,7 @@ def make_plan(
         refuse_above=chosen.bundle.contract.refuse_above,
         partitions=partitions(source, s3_settings(place)),
         explain=explain,
+        top=top or 0,
     )
 
 
@@ -167,9 +174,8 @@ def _job(made: Plan, place: Place, workers: int) -> Job:
     chosen = _chosen(made.model, made.version, place)
     s3 = s3_settings(place)
     output = open_output(made.output, made.source, s3)
-    return Job(
-        made.source, output, chosen.bundle, made.model, str(made.version), made.keep, s3, workers, explain=made.explain
-    )
+    facts = (made.source, output, chosen.bundle, made.model, str(made.version), made.keep, s3, workers)
+    return Job(*facts, explain=made.explain, top=made.top)
 
 
 def _chosen(name: str, version: int, place: Place) -> Champion:

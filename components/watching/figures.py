@@ -1,6 +1,7 @@
 """Figures of labelled predictions: metrics with their uncertainty, their course over time, and how the service did."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -49,8 +50,8 @@ def said(frame: pl.DataFrame, contract: Contract, judgement: Judgement) -> tuple
     """
     prediction, names = scores(frame, contract)
     certain = contract.task == "classification" and not set(PROBABILITY_ONLY) & set(names)
-    found = Said.of(prediction, None if certain else judgement)
-    return found, tuple(name for name in names if name != "coverage" or found.bounds is not None)
+    found = replace(Said.of(prediction, None if certain else judgement), costs=judgement.costs)
+    return found, tuple(name for name in names if metrics.METRICS[name].takes not in found.unsaid)
 
 
 def usable(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:

@@ -23,9 +23,12 @@ MOST_WORKERS = 8
 @click.option("--version", type=click.IntRange(1), help="Score with this version instead of the one that serves.")
 @click.option("--keep", metavar="COLUMNS", help="Input columns to keep beside the predictions, with commas between.")
 @click.option("--explain", is_flag=True, help="Contributions of columns beside the predictions; some ms a row.")
+@click.option("--top", type=int, metavar="K", help="The K most probable classes beside the predictions.")
 @model_option
 @answer
-def score(session: Session, source: str, output: str, version: int | None, keep: str | None, explain: bool) -> None:
+def score(
+    session: Session, source: str, output: str, version: int | None, keep: str | None, explain: bool, top: int | None
+) -> None:
     """Score INPUT, a CSV or parquet file or a directory of them, to parquet files in OUTPUT.
 
     Both may be s3:// addresses. Every row gets what the endpoint would answer; rows that break the contract have no
@@ -35,7 +38,7 @@ def score(session: Session, source: str, output: str, version: int | None, keep:
 
     place, started = session.place, time.monotonic()
     columns = None if keep is None else tuple(word.strip() for word in keep.split(",") if word.strip())
-    plan = make_plan(session.model, version or SERVING, source, output, columns, place, explain)
+    plan = make_plan(session.model, version or SERVING, source, output, columns, place, explain, top)
     whole = score_all(plan, place, min(os.cpu_count() or 1, MOST_WORKERS), _progress(session))
     facts = {name: getattr(whole, name) for name in ("model", "version", "bundle", "rows", "scored", "refused")}
     seconds = time.monotonic() - started

@@ -85,7 +85,9 @@ def json_rows(lines: Iterable[str]) -> Records:
     return Records(records, refused)
 
 
-def ask(address: str, model: str, rows: Records, interval: float | None = None) -> dict[int, Answer]:
+def ask(
+    address: str, model: str, rows: Records, interval: float | None = None, top: int | None = None
+) -> dict[int, Answer]:
     """By place what is carried beside prediction, version and request id, of classes their probabilities, and flags.
 
     A row that is none, or that the server refuses, has its ``error`` instead.
@@ -93,36 +95,38 @@ def ask(address: str, model: str, rows: Records, interval: float | None = None) 
     Args:
         interval: share of truths that ``lower`` and ``upper`` beside a prediction cover; left out of the answers of a
             version that has no intervals.
+        top: how many of the most probable classes stand there.
 
     Raises:
         InfrastructureError: nothing answers at *address*.
     """
     answers: dict[int, Answer] = {place: {"error": reason} for place, reason in rows.refused.items()}
+    asked = {name: value for name, value in (("interval", interval), ("top", top)) if value is not None}
     places = list(rows.records)
     for start in range(0, len(places), BATCH):
-        answers |= _ask(address, model, rows.records, places[start : start + BATCH], interval)
+        answers |= _ask(address, model, rows.records, places[start : start + BATCH], asked)
     return {place: {**rows.carried.get(place, {}), **answer} for place, answer in sorted(answers.items())}
 
 
 def _ask(
-    address: str, model: str, records: Mapping[int, Record], places: Sequence[int], interval: float | None
+    address: str, model: str, records: Mapping[int, Record], places: Sequence[int], asked: Mapping[str, float]
 ) -> dict[int, Answer]:
     """The answers to the rows at *places*; a batch that is refused is asked for by halves, down to the row at fault."""
-    asked = {} if interval is None else {"parameters": {"interval": interval}}
-    body = json.dumps({"instances": [records[place] for place in places], **asked})
+    parameters = {"parameters": asked} if asked else {}
+    body = json.dumps({"instances": [records[place] for place in places], **parameters})
     try:
         reply = http_client.ask(address, "POST", predict_path(model), body, JSON, timeout_s=TIMEOUT_S)
     except NoAnswer as error:
         raise InfrastructureError(f"{error}; start it with slipway serve") from error
-    if reply.status == 400 and interval is not None and NO_INTERVALS in reply.text:
-        return _ask(address, model, records, places, None)
+    if reply.status == 400 and "interval" in asked and NO_INTERVALS in reply.text:
+        return _ask(address, model, records, places, {k: v for k, v in asked.items() if k != "interval"})
     if reply.status == 400 and len(places) == 1:
         return {places[0]: {"error": _sentence(reply.text)}}
     if reply.status == 400:
         middle = len(places) // 2
         halves = places[:middle], places[middle:]
         return {
-            place: answer for half in halves for place, answer in _ask(address, model, records, half, interval).items()
+            place: answer for half in halves for place, answer in _ask(address, model, records, half, asked).items()
         }
     if not reply.ok:
         raise InfrastructureError(f"the model server answers {reply.status}: {reply.text[:300]}")
@@ -133,7 +137,7 @@ def _ask(
         flags = [
             {key: flag[key] for key in flag if key != "row"} for flag in value.get("flags", ()) if flag["row"] == row
         ]
-        told = {"probabilities": value["probabilities"][row]} if "probabilities" in value else {}
+        told = {name: value[name][row] for name in ("probabilities", "top") if name in value}
         told |= dict(zip(("lower", "upper"), value["intervals"][row], strict=True)) if "intervals" in value else {}
         ids = value["ids"][row] if "ids" in value else {}
         answers[place] = {**ids, "prediction": prediction, **told, **({"flags": flags} if flags else {}), **common}

@@ -5,6 +5,7 @@ Intervals, calibration and threshold were fitted on training rows, each predicte
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 Values = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
+Table = tuple[tuple[float, ...], ...]
 SMALLEST = 1e-15  # of a probability whose odds are asked for
+TIE = 1e-12  # of a cost, by which sums that should be equal may differ
 
 
 class Learned(Frozen):
@@ -106,21 +109,61 @@ def log_odds(stated: Values) -> Values:
     return np.asarray(np.log(kept / (1 - kept)))
 
 
-class Judgement(Frozen):
-    """All of it; what a bundle does not know stays open.
+def cheapest(probabilities: Values, costs: Table) -> Codes:
+    """The class of least expected cost, (n_rows,) positions, of probabilities (n_rows, n_classes); of equal ones the
+    first.
+
+    Sums are added class by class, so that a row alone and among others has the same answer to the last bit.
+
+    Args:
+        costs: what each true class (outer) costs that is answered as another (inner).
+    """
+    expected = np.zeros_like(probabilities)
+    for truth, row in enumerate(costs):
+        expected += probabilities[:, truth, None] * np.array(row)
+    least = expected.min(axis=1, keepdims=True)
+    return np.asarray(np.argmax(expected <= least * (1 + TIE), axis=1))
+
+
+def likeliest(probabilities: Values, most: int) -> Codes:
+    """The *most* probable classes of each row, (n_rows, most) positions, of equal ones the first of the contract."""
+    return np.ascontiguousarray(np.argsort(-probabilities, axis=1, kind="stable")[:, :most])
+
+
+def top_mistake(most: int, classes: int) -> str:
+    """Why the *most* probable of so many *classes* cannot be said; empty where they can."""
+    if classes < 3:
+        return "is for a target of three or more classes; of two each answer has both probabilities"
+    return "" if 1 <= most <= classes else f"expected 1 to {classes}, as many as there are classes, got {most}"
+
+
+class Taught(Frozen):
+    """What training rows told of a model, and by what it answers with a class.
 
     Attributes:
         threshold: the probability of the second of two classes from which on it is the answer; None: the likelier.
+        costs: of each true class (outer) that is answered as another (inner), in the contract's order; without a
+            threshold the class of least expected cost is the answer. Empty: nobody said what an error costs.
         crossed: metrics of training rows that were predicted by models that had not seen them, each with its standard
             error; ``folds`` says how many models that were.
+        repeated: means of the metrics of each fold of ``repeats`` deals of the training rows to folds, each with its
+            standard error; empty where they were dealt once.
     """
+
+    threshold: float | None = None
+    costs: Table = ()
+    crossed: dict[str, tuple[float, float]] = {}  # noqa: RUF012 - pydantic copies it
+    folds: int = 0
+    repeated: dict[str, tuple[float, float]] = {}  # noqa: RUF012 - as above
+    repeats: int = 1
+
+
+class Judgement(Taught):
+    """All of it; what a bundle does not know stays open."""
 
     learned: Learned | None = None
     widths: Widths | None = None
     calibration: Calibration | None = None
-    threshold: float | None = None
-    crossed: dict[str, tuple[float, float]] = {}  # noqa: RUF012 - pydantic copies it
-    folds: int = 0
 
     def calibrated(self, values: Values) -> Values:
         """A model's *values* as answers state them: probabilities calibrated, numbers as they are."""
@@ -128,9 +171,14 @@ class Judgement(Frozen):
 
     def decided(self, probabilities: Values) -> Codes:
         """The class that is answered, (n_rows,) positions, of probabilities (n_rows, n_classes)."""
-        if self.threshold is None or probabilities.shape[1] != 2:
-            return np.asarray(np.argmax(probabilities, axis=1))
-        return (probabilities[:, 1] >= self.threshold).astype(np.intp)
+        if self.threshold is not None and probabilities.shape[1] == 2:
+            return (probabilities[:, 1] >= self.threshold).astype(np.intp)
+        return cheapest(probabilities, self.costs) if self.costs else np.asarray(np.argmax(probabilities, axis=1))
+
+    def among(self, places: Sequence[int]) -> "Judgement":
+        """What is left of it where only the classes at *places* are told apart, in that order: what errors cost."""
+        kept = [self.costs[truth] for truth in places] if self.costs else []
+        return Judgement(costs=tuple(tuple(row[answer] for answer in places) for row in kept))
 
     def scorer(self, inner: "Scorer") -> Any:
         """*inner* with calibrated probabilities, where there is a calibration."""

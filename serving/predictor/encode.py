@@ -9,12 +9,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from serving.bundle.judgement import Judgement, percent
+from serving.bundle.judgement import Judgement, likeliest, percent, top_mistake
 from serving.contract import Contract
 from serving.explaining.api import Codes, Explained
 from serving.predictor.errors import Refusal, bad_request
 from serving.predictor.metadata import label_datatype
-from serving.predictor.rows.v2 import ALIAS, EXPLAINED, INTERVALS, OUTPUTS, Wanted
+from serving.predictor.rows.v2 import ALIAS, EXPLAINED, INTERVALS, OUTPUTS, PLAIN, TOP, Wanted
 from serving.predictor.rows.validate import Flag, Rows
 from serving.wire import NO_INTERVALS
 
@@ -47,6 +47,7 @@ class Answer(msgspec.Struct, frozen=True):
         tracked: of shape (n_rows,), what the prediction histogram counts: the number, or the last class's probability.
         ids: as ``Rows`` has them.
         because: None where no explanations were asked for.
+        top: of shape (n_rows, k), positions of the most probable classes; None where they were not asked for.
     """
 
     predictions: list[Any]
@@ -56,6 +57,7 @@ class Answer(msgspec.Struct, frozen=True):
     ids: Mapping[str, Sequence[Any]] = {}
     intervals: npt.NDArray[np.float64] | None = None
     because: Because | None = None
+    top: Codes | None = None
 
 
 class Encoder:
@@ -73,26 +75,29 @@ class Encoder:
         self,
         scores: npt.NDArray[np.float64],
         rows: Rows | None = None,
-        interval: float | None = None,
+        wanted: Wanted = PLAIN,
         because: Because | None = None,
     ) -> Answer:
-        """*scores* as a person reads them, with what goes along with their *rows*, the *interval* asked for and why.
+        """*scores* as a person reads them, with what goes along with their *rows*, what is *wanted* beside and why.
 
         Raises:
             Refusal: 400 naming the first row whose score is not finite; numbers that large are no answer.
         """
         flags, ids = ((), {}) if rows is None else (rows.flags, rows.ids)
+        if wanted.top is not None and (mistake := top_mistake(wanted.top, len(self.classes))):
+            raise bad_request(f"parameters.top: {mistake}")
         if not self.classes:
             numbers = scores.tolist()
             if len(numbers) > 1 or not isfinite(numbers[0]):
                 _all_finite(scores)
-            ends = None if interval is None else self._ends(scores, interval)
+            ends = None if wanted.interval is None else self._ends(scores, wanted.interval)
             return Answer(numbers, None, scores, flags, ids, ends, because)
-        if interval is not None:
+        if wanted.interval is not None:
             raise bad_request("parameters.interval: is for predicted numbers; classes have probabilities")
         _all_finite(scores)
         names = [self.classes[i] for i in self._judgement.decided(scores).tolist()]
-        return Answer(names, scores, scores[:, -1], flags, ids, None, because)
+        top = None if wanted.top is None else likeliest(scores, wanted.top)
+        return Answer(names, scores, scores[:, -1], flags, ids, None, because, top)
 
     def _ends(self, scores: npt.NDArray[np.float64], interval: float) -> npt.NDArray[np.float64]:
         widths, level = self._judgement.widths, percent(interval)
@@ -113,6 +118,8 @@ class Encoder:
             document["probabilities"] = answer.probabilities.tolist()
         if answer.intervals is not None:
             document["intervals"] = answer.intervals.tolist()
+        if answer.top is not None:
+            document["top"] = self._best(answer.top, answer.probabilities)
         if self.carried:
             document["ids"] = self.ids(answer)
         if answer.because is not None:
@@ -130,6 +137,12 @@ class Encoder:
         ids = {"ids": self.ids(answer)} if self.carried else {}
         named = {"model_name": self.model, "model_version": self.version, "request_id": request_id}
         return _encode({**why, "predictions": self.said(answer), **ids, **named})
+
+    def _best(self, top: Codes, probabilities: Any) -> list[list[dict[str, Any]]]:
+        return [
+            [{"class": self._labels[code], "probability": float(chances[code])} for code in codes]
+            for codes, chances in zip(top.tolist(), probabilities, strict=True)
+        ]
 
     def _why(self, because: Because) -> dict[str, Any]:
         found, told = because.explained, []
@@ -156,6 +169,11 @@ class Encoder:
             tensors.append((INTERVALS, "FP64", [rows, 2], answer.intervals.ravel()))
         if answer.because is not None:
             tensors += _why_tensors(answer.because.explained)
+        if answer.top is not None and answer.probabilities is not None:
+            chances = np.take_along_axis(answer.probabilities, answer.top, axis=1).ravel()
+            names = [self._labels[code] for code in answer.top.ravel().tolist()]
+            shape = list(answer.top.shape)
+            tensors += [(TOP[0], self.datatype, shape, names), (TOP[1], "FP64", shape, chances)]
         tensors += [_id_tensor(name, cells) for name, cells in answer.ids.items()]
         by_name = {tensor[0]: tensor for tensor in reversed(tensors)} | {ALIAS: (ALIAS, *tensors[0][1:])}
         return [by_name[name] for name in wanted if name in by_name] if wanted else tensors

@@ -16,8 +16,7 @@ from serving.predictor.body import given_id, new_id
 from serving.predictor.encode import Answer, raw_bytes, told_beside
 from serving.predictor.errors import Refusal, bad_request
 from serving.predictor.rows.tensors import Tensor, announced, rows_of_tensors, tensor
-from serving.predictor.rows.v1 import explain_in, interval_in
-from serving.predictor.rows.v2 import Wanted, named_outputs, outputs_known, raw_values, text
+from serving.predictor.rows.v2 import PLAIN, Wanted, beside_in, named_outputs, outputs_known, raw_values, text
 from serving.predictor.served import Served
 from serving.predictor.state import PredictorState
 from serving.wire import EPOCH_HEADER, KEY_HEADER, REQUEST_ID_HEADER
@@ -220,10 +219,10 @@ class Servicer:
 
 def _wanted(served: Served, request: Any) -> Wanted:
     parameters = {name: _plain(value) for name, value in request.parameters.items()}
-    interval, explain = interval_in(parameters), explain_in(parameters)
-    known = outputs_known(served.contract, interval, explain)
+    beside = beside_in(parameters) if parameters else PLAIN
+    known = outputs_known(served.contract, beside)
     names = named_outputs((output.name for output in request.outputs), known)
-    return Wanted(request.id[:256], names, interval=interval, explain=explain)
+    return Wanted(request.id[:256], names, interval=beside.interval, explain=beside.explain, top=beside.top)
 
 
 def _plain(value: Any) -> Any:

@@ -8,10 +8,10 @@ from typing import Any
 
 from serving.contract import Column, Contract
 from serving.predictor.errors import CODES
-from serving.predictor.metadata import datatype, tensors_out
+from serving.predictor.metadata import datatype, label_datatype, tensors_out
 from serving.predictor.rows.schema import Schema, cell_schema
 from serving.predictor.rows.tensors import DTYPES
-from serving.predictor.rows.v2 import ALIAS, EXPLAINED, INTERVALS
+from serving.predictor.rows.v2 import ALIAS, EXPLAINED, INTERVALS, TOP
 from serving.predictor.settings import Settings
 
 OPENAPI = "3.1.0"
@@ -92,6 +92,11 @@ _INTERVAL: Schema = {
     "description": "share of truths, in whole percent, that intervals beside the predicted numbers cover",
 }
 _EXPLAIN: Schema = {"type": "boolean", "description": "whether contributions of columns stand beside the predictions"}
+_TOP: Schema = {
+    "type": "integer",
+    "minimum": 1,
+    "description": "how many of the most probable of three or more classes stand beside the predictions",
+}
 _RAW: Schema = {"type": "string", "format": "binary", "description": "JSON, then the raw tensors it announces"}
 _JSON_LENGTH = {
     "name": "Inference-Header-Content-Length",
@@ -177,7 +182,7 @@ def _reading(name: str, text: str, schema: str, *errors: str) -> dict[str, Any]:
 
 def _v1(most: int) -> Schema:
     rows = _list(_ref("AnyRow"), 1, most)
-    asked = {"interval": _INTERVAL, "explain": _EXPLAIN}
+    asked = {"interval": _INTERVAL, "explain": _EXPLAIN, "top": _TOP}
     more: dict[str, Schema] = {"parameters": {"type": "object", "properties": asked}}
     return {"anyOf": [_object({"instances": rows}, more), _object({"inputs": rows}, more)]}
 
@@ -204,6 +209,8 @@ def _answers(contract: Contract) -> dict[str, Schema]:
     contributions = _object(dict.fromkeys(contract.slots, _NUMBER))
     parts = {"of": _TEXT, "score": _NUMBER, "base": _NUMBER, "contributions": contributions}
     if classes:
+        best = _object({"class": {"enum": list(contract.target.labels)}, "probability": _NUMBER})
+        optional |= {"top": _list(_list(best, 1, len(classes)), 1)} if len(classes) > 2 else {}
         parts["class"] = {"enum": list(contract.target.labels)}
         named["probabilities"] = _list(_list(_NUMBER, len(classes), len(classes)), 1)
     carried = {"ids": named["ids"]} if contract.ids else {}
@@ -239,7 +246,9 @@ def _told(contract: Contract) -> list[dict[str, Any]]:
     more = [] if contract.target.classes else [{"name": INTERVALS, "datatype": "FP64", "shape": [-1, 2]}]
     shapes = ([-1, len(contract.slots)], [-1])
     why = [{"name": name, "datatype": "FP64", "shape": shape} for name, shape in zip(EXPLAINED, shapes, strict=True)]
-    return [*tensors_out(contract), *more, *why]
+    kinds = (label_datatype(contract), "FP64") if len(contract.target.classes) > 2 else ()
+    top = [{"name": name, "datatype": kind, "shape": [-1, -1]} for name, kind in zip(TOP, kinds, strict=False)]
+    return [*tensors_out(contract), *more, *why, *top]
 
 
 def _one_row(name: str, column: Column) -> Schema:

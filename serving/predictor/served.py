@@ -75,11 +75,11 @@ class Served:
         return msgspec.json.encode({"instances": [row] * rows})
 
     def answer(self, rows: Rows, wanted: Wanted = PLAIN) -> Answer:
-        """What the model says of *rows*, with the interval and the explanations that are *wanted*; inputs and
-        predictions are counted on the profile's bins."""
+        """What the model says of *rows*, with what is *wanted* beside it; inputs and predictions are counted on the
+        profile's bins."""
         scores = self.score(rows.matrix)
         because = self._because(rows, scores) if wanted.explain else None
-        answer = self.encoder.answer(scores, rows, wanted.interval, because)
+        answer = self.encoder.answer(scores, rows, wanted, because)
         self.tally.add(rows.matrix, answer.tracked)
         return answer
 

@@ -14,7 +14,7 @@ from serving.predictor.encode import Answer
 from serving.predictor.errors import Refusal
 from serving.predictor.metrics import Metrics
 from serving.predictor.rows import v1, v2
-from serving.predictor.rows.v2 import PLAIN, Infer, Wanted
+from serving.predictor.rows.v2 import PLAIN, Infer
 from serving.predictor.rows.validate import Rows
 from serving.predictor.served import Served
 from serving.predictor.settings import Settings
@@ -43,8 +43,7 @@ def read(served: Served, verb: str, body: bytes, json_length: int | None, large:
     """Rows and wishes of a body: V1 to ``predict``, V2 to ``infer``."""
     if verb == "infer":
         return v2.decode(served.checker, body, json_length, served.decoder.max_rows)
-    asked = v1.parameters(body) if b'"interval"' in body or b'"explain"' in body else {}
-    wanted = Wanted(interval=v1.interval_in(asked), explain=v1.explain_in(asked)) if asked else PLAIN
+    wanted = v2.beside_in(v1.parameters(body)) if b'"parameters"' in body else PLAIN
     return Infer(served.decoder.decode_large(body) if large else served.decoder.decode(body), wanted)
 
 

@@ -60,7 +60,9 @@ def check_search(search: Search, model: ModelSpec, contract: Contract) -> None:
     if model.family != AUTO:
         _check_space(search, model, contract)
     if search.metric is not None:
-        metrics.get(search.metric, where="search.metric", task=contract.task)
+        metric = metrics.get(search.metric, where="search.metric", task=contract.task)
+        if metric.takes not in ("values", "answered"):
+            raise ConfigError(f"search.metric: trials only predict, and {metric.label} is of what is said besides")
 
 
 def _check_space(search: Search, model: ModelSpec, contract: Contract) -> None:

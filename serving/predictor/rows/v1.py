@@ -224,6 +224,20 @@ def explain_in(parameters: Mapping[str, Any]) -> bool:
     return bool(asked)
 
 
+def top_in(parameters: Mapping[str, Any]) -> int | None:
+    """How many of the most probable classes a request's *parameters* ask for; None where they do not.
+
+    Raises:
+        Refusal: 400 where it is no whole number.
+    """
+    asked = parameters.get("top")
+    if isinstance(asked, float) and asked.is_integer():
+        return int(asked)
+    if asked is not None and (isinstance(asked, bool) or not isinstance(asked, int)):
+        raise bad_request(f"parameters.top: expected a whole number of classes such as 3, got {shown(jsonable(asked))}")
+    return asked
+
+
 def rows_in(given: Any) -> list[Any]:
     """The rows of one element of ``instances``: itself, unless it is a table as KServe's servers take them too, a
     list of records or an object with a list of cells for each column."""

@@ -1,7 +1,7 @@
 """The REST form of the Open Inference Protocol (V2): JSON, and JSON followed by raw tensors."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -10,12 +10,13 @@ import numpy as np
 from serving.contract import Contract
 from serving.predictor.errors import bad_request, jsonable, shown
 from serving.predictor.rows.tensors import DTYPES, Tensor, announced, rows_of_tensors, tensor
-from serving.predictor.rows.v1 import explain_in, interval_in, json_value
+from serving.predictor.rows.v1 import explain_in, interval_in, json_value, top_in
 from serving.predictor.rows.validate import Checker, Rows
 
 OUTPUTS = ("predict", "probabilities")
 INTERVALS = "intervals"  # where they are asked for
 EXPLAINED = ("contributions", "base")  # as above
+TOP = ("top", "top_probabilities")  # as above
 ALIAS = "output-0"  # the first of them may be asked for by the name that KServe's own servers give it
 MAX_ID = 256
 
@@ -49,6 +50,7 @@ class Wanted(msgspec.Struct, frozen=True):
         binary: of ``outputs`` (or of all), those to send as raw bytes after the JSON.
         interval: share of truths that the intervals beside the predictions are to cover; None: no intervals.
         explain: whether contributions stand beside the predictions.
+        top: how many of the most probable classes stand there; None: none.
     """
 
     id: str = ""
@@ -56,6 +58,7 @@ class Wanted(msgspec.Struct, frozen=True):
     binary: frozenset[str] = frozenset()
     interval: float | None = None
     explain: bool = False
+    top: int | None = None
 
 
 PLAIN = Wanted()
@@ -115,21 +118,26 @@ def _request(body: bytes) -> InferBody:
 def _wanted(request: InferBody, contract: Contract) -> Wanted:
     parameters = request.parameters or {}
     outputs = request.outputs or []
-    interval, explain = interval_in(parameters), explain_in(parameters)
-    known = outputs_known(contract, interval, explain)
+    beside = beside_in(parameters) if parameters else PLAIN
+    known = outputs_known(contract, beside)
     names = named_outputs((output.name for output in outputs), known)
     everything = parameters.get("binary_data_output") is True
     asked = {o.name: (o.parameters or {}).get("binary_data", everything) is True for o in outputs}
     binary = frozenset(n for n in (names or known) if asked.get(n, everything))
-    return Wanted((request.id or "")[:MAX_ID], names, binary, interval, explain)
+    return Wanted((request.id or "")[:MAX_ID], names, binary, beside.interval, beside.explain, beside.top)
 
 
-def outputs_known(contract: Contract, interval: float | None, explain: bool) -> tuple[str, ...]:
+def beside_in(parameters: Mapping[str, Any]) -> Wanted:
+    """What a request's *parameters* ask for beside the predictions; raises as each of them."""
+    return Wanted(interval=interval_in(parameters), explain=explain_in(parameters), top=top_in(parameters))
+
+
+def outputs_known(contract: Contract, beside: Wanted) -> tuple[str, ...]:
     """What an answer may have: the predictions, the columns that go along where a request brings them, and what is
     asked for."""
     told = OUTPUTS if contract.target.classes else OUTPUTS[:1]
-    more = (*([] if interval is None else [INTERVALS]), *(EXPLAINED if explain else ()))
-    return (*told, *contract.ids, *more)
+    ends, why = () if beside.interval is None else (INTERVALS,), EXPLAINED if beside.explain else ()
+    return (*told, *contract.ids, *ends, *why, *(() if beside.top is None else TOP))
 
 
 def named_outputs(names: Iterable[str], known: Sequence[str]) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ from components.data.split_rule import SplitRule
 from components.judging import metrics
 from components.judging.said import Said
 from components.modelling.crossing import crossed
-from components.modelling.saying import Besides, Costs, Says, Threshold, calibration, said_besides, threshold
+from components.modelling.deciding import Costs, Threshold, threshold
+from components.modelling.saying import Besides, Says, calibration, said_besides
 from components.watching.figures import deviation, figure
 from components.watching.policy import Bar
 from serving.bundle.judgement import CalibratedScorer, Judgement

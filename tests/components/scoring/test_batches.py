@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
 from components.data.reader import Reader
+from components.judging.answers import ask
 from components.scoring import batches as batches
 from components.scoring import inputs as scoring_inputs
 from components.scoring.batches import Job, kept_columns, score_partition
@@ -38,12 +39,15 @@ from serving.contract import Contract
 from serving.errors import DataError, UsageError
 from serving.explaining.choice import explainer
 from serving.files import sha256_file
+from serving.predictor import work
 from serving.predictor.encode import Encoder
 from serving.predictor.errors import Refusal
 from serving.predictor.rows.v1 import Decoder
+from serving.predictor.served import Served
+from serving.predictor.settings import parse
 from serving.store.store import S3Settings, open_store
 from tests.root import ROOT
-from tests.serving.predictor.support import HOUSE, ROW, TUMOUR, random_rows, write_model
+from tests.serving.predictor.support import HOUSE, PLANT, ROW, TUMOUR, random_rows, write_model
 
 CHUNK = 64
 
@@ -59,7 +63,7 @@ class Bundles(dict):
 def bundles(tmp_path_factory) -> Bundles:
     """A regression and a classification model, small and signed."""
     opened = Bundles()
-    for name, contract in (("housing", HOUSE), ("tumour", TUMOUR)):
+    for name, contract in (("housing", HOUSE), ("tumour", TUMOUR), ("plant", PLANT)):
         directory, public = write_model(tmp_path_factory.mktemp(name), contract)
         opened[name] = open_bundle(directory, (load_public_key(public),))
     return opened
@@ -89,7 +93,7 @@ def tree(directory: Path) -> dict[str, str]:
 
 def online(bundle, rows: list[dict]) -> list:
     """What the predictor's own decoder, scorer and encoder give for each row sent alone; None for a refusal."""
-    decoder, encoder = Decoder(bundle.contract, 10), Encoder(bundle.contract, "housing", "2")
+    decoder, encoder = Decoder(bundle.contract, 10), Encoder(bundle.contract, "housing", "2", bundle.judgement)
     answers: list[Any] = []
     for row in rows:
         try:
@@ -98,6 +102,14 @@ def online(bundle, rows: list[dict]) -> list:
         except Refusal:
             answers.append(None)
     return answers
+
+
+def of(bundle) -> Served:
+    return Served(bundle, parse(["--model_name", "housing", "--version", "2"], {}))
+
+
+def body(rows: list[dict], **more: Any) -> bytes:
+    return msgspec.json.encode({"instances": rows, **more})
 
 
 def test_batches_have_the_ends_of_intervals_and_the_answers_of_the_threshold(bundles: Bundles, tmp_path: Path) -> None:
@@ -116,6 +128,55 @@ def test_batches_have_the_ends_of_intervals_and_the_answers_of_the_threshold(bun
     second = TUMOUR.target.classes[1]
     assert "lower" not in tumours.columns
     np.testing.assert_array_equal(tumours["prediction"] == second, tumours[f"probability_{second}"] >= 0.999)
+
+
+COST = st.sampled_from((0.0, 0.5, 1.0, 3.0, 1e6))
+
+
+@settings(max_examples=12, deadline=None)
+@given(off=st.lists(COST, min_size=6, max_size=6))
+def test_the_answer_of_least_cost_is_the_same_to_judge_batch_and_server(
+    bundles: Bundles, tmp_path_factory: pytest.TempPathFactory, off: list[float]
+) -> None:
+    """Whatever errors cost: of rows alone, of a body with all of them, in chunks of a file, and where it is judged."""
+    costs, folder = np.zeros((3, 3)), tmp_path_factory.mktemp("costs")
+    costs[~np.eye(3, dtype=bool)] = off
+    judgement = Judgement(costs=tuple(map(tuple, costs.tolist())))
+    bundle, rows = replace(bundles["plant"], judgement=judgement), random_rows(PLANT, 150, 4)
+    pl.DataFrame(rows).with_columns(species=pl.lit("setosa")).write_parquet(folder / "plants.parquet")
+    run(job(bundle, folder / "plants.parquet", folder / "out"))
+    batch = pl.read_parquet(folder / "out" / "plants.parquet")["prediction"].to_list()
+    alone = [answer.predictions[0] for answer in online(bundle, rows)]
+    judged = ask(bundle, pl.DataFrame(rows).with_columns(species=pl.lit("setosa"))).predicted
+    served = work.answer(of(bundle), "predict", work.read(of(bundle), "predict", body(rows), None, True), "id").body
+    assert batch == alone == [PLANT.target.classes[k] for k in np.argmax(judged.answered, axis=1)]
+    assert json.loads(served)["predictions"] == batch
+    expected = judged.values @ costs
+    chosen = expected[np.arange(150), [PLANT.target.classes.index(word) for word in batch]]
+    np.testing.assert_allclose(chosen, expected.min(axis=1), rtol=1e-9)
+
+
+def test_batches_have_the_most_probable_classes_that_the_endpoint_gives(bundles: Bundles, tmp_path: Path) -> None:
+    """In their order with their probabilities; none in refused rows, and no column unasked."""
+    bundle, rows = bundles["plant"], random_rows(PLANT, 150, 4)
+    rows[70]["petal length"] = -1e6
+    pl.DataFrame(rows).write_parquet(tmp_path / "plants.parquet")
+    for explain in (False, True):
+        asked = job(bundle, tmp_path / "plants.parquet", tmp_path / f"out{explain}", top=2, explain=explain)
+        whole = run(asked)
+        batch = pl.read_parquet(tmp_path / f"out{explain}" / "plants.parquet")
+        fine = [row for place, row in enumerate(rows) if place != 70]
+        read = work.read(of(bundle), "predict", body(fine, parameters={"top": 2}), None, True)
+        expected = json.loads(work.answer(of(bundle), "predict", read, "id").body)["top"]
+        columns = [("top_1", "top_1_probability"), ("top_2", "top_2_probability")]
+        told = [[{"class": row[a], "probability": row[b]} for a, b in columns] for row in batch.to_dicts()]
+        assert whole.refused == 1
+        assert told[70] == [{"class": None, "probability": None}] * 2
+        assert told[:70] + told[71:] == expected
+    run(job(bundle, tmp_path / "plants.parquet", tmp_path / "plain"))
+    assert "top_1" not in pl.read_parquet(tmp_path / "plain" / "plants.parquet").columns
+    with pytest.raises(UsageError, match="column 'top_1' has the name of a result"):
+        kept_columns(["top_1"], PLANT, ("top_1",), asked.results)
 
 
 def test_batches_have_the_contributions_that_the_endpoint_gives(bundles: Bundles, tmp_path: Path) -> None:

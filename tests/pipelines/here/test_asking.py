@@ -16,17 +16,20 @@ from serving.bundle.judgement import Judgement, Widths
 from serving.contract import Contract
 from serving.http_client import Reply
 from tests.serving.predictor import support
-from tests.serving.predictor.support import HOUSE, TUMOUR
+from tests.serving.predictor.support import HOUSE, PLANT, TUMOUR
 
 
 class Classes:
-    """Probabilities without a model behind them."""
+    """Probabilities without a model behind them, of two classes or, for *three*, of one more that is never so."""
 
     form, reason = "linear", "a stand-in of the tests"
 
+    def __init__(self, three: bool = False) -> None:
+        self.more = [1] if three else []
+
     def score(self, matrix: Any) -> Any:
         share = 1 / (1 + np.exp(-np.nan_to_num(matrix[:, 0])))
-        return np.stack([share, 1 - share], axis=1)
+        return np.stack([share, 1 - share, *(0 * share for _ in self.more)], axis=1)
 
 
 def endpoint(
@@ -83,3 +86,17 @@ def test_predictions_have_the_ends_of_the_projects_interval(monkeypatch: pytest.
     for answer in ask("here", "housing", rows, 0.9).values():
         ends = [answer["prediction"] - 1, answer["prediction"] + 2]
         assert [answer.get("lower"), answer.get("upper")] == (ends if knows else [None, None])
+
+
+def test_the_most_probable_classes_stand_beside_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as were asked for, in a file as columns, and none where nobody asks."""
+    endpoint(monkeypatch, PLANT, Classes(three=True))
+    rows = Records(dict(enumerate(support.random_rows(PLANT, 3, 1), 1)), {})
+    for answer in ask("here", "housing", rows, top=2).values():
+        first, second = answer["probabilities"][:2]
+        both = [{"class": "setosa", "probability": first}, {"class": "versicolor", "probability": second}]
+        assert answer["top"] == sorted(both, key=lambda one: -one["probability"])
+        flat = _flat(answer, PLANT.target.classes)
+        assert [flat["top_1"], flat["top_1_probability"]] == list(answer["top"][0].values())
+        assert [flat["top_2"], flat["top_2_probability"]] == list(answer["top"][1].values())
+    assert all("top" not in answer for answer in ask("here", "housing", rows).values())

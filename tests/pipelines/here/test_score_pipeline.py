@@ -20,7 +20,7 @@ from pipelines.cli.main import slipway
 from pipelines.compiling.compiling import graphs, is_current
 from pipelines.here import runner
 from serving.bundle.signing import SigningKey
-from serving.errors import ConfigError, ConflictError, DataError, GateRefusal
+from serving.errors import ConfigError, ConflictError, DataError, GateRefusal, UsageError
 from serving.files import sha256_bytes, sha256_file
 from serving.ledger.ledger import open_ledger
 from serving.store.store import open_store
@@ -191,6 +191,12 @@ def test_a_new_plan_takes_the_word_back_that_all_is_done(place, source, tmp_path
 def test_more_shares_than_partitions_are_not_asked_for(place, source, tmp_path):
     """Each pod has something to do."""
     assert stages(place, source, tmp_path / "out", tmp_path / "plan", shares=50) == ["0/3", "1/3", "2/3"]
+
+
+def test_the_most_probable_of_no_classes_are_not_scored(place, source, tmp_path):
+    """Whoever asks is told before the first file is read."""
+    with pytest.raises(UsageError, match="--top: is for a target of three or more classes"):
+        make_plan("housing", 0, str(source), str(tmp_path / "out"), None, place, top=2)
 
 
 def test_two_commands_do_not_write_to_one_place(place, source, tmp_path):

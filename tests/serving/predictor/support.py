@@ -63,6 +63,13 @@ TUMOUR = Contract.model_validate(
     }
 )
 
+PLANT = Contract.model_validate(
+    {
+        "target": {"name": "species", "classes": ["setosa", "versicolor", "virginica"]},
+        "columns": {"petal length": {"type": "float", "range": [0, 9]}, "petal width": {"type": "float"}},
+    }
+)
+
 
 def profile(contract: Contract) -> Profile:
     inputs: dict[str, Any] = {}
@@ -194,7 +201,8 @@ def write_model(directory: Path, contract: Contract, rows: int = 300, *, fast: b
     )
     classes = contract.target.classes
     if classes:
-        target = np.array(classes)[(score > np.median(score)).astype(int)]
+        cuts = np.quantile(score, np.linspace(0, 1, len(classes) + 1)[1:-1])
+        target = np.array(classes)[np.searchsorted(cuts, score)]
         model = HistGradientBoostingClassifier(max_iter=30, random_state=0)
     else:
         target = score
