@@ -219,3 +219,19 @@ def test_answers_to_other_rows_are_refused(tmp_path: Path, home: Path) -> None:
 def test_a_call_without_sense_is_a_usage_error(tmp_path: Path, home: Path, words: Any, told: str) -> None:
     """It says what was expected."""
     one_sentence(slipway("models", "distill", *words, "--project", project_of(tmp_path), home=home), 2, told)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("classes", [False, True], ids=["numbers", "classes"])
+def test_an_open_family_is_searched_for_the_answers(tmp_path: Path, home: Path, classes: bool) -> None:
+    """`model: auto` chooses the pupil by what the teacher says; a column of open categories is learned first."""
+    rules = contract(target=CLASSES) if classes else contract()
+    rules = rules | {"columns": rules["columns"] | {"region": {"type": "category"}}}
+    changes = {"model": {"family": "auto"}, "search": {"trials": 3}, "contract": rules}
+    changes |= {"split": {"by": "random", "holdout": 0.2}}  # by one day of training rows no search can cut
+    model = fitted(KNeighborsClassifier(40), DEAR) if classes else fitted(KNeighborsRegressor(15))
+
+    said = distilled(home, project_of(tmp_path, classes=classes, **changes), kept(model, tmp_path), "--at-most", "20%")
+
+    assert said.code == 0, said.err
+    assert opened(said.value["version"], home).scorer.form in ("trees", "linear")
