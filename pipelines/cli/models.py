@@ -28,6 +28,7 @@ def _one_model(ctx: click.Context, _parameter: click.Parameter, words: tuple[str
 # many, of which one is allowed: click gives a lone word to VERSION then, and not to the argument that may be left out
 model_argument = click.argument("model", nargs=-1, metavar="[MODEL]", callback=_one_model)
 version_argument = click.argument("version", type=int)
+FILE = click.Path(dir_okay=False, path_type=Path)
 reason_option = click.option("--reason", required=True, help="Why; it is kept in the history.")
 
 
@@ -189,6 +190,59 @@ def import_(session: Session, source: str, rows: str | None, named: tuple[str, .
     pairs = dict(_pair(word) for word in named)
     version, sentence = give(session.project, session.place, source, session.read_table, rows, reason, pairs)
     session.result({"version": asdict(version), "said": sentence}, f"{version.model} {version.version}: {sentence}")
+
+
+@models.command()
+@click.argument("teacher", metavar="[TEACHER]", required=False)
+@click.option("--ask", metavar="FILE", type=FILE, help="Write the rows here that a teacher elsewhere is to answer.")
+@click.option("--answers", metavar="FILE", type=FILE, help="Its answers to them, parquet or CSV.")
+@click.option("--rows", metavar="N", type=click.IntRange(0), help="Rows to make besides; by default 4 a training row.")
+@click.option("--at-most", metavar="SHARE", default="5%", show_default=True, help="Loss that may be given away.")
+@click.option("--column", "named", metavar="NAME=COLUMN", multiple=True, help="Which column a name in TEACHER is.")
+@click.option("--reason", help="Why it is taken though it is refused; it is kept in the history.")
+@project_option
+@answer
+def distill(
+    session: Session,
+    teacher: str | None,
+    ask: Path | None,
+    answers: Path | None,
+    rows: int | None,
+    at_most: str,
+    named: tuple[str, ...],
+    reason: str | None,
+) -> None:
+    """Teach the project's fast family what a slow model says; `models approve` gives the pupil traffic.
+
+    TEACHER is what `models import` takes, or a pickle of anything with predict or predict_proba of a pandas table. One
+    that lives elsewhere, such as an ensemble of AutoGluon, answers the rows of --ask; --answers brings that back.
+    """
+    from pipelines.here.distilling import Distilling
+
+    if [teacher, ask, answers].count(None) != 2:
+        raise UsageError("expected one of TEACHER, --ask FILE and --answers FILE")
+    if (answers and rows is not None) or (named and not teacher):
+        raise UsageError("--rows is for TEACHER and --ask, since answers are to the rows asked; --column for TEACHER")
+    work = Distilling(session.project, session.place, session.read_table, rows, _share(at_most), reason)
+    if ask is not None:
+        count, wanted = work.ask(ask)
+        noun = f"a column {wanted[0]}" if len(wanted) == 1 else f"columns {', '.join(wanted)} of probabilities"
+        text = f"{count:,} rows are in {ask}; add {noun}, and give it back by `slipway models distill --answers FILE`"
+        session.result({"file": str(ask), "rows": count, "columns": wanted}, text)
+        return
+    pairs = dict(_pair(word) for word in named)
+    version, sentence = work.by_answers(answers) if answers else work.by_file(str(teacher), pairs)
+    session.result({"version": asdict(version), "said": sentence}, f"{version.model} {version.version}: {sentence}")
+
+
+def _share(word: str) -> float:
+    try:
+        share = float(word.removesuffix("%")) / (100 if word.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 10:
+        raise UsageError(f"--at-most: expected a share such as 5% or 0.05, got {word!r}")
+    return share
 
 
 def _pair(word: str) -> tuple[str, str]:

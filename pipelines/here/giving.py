@@ -54,28 +54,50 @@ def give(
     table = read_table(rows or project.source.uri, Needed.of(project.contract))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        file = _file(source, place, folder)
-        facts = {"made_by": BY_HAND, "file": _digest(file), "source": rows or project.source.uri}
-        known, held = _sides(project, place, table, folder, whole=rows is not None)
+        file = brought(source, place, folder)
+        facts = {"made_by": BY_HAND, "file": digest_of(file), "source": rows or project.source.uri}
+        known, held = sides(project, place, table, folder, whole=rows is not None)
         key, _ = opened_key(place.key)
-        found = bundle_given(read_model(file, named), known, held, project.contract, folder / "bundle", facts, key)
-        verdict = _judged(project, place, folder)
-        if not verdict.accepted and reason is None:
-            raise GateRefusal(f"{verdict.sentence}; nothing was registered, --reason WHY takes it all the same")
-        taken = verdict.sentence if verdict.accepted else f"taken all the same ({reason}), though {verdict.sentence}"
-        verdict = verdict.model_copy(update={"accepted": True, "sentence": f"fitted elsewhere; {taken}"})
-        _, version = enter(project.name, BY_HAND, place, str(folder / "bundle"), verdict)
+        model, bundle = read_model(file, named), folder / "bundle"
+        found = bundle_given(model.ready, known, held, project.contract, bundle, facts, key)
+        version = entered(project, place, folder, "fitted elsewhere", reason)
     return version, _told(version, *found)
+
+
+def entered(project: Project, place: Place, folder: Path, what: str, reason: str | None, mistake: str = "") -> Version:
+    """The version that the bundle in *folder* becomes, judged on the rows held out there.
+
+    Args:
+        what: how it was made, for the history.
+        mistake: why it would be refused whatever the gates say; empty for no such thing.
+
+    Raises:
+        GateRefusal: as ``give``.
+    """
+    verdict = _judged(project, place, folder)
+    sentence = "; ".join(filter(None, (mistake, verdict.sentence)))
+    refused = bool(mistake) or not verdict.accepted
+    if refused and reason is None:
+        raise GateRefusal(f"{sentence}; nothing was registered, --reason WHY takes it all the same")
+    taken = f"taken all the same ({reason}), though {sentence}" if refused else sentence
+    verdict = verdict.model_copy(update={"accepted": True, "sentence": f"{what}; {taken}"})
+    return enter(project.name, BY_HAND, place, str(folder / "bundle"), verdict)[1]
 
 
 def _told(version: Version, judged: Evaluation, notes: tuple[str, ...]) -> str:
     """What there is to know and to do."""
     seen = f"judged on {judged.rows:,} rows, of which nobody here knows whether it was fitted on them"
-    said = (version.provenance["gate"]["sentence"], judged.sentence, seen, *notes)
+    return told(version, judged.sentence, seen, *notes)
+
+
+def told(version: Version, *more: str) -> str:
+    """What was judged of *version*, what *more* there is to know, and the next move."""
+    said = (version.provenance["gate"]["sentence"], *more)
     return "; ".join(said) + f"; next: slipway models approve {version.model} {version.version} --reason ..."
 
 
-def _file(source: str, place: Place, folder: Path) -> Path:
+def brought(source: str, place: Place, folder: Path) -> Path:
+    """The file or directory that *source* means, fetched to *folder* where it lies in the tracking store."""
     if source.startswith(STORED):
         return downloaded(source, place.tracking, folder / "model")
     if not Path(source).exists():
@@ -83,13 +105,14 @@ def _file(source: str, place: Place, folder: Path) -> Path:
     return Path(source)
 
 
-def _digest(file: Path) -> str:
+def digest_of(file: Path) -> str:
+    """Of a file, or of all in a directory."""
     if not file.is_dir():
         return sha256_file(file)
     return sha256_files(file, (one for one in file.rglob("*") if one.is_file()))
 
 
-def _sides(
+def sides(
     project: Project, place: Place, table: pl.DataFrame, folder: Path, *, whole: bool
 ) -> tuple[pl.DataFrame | None, pl.DataFrame]:
     """The rows before and those to judge on, as the steps of a run make them; the latter are left in *folder* too."""
@@ -97,7 +120,7 @@ def _sides(
     write_text(rules, project.contract.model_dump_json())
     snapshots.write(table, folder / "rows", source="given", key=project.contract.key)
     accepted, train, holdout = (str(folder / part) for part in ("accepted", "train", "holdout"))
-    with _silent():
+    with silent():
         good = holdout if whole else accepted
         of_data.validate(str(rules), now, str(folder / "rows"), good, str(folder / "quarantine"))
         if not whole:
@@ -112,13 +135,13 @@ def _judged(project: Project, place: Place, folder: Path) -> GateReport:
         str(folder / part) for part in ("holdout", "bundle", "evaluation", "decision")
     )
     asked, slices = project.demands.model_dump_json(exclude_unset=True), json.dumps(project.along)
-    with _silent():
+    with silent():
         of_judging.evaluate(slices, place.key, holdout, bundle, evaluation)
         where = place.model_dump_json()
         of_judging.gate(project.name, asked, slices, where, evaluation, holdout, bundle, decision)
     return GateReport.model_validate(read_json(folder / "decision" / "decision.json"))
 
 
-def _silent() -> contextlib.redirect_stdout[io.StringIO]:
+def silent() -> contextlib.redirect_stdout[io.StringIO]:
     """Steps print a line for the run that they are of; this is none."""
     return contextlib.redirect_stdout(io.StringIO())

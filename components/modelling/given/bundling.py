@@ -1,6 +1,6 @@
 """A model that somebody else has fitted, as a bundle: judged on rows of the contract and signed, no pickle any more."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,7 @@ import polars as pl
 from components.data.tables import learned_contract, matrix_and_target
 from components.judging import suspicion
 from components.judging.evaluation import Evaluation, evaluate
-from components.modelling.given.fitted import Fitted
-from components.modelling.given.foreign import Foreign
+from components.modelling.given.fitted import Ready
 from components.modelling.model_card import card
 from components.modelling.profiles import profile
 from components.modelling.stages import golden_rows
@@ -22,7 +21,7 @@ from serving.scoring.api import SklearnScorer
 
 
 def bundle_given(
-    model: Fitted | Foreign,
+    model: Callable[[Contract], Ready],
     known: pl.DataFrame | None,
     held: pl.DataFrame,
     contract: Contract,
@@ -33,6 +32,7 @@ def bundle_given(
     """Write the bundle of *model* to *directory*; how good it is on *held*, and what its file was taken for.
 
     Args:
+        model: as of a contract whose categories are known.
         known: rows before those, which say what is usual; None: those themselves.
         held: rows that keep the contract.
 
@@ -45,7 +45,8 @@ def bundle_given(
     contract = learned_contract(before, contract)
     usual, truth = matrix_and_target(before, contract)
     matrix, target = matrix_and_target(held, contract)
-    ready = model.ready(contract)
+    ready = model(contract)
+    name = ready.name or type(ready.pipeline.steps[-1][1]).__name__
     ready.check(matrix, contract)
     prediction = SklearnScorer(ready.pipeline, contract, "fitted elsewhere").score(matrix)
     evaluation = evaluate(prediction, target, matrix, contract)
@@ -58,7 +59,7 @@ def bundle_given(
         contract=contract,
         profile=profile(usual, contract, prediction, target, evaluation.metrics),
         golden=golden_rows(matrix),
-        card=card(type(ready.pipeline.steps[-1][1]).__name__, {}, contract, evaluation, facts),
+        card=card(name, ready.settings, contract, evaluation, facts),
         provenance=facts,
         key=key,
         judgement=Judgement(learned=learned),

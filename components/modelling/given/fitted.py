@@ -1,7 +1,7 @@
 """A model that was fitted elsewhere, made ready for a bundle, and a pipeline of scikit-learn as one."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,11 +22,14 @@ class Ready:
     Attributes:
         said: what the library that fitted it says of a coded matrix, as ``SklearnScorer.score`` gives it.
         notes: what it was taken for, one phrase each.
+        name, settings: what a card calls it, and its parameters; by default the name of its last step.
     """
 
     pipeline: Pipeline
     said: Callable[[Matrix], Predictions]
     notes: tuple[str, ...] = ()
+    name: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def check(self, matrix: Matrix, contract: Contract) -> None:
         """Have both say what they make of *matrix*.

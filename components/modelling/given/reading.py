@@ -58,11 +58,26 @@ def read_model(path: Path, named: Mapping[str, str] = NOTHING) -> Fitted | Forei
         PlaceError: the library that wrote it is not installed.
         UsageError: *named*, of a model whose names are its own affair.
     """
+    found, notes = opened(path)
+    return model_of(path, found, named, notes)
+
+
+def opened(path: Path) -> tuple[Any, tuple[str, ...]]:
+    """Whatever is in *path*, and what is to be known of how it was read; raises as ``read_model``."""
     kept = _kept(path)
-    found, notes = _read(kept), (PICKLE,) if kept.kind == "pickle" else ()
+    return _read(kept), (PICKLE,) if kept.kind == "pickle" else ()
+
+
+def is_model(found: Any) -> bool:
+    """Whether ``model_of`` takes it."""
+    return library_of(found) in LIBRARIES or isinstance(found, BaseEstimator)
+
+
+def model_of(path: Path, found: Any, named: Mapping[str, str], notes: tuple[str, ...]) -> Fitted | Foreign:
+    """What was *found* in *path*, as ``read_model`` gives it."""
     if library_of(found) in LIBRARIES:
         return foreign(found, named, notes)
-    if not isinstance(found, BaseEstimator):
+    if not is_model(found):
         raise DataError(f"{path}: expected an estimator or Pipeline of scikit-learn, got {type(found).__name__}")
     if named:
         raise UsageError("--column: is for files of trees; a Pipeline of scikit-learn itself says what it takes")

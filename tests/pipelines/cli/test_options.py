@@ -40,6 +40,7 @@ OPTIONS = {
     "models rollback": USUAL | {"--reason"},
     "models archive": USUAL | {"--reason"},
     "models import": PROJECT | {"--rows", "--column", "--reason"},
+    "models distill": PROJECT | {"--ask", "--answers", "--rows", "--at-most", "--column", "--reason"},
     "models export": USUAL | {"--joblib"},
     "rollout plan": PROJECT | {"--rate"},
     "rollout start": PROJECT | {"--wait"},
