@@ -162,7 +162,7 @@ class _Fitting:
 
 
 def _with_a_value(x: Matrix) -> Matrix:
-    """*x* with a 0 in the first row of each feature without a value, since scikit-learn cannot make bins of none."""
+    """*x* with a 0 in the first row of each feature without a value, since scikit-learn has no bins for none."""
     empty = np.isnan(x).all(axis=0)
     if empty.any():
         x = x.copy()

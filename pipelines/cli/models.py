@@ -196,7 +196,9 @@ def import_(session: Session, source: str, rows: str | None, named: tuple[str, .
 @click.argument("teacher", metavar="[TEACHER]", required=False)
 @click.option("--ask", metavar="FILE", type=FILE, help="Write the rows here that a teacher elsewhere is to answer.")
 @click.option("--answers", metavar="FILE", type=FILE, help="Its answers to them, parquet or CSV.")
-@click.option("--rows", metavar="N", type=click.IntRange(0), help="Rows to make besides; by default 4 a training row.")
+@click.option(
+    "--rows", metavar="N", type=click.IntRange(0), help="Rows that are made besides; by default 4 a training row."
+)
 @click.option("--at-most", metavar="SHARE", default="5%", show_default=True, help="Loss that may be given away.")
 @click.option("--column", "named", metavar="NAME=COLUMN", multiple=True, help="Which column a name in TEACHER is.")
 @click.option("--reason", help="Why it is taken though it is refused; it is kept in the history.")

@@ -86,7 +86,7 @@ def test_runs_and_what_follows_them_read_from_s3(place: Path, secrets: Path) -> 
         assert ask(place, None, *words).code == 3, words
 
 
-def _echo(_address: str, _model: str, rows: Any, _interval: float | None) -> dict[int, Any]:
+def _echo(_address: str, _model: str, rows: Any, _interval: float | None, _top: int | None) -> dict[int, Any]:
     return {number: {"asked": row} for number, row in rows.records.items()}
 
 
