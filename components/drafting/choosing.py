@@ -53,7 +53,7 @@ def doubts(choice: Choice) -> Iterator[Doubt]:
 
 
 def number(value: float) -> str:
-    return f"{value:.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
+    return f"{value:,.0f}" if 10_000 <= abs(value) < 1e12 else f"{value:.4g}"
 
 
 def _floor(known: Sequence[Baseline], metric: Metric) -> tuple[float, str]:

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from components.drafting import dates
-from components.drafting.look import ColumnLook, digest
+from components.drafting.look import FEW_WORDS, ColumnLook, digest
 from components.drafting.numbers import FEW, Values, capped, far_out, mixed_units
 
 DoubtKind = Literal[
@@ -41,6 +41,7 @@ LINE = 0.99999  # correlation above which two columns are one
 EPOCHS = (datetime(1970, 1, 1), datetime(1900, 1, 1), datetime(1899, 12, 30))  # naive as tables hold them
 
 
+FEW_CELLS, MOSTLY = 5, 0.9  # cells that hold anything where nearly all do not, of which training may see none
 CARRIED = "no input; it goes along with a row and comes back with its answer"
 ALL_THERE_IS = "kept, since no other column is left to learn from"
 LEFT_OUT = "left out; remove the # in front of it to keep it"
@@ -100,9 +101,12 @@ def _shape(column: ColumnLook, named: set[str]) -> Iterator[Doubt]:
         yield Doubt("constant", name, words, LEFT_OUT)
     elif column.guess == "empty":
         yield Doubt("empty", name, column.why, LEFT_OUT)
+    elif column.present < FEW_CELLS and column.missing > MOSTLY * column.rows:
+        words = f"{column.present:,} of {column.rows:,} cells hold anything"
+        yield Doubt("empty", name, words, LEFT_OUT)
     if column.guess == "id" and column.name not in named:
         yield Doubt("identifier", name, column.why, LEFT_OUT if column.counter else CARRIED)
-    if found.affixed and column.guess in ("category", "text", "id"):
+    if found.affixed and column.guess in ("category", "text", "id") and column.distinct > FEW_WORDS:
         yield Doubt("numbers as text", name, f"numbers with {found.affixed!r} beside them", f"as text here; {LEFT_OUT}")
     if found.odd_rows:
         noun = "date" if found.kind == "moment" else "number"

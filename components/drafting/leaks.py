@@ -102,13 +102,18 @@ def _codes(column: ColumnLook, codes: Values, fitting: npt.NDArray[np.intp]) -> 
     if values.dtype != pl.String:
         numbers: Values = values.cast(pl.Float64).to_numpy()
         least = float(np.nanmin(numbers)) if np.isfinite(numbers).any() else 0.0
-        return np.where(np.isnan(numbers), least - 1.0 - abs(least), numbers)
+        return _places(np.where(np.isnan(numbers), least - 1.0 - abs(least), numbers))
     words = values.fill_null("\0missing")
     seen = pl.DataFrame({"word": words[fitting], "code": codes[fitting]}).group_by("word").agg(pl.col("code").mean())
     known = dict(seen.iter_rows())
     usual = float(np.mean(codes[fitting]))
-    means: Values = words.replace_strict(known, default=usual, return_dtype=pl.Float64).to_numpy()
-    return means
+    return _places(words.replace_strict(known, default=usual, return_dtype=pl.Float64).to_numpy())
+
+
+def _places(numbers: Values) -> Values:
+    """Their order, which is cut as they are, and a tree can hold all of it in float32."""
+    places: Values = np.unique(numbers, return_inverse=True)[1].astype(np.float64)
+    return places
 
 
 def _later(column: ColumnLook, table: TableLook, roles: Roles) -> Iterator[Doubt]:

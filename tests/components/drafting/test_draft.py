@@ -271,3 +271,18 @@ def test_a_table_of_which_nothing_can_be_learned_is_refused_with_the_reason_of_e
     frame = pl.DataFrame({"gone": [None] * 90, "same": ["x"] * 90, "goal": np.arange(90.0) ** 0.5})
     with pytest.raises(DataError, match=r"learn from: gone: .*; same: "):
         drafted(frame, tmp_path, "goal")
+
+
+def test_cells_that_are_few_or_far_are_no_reason_to_fail(tmp_path: Path) -> None:
+    """Few words with a digit are words; numbers beyond float32 are numbers; two words in all are nothing."""
+    rng = np.random.default_rng(0)
+    group = rng.choice(["g1", "g2", "g3"], 200)
+    goal = (np.array([float(word[1]) for word in group]) + rng.normal(size=200) * 0.1).round(3)
+    wild = np.where(rng.random(200) < 0.1, 1e54, rng.normal(size=200))
+    rare = [None] * 198 + ["left", "moved"]
+    found = drafted(pl.DataFrame({"group": group, "wild": wild, "rare": rare, "goal": goal}), tmp_path, "goal")
+    columns = projects.from_text(found.text).contract.columns
+    assert set(columns["group"].values) == {"g1", "g2", "g3"}
+    assert "wild" in columns
+    assert "rare" not in columns
+    assert ("empty", ("rare",)) in {(doubt.kind, doubt.columns) for doubt in found.doubts}
