@@ -52,6 +52,7 @@ BLOCKS = {
     "images": Block("docs/images.md", ("images-table",), asked=True),
     "ways": Block("docs/cluster.md", ("ways",), asked=True),
     "internet": Block("docs/cluster.md", ("test-internet",), asked=True),
+    "cluster-runs": Block("docs/cluster.md", ("cluster-table",), asked=True),
     "clients": Block("docs/kserve.md", ("clients",), asked=True),
 }
 
