@@ -7,7 +7,7 @@ column that the contract gains or loses moves no row either, as long as the tabl
 
 With the rule it is told of any row of any later table on which side it stood, and nothing of the rows is stored. A row
 that came later stands where it would have stood: some that the model has not seen are taken for seen, none the other
-way round.
+way round; but of rows that are alike in every cell, in a table of such, which are the same to a model.
 """
 
 import json
@@ -39,8 +39,8 @@ MONTHS = re.compile(r"^\s*(\d+)\s*(?:mo|months?)\s*$")
 _SHARE = re.compile(r"^\s*0?\.\d+\s*$")
 _RANGE = 2.0**64  # of the hashes
 LOOKED_AT = 65_536  # rows that show whether columns tell rows apart; where many repeat, some of these do
-DISTINCT = 0.9  # share of them that must differ
-FEW = 0.5  # share below which rows are alike because there is little that they could hold; no table given twice is
+DISTINCT = 0.9  # share of them that must differ, or many are alike
+FEW = 0.5  # share below which most are, for there is little that they could hold: no table is so by being given twice
 
 
 def _holdout(value: object) -> object:
@@ -98,7 +98,7 @@ class Identity(Frozen):
         columns: by name; None where the text counts that stands there.
         event_time: column that counts as a moment, which ``event`` says how to read.
         counted: rows that are alike in all of it are told apart by how many of them stand above, since two that are the
-            same to a model are so whichever came first. Together they would make a cut by what is to be predicted.
+            same to a model are so whichever came first.
     """
 
     columns: dict[str, Column | None]
@@ -108,7 +108,12 @@ class Identity(Frozen):
 
     @classmethod
     def of(cls, chunks: Iterable[pl.DataFrame], contract: Contract) -> Self:
-        """The columns that *contract* names, or all of them where these leave rows alike; *chunks* are raw rows."""
+        """The columns that *contract* names, or all of them where these leave rows alike; *chunks* are raw rows.
+
+        Rows that are alike and stay together must not be told from others by the target: where the rows with one answer
+        are held out, those with the other are trained on, and a model of that cut is wrong more often than one of rows
+        that are dealt. So where many are alike the target does not count, and where most are, each counts for itself.
+        """
         event = None if contract.event_time in contract.columns else contract.event_time
         meant = {name: _meaning(one) for name, one in fields(contract).items()}
         named, looked_at = cls(columns=meant, event_time=event, event=contract.event), list[pl.DataFrame]()
@@ -122,8 +127,13 @@ class Identity(Frozen):
         ours, schema = set(named.names), rows.schema
         others = {name: None for name, dtype in schema.items() if not dtype.is_nested() and name not in ours}
         every = cls(columns={**meant, **others}, event_time=event, event=contract.event)
-        few = pl.Series(every.hashes(rows)).n_unique() < FEW * rows.height
-        return every.model_copy(update={"counted": few})
+        different = pl.Series(every.hashes(rows)).n_unique()
+        if different >= DISTINCT * rows.height:
+            return every
+        if different < FEW * rows.height:
+            return every.model_copy(update={"counted": True})
+        asked = {name: one for name, one in every.columns.items() if name != contract.target.name}
+        return every.model_copy(update={"columns": asked or every.columns})
 
     @property
     def names(self) -> tuple[str, ...]:

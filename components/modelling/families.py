@@ -46,7 +46,7 @@ class Family:
         regression, classification: the estimator, or ``package:name`` of one that is imported when it is needed.
         linear: the numbers must be complete and of one scale, and categories must be one-hot.
         missing: the estimator itself takes NaN.
-        empty: it takes a feature of which no row has a value.
+        rare: it takes a feature of which no row, or hardly any, has a value.
         native: missing values, and the codes of categories, reach it as they are.
         defaults: where we differ from its library.
         names: parameters that a project may set; None: all that the estimator tells of, less ``RESERVED``.
@@ -59,7 +59,7 @@ class Family:
     classification: type[Any] | str | None = None
     linear: bool = False
     missing: bool = False
-    empty: bool = True
+    rare: bool = True
     native: bool = False
     defaults: Mapping[str, Any] = field(default_factory=dict)
     names: tuple[str, ...] | None = None
@@ -160,7 +160,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             HistGradientBoostingRegressor,
             HistGradientBoostingClassifier,
             missing=True,
-            empty=False,
+            rare=False,
             native=True,
             defaults={"early_stopping": False, "categorical_features": None},
             signs="monotonic_cst",

@@ -24,6 +24,7 @@ from serving.errors import ConfigError, DataError
 from serving.scoring.around import Retargeted
 from serving.scoring.bends import BENDS, STRAIGHT, Back
 
+BINNED, SAMPLED_LEAST = 200_000, 20  # rows that scikit-learn bins by; of that many values on average it meets some
 SMEARING_DEALS = (
     3  # each row's residual is of a fit that did not see it: those of a forest's own rows are far too small
 )
@@ -142,7 +143,7 @@ class _Fitting:
         watched = watch is not None and bool(family.rounds)
         if watch is not None and watched:
             told |= watching(estimator, watch)
-        x = x if family.empty else _with_a_value(x)
+        x = x if family.rare else _without_rare(x, estimator)
         estimator.set_params(**by_place).fit(x, self.lesson.labels[rows], **told)
         return rounds_of(estimator, watch) if watch is not None and watched else None
 
@@ -161,12 +162,17 @@ class _Fitting:
         return Back(back.bend, smear(back.numbers, residuals, self.lesson.weights), back.per)
 
 
-def _with_a_value(x: Matrix) -> Matrix:
-    """*x* with a 0 in the first row of each feature without a value, since scikit-learn has no bins for none."""
-    empty = np.isnan(x).all(axis=0)
-    if empty.any():
+def _without_rare(x: Matrix, estimator: Any) -> Matrix:
+    """*x* with nothing but 0 in features that hardly any row has, since scikit-learn has no bins for none.
+
+    It makes bins of a sample, which may miss what few rows have. A cut leaves missing values on one side, so that with
+    fewer values than a leaf has rows there is none: such features change no tree.
+    """
+    least = max(estimator.min_samples_leaf, SAMPLED_LEAST * len(x) / BINNED if len(x) > BINNED else 1)
+    rare = (~np.isnan(x)).sum(axis=0) < least
+    if rare.any():
         x = x.copy()
-        x[0, empty] = 0.0
+        x[:, rare] = 0.0
     return x
 
 

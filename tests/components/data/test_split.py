@@ -160,6 +160,23 @@ def test_rows_that_could_hardly_differ_are_dealt_by_chance(seed: int) -> None:
     assert sum(held[kind] - before[kind] for kind in before) <= added
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_where_many_rows_are_alike_the_target_parts_none(seed: int) -> None:
+    """Rows that ask the same stand on one side whatever is answered; else the answers held out are the other ones."""
+    random = np.random.default_rng(seed)
+    asked = random.random((1_000, 10)) < 0.35
+    names = [f"q{place}" for place in range(10)]
+    columns = {name: asked[:, place].astype(float) for place, name in enumerate(names)}
+    frame = pl.DataFrame({**columns, "y": np.where(random.random(1_000) < 0.3 + 0.4 * asked[:, 0], "yes", "no")})
+    assert 0.5 < frame.n_unique() / 1_000 < 0.9
+    contract = Contract(
+        columns={name: Column(type="float") for name in names}, target=Target(name="y", classes=("no", "yes"))
+    )
+    parts = split(frame, by("random"), contract, seed)
+    assert 0.1 < len(parts.holdout) / 1_000 < 0.3
+    assert not set(parts.train.select(names).rows()) & set(parts.holdout.select(names).rows())
+
+
 def test_a_table_that_is_there_twice_has_no_row_on_both_sides() -> None:
     """Rows that differ, and were exported twice, stay together."""
     frame = table(rows=500)

@@ -2,15 +2,48 @@
 
 import numpy as np
 import pytest
+from sklearn.ensemble import HistGradientBoostingRegressor
 
+from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec
 from components.modelling.training import fit, predict
+from serving.contract import Contract
 from serving.scoring.api import SklearnScorer
 from serving.scoring.compile import CompiledScorer, compile_pipeline
 from tests.components.modelling.test_features import CASES, COLUMNS, model, rows
 from tests.components.modelling.test_names import called
 
 PLAIN = list(COLUMNS)
+
+
+def wide(columns: int) -> Contract:
+    told = {f"x{place}": {"type": "float", "nullable": True} for place in range(columns)}
+    return Contract.model_validate({"columns": told, "target": {"name": "y"}})
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("least", [1, 5, 20])
+def test_values_of_fewer_rows_than_a_leaf_has_change_no_tree(seed: int, least: int) -> None:
+    """A fit that does not see them gives the trees of the library's own, that does, to the last bit."""
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(150, 4))
+    for place in (1, 2):
+        x[random.permutation(150)[: 150 - int(random.integers(1, 25))], place] = np.nan
+    y, params = np.nan_to_num(x).sum(axis=1), {"max_iter": 5, "min_samples_leaf": least}
+    ours = fit(x, y, wide(4), FeatureSpec(), ModelSpec(family="hist_gradient_boosting", params=params), seed=0)
+    own = HistGradientBoostingRegressor(**params, early_stopping=False, random_state=0).fit(x, y)
+    asked = np.where(random.random((300, 4)) < 0.3, np.nan, random.normal(size=(300, 4)))
+    np.testing.assert_array_equal(predict(ours, wide(4), asked), own.predict(asked))
+
+
+def test_a_value_in_a_long_table_that_its_bins_may_miss_stops_nothing() -> None:
+    """scikit-learn makes bins of 200,000 rows, among which the few that have a value need not be."""
+    x = np.full((400_000, 2), np.nan)
+    x[:, 0] = np.arange(400_000) % 7
+    model = ModelSpec(family="hist_gradient_boosting", params={"max_iter": 1, "min_samples_leaf": 1})
+    for seed in (2, 3, 4):  # in which it does
+        x[:, 1], x[seed * 1_000, 1] = np.nan, 1.0
+        assert np.isfinite(predict(fit(x, x[:, 0], wide(2), FeatureSpec(), model, seed), wide(2), x[:9])).all()
 
 
 @pytest.mark.parametrize(("family", "task"), CASES)

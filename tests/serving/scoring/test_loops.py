@@ -1,14 +1,13 @@
 """Whichever loop sums a forest, the same bits: against a walk in plain Python, on trees of any shape."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.contract import Matrix
 from serving.scoring import kernels, quick_kernels
 from serving.scoring.quick import MOST_LEAVES, quick_form
-from serving.scoring.trees import Forest, Grown, plant
+from serving.scoring.trees import AT_ONCE, Forest, Grown, plant
 
 WIDTH = 3
 
@@ -91,10 +90,12 @@ def test_every_loop_sums_as_plain_python_does(leaves: list[int], outputs: int, s
             assert np.array_equal(out, expected)
 
 
-@pytest.mark.parametrize("leaves", [2, 31, 64, 256])
-def test_larger_trees_are_walked_up_to_more_rows(leaves: int) -> None:
-    """A block of tests costs by the tests, a walk by the rows."""
-    random = np.random.default_rng(leaves)
-    forest = plant([tree(leaves, random) for _ in range(5)], [0.0])
-    assert forest.quick is not None
-    assert 6 <= forest.quick.least_rows <= quick_kernels.FEW
+def test_larger_trees_are_walked_up_to_more_rows() -> None:
+    """A block of tests costs by the tests, a walk by the rows; all are scored as blocks where these are full."""
+    random = np.random.default_rng(0)
+    forms = [plant([tree(leaves, random) for _ in range(5)], [0.0]).quick for leaves in (2, 31, 64, 256)]
+    least = [form.least_rows for form in forms if form is not None]
+    assert len(least) == 4
+    assert least == sorted(set(least))
+    assert least[0] > AT_ONCE
+    assert least[-1] <= quick_kernels.FEW
