@@ -19,10 +19,12 @@ from components.modelling.recipes import AUTO, Recipe
 from components.modelling.saying import Says, said_besides
 from components.modelling.search.auto import tune_families
 from components.modelling.search.portfolio import missing
+from components.modelling.search.progress import Progress
 from components.modelling.search.tuning import Search
 from components.modelling.search.tuning import tune as search_parameters
 from components.modelling.training import predict
 from components.steps.keys import signing_key
+from components.steps.progress import beside
 from components.steps.telling import SHORT, tell
 from serving.bundle.bundle import write_bundle
 from serving.bundle.files import SPLIT
@@ -39,10 +41,11 @@ def tune(model: str, features: str, search: str, policy: str, contract: str, see
     rules = learned_contract(rows, Contract.read(Path(contract)))
     cut = SplitPolicy.model_validate_json(policy)
     find = tune_families if spec.family == AUTO else search_parameters
-    result = find(rows, rules, columns, spec, wanted, cut, seed)
+    progress = Progress(beside(trials))
+    result = find(rows, rules, columns, spec, wanted, cut, seed, progress)
     with whole_directory(Path(trials)) as folder:
         write_text(folder / "trials.json", result.model_dump_json(indent=2))
-    tell(result.sentence)
+    tell(result.sentence + (f", {progress.recalled} kept of an earlier attempt" if progress.recalled else ""))
     if spec.family == AUTO and (absent := missing()):
         tell(f"not tried, since not installed: {', '.join(absent)}; slipway[boosting,catboost] brings them")
     return json.dumps(result.best_params, sort_keys=True)

@@ -6,6 +6,7 @@ without an entry, which nobody reads.
 """
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -57,6 +58,11 @@ class StepCache:
 
     def keep(self, key: str, entry: CachedStep) -> None:
         write_bytes(self._path(key), json.dumps(asdict(entry)).encode())  # by json, which keeps a NaN
+        shutil.rmtree(self.progress(key), ignore_errors=True)
+
+    def progress(self, key: str) -> Path:
+        """Where attempts at what is kept under *key* leave what the next one can go on from; it need not be there."""
+        return self.directory / f".{key}.progress"  # by its name a clean takes it for unfinished, which it is
 
     def _path(self, key: str) -> Path:
         return self.directory / f"{key}.json"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from components.steps.progress import FOLDER
 from pipelines.compiling.ir import ENTRY, SELF
 from pipelines.here import step_log
 from pipelines.here.interpreter import Step, Values, typed
@@ -80,21 +81,24 @@ class Steps:
             log.write_text(f"served from the cache, made by run {entry.run_id} in {entry.seconds:.1f} s\n")
             self._contents.update(entry.contents)
             return entry, "CACHED"
-        entry = self._made(step, log)
+        entry = self._made(step, log, self.cache.progress(key) if self.cache and key else None)
         self._contents.update(entry.contents)
         if self.cache and key:
             self.cache.keep(key, entry)
         return entry, "SUCCEEDED"
 
-    def _made(self, step: Step, log: Path) -> CachedStep:
+    def _made(self, step: Step, log: Path, progress: Path | None) -> CachedStep:
         parent = self.artifacts / step.name
         parent.mkdir(parents=True, exist_ok=True)
         place = Path(tempfile.mkdtemp(dir=parent, prefix="try-"))
+        if progress:
+            (place / FOLDER).symlink_to(progress.absolute())
         started = time.monotonic()
         with log.open("wb") as words:
             code = subprocess.run(  # noqa: S603 - the compiled command of a step is what we are here to run
                 command(step, place), stdin=subprocess.DEVNULL, stdout=words, stderr=subprocess.STDOUT, check=False
             ).returncode
+        (place / FOLDER).unlink(missing_ok=True)
         if code:
             raise StepFailed(step_log.cause(last_lines(log, step_log.TAIL), code))
         outputs = outputs_of(step, place)

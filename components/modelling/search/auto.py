@@ -5,7 +5,6 @@ seeded search is the same on any number of cores; but for the time limit, which 
 """
 
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from components.modelling.mixtures import Member, Mixture
 from components.modelling.search import portfolio
 from components.modelling.search.folds import Fold
 from components.modelling.search.ground import Ground
+from components.modelling.search.progress import Kept, Progress
 from components.modelling.search.tuning import Search, check_search
 from components.modelling.search.tuning_values import Trial, Tuning
 from serving.contract import Contract
@@ -38,7 +38,6 @@ MOST_SEEDS = 3
 PROMISING = 0.1  # of the loss of trees, by which a straight line may be worse for its penalty to be looked for
 LATE = "no time was left"
 GAIN = 1e-3  # by which a mean must beat its best member, as a share of that one's loss
-Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def tune_families(
     wanted: Search,
     policy: SplitPolicy,
     seed: int,
-    clock: Clock = time.monotonic,
+    progress: Progress | None = None,
 ) -> Tuning:
     """As ``tuning.tune``, over families; ``best_params`` are a ``Mixture``.
 
@@ -70,7 +69,7 @@ def tune_families(
     """
     check_search(wanted, model, contract)
     ground = Ground.of(table, contract, features, model, wanted.metric, policy, seed)
-    tried, timed_out = search(ground, wanted.timeout.total_seconds(), wanted.trials or MOST, clock)
+    tried, timed_out = search(ground, wanted.timeout.total_seconds(), wanted.trials or MOST, progress or Progress())
     mixture, loss = chosen(ground, tried)
     trials = tuple(as_trial(number, one, ground.metric) for number, one in enumerate(tried))
     return Tuning(
@@ -83,9 +82,8 @@ def tune_families(
     )
 
 
-def search(ground: Ground, seconds: float, most: int, clock: Clock = time.monotonic) -> tuple[list[Tried], bool]:
+def search(ground: Ground, seconds: float, most: int, progress: Progress) -> tuple[list[Tried], bool]:
     """All trials in order, at most *most*, and whether the time limit cut them short; the first always runs."""
-    end = clock() + seconds
     tried: list[Tried] = []
     with ThreadPoolExecutor(min(BATCH, os.cpu_count() or 1)) as pool:
         for batch in _batches(ground, tried):
@@ -93,14 +91,14 @@ def search(ground: Ground, seconds: float, most: int, clock: Clock = time.monoto
             opening = None if tried else left[0]
             tried += pool.map(
                 lambda member, opening=opening: _trial(
-                    ground, member, lambda: member is not opening and clock() >= end, clock
+                    ground, member, lambda: member is not opening and progress.now() >= seconds, progress
                 ),
                 left,
             )
             tried[:] = [one for one in tried if one.failure != LATE]
             if len(tried) >= most:
                 return tried, False
-            if clock() >= end:
+            if progress.now() >= seconds:
                 return tried, True
     return tried, False
 
@@ -135,26 +133,55 @@ def _asked(member: Member, model: ModelSpec) -> Member:
     return member if model.target == "none" else member.model_copy(update={"target": model.target})
 
 
-def _trial(ground: Ground, member: Member, over: Callable[[], bool], clock: Clock) -> Tried:
-    """*member* fitted on each fold, its rounds counted."""
-    start, started = clock(), datetime.now(UTC)
-    loss, said, failure = np.inf, list[Vector](), ""
+def _trial(ground: Ground, member: Member, over: Callable[[], bool], progress: Progress) -> Tried:
+    """*member* fitted on each fold, its rounds counted; kept, unless the end of the time had a part in it."""
+    asked = member.model_dump_json()
+    if known := progress.recall(asked):
+        told, found = known.told, Member.model_validate(known.told["member"])
+        started = datetime.fromisoformat(told["started"])
+        return _tried(ground, found, known.said, told["failure"], told["seconds"], started)
+    ending = _Ending(over)
+    start, started = progress.now(), datetime.now(UTC)
+    said, failure = list[Vector](), ""
     try:
-        if over():
+        if ending():
             raise PlaceError(LATE)  # noqa: TRY301 - told as any other reason
         rounds = []
         for fold in ground.folds:
-            answer, counted = _fold(ground, member, fold, over)
+            answer, counted = _fold(ground, member, fold, ending)
             said.append(answer)
             rounds += [] if counted is None else [counted]
-        loss = ground.loss(said)
         if rounds:
             name = FAMILIES[member.family].rounds
             member = member.model_copy(update={"params": {**member.params, name: max(1, round(np.mean(rounds)))}})
-        failure = "" if np.isfinite(loss) else f"{ground.metric.label} cannot be computed on the validation rows"
     except (ConfigError, DataError, PlaceError) as error:
-        loss, failure = np.inf, str(error)
-    return Tried(member, loss, said, failure, round(clock() - start, 3), started)
+        said, failure = [], str(error)
+    tried = _tried(ground, member, said, failure, round(progress.now() - start, 3), started)
+    if not ending.seen:
+        told = {"member": member.model_dump(mode="json"), "failure": tried.failure}
+        told |= {"seconds": tried.seconds, "started": started.isoformat()}
+        progress.keep(asked, Kept(told, said))
+    return tried
+
+
+@dataclass
+class _Ending:
+    """Whether time is over, and whether anybody was told so."""
+
+    over: Callable[[], bool]
+    seen: bool = False
+
+    def __call__(self) -> bool:
+        self.seen = self.seen or self.over()
+        return self.seen
+
+
+def _tried(
+    ground: Ground, member: Member, said: Sequence[Vector], failure: str, seconds: float, started: datetime
+) -> Tried:
+    loss = ground.loss(said) if said else np.inf
+    unknown = "" if np.isfinite(loss) else f"{ground.metric.label} cannot be computed on the validation rows"
+    return Tried(member, loss, said, failure or unknown, seconds, started)
 
 
 def _fold(ground: Ground, member: Member, fold: Fold, over: Callable[[], bool]) -> tuple[Vector, int | None]:

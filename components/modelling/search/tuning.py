@@ -5,8 +5,8 @@ the values before it, so a seeded search gives the same trials every time. The o
 cuts the row of trials at a place that depends on the machine; the result says so.
 """
 
+import json
 import math
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
@@ -20,6 +20,7 @@ from components.modelling.families import ModelSpec, build_estimator, check_name
 from components.modelling.features import FeatureSpec
 from components.modelling.recipes import AUTO
 from components.modelling.search.ground import Ground
+from components.modelling.search.progress import Kept, Progress
 from components.modelling.search.tuning_values import Trial, Tuning
 from serving.contract import Contract, Frozen
 from serving.durations import Span, parse
@@ -82,11 +83,12 @@ def tune(
     search: Search,
     policy: SplitPolicy,
     seed: int,
-    clock: Callable[[], float] = time.monotonic,
+    progress: Progress | None = None,
 ) -> Tuning:
     """Search on the training rows of *table*; ``Tuning.skipped`` when the space is empty.
 
-    The rows are cut as *policy* cuts the holdout (``folds``); no key or group is on both sides.
+    The rows are cut as *policy* cuts the holdout (``folds``); no key or group is on both sides. Of an earlier attempt
+    with the same arguments *progress* has the trials; the result is the same as of one undisturbed search.
 
     Raises:
         ConfigError: a parameter or value the family refuses already in the project's own parameters.
@@ -96,7 +98,7 @@ def tune(
     if not search.space:
         return Tuning()
     ground = Ground.of(table, contract, features, model, search.metric, policy, seed)
-    trials, timed_out = _search(ground, search, seed, clock)
+    trials, timed_out = _search(ground, search, seed, progress or Progress())
     scored = [(ground.metric.loss(trial.value), trial.number, trial) for trial in trials if trial.value is not None]
     best = min(scored)[2]  # the trial number breaks ties, so the project's own parameters win them
     return Tuning(
@@ -121,31 +123,34 @@ def _value(ground: Ground, params: Mapping[str, Any]) -> float:
     return ground.value([ground.said(fold, model)[0] for fold in ground.folds])
 
 
-def _search(ground: Ground, search: Search, seed: int, clock: Callable[[], float]) -> tuple[list[Trial], bool]:
+def _search(ground: Ground, search: Search, seed: int, progress: Progress) -> tuple[list[Trial], bool]:
     """All trials in order, and whether the time limit cut them short; the first always runs."""
     optuna = _optuna()
     study, distributions = _study(optuna, search, seed)
-    limit = clock() + search.timeout.total_seconds()
+    limit = search.timeout.total_seconds()
     own = _defaults(ground, search.space)
-    trials = [_trial(0, own, ground, clock)]
+    trials = [_trial(0, own, ground, progress)]
     if trials[0].value is None:
         raise ConfigError(f"model: the project's own parameters cannot be searched from: {trials[0].failure}")
     if all(_inside(distributions[name], value) for name, value in own.items()):
         loss = ground.metric.loss(trials[0].value)
         study.add_trial(optuna.trial.create_trial(params=own, distributions=distributions, value=loss))
     while len(trials) < (search.trials or TRIALS):
-        if clock() >= limit:
+        if progress.now() >= limit:
             return trials, True
         asked = study.ask(distributions)
-        trial = _trial(len(trials), dict(asked.params), ground, clock)
+        trial = _trial(len(trials), dict(asked.params), ground, progress)
         failed = optuna.trial.TrialState.FAIL if trial.value is None else None
         study.tell(asked, None if trial.value is None else ground.metric.loss(trial.value), state=failed)
         trials.append(trial)
     return trials, False
 
 
-def _trial(number: int, params: Mapping[str, Any], ground: Ground, clock: Callable[[], float]) -> Trial:
-    start, started = clock(), datetime.now(UTC)
+def _trial(number: int, params: Mapping[str, Any], ground: Ground, progress: Progress) -> Trial:
+    asked = json.dumps([number, params], sort_keys=True)
+    if known := progress.recall(asked):
+        return Trial.model_validate(known.told["trial"])
+    start, started = progress.now(), datetime.now(UTC)
     value, failure = None, ""
     try:
         seen = _value(ground, params if number else {})
@@ -153,8 +158,10 @@ def _trial(number: int, params: Mapping[str, Any], ground: Ground, clock: Callab
         failure = "" if value is not None else f"{ground.metric.label} cannot be computed on the validation rows"
     except ConfigError as error:
         failure = str(error)
-    took = round(clock() - start, 3)
-    return Trial(number=number, params=dict(params), value=value, failure=failure, seconds=took, started=started)
+    took = round(progress.now() - start, 3)
+    trial = Trial(number=number, params=dict(params), value=value, failure=failure, seconds=took, started=started)
+    progress.keep(asked, Kept({"trial": trial.model_dump(mode="json")}))
+    return trial
 
 
 def _optuna() -> Any:

@@ -16,6 +16,7 @@ from components.modelling.mixtures import Member, Mixture, fit_recipe, named
 from components.modelling.recipes import AUTO
 from components.modelling.search import portfolio
 from components.modelling.search.auto import MEMBERS, MOST_TREES, chosen, tune_families
+from components.modelling.search.progress import Progress
 from components.modelling.search.tuning import Search, check_search
 from components.modelling.search.tuning_values import Tuning
 from components.modelling.training import predict
@@ -81,7 +82,7 @@ def test_a_skewed_target_is_learned_by_its_logarithm() -> None:
 def test_the_time_limit_ends_the_search_and_something_is_found() -> None:
     """Even where no time is left from the beginning, one member was fitted."""
     ticks = itertools.count(0, 1000)
-    result = run(PRICES, clock=lambda: next(ticks))
+    result = run(PRICES, progress=Progress(clock=lambda: next(ticks)))
     assert result.timed_out
     assert len(result.trials) == 1
     assert len(result.best_params["members"]) == 1

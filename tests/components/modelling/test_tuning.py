@@ -15,6 +15,7 @@ from components.data.split import SplitPolicy
 from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec
 from components.modelling.search.folds import choose_folds
+from components.modelling.search.progress import Progress
 from components.modelling.search.tuning import Search, tune
 from components.modelling.search.tuning_values import Tuning
 from serving.contract import Contract
@@ -128,7 +129,8 @@ def test_an_empty_space_is_skipped() -> None:
 def test_the_time_limit_ends_the_search_and_is_told() -> None:
     """The first trial runs whatever the limit; the result says that it was cut."""
     ticks: Iterator[float] = iter(range(10_000))
-    result = run(wanted=Search(trials=50, timeout="10s", space=SPACE), clock=lambda: next(ticks))
+    wanted = Search(trials=50, timeout="10s", space=SPACE)
+    result = run(wanted=wanted, progress=Progress(clock=lambda: next(ticks)))
     assert result.timed_out
     assert 1 <= len(result.trials) < 10
     assert "ended by the time limit" in result.sentence

@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.compiling.ir import terms
+from pipelines.compiling.ir import SELF, terms
 from pipelines.here import runner, step_log
-from pipelines.here.interpreter import in_order, leaves
+from pipelines.here.interpreter import Step, in_order, leaves
 from pipelines.here.run import check_arguments
 from pipelines.here.runner import RunResult, TaskEvent
 from pipelines.here.step_cache import CachedStep, StepCache, key_of, read_content, unchanged
+from pipelines.here.steps import StepFailed, Steps
 from serving.errors import ConfigError, ConflictError, UsageError
 from tests.pipelines.compiling.kfp_examples.loading import compiled, documents
 
@@ -276,6 +277,37 @@ def test_a_killed_child_is_told_and_the_same_command_completes(packages, tmp_pat
     assert "ended with status -9" in result.error
     assert "same command again" in result.error
     assert states(finish_later(packages, fifo, tmp_path))["prepare"] == "CACHED"
+
+
+SLOW_STEP = """
+import json, os, sys
+from components.steps.progress import beside
+
+output = json.loads(sys.argv[1])["outputs"]["outputFile"]
+seen = beside(output) / "so far"
+seen.parent.mkdir(parents=True, exist_ok=True)
+seen.open("a").write("x")
+if seen.read_text() != "xx":
+    os.kill(os.getpid(), 9)
+json.dump({"parameterValues": {"n": len(seen.read_text())}}, open(output, "w"))
+"""
+
+
+def test_what_a_killed_step_had_so_far_is_there_for_the_next_attempt_at_the_same_step_alone(tmp_path):
+    """A step of other arguments begins with nothing, and once there is a result nothing is left of what led to it."""
+    component = {"outputDefinitions": {"parameters": {"n": {"parameterType": "NUMBER_INTEGER"}}}}
+    container = {"command": [sys.executable, "-c", SLOW_STEP], "args": [SELF]}
+    cache = StepCache(tmp_path / "cache")
+    steps = Steps(tmp_path / "made", tmp_path / "logs", cache, lambda **event: None)
+    one, other = (Step("slow", component, container, {"seed": {"value": seed}}, cached=True) for seed in (1, 2))
+    for step in (one, other):
+        with pytest.raises(StepFailed, match="signal 9"):
+            steps.execute(step)
+    assert steps.execute(one) == {"n": {"value": 2}}
+    assert len(list(cache.directory.glob(".*.progress"))) == 1  # the other's
+    assert steps.execute(other) == {"n": {"value": 2}}
+    assert [path.suffix for path in cache.directory.iterdir()] == [".json"] * 2
+    assert not list(tmp_path.glob("made/**/.progress"))
 
 
 # --- the cache -------------------------------------------------------------------------------------------------------
