@@ -220,17 +220,8 @@ class Contract(Frozen):
         return Column(type="float", unit=target.unit, range=target.range, null_values=self.null_values)
 
     def learned(self, words: Mapping[str, Mapping[str, int]]) -> Self:
-        """The contract of a model whose training rows have these *words*: by column how many rows have each.
-
-        Raises:
-            ValueError: an open category has none.
-        """
-        columns = dict(self.columns)
-        for name, counts in words.items():
-            try:
-                columns[name] = columns[name].learned(counts)
-            except ValueError as error:
-                raise ValueError(f"column {name!r} {error}") from None
+        """The contract of a model whose training rows have these *words*: by column how many rows have each."""
+        columns = {**self.columns, **{name: self.columns[name].learned(counts) for name, counts in words.items()}}
         return type(self).model_validate({**dict(self), "columns": columns})
 
     def encode(self, table: "pd.DataFrame | Mapping[str, Sequence[Any]]") -> Matrix:

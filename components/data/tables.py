@@ -92,19 +92,12 @@ def _counted(cell: pl.Expr, count: Callable[[str], float]) -> pl.Expr:
 
 
 def learned_contract(frame: pl.DataFrame, contract: Contract) -> Contract:
-    """*contract* with the categories that its open columns have in the training rows *frame*.
-
-    Raises:
-        DataError: one of them holds nothing.
-    """
+    """*contract* with the categories that its open columns have in the training rows *frame*."""
     names = [name for name, column in contract.inputs.items() if column.open]
     if not names:
         return contract
     typed = frame.select(value(name, contract.inputs[name], frame.schema[name]).alias(name) for name in names)
-    try:
-        return contract.learned({name: _vocabulary(typed[name]) for name in names})
-    except ValueError as error:
-        raise DataError(f"contract: {error}") from error
+    return contract.learned({name: _vocabulary(typed[name]) for name in names})
 
 
 def _vocabulary(words: pl.Series) -> dict[str, int]:

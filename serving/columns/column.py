@@ -17,6 +17,7 @@ from serving.columns.texts import features
 from serving.frozen import Frozen
 
 LISTED_VALUES = 12  # categories a sentence names before it says how many more there are
+NONE_SEEN = "(none in training)"  # the category of an open column that was empty in all training rows
 MISSING_WORDS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 """What exports write for nothing, wherever it is no value of a column."""
 MOST_SLOTS = 4_096  # of one text
@@ -175,16 +176,14 @@ class Column(Frozen):
     def learned(self, counts: Mapping[str, int]) -> "Column":
         """An open category with the words of training rows, given how many rows have each; others as they are.
 
-        Raises:
-            ValueError: there is no word at all.
+        Where no row has any, as where a column begins after them, one that no row has either stands for them.
         """
         if not self.open:
             return self
         ranked = sorted(counts, key=lambda word: (-counts[word], word))
         often = [word for word in ranked if counts[word] >= self.min_count][: self.max_values]
-        if not ranked:
-            raise ValueError("holds nothing in the training rows; take it out of contract.columns")
-        return self.model_copy(update={"values": tuple(sorted(often or ranked[:1])), "unknown": "other"})
+        values = tuple(sorted(often or ranked[:1])) or (NONE_SEEN,)
+        return self.model_copy(update={"values": values, "unknown": "other"})
 
     @property
     def expected(self) -> str:

@@ -1,9 +1,11 @@
 """Columns in which training rows say nothing: every family is fitted, and answers rows that do say something."""
 
 import numpy as np
+import polars as pl
 import pytest
 from sklearn.ensemble import HistGradientBoostingRegressor
 
+from components.data.tables import learned_contract, matrix_and_target
 from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec
 from components.modelling.training import fit, predict
@@ -63,3 +65,24 @@ def test_a_column_without_a_value_stops_no_family(family: str, task: str, place:
     if isinstance(fast, CompiledScorer):
         slow = SklearnScorer(pipeline, rules, "").score(asked)
         np.testing.assert_allclose(fast.score(asked), slow, rtol=1e-12)
+
+
+@pytest.mark.parametrize("family", ["ridge", "hist_gradient_boosting"])
+@pytest.mark.parametrize("encode", ["onehot", "ordinal", "target", "frequency"])
+def test_an_open_category_that_begins_after_the_training_rows_stops_no_model(family: str, encode: str) -> None:
+    """As a number that begins later: no word is known, all of them are one other, and requests may have any."""
+    told = {"x": {"type": "float"}, "source": {"type": "category", "nullable": True}}
+    contract = Contract.model_validate({"columns": told, "target": {"name": "y"}})
+    empty, numbers = pl.Series([None] * 60, dtype=pl.String), np.arange(60.0)
+    train = pl.DataFrame({"x": numbers, "source": empty, "y": numbers})
+    rules = learned_contract(train, contract)
+    matrix, target = matrix_and_target(train, rules)
+    features = FeatureSpec.model_validate({"encode": {"source": encode}})
+    pipeline = fit(matrix, target, rules, features, ModelSpec(family=family), seed=1)
+    asked = rules.encode({"x": [3.0, 3.0, 3.0], "source": ["web", "shop", None]})
+    said = predict(pipeline, rules, asked)
+    assert np.isfinite(said).all()
+    assert said[0] == said[1]
+    fast = compile_pipeline(pipeline, rules)
+    assert isinstance(fast, CompiledScorer)
+    np.testing.assert_array_equal(fast.score(asked), said)
