@@ -47,7 +47,7 @@ bench-trees: $(READY) ## Trees scored here and by other libraries (TREES=PYTHON 
 	@$(BIN)/python -m tests.bench.trees $(if $(TREES),--peers $(TREES)) $(ARGS)
 
 .PHONY: bench-automl
-bench-automl: $(READY) ## The search over families beside AutoGluon and FLAML (AUTOML=PYTHON of an environment that has them)
+bench-automl: $(READY) ## The search over families beside AutoGluon and FLAML (AUTOML="autogluon=PYTHON flaml=PYTHON")
 	@$(BIN)/python -m tests.bench.automl $(if $(AUTOML),--peers $(AUTOML)) $(ARGS)
 
 .PHONY: bench-auto

@@ -7,7 +7,8 @@ from serving.contract import Contract, Matrix
 from serving.explaining.api import BACKGROUND, Explainer
 from serving.explaining.exact import NotExact, exact
 from serving.explaining.sampled import Sampled
-from serving.scoring.compile import BlendedScorer, CompiledScorer
+from serving.scoring.blend import BlendedScorer
+from serving.scoring.compile import CompiledScorer
 
 
 def explainer(scorer: Any, contract: Contract, golden: Matrix) -> Explainer:

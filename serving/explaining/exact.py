@@ -14,7 +14,8 @@ import numpy.typing as npt
 from serving.contract import Matrix
 from serving.explaining import walks
 from serving.explaining.api import Codes, Explained, Numbers
-from serving.scoring.compile import BlendedScorer, CompiledScorer, Fast
+from serving.scoring.blend import BlendedScorer
+from serving.scoring.compile import CompiledScorer, Fast
 from serving.scoring.linear import Linear
 from serving.scoring.sets import NO_SETS
 from serving.scoring.trees import Forest

@@ -115,11 +115,19 @@ class Back:
     numbers: tuple[float, ...] = ()
     per: str = ""
 
+    @property
+    def straight(self) -> bool:
+        return self.bend == "none" and not self.per
+
     def of(self, raw: Numbers, unit: Numbers | None) -> Numbers:
         """*raw* predictions (n_rows,) in the target's unit, given *unit*, the values of ``per``."""
         with np.errstate(all="ignore"):
-            answer = BENDS[self.bend].back(raw, self.numbers)
-            return answer if unit is None else answer * unit
+            return self.quiet(raw, unit)
+
+    def quiet(self, raw: Numbers, unit: Numbers | None) -> Numbers:
+        """As ``of``, where the caller keeps numpy quiet."""
+        answer = BENDS[self.bend].back(raw, self.numbers)
+        return answer if unit is None else answer * unit
 
     def fault(self) -> str | None:
         """What is wrong with a way back that comes from a file, or None."""

@@ -15,17 +15,17 @@ import numpy as np
 from serving.archive import Arrays, pack_arrays, unpack_arrays
 from serving.contract import Contract, Matrix
 from serving.errors import GateRefusal, UsageError
-from serving.scoring.api import Declined, Form, Predictions, weighted_mean
+from serving.scoring.api import Declined, Form, Predictions
 from serving.scoring.bends import STRAIGHT, Back
+from serving.scoring.blend import BlendedScorer
 from serving.scoring.linear import Linear
-from serving.scoring.links import LINKS, ROUNDED, outputs_of
+from serving.scoring.links import LINKS, ROUNDED, ULPS, outputs_of
 from serving.scoring.program import Program
 from serving.scoring.trees import Forest
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-ULPS = 4  # units in the last place that a rounded sum or exponential may differ
 _HEAD = "head"
 _FORMATS = (1, 2, 3)  # the second knows a way back, the third several models side by side
 _BROKEN = (zipfile.BadZipFile, KeyError, TypeError, ValueError, IndexError, EOFError, OSError, AttributeError)
@@ -59,19 +59,19 @@ class CompiledScorer:
 
     def score(self, matrix: Matrix) -> Predictions:
         """See ``api.SklearnScorer``; contiguous float64 arrays are read without a copy."""
-        answer = self._finish(self.sums.raw(self._features(matrix)))
-        return answer if self.back == STRAIGHT else self.back.of(answer, self._unit(matrix))
+        answer = self.linked(self.sums.raw(self._features(matrix)))
+        return answer if self.back.straight else self.back.of(answer, self.unit(matrix))
 
     def tolerance(self, matrix: Matrix) -> Predictions:
         """How far each prediction of *matrix* may lie from scikit-learn's: 0 where all operations are the same ones."""
-        if self.back == STRAIGHT:
+        if self.back.straight:
             return self._tolerance(matrix)
-        straight, unit = replace(self, back=STRAIGHT), self._unit(matrix)
+        straight, unit = replace(self, back=STRAIGHT), self.unit(matrix)
         answer, off = straight.score(matrix), straight._tolerance(matrix)
         ends = [self.back.of(answer + sign * off, unit) for sign in (-1, 0, 1)]
         return np.asarray(np.abs(ends[2] - ends[0]) + ULPS * np.spacing(np.abs(ends[1])))
 
-    def _unit(self, matrix: Matrix) -> Predictions | None:
+    def unit(self, matrix: Matrix) -> Predictions | None:
         """What the answers are multiplied by."""
         return matrix[:, list(self.contract.slots).index(self.back.per)] if self.back.per else None
 
@@ -82,61 +82,27 @@ class CompiledScorer:
             if self.link in ROUNDED:
                 scale = np.maximum(scale, 1.0)
         elif self.link in ROUNDED:
-            scale = np.abs(self._finish(self.sums.raw(features))).reshape(len(features), -1).max(axis=1)
+            scale = np.abs(self.linked(self.sums.raw(features))).reshape(len(features), -1).max(axis=1)
         else:
             return np.zeros(len(features))
         return np.asarray(ULPS * np.spacing(scale))
 
     def _features(self, matrix: Matrix) -> Matrix:
+        return self.program.features(self.checked(matrix), self.contract)
+
+    def checked(self, matrix: Matrix) -> Matrix:
+        """*matrix* as the loops read it."""
         matrix = np.ascontiguousarray(matrix, np.float64)
         if matrix.ndim != 2 or matrix.shape[1] != self.program.n_columns:
             raise UsageError(f"expected a coded matrix of {self.program.n_columns} columns, seen {matrix.shape}")
-        return self.program.features(matrix, self.contract)
+        return matrix
 
-    def _finish(self, raw: Matrix) -> Predictions:
+    def linked(self, raw: Matrix) -> Predictions:
+        """The answers of the sums *raw*, of a bent target in its own unit."""
         answer = LINKS[self.link](raw)
         if self.order and self.order != tuple(range(len(self.order))):
             answer = np.ascontiguousarray(answer[:, self.order])
         return answer
-
-
-@dataclass(frozen=True)
-class BlendedScorer:
-    """The weighted mean of several models' fast forms, side by side."""
-
-    members: tuple[CompiledScorer, ...]
-    weights: tuple[float, ...]
-
-    @property
-    def contract(self) -> Contract:
-        return self.members[0].contract
-
-    @property
-    def form(self) -> Form:
-        return "trees" if any(one.form == "trees" for one in self.members) else "linear"
-
-    @property
-    def reason(self) -> str:
-        return f"the mean of {len(self.members)} models; " + "; ".join(
-            dict.fromkeys(one.reason for one in self.members)
-        )
-
-    def score(self, matrix: Matrix) -> Predictions:
-        """See ``api.SklearnScorer``."""
-        return weighted_mean([one.score(matrix) for one in self.members], self.weights)
-
-    def tolerance(self, matrix: Matrix) -> Predictions:
-        """See ``CompiledScorer.tolerance``; where no member may differ the mean may not either."""
-        off = weighted_mean([one.tolerance(matrix) for one in self.members], self.weights)
-        if not off.any():
-            return off
-        scale = np.abs(self.score(matrix)).reshape(len(matrix), -1).max(axis=1)
-        return np.asarray(off + ULPS * np.spacing(scale))
-
-    def fault(self) -> str | None:
-        if not self.members or len(self.members) != len(self.weights):
-            return f"{len(self.members)} models with {len(self.weights)} weights"
-        return None if np.isfinite(self.weights).all() else f"the weights {list(self.weights)}"
 
 
 Fast = CompiledScorer | BlendedScorer

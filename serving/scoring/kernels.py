@@ -142,25 +142,45 @@ def _add(row, values, at, tree, single):  # type: ignore[no-untyped-def]  # comp
         row[first + k] = _plus(row[first + k], values[at, k], single)
 
 
+@nb.njit(inline="always")
+def _walk_row(row, nodes, values, roots, first, end, base, single, sums):  # type: ignore[no-untyped-def]  # compiled
+    """The leaves of trees first:end, four at a time; their outputs are counted from *first*."""
+    sums[:] = base
+    for tree in range(first, end - 3, 4):
+        a, b, c, d = roots[tree], roots[tree + 1], roots[tree + 2], roots[tree + 3]
+        a, b, c, d = _four_leaves(row, row, row, row, nodes, a, b, c, d)
+        _add(sums, values, a, tree - first, single)
+        _add(sums, values, b, tree - first + 1, single)
+        _add(sums, values, c, tree - first + 2, single)
+        _add(sums, values, d, tree - first + 3, single)
+    for tree in range(end - (end - first) % 4, end):
+        _add(sums, values, _leaf(row, nodes, roots[tree]), tree - first, single)
+
+
 @loop(_WALK)
 def walk(features, nodes, values, roots, base, single, out):  # type: ignore[no-untyped-def]  # compiled
     """Sum the leaves of all trees row by row, four trees at a time: least work for one row.
 
     values: (n_nodes, 1), where tree t adds to output t modulo n_outputs, or (n_nodes, n_outputs), added to all.
     """
-    n_trees = roots.shape[0] - 1
     for at in range(features.shape[0]):
-        row, sums = features[at], out[at]
-        sums[:] = base
-        for tree in range(0, n_trees - 3, 4):
-            a, b, c, d = roots[tree], roots[tree + 1], roots[tree + 2], roots[tree + 3]
-            a, b, c, d = _four_leaves(row, row, row, row, nodes, a, b, c, d)
-            _add(sums, values, a, tree, single)
-            _add(sums, values, b, tree + 1, single)
-            _add(sums, values, c, tree + 2, single)
-            _add(sums, values, d, tree + 3, single)
-        for tree in range(n_trees - n_trees % 4, n_trees):
-            _add(sums, values, _leaf(row, nodes, roots[tree]), tree, single)
+        _walk_row(features[at], nodes, values, roots, 0, roots.shape[0] - 1, base, single, out[at])
+
+
+@loop(
+    nb.void(
+        _MATRIX, _NODES, _MATRIX, read_only(I8), read_only(I8), read_only(I8), read_only(F8), read_only(B1), OUT
+    )
+)  # fmt: skip
+def walk_each(features, nodes, values, roots, trees, outputs, base, single, out):  # type: ignore[no-untyped-def]  # compiled
+    """Like ``walk`` for several forests, of which each has its own of the *trees* and *outputs* between two bounds."""
+    for at in range(features.shape[0]):
+        for one in range(single.shape[0]):
+            low, high = outputs[one], outputs[one + 1]
+            _walk_row(
+                features[at], nodes, values, roots, trees[one], trees[one + 1], base[low:high], single[one],
+                out[at, low:high],
+            )  # fmt: skip
 
 
 @loop(_WALK)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from serving.scoring import scalar_links
 
 Sums = npt.NDArray[np.float64]
+ULPS = 4  # units in the last place that a rounded sum or exponential may differ
 
 
 def _logistic(raw: Sums) -> Sums:

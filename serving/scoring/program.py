@@ -102,17 +102,24 @@ class Program:
         Raises:
             DataError: a row that scikit-learn would not take either.
         """
-        wide = matrix if self.derived is None else self.derived.run(matrix)
+        out = np.empty((len(matrix), self.final.width))
+        self.prepared(self.widened(matrix), contract, out)
+        return out
+
+    def widened(self, matrix: Matrix) -> Matrix:
+        """*matrix* with the derived columns behind it."""
+        return matrix if self.derived is None else self.derived.run(matrix)
+
+    def prepared(self, wide: Matrix, contract: Contract, out: Matrix) -> None:
+        """Fill *out* (n_rows, n_features), C-contiguous, as ``features`` does, from rows that are ``widened``."""
         for level in self.levels:
-            part = np.empty((len(matrix), level.arithmetic.width))
+            part = np.empty((len(wide), level.arithmetic.width))
             self._told(level.arithmetic.run(wide, kernels.ANY, False, part), level.arithmetic, contract)
             with np.errstate(all="ignore"):
                 for name, first, end in level.spans:
                     UFUNCS[name](part[:, first:end], out=part[:, first:end])
             wide = np.concatenate([wide, part], axis=1)
-        out = np.empty((len(matrix), self.final.width))
         self._told(self.final.run(wide, self.accepts, self.narrow, out), self.final, contract)
-        return out
 
     def _told(self, bad: int, at: Preparation, contract: Contract) -> None:
         if bad < 0:

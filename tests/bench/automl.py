@@ -1,10 +1,11 @@
 """``model: auto`` beside AutoGluon and FLAML, which get the same rows and the same wall time, as a table.
 
-    python -m tests.bench.automl --peers PYTHON [--seconds 120] [TABLE ...]
+    python -m tests.bench.automl --peers autogluon=PYTHON flaml=PYTHON [--seconds 120] [--tables TABLE ...]
 
-Six tables of ``tests.tables.made``, of which three are split by time. Ours begins with the draft that ``slipway init``
-writes, without a line edited, and searches as long as the others may. All are judged on the rows that the draft's split
-holds out. PYTHON is of an environment with autogluon.tabular and flaml; each tool has a process of its own.
+Six tables of ``tests.tables.made``, of which three are split by time, or files of one's own as ``FILE:TARGET``. Ours
+begins with the draft that ``slipway init`` writes, without a line edited, and searches as long as the others may. All
+are judged on the rows that the draft's split holds out. Each tool has a process of its own, in the environment that is
+named for it. One row costs what its scoring takes, and what a whole server of ours takes for it, asked by V1 over HTTP.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,36 +34,56 @@ from components.drafting.draft import Wishes, draft
 from components.drafting.look import look
 from components.judging import metrics
 from components.modelling.mixtures import fit_recipe
+from components.modelling.profiles import profile
 from components.modelling.search.auto import tune_families
 from components.modelling.search.tuning import Search
 from components.modelling.training import predict
 from components.projects import project as projects
 from components.projects.project import Project
+from pipelines.here.asking import records_of
+from serving.bundle.bundle import write_bundle
+from serving.bundle.signing import SigningKey
 from serving.durations import parse
+from tests.bench import servers
 from tests.bench.auto import figure, one_row
+from tests.bench.client import drive
+from tests.load import request
 from tests.tables.made import made
 
 TABLES = ("rentals", "sales", "rides", "homes", "campaign", "incomes")
 TOOLS = ("autogluon-best", "autogluon-good", "flaml")
 OURS = "slipway"
+MODEL = "/v1/models/housing:predict"
+ROWS, CONNECTIONS, SECONDS = 200, 8, 3.0  # of the load on a server
 LATEST = 10  # times the seconds given, after which a tool is not waited for
 
 
 @dataclass(frozen=True)
 class Result:
-    """Of one contestant on one table: the leading loss, seconds, and milliseconds of CPU for one row."""
+    """Of one contestant on one table: the leading loss, seconds, and milliseconds of CPU for one row.
+
+    Attributes:
+        served_ms: of a server, its HTTP and JSON included; NaN of a tool that brings none.
+    """
 
     loss: float
     seconds: float
     row_ms: float
+    served_ms: float = float("nan")
+
+    def against(self, best: float) -> str:
+        served = "" if np.isnan(self.served_ms) else f" (served {self.served_ms:,.3g})"
+        return f"{self.loss:,.4g} ({self.loss / best - 1:+.1%}), {self.row_ms:,.3g} ms{served}"
 
 
 def drafted(name: str, folder: Path) -> tuple[Project, pl.DataFrame, pl.DataFrame]:
     """The project as ``slipway init`` drafts it, its training rows and those held out, in the order of time."""
-    table, now = made(name), datetime.now(UTC)
-    file, place = table.write(folder), folder / "project.yaml"
+    now, place = datetime.now(UTC), folder / "project.yaml"
+    own, _, target = name.rpartition(":")
+    file = Path(own).resolve() if own else made(name).write(folder)
     with sources.opened(str(file), None) as known:
-        place.write_text(draft(look(known), Wishes(table.target), place, now).text, encoding="utf-8")
+        wishes = Wishes(target if own else made(name).target)
+        place.write_text(draft(look(known), wishes, place, now).text, encoding="utf-8")
     project = projects.load(place)
     rows = sources.read(project.source.uri, None, Needed.of(project.contract))
     accepted = validate(rows, project.contract, now).accepted
@@ -71,7 +93,7 @@ def drafted(name: str, folder: Path) -> tuple[Project, pl.DataFrame, pl.DataFram
     return project, accepted.filter(pl.Series(train)), accepted.filter(pl.Series(held))
 
 
-def ours(project: Project, train: pl.DataFrame, held: pl.DataFrame, seconds: float) -> Result:
+def ours(project: Project, train: pl.DataFrame, held: pl.DataFrame, seconds: float, folder: Path) -> Result:
     contract, begun = learned_contract(train, project.contract), time.monotonic()
     asked = Search(timeout=parse(f"{seconds:g}s"))
     found = tune_families(train, contract, project.features, project.model, asked, project.split, project.seed)
@@ -79,7 +101,28 @@ def ours(project: Project, train: pl.DataFrame, held: pl.DataFrame, seconds: flo
     pipeline = fit_recipe(x, y, contract, project.features, project.model, project.seed, found.best_params)
     took = time.monotonic() - begun
     new, truth = matrix_and_target(held, contract)
-    return Result(figure(contract, truth, predict(pipeline, contract, new)), took, one_row(pipeline, contract, new))
+    said = predict(pipeline, contract, new)
+    key = SigningKey.generate()
+    write_bundle(
+        folder / "bundle", pipeline=pipeline, contract=contract, golden=new[:100], card="", provenance={}, key=key,
+        profile=profile(new, contract, said, truth, {}),
+    )  # fmt: skip
+    (folder / "public.pem").write_bytes(key.public.pem)
+    held.write_parquet(folder / "held.parquet")
+    row_ms = one_row(pipeline, contract, new)
+    return Result(figure(contract, truth, said), took, row_ms, served(folder, project))
+
+
+def served(folder: Path, project: Project) -> float:
+    """Milliseconds of CPU that a server of the bundle takes for a request of one row, of many rows in turn."""
+    instances = list(records_of(str(folder / "held.parquet"), project.contract, None).first(ROWS).records.values())
+    asked = [request(MODEL, json.dumps({"instances": [one]}).encode()) for one in instances]
+    port = servers.free_port()
+    with servers.running(servers.ours(folder, port), port) as server:
+        drive(port, asked, CONNECTIONS, 1.0)
+        before = server.cpu_s()
+        load = drive(port, asked, CONNECTIONS, SECONDS)
+        return 1e3 * (server.cpu_s() - before) / len(load.latencies)
 
 
 def theirs(
@@ -112,17 +155,18 @@ def theirs(
     return Result(figure(contract, truth, said), told["seconds"], told["row_ms"])
 
 
-def measure(name: str, python: str, seconds: float) -> dict[str, Result]:
+def measure(name: str, pythons: Mapping[str, str], seconds: float) -> dict[str, Result]:
     """Prints one line of the table."""
     with tempfile.TemporaryDirectory(prefix="slipway-automl-") as place:
         project, train, held = drafted(name, Path(place))
-        found = {OURS: ours(project, train, held, seconds)}
+        found = {OURS: ours(project, train, held, seconds, Path(place))}
         for tool in TOOLS:
-            found[tool] = theirs(tool, python, project, (train, held), seconds)
+            found[tool] = theirs(tool, pythons[tool.partition("-")[0]], project, (train, held), seconds)
     best = min(one.loss for one in found.values())
-    cells = [f"{one.loss:,.4g} ({one.loss / best - 1:+.1%}), {one.row_ms:,.3g} ms" for one in found.values()]
+    cells = [one.against(best) for one in found.values()]
     took = ", ".join(f"{one.seconds:.0f}" for one in found.values())
     metric = metrics.leading(project.contract.task).label
+    name = Path(name.rpartition(":")[0]).stem or name
     print(f"| {name}, by {project.split.by} | {metric} | {' | '.join(cells)} | {took} |", flush=True)
     return found
 
@@ -133,15 +177,16 @@ def ranks(found: dict[str, Result]) -> dict[str, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", required=True, help="interpreter of an environment with the other tools")
+    parser.add_argument("--peers", required=True, nargs="+", metavar="TOOL=PYTHON", help="interpreters of the tools")
     parser.add_argument("--seconds", type=float, default=120.0)
-    parser.add_argument("tables", nargs="*")
+    parser.add_argument("--tables", nargs="+", default=TABLES, metavar="TABLE | FILE:TARGET")
     asked = parser.parse_args()
+    pythons = dict(one.split("=", 1) for one in asked.peers)
     print(f"{asked.seconds:g} s each; loss (beside the best), CPU of one row:\n")
     print(f"| table | figure | {OURS} | {' | '.join(TOOLS)} | seconds |\n|---|---|{'---:|' * 5}")
     placed: list[dict[str, int]] = []
-    for name in asked.tables or TABLES:
-        placed.append(ranks(measure(name, asked.peers, asked.seconds)))
+    for name in asked.tables:
+        placed.append(ranks(measure(name, pythons, asked.seconds)))
     means: dict[str, Any] = {name: statistics.mean(one[name] for one in placed) for name in (OURS, *TOOLS)}
     print(f"| mean rank | | {' | '.join(f'{one:.2f}' for one in means.values())} | |")
 

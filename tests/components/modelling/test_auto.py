@@ -23,7 +23,8 @@ from components.modelling.training import predict
 from serving.bundle.model_file import load_model, write_model
 from serving.contract import Contract
 from serving.errors import ConfigError
-from serving.scoring.compile import BlendedScorer, compile_pipeline, from_bytes, to_bytes
+from serving.scoring.blend import BlendedScorer
+from serving.scoring.compile import compile_pipeline, from_bytes, to_bytes
 
 COLUMNS = {
     "area": {"type": "float"},
