@@ -24,6 +24,6 @@ def evaluate(
 
     with told():
         digest = stage(slices, key, holdout.path, bundle.path, evaluation.path)
-        metrics.metadata.update(drawn.scalars(f"{evaluation.path}/evaluation.json"))
-        classification.metadata.update(drawn.classes(f"{evaluation.path}/evaluation.json"))
+        drawn.shown(metrics, drawn.scalars(f"{evaluation.path}/evaluation.json"))
+        drawn.shown(classification, drawn.classes(f"{evaluation.path}/evaluation.json"))
         return digest

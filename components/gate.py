@@ -25,5 +25,5 @@ def gate(
 
     with told():
         verdict = stage(name, gates, slices, place, evaluation.path, holdout.path, bundle.path, decision.path)
-        champion.metadata.update(drawn.scalars(f"{decision.path}/champion.json"))
+        drawn.shown(champion, drawn.scalars(f"{decision.path}/champion.json"))
         return verdict

@@ -8,11 +8,15 @@ FROM ${GO} AS build
 ARG MINIO_VERSION=v0.0.0-20260212201848-7aac2a2c5b7c
 ARG MINIO_SUM=h1:/qdoYujxF5MBLDMVLeiYJ/7fBa1HikX39Dvzb9Ji8pA=
 ENV CGO_ENABLED=0 GOFLAGS="-trimpath -buildvcs=false" GOBIN=/out
-# No `go install path@version`: upstream's module replaces others, which only counts in a main module.
+# No `go install path@version`: upstream's module replaces others, which only counts in a main module. The program is told
+# its release as upstream's own build tells it; else it calls itself DEVELOPMENT, to whoever asks which one runs.
 RUN mkdir -p /src /out && cd /src && go mod init slipway.local/minio \
  && go get "github.com/minio/minio@${MINIO_VERSION}" \
  && grep -qxF "github.com/minio/minio ${MINIO_VERSION} ${MINIO_SUM}" go.sum \
- && go build -mod=mod -tags netgo,osusergo -ldflags "-s -w" -o /out/minio github.com/minio/minio
+ && at=$(echo "${MINIO_VERSION}" | sed -E 's/^v0\.0\.0-(....)(..)(..)(..)(..)(..)-.*/\1-\2-\3T\4:\5:\6Z/') \
+ && told="-X github.com/minio/minio/cmd" \
+ && go build -mod=mod -tags netgo,osusergo -ldflags "-s -w ${told}.Version=${at} ${told}.CommitID=${MINIO_VERSION##*-} \
+    ${told}.ReleaseTag=RELEASE.$(echo "${at}" | tr : -)" -o /out/minio github.com/minio/minio
 
 FROM ${DEBIAN}
 LABEL org.opencontainers.image.title="minio" org.opencontainers.image.licenses="AGPL-3.0-or-later"

@@ -1,10 +1,27 @@
 """What the UI of Kubeflow Pipelines draws of an evaluation, in the words of its artifacts' metadata."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from components.judging.evaluation import Evaluation
-from serving.files import read_json
+from serving.files import read_json, write_json
+
+
+class Artifact(Protocol):
+    """What a step is handed for an output by KFP."""
+
+    metadata: dict[str, Any]
+    path: str
+
+
+def shown(artifact: Artifact, figures: Mapping[str, Any]) -> None:
+    """Leave *figures* in the metadata, which the UI draws, and in the file, whose first lines stand on the step's page.
+
+    KFP's own metrics write no file, and that page says of each that it could not be retrieved.
+    """
+    artifact.metadata.update(figures)
+    write_json(Path(artifact.path), figures)
 
 
 def scalars(file: str) -> dict[str, float]:

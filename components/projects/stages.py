@@ -108,8 +108,13 @@ def read(text: str, place: Place) -> Project:
         ConfigError: it is neither.
     """
     word = text.strip()
-    if word.startswith("{") or len(word.split()) > 1:
+    if word.startswith("{") or "\n" in word:
         return _parsed(word, "project")
+    if len(word.split()) > 1:
+        raise ConfigError(
+            f"project: expected the lines of a project.yaml, got one that begins {word[:40]!r}: a form of one line "
+            "drops breaks; give the project's s3:// address, or JSON, or a package of `slipway compile --project FILE`"
+        )
     if "://" not in word:
         raise ConfigError(f"project: expected the text of a project.yaml, or an s3:// address of one, got {word!r}")
     return _parsed(carried.read(word, s3_settings(place)), word)

@@ -1,7 +1,9 @@
 """The table of images names what an installation pulls, no more and no less."""
 
 import json
+import os
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,13 @@ OURS = [
     "overlays/production",
     *(f"controllers/{c}" for c in ("minio", "mlflow", "prometheus", "grafana")),
 ]
-PATCHED = ["overlays/kind/gateway", "overlays/production/gateway", "controllers/pipelines", "controllers/kserve"]
+PATCHED = [
+    "overlays/kind/gateway",
+    "overlays/production/gateway",
+    "controllers/pipelines",
+    "components/pipelines-ui",
+    "controllers/kserve",
+]
 DOCKERFILES = sorted((ROOT / "images").glob("*.Dockerfile"))
 # A path with a tag, or the value of a word that means an image; an address has a scheme, or no path before its port.
 PATH = re.compile(
@@ -121,6 +129,22 @@ def test_minio_is_the_release_that_it_is_called() -> None:
     assert re.search(rf"^ARG MINIO_VERSION=v0\.0\.0-{time}-[0-9a-f]{{12}}$", text, re.MULTILINE)
     assert re.search(r"^ARG MINIO_SUM=h1:[A-Za-z0-9+/]{43}=$", text, re.MULTILINE)
     assert 'grep -qxF "github.com/minio/minio ${MINIO_VERSION} ${MINIO_SUM}" go.sum' in text
+
+
+def test_minio_calls_itself_by_its_release() -> None:
+    """Whoever asks the program which one it is gets the name of its image, not DEVELOPMENT."""
+    text = (ROOT / "images/minio.Dockerfile").read_text(encoding="utf-8")
+    release = next(reference for reference, image in KNOWN.items() if image.built == "images/minio.Dockerfile")
+    version = re.search(r"^ARG MINIO_VERSION=(\S+)$", text, re.MULTILINE)
+    made = re.search(r"at=\$\(.*\)(?= \\$)", text, re.MULTILINE)
+    assert version
+    assert made
+    said = subprocess.run(
+        ["sh", "-c", f'{made[0]}; echo "RELEASE.$(echo "${{at}}" | tr : -)"'],
+        env={**os.environ, "MINIO_VERSION": version[1]}, capture_output=True, text=True, check=True,
+    ).stdout.strip()  # fmt: skip
+
+    assert said == release.partition(":")[2]
 
 
 def test_images_are_found_in_all_that_names_them() -> None:

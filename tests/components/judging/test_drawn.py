@@ -1,13 +1,14 @@
 """What Kubeflow Pipelines' UI draws of a run is what its own SDK would have it draw, from the holdout's figures."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import sklearn.metrics as sk
-from kfp.dsl import ClassificationMetrics
+from kfp.dsl import Artifact, ClassificationMetrics
 
 from components.judging import drawn
 from components.judging.evaluation import evaluate
@@ -44,6 +45,36 @@ def test_two_classes_are_drawn_as_the_sdk_draws_them(tmp_path: Path) -> None:
     curve = [[point[name] for point in points] for name in ("falsePositiveRate", "recall", "confidenceThreshold")]
     theirs.log_roc_curve(*curve)
     assert json.loads(json.dumps(seen, allow_nan=False)) == theirs.metadata
+
+
+def test_the_ui_takes_what_is_logged(tmp_path: Path) -> None:
+    """A threshold that is no number, a row of another length or a label that is no text is an error banner there.
+
+    The checks are those of Pipelines 2.17.0: frontend/src/components/viewers/ROCCurveHelper.tsx for the curve, and
+    MetricsVisualizations.tsx beside it for the matrix, whose rows it labels as true and whose columns as predicted.
+    """
+    file, truth, prediction = made(3, tmp_path)
+    matrix = drawn.classes(file)["confusionMatrix"]
+    counts = [one["row"] for one in matrix["rows"]]
+    assert all(isinstance(one["displayName"], str) for one in matrix["annotationSpecs"])
+    assert [len(row) for row in counts] == [len(matrix["annotationSpecs"])] * len(counts)
+    assert [sum(row) for row in counts] == np.bincount(truth.astype(int)).tolist()
+    assert [sum(column) for column in zip(*counts, strict=True)] == np.bincount(prediction.argmax(axis=1)).tolist()
+    points = drawn.classes(made(2, tmp_path)[0])["confidenceMetrics"]
+    assert {name for point in points for name in point} == {"confidenceThreshold", "recall", "falsePositiveRate"}
+    assert all(type(value) is float and math.isfinite(value) for point in points for value in point.values())
+
+
+def test_the_page_of_a_step_has_something_to_preview(tmp_path: Path) -> None:
+    """It asks the object store for each output and says "Error in retrieving artifact preview" of one without a file.
+
+    That is frontend/src/components/ArtifactPreview.tsx of Pipelines 2.17.0; a regression has no classes, and a file.
+    """
+    file = made(0, tmp_path)[0]
+    for name, figures in (("metrics", drawn.scalars(file)), ("classification", drawn.classes(file))):
+        artifact = Artifact(name=name, uri=str(tmp_path / name))
+        drawn.shown(artifact, figures)
+        assert artifact.metadata == figures == json.loads(Path(artifact.path).read_text())
 
 
 def test_each_point_of_the_curve_has_its_threshold(tmp_path: Path) -> None:

@@ -66,6 +66,8 @@ def test_a_project_is_the_same_in_whatever_form_it_comes(
     [
         pytest.param("project.yaml", "expected the text of a project.yaml, or an s3:// address", id="a-file-of-theirs"),
         pytest.param("", "expected the text of a project.yaml", id="nothing"),
+        pytest.param("name: x seed: 1", "begins 'name: x seed: 1': a form of one line", id="lines-made-one"),
+        pytest.param("# Homes. name: x", "s3:// address, or JSON", id="lines-made-one-comment"),
         pytest.param("{broken", "project: it begins as JSON and is none", id="broken-json"),
         pytest.param("name: x\nname: y\n", "project:2: name: stands in line 1 already", id="a-key-twice"),
         pytest.param("name: x\nseed: no number\n", "project:2: seed", id="a-wrong-key-with-its-line"),
