@@ -1,5 +1,6 @@
 """Own code: what a package offers goes into a bundle by name, version and digest, and out of it where allowed."""
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from components.judging.stages import verify
 from components.modelling.checking import check_model
 from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec
 from components.modelling.profiles import profile
 from components.modelling.training import fit
+from components.steps import place as places
 from serving.bundle.bundle import open_bundle, write_bundle
 from serving.bundle.signing import SigningKey
 from serving.contract import Contract, Matrix
@@ -147,6 +150,23 @@ def test_a_server_allows_none_that_its_settings_do_not_name(tmp_path: Path, inst
         parse([*flags, "--own_packages", "shoreline"], {}),
     ):
         assert open_trusted(settings).scorer.score(rows()).tolist() == said.tolist()
+
+
+def test_the_server_of_a_step_allows_what_its_cluster_names(
+    tmp_path: Path, installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the place that the step mounts, since nothing is said in its environment."""
+    bundle, _ = made(tmp_path)
+    key, mounted = tmp_path / "key.pem", tmp_path / "mounted"
+    key.write_bytes(KEY.public.pem)
+    monkeypatch.setattr(places, "MOUNTED", mounted)
+    with pytest.raises(GateRefusal, match=r"refuses the candidate: .*may not load"):
+        verify("homes", str(key), str(bundle))
+
+    mounted.mkdir()
+    (mounted / "SLIPWAY_OWN_PACKAGES").write_text("other,shoreline\n")
+
+    assert json.loads(verify("homes", str(key), str(bundle)))["rows"] == 20
 
 
 @pytest.mark.parametrize(
