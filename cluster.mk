@@ -18,7 +18,8 @@ export PATH := $(if $(CLUSTER_TOOLS),$(HOME)/.cache/slipway-cluster/bin:)$(PATH)
 DIGESTS ?= $(if $(CLUSTER_TOOLS),no,yes)
 export KUBECTL WITHOUT WAIT VALUES DIGESTS
 
-image = $(if $(REGISTRY),$(REGISTRY)/)$$($(BIN)/python -m pipelines.deploying.image_tag $(1) $(BASE))
+# Ours, or one of yours over it: IMAGE_pipeline=REF IMAGE_serving=REF.
+image = $(or $(IMAGE_$(1)),$(if $(REGISTRY),$(REGISTRY)/)$$($(BIN)/python -m pipelines.deploying.image_tag $(1) $(BASE)))
 
 .PHONY: upstream
 upstream: $(READY) ## Bring the pinned release manifests of third parties (UPSTREAM=DIR: from copies; RELEASES=next: newer servers)
@@ -70,7 +71,7 @@ images-upstream: upstream ## Give third parties' images to kind where none can b
 	@'$(CLUSTER_TOOLS)/stack/load' --name '$(CLUSTER)' build/images.yaml
 
 .PHONY: deploy
-deploy: $(READY) ## Apply controllers, base and overlay in order, and wait for each (OVERLAY=kind|production)
+deploy: $(READY) ## Apply controllers, base and overlay in order, and wait for each (OVERLAY=kind|production, IMAGE_serving=REF: yours)
 	@PYTHON=$(CURDIR)/$(BIN)/python manifests/deploy.sh '$(OVERLAY)' "$(call image,pipeline)" "$(call image,serving)" "$(call image,minio)"
 
 .PHONY: dist

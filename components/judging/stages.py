@@ -7,7 +7,7 @@ from components.judging import champions, metrics
 from components.judging.evaluation import FEW_ROWS, Evaluation
 from components.judging.gates import Demands, judge
 from components.steps.keys import trusted_keys
-from components.steps.place import Place, s3_settings
+from components.steps.place import Place, own_packages, s3_settings
 from components.steps.telling import tell
 from serving.bundle.files import MANIFEST
 from serving.files import canonical_json, read_json, sha256_bytes, sha256_file, whole_directory, write_json, write_text
@@ -83,7 +83,8 @@ def verify(name: str, key: str, bundle: str) -> str:
     from serving.bundle.bundle import open_bundle
 
     trusted = trusted_keys(key)
-    seen = verify_server(name, Path(bundle), open_bundle(Path(bundle), trusted, deep=True), trusted[0].pem)
+    opened = open_bundle(Path(bundle), trusted, deep=True)
+    seen = verify_server(name, Path(bundle), opened, trusted[0].pem, own_packages())
     tell(seen.sentence)
     return seen.model_dump_json()
 

@@ -58,8 +58,11 @@ class ServerVerification(Frozen):
         )
 
 
-def verify(name: str, bundle_path: Path, bundle: Bundle, public_key: bytes) -> ServerVerification:
+def verify(name: str, bundle_path: Path, bundle: Bundle, public_key: bytes, own: str = "") -> ServerVerification:
     """Start the model server on *bundle_path* and compare its answers to the golden rows.
+
+    Args:
+        own: packages whose code it may load, with commas; empty for what the environment says.
 
     Raises:
         GateRefusal: an answer differs from that of the bundle's scorer, or the server refuses the bundle.
@@ -67,7 +70,7 @@ def verify(name: str, bundle_path: Path, bundle: Bundle, public_key: bytes) -> S
     """
     started = time.monotonic()
     records = as_records(bundle.golden, bundle.contract)
-    with server(name, bundle_path, public_key) as port:
+    with server(name, bundle_path, public_key, own) as port:
         ready_s = time.monotonic() - started
         with Connection(f"http://{HOST}:{port}", ANSWER_S) as connection:
             batch = _ask(connection, name, records)
@@ -92,7 +95,7 @@ def as_records(matrix: Matrix, contract: Contract) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def server(name: str, bundle_path: Path, public_key: bytes) -> Iterator[int]:
+def server(name: str, bundle_path: Path, public_key: bytes, own: str = "") -> Iterator[int]:
     """A ready model server, started as ``slipway serve`` starts one; gives its port, and ends it with the block."""
     with tempfile.TemporaryDirectory(prefix="slipway-verify-") as folder:
         key, log = Path(folder) / "trusted.pub", Path(folder) / "server.log"
@@ -100,6 +103,7 @@ def server(name: str, bundle_path: Path, public_key: bytes) -> Iterator[int]:
         port = free_port()
         what = {"model": name, "version": CANDIDATE, "revision": CANDIDATE, "bundle": bundle_path, "log_dir": folder}
         command = [part.format(**what, http_port=port, grpc_port=free_port()) for part in predictor_command(key)]
+        command += ["--own_packages", own] if own else []
         with log.open("wb") as output:
             # In this step's own process group, so that whoever ends the run ends the server too.
             process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)  # noqa: S603 - our own module

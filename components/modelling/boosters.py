@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.pipeline import Pipeline
 
 from components.modelling.search.rounds import best_of_xgboost
 from serving.errors import ConfigError
@@ -253,11 +254,15 @@ _CONVERTERS: Mapping[str, Callable[[Any], Planted]] = {
 
 
 def flattened(estimator: Any) -> Any:
-    """A fitted *estimator* as one that a bundle can hold: itself, or flat trees where it is another library's.
+    """A fitted *estimator* as one that a bundle can hold: itself, or flat trees where it is another library's, also as
+    the end of a Pipeline.
 
     Raises:
         ConfigError: of an objective that has no exact form.
     """
+    if isinstance(estimator, Pipeline):
+        *steps, (name, last) = estimator.steps
+        return Pipeline([*steps, (name, flattened(last))])
     convert = _CONVERTERS.get(type(estimator).__module__.partition(".")[0])
     if getattr(estimator, "_preprocessor", None) is not None:
         convert = histogram_trees

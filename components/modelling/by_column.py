@@ -5,8 +5,9 @@ from typing import Any
 
 from sklearn.pipeline import Pipeline
 
-from components.modelling.families import FAMILIES, ModelSpec
+from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec, inputs, step_name
+from components.modelling.kinds import family_of
 from serving.contract import Contract
 from serving.errors import ConfigError
 
@@ -17,7 +18,7 @@ def check_columns(model: ModelSpec, features: FeatureSpec, contract: Contract) -
     Raises:
         ConfigError: with the parameter and the column.
     """
-    family, known = FAMILIES[model.family], inputs(contract, features)
+    family, known = family_of(model.family), inputs(contract, features)
     for name, sign in _mapping(model.params.get(family.signs)).items():
         column = known.get(name)
         if column is None or column.type == "category":
@@ -50,7 +51,7 @@ def placed(family: str, params: Mapping[str, Any], head: Pipeline) -> dict[str, 
     Raises:
         ConfigError: a column whose feature no estimator sees.
     """
-    kind, done = FAMILIES[family], dict[str, Any]()
+    kind, done = family_of(family), dict[str, Any]()
     signs, chosen = params.get(kind.signs), _list(params.get(kind.sets))
     if isinstance(signs, Mapping):
         at = {_place(name, head, kind.signs): int(sign) for name, sign in signs.items()}

@@ -6,13 +6,15 @@ import numpy as np
 
 from components.data.tables import Vector
 from components.modelling.by_column import check_columns
-from components.modelling.families import FAMILIES, ModelSpec, check_task, check_values
+from components.modelling.families import ModelSpec, Weights, check_task, check_values
 from components.modelling.features import FeatureSpec, check_features
+from components.modelling.kinds import check_offer, family_of
 from components.modelling.recipes import AUTO
 from components.modelling.targets import check_target
 from components.modelling.training import fit
+from serving.bundle.model_file import write_model
 from serving.contract import Column, Contract, Matrix
-from serving.errors import ConfigError, DataError
+from serving.errors import ConfigError, DataError, GateRefusal
 from serving.scoring.bends import BENDS
 
 ROWS = 64  # of a trial: enough for every class, too few to take time
@@ -30,6 +32,7 @@ def check_model(model: ModelSpec, features: FeatureSpec, contract: Contract) -> 
     Raises:
         ConfigError: with the key, and what its library says.
     """
+    check_offer(model.family)
     if model.family == AUTO:  # each family that it tries is checked by its trial
         check_target(model, contract)
         return
@@ -47,7 +50,7 @@ def check_fit(model: ModelSpec, features: FeatureSpec, contract: Contract) -> No
     Raises:
         ConfigError: two parameters that rule each other out, or a value that this library finds only in a fit.
     """
-    family = FAMILIES[model.family]
+    family = family_of(model.family)
     params = {name: value for name, value in model.params.items() if name not in _COUNTS or isinstance(value, float)}
     params.update(
         {name: FEW_ROUNDS for name in (family.rounds, "n_estimators") if name in family.choices(contract.task)}
@@ -57,9 +60,15 @@ def check_fit(model: ModelSpec, features: FeatureSpec, contract: Contract) -> No
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of convergence, on noise
             closed = contract.learned(dict.fromkeys(contract.columns, _WORDS))
-            fit(*made_rows(model, closed), closed, features, spec, 0)
+            rows = made_rows(model, closed)
+            weights = np.ones(len(rows[1])) if model.weights != Weights() else None
+            fitted = fit(*rows, closed, features, spec, 0, weights=weights)
+            if family.own or features.own:
+                write_model(fitted)
     except ConfigError as error:
         raise ConfigError(str(error).replace("model: ", "model.params: ", 1)) from error
+    except GateRefusal as error:
+        raise ConfigError(f"{'model.family' if family.own else 'features.own'}: {error}") from error
     except DataError:
         return  # of the made rows
 

@@ -1,177 +1,20 @@
-"""The model families a project may name, and how each becomes a scikit-learn estimator."""
+"""The model that a project names: family, parameters, target, and how it becomes a scikit-learn estimator."""
 
-import importlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
-from sklearn.ensemble import (
-    ExtraTreesClassifier,
-    ExtraTreesRegressor,
-    GradientBoostingClassifier,
-    GradientBoostingRegressor,
-    HistGradientBoostingClassifier,
-    HistGradientBoostingRegressor,
-    RandomForestClassifier,
-    RandomForestRegressor,
-)
-from sklearn.linear_model import ElasticNet, Lasso, LinearRegression, LogisticRegression, Ridge
-from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from components.judging.metrics import Task
+from components.modelling.kinds import FAMILIES, RESERVED, family_of
 from components.modelling.recipes import AUTO
 from serving.contract import Frozen
 from serving.durations import Span
-from serving.errors import ConfigError, PlaceError
+from serving.errors import ConfigError
 from serving.scoring.bends import BENDS
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
-
-# Each would make two equal runs differ, or print into the run's output.
-RESERVED = {
-    "random_state": "it is the project's 'seed'",
-    "n_jobs": "threads add sums in another order, and equal runs must give equal models",
-    "warm_start": "a run always starts from nothing",
-    "verbose": "a run prints its own progress",
-}
-
-
-@dataclass(frozen=True)
-class Family:
-    """One kind of model.
-
-    Attributes:
-        regression, classification: the estimator, or ``package:name`` of one that is imported when it is needed.
-        linear: the numbers must be complete and of one scale, and categories must be one-hot.
-        missing: the estimator itself takes NaN.
-        rare: it takes a feature of which no row, or hardly any, has a value.
-        native: missing values, and the codes of categories, reach it as they are.
-        defaults: where we differ from its library.
-        names: parameters that a project may set; None: all that the estimator tells of, less ``RESERVED``.
-        signs, sets: the parameters that are written by column: of monotone signs, and of categories.
-        sets_at_fit: the latter is an argument of its fit.
-        rounds: the parameter that counts trees, where more of them are better until they are too many.
-    """
-
-    regression: type[Any] | str | None = None
-    classification: type[Any] | str | None = None
-    linear: bool = False
-    missing: bool = False
-    rare: bool = True
-    native: bool = False
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    names: tuple[str, ...] | None = None
-    signs: str = ""
-    sets: str = ""
-    sets_at_fit: bool = False
-    rounds: str = ""
-
-    @property
-    def tasks(self) -> tuple[Task, ...]:
-        return tuple(task for task in ("regression", "classification") if getattr(self, task) is not None)
-
-    def kind(self, task: Task) -> type[Any]:
-        """The class of the estimator for *task*.
-
-        Raises:
-            PlaceError: its package is not installed here.
-        """
-        found = getattr(self, task)
-        if not isinstance(found, str):
-            return cast("type[Any]", found)
-        package, _, name = found.partition(":")
-        try:
-            return cast("type[Any]", getattr(importlib.import_module(package), name))
-        except ImportError as error:
-            raise PlaceError(
-                f"model.family: {package} is not installed here; install slipway[{EXTRAS[package]}], or choose a family"
-                f" of scikit-learn: {', '.join(name for name, one in FAMILIES.items() if one.names is None)}"
-            ) from error
-
-    def choices(self, task: Task | None = None) -> tuple[str, ...]:
-        """The parameter names of the estimator for *task*, or of all its estimators, that a project may set."""
-        if self.names is not None:
-            return self.names if task != "regression" else tuple(sorted({*self.names} - BALANCES))
-        kinds = [self.kind(one) for one in (self.tasks if task is None else (task,))]
-        return tuple(sorted({name for kind in kinds for name in kind().get_params()} - RESERVED.keys()))
-
-
-EXTRAS = {"lightgbm": "boosting", "catboost": "catboost", "xgboost": "boosting"}
-BALANCES = {"class_weight", "scale_pos_weight", "is_unbalance", "auto_class_weights", "class_weights"}
-
-
-def _boosted(package: str, stem: str, names: str, **more: Any) -> Family:
-    told = tuple(sorted(names.split()))
-    kinds = (f"{package}:{stem}Regressor", f"{package}:{stem}Classifier")
-    return Family(*kinds, missing=True, native=True, names=told, **more)
-
-
-_LIGHTGBM = _boosted(
-    "lightgbm",
-    "LGBM",
-    "objective boosting_type num_leaves max_depth learning_rate n_estimators subsample subsample_freq colsample_bytree "
-    "feature_fraction_bynode min_child_samples min_child_weight min_split_gain reg_alpha reg_lambda class_weight "
-    "scale_pos_weight is_unbalance max_bin min_data_in_bin extra_trees path_smooth alpha fair_c "
-    "tweedie_variance_power poisson_max_delta_step max_delta_step monotone_constraints monotone_constraints_method "
-    "categorical_feature cat_smooth cat_l2 max_cat_threshold max_cat_to_onehot min_data_per_group top_rate other_rate "
-    "data_sample_strategy drop_rate max_drop skip_drop xgboost_dart_mode uniform_drop",
-    defaults={"n_jobs": 1, "deterministic": True, "force_row_wise": True, "verbose": -1},
-    signs="monotone_constraints",
-    sets="categorical_feature",
-    sets_at_fit=True,
-    rounds="n_estimators",
-)
-_XGBOOST = _boosted(
-    "xgboost",
-    "XGB",
-    "objective n_estimators max_depth max_leaves grow_policy learning_rate min_child_weight gamma subsample "
-    "sampling_method colsample_bytree colsample_bylevel colsample_bynode reg_alpha reg_lambda scale_pos_weight max_bin "
-    "max_delta_step monotone_constraints quantile_alpha tweedie_variance_power huber_slope base_score tree_method",
-    defaults={"n_jobs": 1, "tree_method": "hist"},
-    signs="monotone_constraints",
-    rounds="n_estimators",
-)
-_CATBOOST = _boosted(
-    "catboost",
-    "CatBoost",
-    "loss_function iterations learning_rate depth l2_leaf_reg random_strength bagging_temperature bootstrap_type "
-    "subsample rsm border_count min_data_in_leaf monotone_constraints auto_class_weights class_weights "
-    "scale_pos_weight leaf_estimation_iterations leaf_estimation_method nan_mode boosting_type score_function",
-    defaults={"thread_count": 1, "verbose": False, "allow_writing_files": False},
-    signs="monotone_constraints",
-    rounds="iterations",
-)
-
-FAMILIES: Mapping[str, Family] = MappingProxyType(
-    {
-        "linear_regression": Family(regression=LinearRegression, linear=True),
-        "ridge": Family(regression=Ridge, linear=True),
-        "lasso": Family(regression=Lasso, linear=True, defaults={"max_iter": 10_000}),
-        "elastic_net": Family(regression=ElasticNet, linear=True, defaults={"max_iter": 10_000}),
-        "logistic_regression": Family(classification=LogisticRegression, linear=True, defaults={"max_iter": 2_000}),
-        "decision_tree": Family(DecisionTreeRegressor, DecisionTreeClassifier, missing=True, signs="monotonic_cst"),
-        "random_forest": Family(RandomForestRegressor, RandomForestClassifier, missing=True, signs="monotonic_cst"),
-        "extra_trees": Family(ExtraTreesRegressor, ExtraTreesClassifier, missing=True, signs="monotonic_cst"),
-        "gradient_boosting": Family(GradientBoostingRegressor, GradientBoostingClassifier, rounds="n_estimators"),
-        # Early stopping would hold back a random tenth of the newest rows, and only above 10,000 of them.
-        "hist_gradient_boosting": Family(
-            HistGradientBoostingRegressor,
-            HistGradientBoostingClassifier,
-            missing=True,
-            rare=False,
-            native=True,
-            defaults={"early_stopping": False, "categorical_features": None},
-            signs="monotonic_cst",
-            sets="categorical_features",
-            rounds="max_iter",
-        ),
-        "lightgbm": _LIGHTGBM,
-        "xgboost": _XGBOOST,
-        "catboost": _CATBOOST,
-    }
-)
 
 
 class Weights(Frozen):
@@ -197,7 +40,7 @@ class ModelSpec(Frozen):
 
     Attributes:
         family: kind of model: auto, which searches over those that are installed, or one of them, such as ridge,
-            hist_gradient_boosting or lightgbm; ``docs/models.md``.
+            hist_gradient_boosting or lightgbm, or one that an installed package offers; ``docs/models.md``.
         params: parameters of the family by its library's names; all others are the family's defaults.
         target: what it learns instead of the target itself; answers are in the target's own unit all the same.
         smearing: whether the way back from a bent target gives a mean instead of a median (``bends``).
@@ -242,15 +85,13 @@ class ModelSpec(Frozen):
             if self.params or self.smearing:
                 raise ConfigError("model.params: of no use without a family, since 'auto' chooses it with its params")
             return self
-        if self.family not in FAMILIES:
-            raise ConfigError(f"model.family: expected {AUTO} or one of {', '.join(FAMILIES)}; seen {self.family!r}")
         check_names(self.family, self.params, where="model.params")
         return self
 
 
 def check_names(family: str, names: Iterable[str], *, where: str, task: Task | None = None) -> None:
     """Refuse parameter *names* that *family* does not have; *where* is the key they were written under."""
-    choices = FAMILIES[family].choices(task)
+    choices = family_of(family).choices(task)
     for name in names:
         if name in RESERVED:
             raise ConfigError(f"{where}.{name} cannot be set: {RESERVED[name]}; remove it")
@@ -265,10 +106,11 @@ def check_values(family: str, params: Mapping[str, Any], *, where: str, task: Ta
     Each is tried alone; what two of them rule out together is ``check_fit``'s to say, as is all of another library.
     """
     check_names(family, params, where=where, task=task)
-    kind = FAMILIES[family].kind(task)
+    known = family_of(family)
+    kind = known.kind(task)
     for name, value in params.items():
         try:
-            if hasattr(kind, "_parameter_constraints") and name not in (FAMILIES[family].signs, FAMILIES[family].sets):
+            if hasattr(kind, "_parameter_constraints") and name not in (known.signs, known.sets):
                 kind(**{name: value})._validate_params()
         except (ValueError, TypeError) as error:
             raise ConfigError(f"{where}.{name}: {error}") from error
@@ -276,7 +118,7 @@ def check_values(family: str, params: Mapping[str, Any], *, where: str, task: Ta
 
 def check_task(model: ModelSpec, task: Task) -> None:
     """Refuse a family that has no estimator for *task*."""
-    if task not in FAMILIES[model.family].tasks:
+    if task not in family_of(model.family).tasks:
         able = ", ".join(name for name, family in FAMILIES.items() if task in family.tasks)
         raise ConfigError(f"model.family: {model.family} has no {task}; expected one of {able}")
 
@@ -285,11 +127,18 @@ def build_estimator(model: ModelSpec, task: Task, seed: int, params: Mapping[str
     """An unfitted estimator; *params* win over the project's, which win over the family's defaults."""
     check_task(model, task)
     check_names(model.family, [*model.params, *params], where="model.params", task=task)
-    family = FAMILIES[model.family]
+    family = family_of(model.family)
     settings = {**family.defaults, **model.params, **params}
     if family.sets_at_fit:
         settings.pop(family.sets, None)
+    if "random_state" in settings:
+        settings["random_state"] = seed
     estimator = family.kind(task)(**settings)
-    if family.names is not None or "random_state" in estimator.get_params():
-        estimator.set_params(random_state=seed)
-    return estimator
+    seeds = [name for name in estimator.get_params() if name.rpartition("__")[2] == "random_state"]
+    return estimator.set_params(**dict.fromkeys(seeds, seed))
+
+
+def settings_of(model: ModelSpec, task: Task, seed: int) -> dict[str, Any]:
+    """Every parameter of *model* with its value, those that the project leaves out among them."""
+    told = build_estimator(model, task, seed).get_params()
+    return {**told, **family_of(model.family).defaults, **model.params}

@@ -23,7 +23,8 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, RobustScale
 
 from components.modelling import encoding
 from components.modelling.encoding import Encoding, Named
-from components.modelling.families import FAMILIES, NOTHING, ModelSpec, build_estimator
+from components.modelling.families import NOTHING, ModelSpec, build_estimator
+from components.modelling.kinds import family_of
 from serving.bundle import own
 from serving.contract import Column, Contract, Frozen
 from serving.errors import ConfigError
@@ -68,7 +69,7 @@ class FeatureSpec(Frozen):
 
     def resolve(self, family: str) -> "FeatureSpec":
         """The same with every choice that was left open made for *family*."""
-        kind = FAMILIES[family]
+        kind = family_of(family)
         return self.model_copy(
             update={
                 "scale": self.scale or ("standard" if kind.linear else "none"),
@@ -78,7 +79,7 @@ class FeatureSpec(Frozen):
 
     def encoding(self, name: str, family: str) -> Encoding:
         """How category *name* becomes numbers for *family*."""
-        usual: Encoding = "onehot" if FAMILIES[family].linear else "ordinal"
+        usual: Encoding = "onehot" if family_of(family).linear else "ordinal"
         if isinstance(self.encode, dict):
             return self.encode.get(name, usual)
         return self.encode or usual
@@ -178,7 +179,7 @@ def check_features(contract: Contract, features: FeatureSpec, model: ModelSpec) 
     if isinstance(features.encode, dict):
         encoding.check(features.encode, inputs)
     gaps = [name for name, column in inputs.items() if column.nullable and column.type != "category"]
-    if features.resolve(model.family).impute == "none" and gaps and not FAMILIES[model.family].missing:
+    if features.resolve(model.family).impute == "none" and gaps and not family_of(model.family).missing:
         raise ConfigError(
             f"features.impute is none, but {gaps[0]} is nullable and {model.family} takes no missing values;"
             " expected median or mean"
@@ -188,11 +189,11 @@ def check_features(contract: Contract, features: FeatureSpec, model: ModelSpec) 
 
 def _offered(name: str) -> Any:
     """The unfitted transformer that an installed package offers as *name*."""
-    known = own.offered()
+    known = own.offered(own.TRANSFORMERS)
     if name not in known:
         raise ConfigError(
-            f"features.own.{name}: no installed package offers it under the entry point group {own.GROUP}; expected "
-            f"one of {', '.join(known) or 'none'}"
+            f"features.own.{name}: no installed package offers it under the entry point group {own.TRANSFORMERS}; "
+            f"expected one of {', '.join(known) or 'none'}"
         )
     made = known[name].load()()
     if not (hasattr(made, "fit") and hasattr(made, "transform")):
@@ -220,7 +221,7 @@ def _check_transform(contract: Contract, name: str, transform: str, made: bool) 
 
 def _step(name: str, column: Column, features: FeatureSpec, family: str, contract: Contract, seed: int) -> Any:
     if column.type == "category":
-        native = FAMILIES[family].native
+        native = family_of(family).native
         return encoding.encoder(column.values, features.encoding(name, family), contract.target, seed, native)
     steps: list[tuple[str, Any]] = []
     if name in features.transforms:

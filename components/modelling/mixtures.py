@@ -8,8 +8,9 @@ from sklearn.pipeline import Pipeline
 
 from components.data.tables import Vector
 from components.modelling.by_column import categories
-from components.modelling.families import FAMILIES, NOTHING, ModelSpec
+from components.modelling.families import NOTHING, ModelSpec
 from components.modelling.features import FeatureSpec
+from components.modelling.kinds import FAMILIES
 from components.modelling.recipes import AUTO
 from components.modelling.training import fit
 from serving.contract import Contract, Frozen, Matrix

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from serving.bundle.own import makers
 from serving.files import canonical_json, read_json, sha256_bytes
 
 if TYPE_CHECKING:
@@ -71,7 +72,9 @@ class Recipe:
         contract = read_json(Path(self.contract))
         made_of = [*map(json.loads, (self.model, self.features, self.says)), contract, self.chosen]
         configuration = sha256_bytes(canonical_json(made_of))
-        return {**self.provenance, "configuration": configuration, "seed": self.seed, "rows": rows}
+        facts = {**self.provenance, "configuration": configuration, "seed": self.seed, "rows": rows}
+        made_by = [one.model_dump(exclude={"types"}) for one in makers(self.columns.own, self.spec.family)]
+        return {**facts, **({"made_by": made_by} if made_by else {})}
 
     @cached_property
     def columns(self) -> "FeatureSpec":

@@ -9,18 +9,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it ships no types
 
 from components.data.tables import Vector
 from components.modelling.boosters import flattened
 from components.modelling.by_column import placed
-from components.modelling.families import FAMILIES, NOTHING, ModelSpec, build_estimator
+from components.modelling.families import NOTHING, ModelSpec, build_estimator
 from components.modelling.features import FeatureSpec, build_pipeline
+from components.modelling.kinds import family_of
 from components.modelling.search.folds import Features, Fold
 from components.modelling.search.rounds import Umpire, rounds_of, watching
 from components.modelling.targets import Lesson, lesson_of
 from serving.contract import Contract, Matrix
-from serving.errors import ConfigError, DataError
+from serving.errors import ConfigError, DataError, SlipwayError
 from serving.scoring.around import Retargeted
 from serving.scoring.bends import BENDS, STRAIGHT, Back
 
@@ -81,7 +83,7 @@ def said_of(
     _complete(target[rows], contract)
     lesson = lesson_of(model, contract, matrix[rows], target[rows], None if weights is None else weights[rows])
     fitting = _Fitting(matrix[rows], contract, features, model, seed, NOTHING, lesson)
-    kind = FAMILIES[model.family]
+    kind = family_of(model.family)
 
     def made() -> Features:
         head, x, _ = fitting.features(slice(None))
@@ -114,7 +116,7 @@ class _Fitting:
 
     def counting(self, rounds: int | None) -> "_Fitting":
         """The same with so many rounds."""
-        name = FAMILIES[self.model.family].rounds
+        name = family_of(self.model.family).rounds
         return self if rounds is None or not name else replace(self, params={**self.params, name: rounds})
 
     def on(self, rows: npt.NDArray[Any] | slice) -> Pipeline:
@@ -135,9 +137,10 @@ class _Fitting:
         self, estimator: Any, head: Pipeline, x: Any, rows: npt.NDArray[Any] | slice, watch: Umpire | None = None
     ) -> int | None:
         """Fit *estimator* on features *x*, which *head* made of *rows*; the rounds that were best for the *watch*."""
-        family = FAMILIES[self.model.family]
+        family = family_of(self.model.family)
         by_place = placed(self.model.family, {**self.model.params, **self.params}, head)
-        told: dict[str, Any] = {} if self.lesson.weights is None else {"sample_weight": self.lesson.weights[rows]}
+        weights = self.lesson.weights
+        told: dict[str, Any] = {} if weights is None else {_weighing(estimator): weights[rows]}
         if family.sets_at_fit and family.sets in by_place:
             told[family.sets] = by_place.pop(family.sets)
         watched = watch is not None and bool(family.rounds)
@@ -160,6 +163,17 @@ class _Fitting:
         smear = BENDS[back.bend].smear
         assert smear is not None  # noqa: S101 - ModelSpec refuses the others
         return Back(back.bend, smear(back.numbers, residuals, self.lesson.weights), back.per)
+
+
+def _weighing(estimator: Any) -> str:
+    """The argument of its fit that takes the rows' weights."""
+    key, last = "", estimator
+    while hasattr(last, "steps"):
+        name, last = last.steps[-1]
+        key += f"{name}__"
+    if not has_fit_parameter(last, "sample_weight"):
+        raise ConfigError(f"model.weights: {type(last).__name__} takes no weights of rows; expected none, nor exposure")
+    return f"{key}sample_weight"
 
 
 def _without_rare(x: Matrix, estimator: Any) -> Matrix:
@@ -193,13 +207,17 @@ def _told(family: str) -> Iterator[None]:
     """Rows are complete where it is used, so what a library refuses is a value of a parameter."""
     try:
         yield
-    except _refusals() as error:
+    except SlipwayError:
+        raise
+    except _refusals(family) as error:
         reason = str(error).partition("\n")[0]
         raise ConfigError(f"model: {family} cannot be fitted with these params: {reason}") from error
 
 
-def _refusals() -> tuple[type[Exception], ...]:
-    """What the libraries in use raise for parameters that they do not take."""
+def _refusals(family: str) -> tuple[type[Exception], ...]:
+    """What the libraries in use raise for parameters that they do not take; of another package anything."""
+    if family_of(family).own:
+        return (Exception,)
     found: list[type[Exception]] = [ValueError, TypeError]
     for module, name in (("lightgbm.basic", "LightGBMError"), ("catboost", "CatBoostError")):
         if module in sys.modules:

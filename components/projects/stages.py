@@ -15,7 +15,7 @@ from components.steps import carried
 from components.steps.code_digest import code_digest
 from components.steps.place import Place, opened, s3_settings
 from components.steps.provenance import UNKNOWN
-from serving.bundle.own import digest_of, offered
+from serving.bundle.own import makers
 from serving.durations import parse
 from serving.errors import ConfigError
 from serving.files import canonical_json, sha256_bytes, write_text
@@ -142,7 +142,7 @@ def sections(project: Project) -> dict[str, Any]:
 
 def _code(known: str, project: Project) -> str:
     """The digest that caches see: *known* of this project's own code, and that of packages which a model is made by."""
-    own = [digest_of(offered()[name].module.partition(".")[0]) for name in project.features.own]
+    own = [one.sha256 for one in makers(project.features.own, project.model.family)]
     return sha256_bytes(canonical_json([known, *own])) if own else known
 
 

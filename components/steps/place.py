@@ -3,6 +3,7 @@
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from serving.bundle.own import VARIABLE
 from serving.errors import ConfigError
 from serving.frozen import Frozen
 from serving.store.store import S3Settings
@@ -57,6 +58,14 @@ def opened(text: str) -> Place:
             "neither; install Slipway on the cluster with `make deploy`, and compile with `slipway compile --image`"
         )
     return Place.model_validate({"actor": ACCOUNT, **found})
+
+
+def own_packages() -> str:
+    """The packages whose code a model server may load that a step starts, with commas, as the cluster mounts it; empty
+    elsewhere, where the server has the step's own environment.
+    """
+    file = MOUNTED / VARIABLE
+    return file.read_text(encoding="utf-8").strip() if file.exists() else ""
 
 
 def local_path(uri: str, purpose: str) -> Path:

@@ -40,6 +40,9 @@ def findings(cluster: Cluster, site: Site, objects: Sequence[Object], refused: R
     yield _gateway(cluster, site)
     yield _storage(cluster, site)
     yield from _priority(cluster, site)
+    if site.own_packages:
+        text = f"models may hold code of {site.own_packages}; whether the images have it is not asked from here"
+        yield Finding("own code", "note", text)
     for value in OURS:
         yield _address(cluster, site, value)
     yield _taken(cluster, rendered(objects, site), refused)

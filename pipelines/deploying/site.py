@@ -18,6 +18,7 @@ import yaml
 from pydantic import ValidationError, field_validator, model_validator
 
 from pipelines.deploying.installed import SYSTEM, Installed
+from serving.bundle.own import VARIABLE
 from serving.cluster.manifest import Installation
 from serving.contract import Frozen
 from serving.errors import ConfigError
@@ -40,6 +41,7 @@ class Site(Frozen):
         database: SQLAlchemy URL of the ledger, without a password, which is in the secret ``slipway-ledger``.
         tracking: MLflow's address.
         registry: where our two images are pushed to and pulled from; empty: the nodes have them.
+        own_packages: whose code models may hold, with commas between them; both images need it.
         system_namespace, models_namespace, runs_namespace: of the controller, of models, and of the steps of runs.
     """
 
@@ -52,6 +54,7 @@ class Site(Frozen):
     database: str = "mysql+pymysql://ledger.slipway-system:3306/slipway"
     tracking: str = "http://mlflow.slipway-system:5000"
     registry: str = ""
+    own_packages: str = ""
     system_namespace: str = Installed().system
     models_namespace: str = USUAL.namespace
     runs_namespace: str = Installed().runs
@@ -95,6 +98,11 @@ class Site(Frozen):
         return found and _matching(
             found, r"[^\s:/@]+(:\d+)?(/[^\s:@]+)?", "HOST[:PORT][/PATH], without a scheme or a tag"
         )
+
+    @field_validator("own_packages")
+    @classmethod
+    def _packages(cls, found: str) -> str:
+        return found and _matching(found, r"\w[\w.-]*(,\w[\w.-]*)*", "names of Python packages, with commas alone")
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
@@ -154,6 +162,7 @@ class Site(Frozen):
             "SLIPWAY_STORE": f"s3://{self.bucket}/models",
             "SLIPWAY_SERVING": self.serving,
             SYSTEM: self.system_namespace,
+            VARIABLE: self.own_packages,
         }
 
     @property
@@ -187,7 +196,7 @@ def _is_shared(found: Object, own: Iterable[str]) -> bool:
 
 def _valued(found: Object, site: Site) -> Object:
     """*found* with the values that stand in fields of their own."""
-    kind, usual = found["kind"], Site()
+    kind = found["kind"]
     if kind == "ConfigMap" and found["metadata"]["name"] == "slipway-place":
         return {**found, "data": {**found["data"], **site.place}}
     if kind in ("Deployment", "StatefulSet"):
@@ -195,17 +204,21 @@ def _valued(found: Object, site: Site) -> Object:
     if kind == "NetworkPolicy" and "egress" in found["spec"] and not site.has_own_store:
         return {**found, "spec": {**found["spec"], "egress": _ways(found["spec"]["egress"], site.object_store)}}
     if kind == "ServingRuntime":
-        bucket: Object = _told(found, lambda text: text.replace(f"s3://{usual.bucket}/", f"s3://{site.bucket}/"))
-        return bucket
+        return _runtime(found, site)
     return found
+
+
+def _runtime(found: Object, site: Site) -> Object:
+    told: Object = _told(found, lambda text: text.replace(f"s3://{Site().bucket}/", f"s3://{site.bucket}/"))
+    (server,) = told["spec"]["containers"]
+    next(one for one in server["env"] if one["name"] == VARIABLE)["value"] = site.own_packages
+    return told
 
 
 def _workload(spec: Object, site: Site) -> Object:
     if site.storage_class and "volumeClaimTemplates" in spec:
-        claims = [
-            {**one, "spec": {**one["spec"], "storageClassName": site.storage_class}}
-            for one in spec["volumeClaimTemplates"]
-        ]
+        more = {"storageClassName": site.storage_class}
+        claims = [{**one, "spec": {**one["spec"], **more}} for one in spec["volumeClaimTemplates"]]
         spec = {**spec, "volumeClaimTemplates": claims}
     if site.priority_class:
         pods = {**spec["template"]["spec"], "priorityClassName": site.priority_class}

@@ -24,6 +24,8 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 _NEEDS = {"place": (OBJECT_STORE, LEDGER), "key": (SIGNING_KEY,)}
 # These steps open the bundle that serves now, whose signature they check; they find the key in their place.
 _OPENS_CHAMPION = ("gate", "plan-scores", "score")
+# This one starts a model server, whose place says which packages' code it may load.
+_SERVES = ("verify",)
 _TAGGED = re.compile(r"(@sha256:[0-9a-f]{64}|:(?!latest$)[\w][\w.-]{0,127})$")
 
 
@@ -80,8 +82,10 @@ def _platform(graph: Mapping[str, Any]) -> dict[str, Any]:
         if (label := component.get("executorLabel")) is None:
             continue
         parameters = component.get("inputDefinitions", {}).get("parameters", {})
-        secrets = [_secret(secret) for secret in secrets_of(name.removeprefix("comp-"), parameters)]
-        mounts = {"secretAsVolume": secrets, "configMapAsVolume": [_place()] if "place" in parameters else []}
+        step = name.removeprefix("comp-")
+        secrets = [_secret(secret) for secret in secrets_of(step, parameters)]
+        placed = "place" in parameters or step in _SERVES
+        mounts = {"secretAsVolume": secrets, "configMapAsVolume": [_place()] if placed else []}
         executors[label] = {"imagePullPolicy": "IfNotPresent", **{kind: some for kind, some in mounts.items() if some}}
     return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}
 

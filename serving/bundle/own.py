@@ -1,9 +1,10 @@
 """Code of other packages in a bundle: who offers it, and whether it is here as it was when the bundle was made.
 
 An installed package offers transformers under the entry point group ``slipway.transformers``: a class, or a function
-without arguments, that gives an unfitted one. A bundle stores what was fitted by skops, names the types, and has the
-package's name, version and a digest of its files in its manifest. Nothing of the package is imported before all of that
-was compared, and in a server only if its settings name the package.
+without arguments, that gives an unfitted one; and whole families under ``slipway.families`` likewise, which take the
+project's ``params``. A bundle stores what was fitted by skops, names the types, and has the package's name, version and
+a digest of its files in its manifest. Nothing of the package is imported before all of that was compared, and in a
+server only if its settings name the package.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -15,7 +16,7 @@ from serving.errors import GateRefusal
 from serving.files import canonical_json, sha256_bytes, sha256_files
 from serving.frozen import Frozen
 
-GROUP = "slipway.transformers"
+TRANSFORMERS, FAMILIES = "slipway.transformers", "slipway.families"
 VARIABLE = "SLIPWAY_OWN_PACKAGES"
 
 
@@ -24,18 +25,28 @@ class OwnCode(Frozen):
 
     Attributes:
         sha256: of its files, by ``digest_of``.
-        types: the classes of it that the model holds.
+        types: the classes of it that the model holds; none where it only had a hand in making it.
     """
 
     package: str
     version: str
     sha256: str
-    types: tuple[str, ...]
+    types: tuple[str, ...] = ()
 
 
-def offered() -> dict[str, EntryPoint]:
-    """The entry points of installed packages, by name."""
-    return {one.name: one for one in entry_points(group=GROUP)}
+def offered(group: str) -> dict[str, EntryPoint]:
+    """The entry points of installed packages in *group*, by name."""
+    return {one.name: one for one in entry_points(group=group)}
+
+
+def makers(transformers: Iterable[str], family: str) -> tuple[OwnCode, ...]:
+    """The installed packages that offer these *transformers*, and this *family* if it is none of ours."""
+    used = [point for name, point in offered(TRANSFORMERS).items() if name in set(transformers)]
+    used += [point for name, point in offered(FAMILIES).items() if name == family]
+    return tuple(
+        OwnCode(package=package, version=version, sha256=digest_of(module))
+        for package, version, module in sorted(_modules(used))
+    )
 
 
 def digest_of(module: str) -> str:
@@ -59,7 +70,7 @@ def _kept(file: Path) -> bool:
 
 
 def packages_of(types: Iterable[str]) -> tuple[OwnCode, ...]:
-    """The installed packages that offer transformers and have some of *types*; the others of these are nobody's."""
+    """The installed packages that offer something and have some of *types*; the others of these are nobody's."""
     wanted, found = sorted(set(types)), list[OwnCode]()
     for package, version, module in sorted(_offering()):
         theirs = tuple(name for name in wanted if name.partition(".")[0] == module)
@@ -69,8 +80,12 @@ def packages_of(types: Iterable[str]) -> tuple[OwnCode, ...]:
 
 
 def _offering() -> set[tuple[str, str, str]]:
-    """Name, version and top-level module of each package with an entry point."""
-    points = offered().values()
+    """``_modules`` of each package with an entry point."""
+    return _modules(one for group in (TRANSFORMERS, FAMILIES) for one in offered(group).values())
+
+
+def _modules(points: Iterable[EntryPoint]) -> set[tuple[str, str, str]]:
+    """Name, version and top-level module of the packages of *points*."""
     return {(one.dist.name, one.dist.version, one.module.partition(".")[0]) for one in points if one.dist}
 
 
@@ -78,7 +93,7 @@ def types_of(needed: Sequence[OwnCode], allowed: Collection[str] | None) -> froz
     """The types that a model may hold besides the fixed list, all of packages that are here as they were.
 
     Args:
-        allowed: packages whose code may be loaded; None: of all that are installed and offer transformers.
+        allowed: packages whose code may be loaded; None: of all that are installed and offer something.
 
     Raises:
         GateRefusal: a package is not allowed, absent, or another than when the bundle was made.
@@ -98,7 +113,7 @@ def _check_same(one: OwnCode) -> None:
     modules = {name.partition(".")[0] for name in one.types}
     versions = {here.get((one.package, module), "") for module in modules}
     if versions != {one.version}:
-        seen = " and ".join(filter(None, versions)) or "none that offers transformers"
+        seen = " and ".join(filter(None, versions)) or "none that offers its code"
         raise GateRefusal(
             f"the model needs the package {one.package} {one.version}, and {seen} is installed here; install that one"
         )

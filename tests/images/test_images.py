@@ -23,6 +23,7 @@ from tests.images.table import registry, tabled
 from tests.root import ROOT
 
 DOCKERFILES = sorted((ROOT / "images").glob("*.Dockerfile"))
+EXAMPLE = ROOT / "tests/example_package/Dockerfile"
 every_image = pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
 
 
@@ -199,6 +200,29 @@ def test_what_an_image_copies_is_let_through_and_counts_for_its_tag(dockerfile):
 
     assert [source for source in copied if not any(Path(source).match(pattern) for pattern in allowed)] == []
     assert [source for source in copied if source not in content] == []
+
+
+@pytest.mark.parametrize("image", ["serving", "pipeline"])
+def test_the_image_of_the_example_of_own_code_is_ours_and_one_package(image):
+    """It installs where ours look, by the base's pip, since ours have none there; and runs as the user that ours do."""
+    ours, example = (ROOT / "images" / f"{image}.Dockerfile").read_text(), EXAMPLE.read_text()
+
+    environment = re.search(r"pip --python (\S+)/bin/python install", example)
+    assert environment is not None
+    assert f"{environment[1]}/bin:" in re.findall(r"^ENV PATH=(.*)$", ours, re.MULTILINE)[-1]
+    assert f"{environment[1]}/bin/pip*" in ours, "removed there"
+    users = [re.findall(r"^USER (.*)$", text, re.MULTILINE)[-1] for text in (ours, example)]
+    assert users[0] == users[1]
+
+
+def test_a_deployment_takes_images_of_somebody_else_s():
+    """Those that are said, and ours for the rest."""
+    words = ["make", "-n", "-o", ".venv/.ready", "deploy", "IMAGE_serving=r.example/a/slipway-serving:1"]
+    said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    assert '"r.example/a/slipway-serving:1"' in said
+    assert "image_tag pipeline" in said
+    assert "image_tag serving" not in said
 
 
 def tree(tmp_path: Path) -> Path:

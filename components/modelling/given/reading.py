@@ -11,9 +11,9 @@ import yaml
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
-from components.modelling.families import EXTRAS
 from components.modelling.given.fitted import Fitted
 from components.modelling.given.foreign import LIBRARIES, Foreign, foreign, library_of
+from components.modelling.kinds import EXTRAS
 from serving.bundle.model_types import TRUSTED
 from serving.errors import DataError, PlaceError, UsageError
 

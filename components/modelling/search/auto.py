@@ -17,8 +17,9 @@ import polars as pl
 from components.data.split import SplitPolicy
 from components.data.tables import Vector
 from components.judging.metrics import Metric
-from components.modelling.families import FAMILIES, ModelSpec
+from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec
+from components.modelling.kinds import FAMILIES
 from components.modelling.mixtures import Member, Mixture
 from components.modelling.search import portfolio
 from components.modelling.search.folds import Fold

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from components.data.tables import Vector
-from components.modelling.families import FAMILIES, Family
+from components.modelling.kinds import FAMILIES, Family
 from components.modelling.mixtures import Member
 from serving.contract import Contract
 

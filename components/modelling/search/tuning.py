@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from components.data.split import SplitPolicy
 from components.judging import metrics
-from components.modelling.families import ModelSpec, build_estimator, check_names, check_values
+from components.modelling.families import ModelSpec, check_names, check_values, settings_of
 from components.modelling.features import FeatureSpec
 from components.modelling.recipes import AUTO
 from components.modelling.search.ground import Ground
@@ -113,7 +113,7 @@ def tune(
 
 def _defaults(ground: Ground, names: Mapping[str, Any]) -> dict[str, Any]:
     """What the project's own parameters are for *names*."""
-    own = build_estimator(ground.model, ground.contract.task, ground.seed).get_params()
+    own = settings_of(ground.model, ground.contract.task, ground.seed)
     return {name: own[name] for name in names}
 
 

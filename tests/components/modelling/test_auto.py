@@ -10,8 +10,9 @@ import pytest
 from components.data.split import SplitPolicy
 from components.data.tables import matrix_and_target
 from components.modelling.checking import check_model
-from components.modelling.families import FAMILIES, ModelSpec
+from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec
+from components.modelling.kinds import FAMILIES
 from components.modelling.mixtures import Member, Mixture, fit_recipe, named
 from components.modelling.recipes import AUTO
 from components.modelling.search import portfolio

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from components.modelling.checking import check_model, made_rows
-from components.modelling.families import FAMILIES, ModelSpec
+from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec
+from components.modelling.kinds import FAMILIES
 from components.modelling.training import fit, predict
 from serving.contract import Contract
 from serving.errors import ConfigError

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.modelling.families import FAMILIES, ModelSpec
+from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec, build_pipeline, check_features, step_name
+from components.modelling.kinds import FAMILIES
 from components.modelling.training import fit, predict
 from serving.contract import Contract, Matrix
 from serving.errors import ConfigError

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.modelling.families import FAMILIES, ModelSpec
+from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec
+from components.modelling.kinds import FAMILIES
 from components.modelling.search.folds import Fold
 from components.modelling.training import fit, predict, said_of
 from serving.contract import Contract

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.modelling.families import FAMILIES
 from components.modelling.features import FeatureSpec
+from components.modelling.kinds import FAMILIES
 from components.modelling.training import fit, predict
 from serving.contract import Contract
 from tests.components.modelling.test_features import CASES, COLUMNS, model, rows

@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 
 from components.modelling.checking import check_model
-from components.modelling.families import FAMILIES, ModelSpec, Weights
+from components.modelling.families import ModelSpec, Weights
 from components.modelling.features import FeatureSpec
+from components.modelling.kinds import FAMILIES
 from components.modelling.targets import row_weights
 from components.modelling.training import fit, predict
 from serving.bundle.model_file import load_model, write_model

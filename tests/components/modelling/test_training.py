@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 
 from components.data.tables import matrix_and_target
-from components.modelling.families import FAMILIES, ModelSpec
+from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec
+from components.modelling.kinds import FAMILIES
 from components.modelling.training import fit, predict
 from serving.contract import Contract
 from serving.errors import ConfigError, DataError

@@ -7,7 +7,7 @@ import pytest
 from components.projects import project as projects
 from components.projects.keys import EXAMPLES, ProjectKey, keys, page_of
 from components.projects.project import Project
-from serving.bundle.own import GROUP
+from serving.bundle.own import TRANSFORMERS
 from tests.pipelines.here.support import slipway
 from tests.root import ROOT
 
@@ -24,8 +24,8 @@ def test_a_key_has_a_meaning_and_an_example(key: ProjectKey) -> None:
 @pytest.mark.parametrize("document", EXAMPLES.read_text().split("\n---\n"))
 def test_the_examples_are_projects(document: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An example that no project may have would teach a mistake; the package of one of them is not installed here."""
-    offer = EntryPoint("shore", "sklearn.preprocessing:StandardScaler", GROUP)
-    monkeypatch.setattr("serving.bundle.own.offered", lambda: {"shore": offer})
+    offer = EntryPoint("shore", "sklearn.preprocessing:StandardScaler", TRANSFORMERS)
+    monkeypatch.setattr("serving.bundle.own.offered", lambda group: {"shore": offer} if group == TRANSFORMERS else {})
     assert projects.from_text(document).name
 
 

@@ -1,1 +1,1 @@
-"""An example of a package that offers transformers to Slipway."""
+"""An example of a package that offers a transformer and a family to Slipway."""

@@ -51,6 +51,7 @@ class Asked:
         ("STORAGE_CLASS=fast", Asked(), "storage", "fails", "there is no fast, there are standard"),
         ("PRIORITY_CLASS=high", Asked(), "priority", "fails", "there is no high"),
         ("PRIORITY_CLASS=served", Asked(), "priority", "ok", "served"),
+        ("OWN_PACKAGES=shoreline", Asked(), "own code", "note", "hold code of shoreline"),
         ("", Asked(), "object store", "note", "make deploy brings it"),
         ("", Asked(services=["slipway-system/minio"]), "object store", "ok", "slipway-system/minio"),
         (f"OBJECT_STORE={MINIO}", Asked(), "object store", "fails", "no Service mino in slipway-system"),

@@ -33,6 +33,7 @@ NAME = st.from_regex(r"[a-z]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
         ("DATABASE=postgresql://db/slipway", "DATABASE: expected mysql"),
         ("REGISTRY=https://registry.example.com", "REGISTRY: expected HOST"),
         ("REGISTRY=registry.example.com/team:v1", "without a scheme or a tag"),
+        ("OWN_PACKAGES=shoreline, other", "OWN_PACKAGES: expected names of Python packages"),
         ("BUCKET=My_Bucket", "BUCKET: expected a name"),
         ("MODELS_NAMESPACE=a b", "MODELS_NAMESPACE: expected a name"),
         ("MODEL_NAMESPACE=a", "MODEL_NAMESPACE"),
@@ -126,7 +127,8 @@ OBJECT_STORE=https://s3.example.org
 BUCKET=ours
 DATABASE=mysql+pymysql://db.example.org:3307/ledger
 STORAGE_CLASS=fast
-PRIORITY_CLASS=served"""
+PRIORITY_CLASS=served
+OWN_PACKAGES=shoreline,tide.tables"""
     site = Site.read(text)
     found = {name_of(one): one for one in rendered(OURS, site)}
     for namespace in ("slipway-system", "kubeflow"):
@@ -136,6 +138,11 @@ PRIORITY_CLASS=served"""
         assert where.priority == "served", "pods of models have it from the controller"
         assert place["SLIPWAY_STORE"] == "s3://ours/models"
         assert place["SLIPWAY_LEDGER"].startswith("mysql+pymysql://db.example.org:3307/ledger?read_default_file=")
+        assert place["SLIPWAY_OWN_PACKAGES"] == "shoreline,tide.tables", "the step verify has it from there"
+    (server,) = found["ServingRuntime models/slipway"]["spec"]["containers"]
+    assert {"name": "SLIPWAY_OWN_PACKAGES", "value": "shoreline,tide.tables"} in server["env"]
+    (controller,) = found["Deployment slipway-system/rollout-controller"]["spec"]["template"]["spec"]["containers"]
+    assert controller["envFrom"] == [{"configMapRef": {"name": "slipway-place"}}], "what is asked there has it too"
     assert {"ports": [{"port": 443}]} in found["NetworkPolicy models/predictors"]["spec"]["egress"]
     assert "s3://slipway/" not in str(found["ServingRuntime models/slipway"])
     claims = found["StatefulSet slipway-system/ledger"]["spec"]["volumeClaimTemplates"]

@@ -1,10 +1,7 @@
 """Own code in a whole run: trained, judged and asked in a real server that was told to load it."""
 
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,27 +9,13 @@ from components.projects.stages import Ingested, ingest
 from pipelines import settings
 from serving.files import sha256_file
 from tests.pipelines.here.support import slipway, write_project, write_table
-from tests.root import ROOT
-
-
-@pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The example package in a folder of its own, where this Python and those that it starts find it."""
-    place, source = tmp_path / "site", tmp_path / "source"
-    shutil.copytree(ROOT / "tests/example_package", source)
-    command = [sys.executable, "-m", "pip", "install", "--no-index", "--no-deps", "--no-build-isolation", "-q"]
-    subprocess.run([*command, "--target", str(place), str(source)], check=True)
-    monkeypatch.syspath_prepend(place)
-    monkeypatch.setenv("PYTHONPATH", str(place))
-    yield place
-    for name in [name for name in sys.modules if name.partition(".")[0] == "shoreline"]:
-        del sys.modules[name]
 
 
 def project_of(tmp_path: Path) -> Path:
     return write_project(
         tmp_path,
         features={"own": {"shore": ["area_m2"]}},
+        model={"family": "bands", "params": {"bands": 4}},
         guards={"baseline": "off", "previous": "off"},
         approval="manual",
     )
@@ -53,9 +36,13 @@ def test_a_run_with_own_code_ends_where_its_server_may_load_it(
     assert ("may not load" in said.out + said.err) == (not allowed)
 
 
-def test_steps_that_are_kept_see_the_code_of_the_package(tmp_path: Path, installed: Path) -> None:
+@pytest.mark.parametrize("asks", [{"features": {"own": {"shore": ["area_m2"]}}}, {"model": {"family": "bands"}}])
+def test_steps_that_are_kept_see_the_code_of_the_package(tmp_path: Path, installed: Path, asks: dict[str, Any]) -> None:
     """What was trained with other files is trained again; the contract is the same one all the same."""
-    text, place = project_of(tmp_path).read_text(), settings.load(home=str(tmp_path / "home")).model_dump_json()
+    text, place = (
+        write_project(tmp_path, **asks).read_text(),
+        settings.load(home=str(tmp_path / "home")).model_dump_json(),
+    )
 
     def doorway() -> Ingested:
         rules = tmp_path / "contract.json"

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from components.steps.code_digest import code_digest
+from components.steps.place import MOUNTED
 from pipelines.compiling.compiling import IMAGE, read_package
 from pipelines.deploying import image_tag
 from pipelines.deploying.installed import USUAL
@@ -80,6 +81,15 @@ def test_a_step_mounts_what_it_needs(step: str, secrets: set[str]) -> None:
     """Secrets come as files where the place says they are, and only to the steps that use them."""
     found = mounts(prepared())[step]
     assert found == {f"/run/secrets/slipway/{one}": f"slipway-{one}" for one in secrets}
+
+
+def test_who_starts_a_model_server_has_the_place_that_says_whose_code_it_may_load() -> None:
+    """As has each step that is told a place, and no other."""
+    executors = read_package(prepared())[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    placed = {name.removeprefix("exec-") for name, one in executors.items() if "configMapAsVolume" in one}
+    assert placed == {"ingest", "split", "gate", "track", "verify", "register", "release"}
+    (place,) = executors["exec-verify"]["configMapAsVolume"]
+    assert (place["configMapName"], place["mountPath"]) == ("slipway-place", str(MOUNTED))
 
 
 def stage_of(doorway: Path) -> set[str]:

@@ -1,26 +1,26 @@
-"""Own code: a package's transformers go into a bundle by name, version and digest, and out of it where allowed."""
+"""Own code: what a package offers goes into a bundle by name, version and digest, and out of it where allowed."""
 
-import shutil
-import subprocess
+import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from components.judging.stages import verify
 from components.modelling.checking import check_model
 from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec
 from components.modelling.profiles import profile
 from components.modelling.training import fit
+from components.steps import place as places
 from serving.bundle.bundle import open_bundle, write_bundle
 from serving.bundle.signing import SigningKey
 from serving.contract import Contract, Matrix
 from serving.errors import ConfigError, GateRefusal
 from serving.predictor.settings import parse
-from tests.root import ROOT
 
 CONTRACT = Contract.model_validate(
     {
@@ -29,28 +29,8 @@ CONTRACT = Contract.model_validate(
     }
 )
 FEATURES = FeatureSpec(own={"shore": ("area", "kind")})
+FOREST = ModelSpec(family="random_forest", params={"n_estimators": 5})
 KEY = SigningKey.generate()
-
-
-@pytest.fixture(scope="module")
-def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example package, installed from its folder into one of its own."""
-    place = tmp_path_factory.mktemp("installed")
-    source = tmp_path_factory.mktemp("source") / "package"
-    shutil.copytree(ROOT / "tests/example_package", source)
-    command = [sys.executable, "-m", "pip", "install", "--no-index", "--no-deps", "--no-build-isolation", "-q"]
-    subprocess.run([*command, "--target", str(place), str(source)], check=True)
-    return place
-
-
-@pytest.fixture
-def installed(wheelhouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy that a test may change, where Python finds it."""
-    place = tmp_path / "site"
-    shutil.copytree(wheelhouse, place)
-    monkeypatch.syspath_prepend(place)
-    yield place
-    _forget()
 
 
 def _forget() -> None:
@@ -63,11 +43,11 @@ def rows(n: int = 120) -> Matrix:
     return np.column_stack([random.normal(100, 30, n), random.integers(0, 2, n)])
 
 
-def made(folder: Path) -> tuple[Path, Matrix]:
-    """A bundle with the example's transformer, and what its pipeline answered before it was stored."""
+def made(folder: Path, features: FeatureSpec = FEATURES, model: ModelSpec = FOREST) -> tuple[Path, Matrix]:
+    """A bundle with code of the example, and what its pipeline answered before it was stored."""
     matrix = rows()
     target = np.abs(matrix[:, 0] - 100) + matrix[:, 1]
-    pipeline = fit(matrix, target, CONTRACT, FEATURES, ModelSpec(family="random_forest", params={"n_estimators": 5}), 0)
+    pipeline = fit(matrix, target, CONTRACT, features, model, 0)
     said = np.asarray(pipeline.predict(CONTRACT.frame(matrix)))
     write_bundle(
         folder / "bundle",
@@ -82,9 +62,20 @@ def made(folder: Path) -> tuple[Path, Matrix]:
     return folder / "bundle", said
 
 
-def test_a_bundle_with_it_answers_what_was_fitted(tmp_path: Path, installed: Path) -> None:
+@pytest.mark.parametrize(
+    ("features", "family", "held"),
+    [
+        pytest.param(FEATURES, "ridge", "shoreline.shore.Shore", id="transformer"),
+        pytest.param(FeatureSpec(), "bands", "shoreline.bands.Bands", id="family"),
+    ],
+)
+def test_a_bundle_with_it_answers_what_was_fitted(
+    tmp_path: Path, installed: Path, features: FeatureSpec, family: str, held: str
+) -> None:
     """By the library, since it has no fast form, which the bundle says; the manifest names what it needs."""
-    place, said = made(tmp_path)
+    place, said = made(tmp_path, features, ModelSpec(family=family))
+    with pytest.raises(GateRefusal, match="may not load"):
+        open_bundle(place, [KEY.public], packages=())
 
     bundle = open_bundle(place, [KEY.public], deep=True, packages=("shoreline",))
 
@@ -92,7 +83,7 @@ def test_a_bundle_with_it_answers_what_was_fitted(tmp_path: Path, installed: Pat
     assert bundle.manifest["scoring"] == {"form": "sklearn", "reason": "code of shoreline has no fast form"}
     (needed,) = bundle.manifest["own"]
     assert (needed["package"], needed["version"]) == ("shoreline", "1.2.0")
-    assert needed["types"] == ["shoreline.shore.Shore"]
+    assert needed["types"] == [held]
 
 
 def _other_version(place: Path) -> None:
@@ -125,8 +116,8 @@ def _no_offer(place: Path) -> None:
         pytest.param(_other_version, ("shoreline",), "1.2.0, and 1.3.0 is installed", id="another-version"),
         pytest.param(_other_files, ("shoreline",), "are others than those", id="changed-files"),
         pytest.param(_one_more_file, ("shoreline",), "are others than those", id="one-more-file"),
-        pytest.param(_gone, ("shoreline",), "none that offers transformers is installed", id="not-installed"),
-        pytest.param(_no_offer, ("shoreline",), "none that offers transformers is installed", id="offers-nothing"),
+        pytest.param(_gone, ("shoreline",), "none that offers its code is installed", id="not-installed"),
+        pytest.param(_no_offer, ("shoreline",), "none that offers its code is installed", id="offers-nothing"),
         pytest.param(_other_files, None, "are others than those", id="changed-where-all-are-allowed"),
     ],
 )
@@ -161,6 +152,23 @@ def test_a_server_allows_none_that_its_settings_do_not_name(tmp_path: Path, inst
         assert open_trusted(settings).scorer.score(rows()).tolist() == said.tolist()
 
 
+def test_the_server_of_a_step_allows_what_its_cluster_names(
+    tmp_path: Path, installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the place that the step mounts, since nothing is said in its environment."""
+    bundle, _ = made(tmp_path)
+    key, mounted = tmp_path / "key.pem", tmp_path / "mounted"
+    key.write_bytes(KEY.public.pem)
+    monkeypatch.setattr(places, "MOUNTED", mounted)
+    with pytest.raises(GateRefusal, match=r"refuses the candidate: .*may not load"):
+        verify("homes", str(key), str(bundle))
+
+    mounted.mkdir()
+    (mounted / "SLIPWAY_OWN_PACKAGES").write_text("other,shoreline\n")
+
+    assert json.loads(verify("homes", str(key), str(bundle)))["rows"] == 20
+
+
 @pytest.mark.parametrize(
     ("own", "told"),
     [
@@ -183,9 +191,9 @@ def test_a_type_that_nobody_offers_stays_out_of_a_bundle(tmp_path: Path, install
     from sklearn.pipeline import Pipeline
 
     from serving.bundle.model_file import write_model
-    from serving.bundle.own import offered
+    from serving.bundle.own import TRANSFORMERS, offered
 
-    shore = offered()["shore"].load()().fit(rows())
+    shore = offered(TRANSFORMERS)["shore"].load()().fit(rows())
     _no_offer(installed)
     with pytest.raises(GateRefusal, match=r"a bundle cannot hold shoreline.shore.Shore"):
         write_model(Pipeline([("shore", shore)]))
