@@ -15,12 +15,14 @@ import pytest
 
 from components.judging import metrics
 from components.modelling import profiles
+from components.modelling.saying import widths
 from components.pages.watch_page import watch_page
 from components.watching import alerts
 from components.watching.figures import deviation, service
 from components.watching.labels import join
 from components.watching.policy import Watch
 from components.watching.watch import WatchReport
+from serving.bundle.judgement import Judgement
 from serving.errors import ConfigError
 from serving.tally import Tally
 from tests.components.watching.support import CONTRACT, NOW, PROJECT, contract, judged, logged, played, served
@@ -34,13 +36,16 @@ def look(
     n: int = 600,
     error: float = 10.0,
     shift: float = 0.0,
+    moved: float = 0.0,
     labelled: int | None = None,
     truths: bool = True,
     policy: dict[str, Any] | None = None,
     tallies: tuple[Tally, ...] = (),
     **changes: Any,
 ) -> WatchReport:
-    """A model whose error was 10 EUR at release, seen on *n* rows with *error* and inputs moved by *shift*."""
+    """A model whose error was 10 EUR at release, seen on *n* rows with *error*, inputs moved by *shift* and truths by
+    *moved*.
+    """
     random = np.random.default_rng(3)
     truth = random.normal(100, 30, 4000)
     answers = truth + random.normal(0, 10, 4000)
@@ -52,7 +57,7 @@ def look(
     table = pl.DataFrame(
         {
             "request_id": log["request_id"][:known],
-            "y": y[:known],
+            "y": y[:known] + moved,
             "label_at": [datetime(2026, 6, 1)] * known,
             "happened_at": [datetime(2026, 5, 1) + timedelta(hours=i) for i in range(known)],
         }
@@ -113,6 +118,29 @@ def test_the_verdict_and_its_sentence(changes: dict[str, Any], verdict: str, sai
     assert report.verdict == verdict
     assert said in report.sentence
     assert report.alarm == (verdict in ("degraded", "drifted"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "said"),
+    [
+        pytest.param({}, "healthy", "alarm at 85 %", id="as-promised"),
+        pytest.param({"moved": 12.0}, "degraded", "coverage 7", id="truths-moved"),
+        pytest.param({"error": 20.0}, "degraded", "coverage 6", id="errors-doubled"),
+        pytest.param({"moved": 12.0, "judgement": None}, "unknown", "coverage", id="a-model-without-intervals"),
+    ],
+)  # fmt: skip
+def test_intervals_that_hold_fewer_truths_than_promised_are_an_alarm(
+    changes: dict[str, Any], verdict: str, said: str
+) -> None:
+    """Coverage is watched by the intervals of the bundle itself: nine of ten at its release, and then fewer."""
+    random = np.random.default_rng(5)
+    answers = random.normal(100, 30, 2000)
+    promised = Judgement(widths=widths(answers, answers + random.normal(0, 10, 2000), 90))
+    policy = {"alarm": {"coverage": {"below": 0.85}}}
+    given: dict[str, Any] = {"n": 2000, "policy": policy, "judgement": promised} | changes
+    report = look(**given)
+    assert report.verdict == verdict, report.sentence
+    assert said in report.sentence
 
 
 def test_a_slow_service_is_no_reason_to_train() -> None:

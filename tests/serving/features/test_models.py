@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no annotations
 
+from components.modelling import kinds
 from components.modelling.encoding import ByTarget, Smoothing, encoder
 from components.modelling.families import ModelSpec
 from components.modelling.features import FeatureSpec
@@ -43,6 +44,11 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "ridge": {},
     "random_forest": {"n_estimators": 5},
 }
+EVERY: dict[str, dict[str, Any]] = {
+    **FAMILIES, "linear_regression": {}, "lasso": {}, "elastic_net": {}, "decision_tree": {},
+    "extra_trees": {"n_estimators": 5}, "gradient_boosting": {"n_estimators": 8}, "lightgbm": {"n_estimators": 15},
+    "xgboost": {"n_estimators": 15}, "catboost": {"iterations": 15}, "logistic_regression": {},
+}  # fmt: skip
 
 
 def fitted(features: dict[str, Any], family: str = "hist_gradient_boosting", classes: int = 0) -> tuple[Any, Contract]:
@@ -54,7 +60,7 @@ def fitted(features: dict[str, Any], family: str = "hist_gradient_boosting", cla
         rules = Contract.model_validate({**CONTRACT.model_dump(), "target": target})
         value = np.digitize(value, np.quantile(value, np.linspace(0, 1, classes + 1)[1:-1])).astype(float)
     spec = FeatureSpec.model_validate(features)
-    return fit(matrix, value, rules, spec, ModelSpec(family=family, params=FAMILIES[family]), seed=3), rules
+    return fit(matrix, value, rules, spec, ModelSpec(family=family, params=EVERY[family]), seed=3), rules
 
 
 def assert_same(pipeline: Any, rules: Contract, matrix: Matrix) -> None:
@@ -101,11 +107,15 @@ def test_a_request_a_batch_and_training_compute_the_same_bits(family: str, featu
     assert_same(pipeline, rules, rows(2, 20))
 
 
+def test_every_family_is_asked_for_its_bits() -> None:
+    assert EVERY.keys() == kinds.FAMILIES.keys()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("features", CASES)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY)
 def test_a_hundred_thousand_rows_compute_the_same_bits(family: str, features: dict[str, Any]) -> None:
-    pipeline, rules = fitted(features, family)
+    pipeline, rules = fitted(features, family, 2 if family == "logistic_regression" else 0)
     assert_same(pipeline, rules, rows(2, 100_000))
 
 
