@@ -13,6 +13,8 @@ def plan_scores(
     source: str,
     output: str,
     keep: str,
+    explain: bool,
+    top: int,
     shares: int,
     place: str,
     plan: dsl.Output[dsl.Artifact],
@@ -21,4 +23,4 @@ def plan_scores(
     from components.steps.failing import told
 
     with told():
-        return stage(name, version, source, output, keep, shares, place, plan.path)
+        return stage(name, version, source, output, keep, explain, top, shares, place, plan.path)

@@ -25,6 +25,8 @@ def score(
     output: str,
     version: int = 0,
     keep: str = "",
+    explain: bool = False,
+    top: int = 0,
     shares: int = 8,
     workers: int = 2,
     place: str = "",
@@ -37,6 +39,8 @@ def score(
         output: Where predictions go, e.g. s3://bucket/predictions.
         version: Score with this version; 0 for the one that serves.
         keep: Input columns to keep beside the predictions, with commas between.
+        explain: Whether contributions of columns stand beside the predictions.
+        top: How many of the most probable classes stand there.
         shares: How many pods at most share the work.
         workers: Processes in each pod.
         place: Where ledger and store are, as JSON; empty for what this cluster's ConfigMap says.
@@ -49,6 +53,8 @@ def score(
         source=source,
         output=output,
         keep=keep,
+        explain=explain,
+        top=top,
         shares=shares,
         place=place,
     )

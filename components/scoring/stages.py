@@ -112,15 +112,27 @@ def begin(output: Output, plan: Plan) -> None:
     output.forget({partition.name for partition in plan.partitions})
 
 
-def plan(name: str, version: int, source: str, output: str, keep: str, shares: int, place: str, plan: str) -> list[str]:
+def plan(
+    name: str,
+    version: int,
+    source: str,
+    output: str,
+    keep: str,
+    explain: bool,
+    top: int,
+    shares: int,
+    place: str,
+    plan: str,
+) -> list[str]:
     """Write the plan; returns one item for each share of the work, at most *shares*.
 
     Args:
         keep: column names with commas between them; ``""`` for the usual ones.
+        explain, top: as in ``Job``.
     """
     where = opened(place)
     columns = tuple(word.strip() for word in keep.split(",") if word.strip()) or None
-    made = make_plan(name, version, source, output, columns, where)
+    made = make_plan(name, version, source, output, columns, where, explain, top or None)
     begin(open_output(output, source, s3_settings(where)), made)
     write_text(Path(plan), made.model_dump_json(indent=1))
     count = min(max(shares, 1), len(made.partitions))

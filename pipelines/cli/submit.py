@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from pipelines.kubeflow.submitting import Deployed, Prepared
 
 # Of each pipeline, the options that the other has no use for among them.
-OPTIONS = {"train": {"as_of", "window", "source", "schedule"}, "score": {"source", "output", "version", "keep"}}
+OPTIONS = {
+    "train": {"as_of", "window", "source", "schedule"},
+    "score": {"source", "output", "version", "keep", "explain", "top"},
+}
 
 
 @click.command()
@@ -31,6 +34,8 @@ OPTIONS = {"train": {"as_of", "window", "source", "schedule"}, "score": {"source
 @click.option("--output", metavar="URI", help="score: write predictions here, e.g. s3://bucket/predictions.")
 @click.option("--version", type=click.IntRange(1), help="score: with this version instead of the one that serves.")
 @click.option("--keep", metavar="COLUMNS", help="score: input columns to keep, with commas between.")
+@click.option("--explain", is_flag=True, default=None, help="score: contributions of columns beside the predictions.")
+@click.option("--top", type=click.IntRange(1), metavar="K", help="score: the K most probable classes too.")
 @click.option("--context", metavar="NAME", envvar="SLIPWAY_CONTEXT", help="The cluster, by its name in the kubeconfig.")
 @click.option("--host", metavar="URL", envvar="SLIPWAY_KFP_HOST", help="Kubeflow Pipelines, when not by the cluster.")
 @namespace_option

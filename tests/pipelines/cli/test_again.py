@@ -104,7 +104,7 @@ def test_each_setting_of_a_run_that_the_command_line_makes_is_in_its_command(ver
         "help",
         "json",
     }
-    elsewhere |= {"pipeline", "model", "named_model", "output", "version", "keep"}
+    elsewhere |= {"pipeline", "model", "named_model", "output", "version", "keep", "explain", "top"}
     options = {str(option.name) for option in command.params} - elsewhere
     shown = shlex.split(again(command_of(verb, tmp_path / "p.yaml"), ASKED))
     assert {word.removeprefix("--").replace("-", "_") for word in shown if word.startswith("--")} == options

@@ -15,7 +15,7 @@ PROJECT = USUAL | {"--project"}
 ANY = PROJECT | {"--model"}  # a project's model, or one without its file
 RUN = PROJECT | {"--as-of", "--source", "--window", "--no-cache", "--timeout"}
 METRIC = {"--metric", "--alpha"}
-SCORE = {"--version", "--keep"}
+SCORE = {"--version", "--keep", "--explain", "--top"}
 CLUSTER = {"--context", "--host"}
 SCHEDULED = {"--no-wait", "--schedule", "--no-schedule"}
 
@@ -29,7 +29,7 @@ OPTIONS = {
     "serve status": ANY,
     "serve stop": ANY - USUAL,
     "predict": {"--project", "--out", "--limit", "--top"},
-    "score": ANY | SCORE | {"--explain", "--top"},
+    "score": ANY | SCORE,
     "models list": USUAL,
     "models show": USUAL,
     "models history": USUAL,

@@ -138,10 +138,11 @@ def test_the_pipeline_writes_the_files_the_command_writes(place, source, tmp_pat
         "place": place.model_dump_json(),
         "shares": 2,
         "workers": 1,
+        "explain": True,
     }
     result = runner.run(PACKAGE, arguments, tmp_path / "root", run_id="01", timeout_s=150, on_event=lambda event: None)
     assert result.error is None
-    assert invoke(place, str(source), str(tmp_path / "out"))[0] == 0
+    assert invoke(place, str(source), str(tmp_path / "out"), "--explain")[0] == 0
     assert tree(tmp_path / "piped") == tree(tmp_path / "out")
     assert result.outputs["digest"] == sha256_file(tmp_path / "out" / "manifest.json")
     messages = [task.message for task in result.tasks]
@@ -156,7 +157,7 @@ def test_the_committed_package_is_what_its_source_compiles_to():
 
 
 def stages(place: Place, source: Path, output: Path, plan: Path, shares: int = 2) -> list[str]:
-    return plan_stage("housing", 0, str(source), str(output), "", shares, place.model_dump_json(), str(plan))
+    return plan_stage("housing", 0, str(source), str(output), "", False, 0, shares, place.model_dump_json(), str(plan))
 
 
 def test_a_share_that_failed_leaves_no_complete_result(place, source, tmp_path):

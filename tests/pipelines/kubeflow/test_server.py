@@ -414,8 +414,11 @@ def test_an_unknown_cluster_is_told(tmp_path: Path) -> None:
             {"as_of": "2026-01-31", "window": "180d", "source": "market://calm?months=24&seed=7"}, id="train",
         ),
         pytest.param(
-            ("score", *ROWS, "--version", "2", "--keep", "rooms"), "slipway-score",
-            {"name": "housing", "source": ROWS[1], "output": ROWS[3], "version": 2, "keep": "rooms"}, id="score",
+            ("score", *ROWS, "--version", "2", "--keep", "rooms", "--explain", "--top", "3"), "slipway-score",
+            {
+                "name": "housing", "source": ROWS[1], "output": ROWS[3], "version": 2, "keep": "rooms",
+                "explain": True, "top": 3,
+            }, id="score",
         ),
     ],
 )  # fmt: skip
