@@ -3,6 +3,7 @@
 # and stack/load in it). An existing cluster needs `make upstream deploy OVERLAY=production REGISTRY=...`, and
 # KUBECTL="kubectl --context NAME".
 CLUSTER ?= slipway
+KIND_CONFIG ?= kind-config.yaml
 OVERLAY ?= kind
 PROJECT ?= pipelines/housing/project.yaml
 IMAGES ?= pipeline serving $(filter-out $(WITHOUT),minio)
@@ -27,14 +28,14 @@ upstream: $(READY) ## Bring the pinned release manifests of third parties (UPSTR
 		$(if $(RELEASES),--releases $(RELEASES)) $(if $(ACCEPT),--accept)
 
 .PHONY: kind-up
-kind-up: ## Start a kind cluster whose gateway is 127.0.0.1:30080
+kind-up: ## Start a kind cluster whose gateway is 127.0.0.1:30080 (KIND_CONFIG=FILE: of another shape)
 	@if kind get clusters 2>/dev/null | grep -qx '$(CLUSTER)' && [ -z '$(CLUSTER_TOOLS)' ]; then \
 		echo "kind               cluster $(CLUSTER) exists"; \
 	elif [ -n '$(CLUSTER_TOOLS)' ]; then \
-		'$(CLUSTER_TOOLS)/up' --name '$(CLUSTER)' --config kind-config.yaml; \
+		'$(CLUSTER_TOOLS)/up' --name '$(CLUSTER)' --config '$(KIND_CONFIG)'; \
 	else \
 		command -v kind >/dev/null || { echo "make: kind is missing; see kind.sigs.k8s.io, or set CLUSTER_TOOLS" >&2; exit 7; }; \
-		kind create cluster --name '$(CLUSTER)' --config kind-config.yaml --wait 180s; \
+		kind create cluster --name '$(CLUSTER)' --config '$(KIND_CONFIG)' --wait 180s; \
 	fi
 
 .PHONY: images

@@ -27,6 +27,8 @@ from serving.scoring.trees import Forest
 if TYPE_CHECKING:
     from serving.scoring.compile import CompiledScorer
 
+MOST_NODES = 200_000  # of a forest that is walked with others: 5 MB; of larger ones a call costs nothing to speak of
+
 
 @dataclass(frozen=True)
 class BlendedScorer:
@@ -230,8 +232,9 @@ def _added(said: Sequence[float], weights: Sequence[float]) -> float:
 
 
 def _simple(sums: Any) -> Forest | None:
-    """*sums*, if they are of trees that have one value in a node."""
-    return sums if isinstance(sums, Forest) and sums.values.shape[1] == 1 else None
+    """*sums*, if they are of trees that have one value in a node, and few enough to have a second copy of them."""
+    alike = isinstance(sums, Forest) and sums.values.shape[1] == 1 and len(sums.nodes) <= MOST_NODES
+    return sums if alike else None
 
 
 def _bounds(sizes: Any) -> npt.NDArray[np.int64]:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -155,12 +155,12 @@ def theirs(
     return Result(figure(contract, truth, said), told["seconds"], told["row_ms"])
 
 
-def measure(name: str, pythons: Mapping[str, str], seconds: float) -> dict[str, Result]:
+def measure(name: str, tools: Sequence[str], pythons: Mapping[str, str], seconds: float) -> dict[str, Result]:
     """Prints one line of the table."""
     with tempfile.TemporaryDirectory(prefix="slipway-automl-") as place:
         project, train, held = drafted(name, Path(place))
         found = {OURS: ours(project, train, held, seconds, Path(place))}
-        for tool in TOOLS:
+        for tool in tools:
             found[tool] = theirs(tool, pythons[tool.partition("-")[0]], project, (train, held), seconds)
     best = min(one.loss for one in found.values())
     cells = [one.against(best) for one in found.values()]
@@ -177,17 +177,19 @@ def ranks(found: dict[str, Result]) -> dict[str, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", required=True, nargs="+", metavar="TOOL=PYTHON", help="interpreters of the tools")
+    parser.add_argument("--tools", nargs="*", default=TOOLS, help="the others; none for ours alone")
+    parser.add_argument("--peers", nargs="+", default=(), metavar="TOOL=PYTHON", help="interpreters of the tools")
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--tables", nargs="+", default=TABLES, metavar="TABLE | FILE:TARGET")
     asked = parser.parse_args()
     pythons = dict(one.split("=", 1) for one in asked.peers)
     print(f"{asked.seconds:g} s each; loss (beside the best), CPU of one row:\n")
-    print(f"| table | figure | {OURS} | {' | '.join(TOOLS)} | seconds |\n|---|---|{'---:|' * 5}")
+    print(f"| {' | '.join(('table', 'figure', OURS, *asked.tools, 'seconds'))} |")
+    print(f"|---|---|{'---:|' * (2 + len(asked.tools))}")
     placed: list[dict[str, int]] = []
     for name in asked.tables:
-        placed.append(ranks(measure(name, pythons, asked.seconds)))
-    means: dict[str, Any] = {name: statistics.mean(one[name] for one in placed) for name in (OURS, *TOOLS)}
+        placed.append(ranks(measure(name, asked.tools, pythons, asked.seconds)))
+    means: dict[str, Any] = {name: statistics.mean(one[name] for one in placed) for name in (OURS, *asked.tools)}
     print(f"| mean rank | | {' | '.join(f'{one:.2f}' for one in means.values())} | |")
 
 

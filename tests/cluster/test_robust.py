@@ -1,7 +1,7 @@
 """Nodes and versions of Slipway that come and go: a team of its own, its model under load, and no request is lost.
 
-A node is drained as ``kubectl drain`` does it, by an Eviction of each pod that is repeated while it is refused; the one
-node of kind can not be drained itself.
+The one node of kind can not be drained itself: it is done as ``kubectl drain`` does it, by an Eviction of each pod that
+is repeated while it is refused. Of a cluster of two (``make kind-up KIND_CONFIG=tests/cluster/two-nodes.yaml``) one is.
 """
 
 import json
@@ -183,6 +183,43 @@ def test_a_drain_waits_for_the_second_pod_of_a_model_that_has_one(town: Town) ->
         load.await_answers(5 * RATE)
     print(len(load.answers), len(load.lost), "lost")
     assert load.lost == []
+
+
+def spare() -> str | None:
+    """A node that may be drained: not the one of the API server, nor one that the gateway's pod is on."""
+    nodes = {one["metadata"]["name"]: one["metadata"]["labels"] for one in read("get", "nodes")["items"]}
+    gateways = read("get", "pods", "-A", "-l", "gateway.envoyproxy.io/owning-gateway-name")["items"]
+    taken = {pod["spec"]["nodeName"] for pod in gateways}
+    free = nodes.keys() - taken
+    return next((name for name in free if "node-role.kubernetes.io/control-plane" not in nodes[name]), None)
+
+
+def test_a_node_is_drained(town: Town) -> None:
+    """``kubectl drain`` of a node that has one of a model's two pods ends, and no request is lost."""
+    node, revision = spare(), town.serving
+    if node is None:
+        pytest.skip("a cluster of one node; KIND_CONFIG=tests/cluster/two-nodes.yaml has two")
+    kubectl("uncordon", node)
+
+    def there() -> list[str]:
+        where = ("-n", town.site.models_namespace, "get", "pods", "-l", f"app=isvc.{revision}-predictor")
+        return [pod["metadata"]["name"] for pod in read(*where)["items"] if pod["spec"].get("nodeName") == node]
+
+    town.replicas(revision, 1)
+    town.replicas(revision, 2)
+    assert len(there()) == 1, "the pods are spread"
+    try:
+        with town.load() as load:
+            load.await_answers(RATE)
+            said = kubectl("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=300s")
+            town.has(revision, 2)
+            load.await_answers(5 * RATE)
+    finally:
+        kubectl("uncordon", node)
+    print(len(load.answers), len(load.lost), "lost", said.splitlines()[-1])
+    assert there() == []
+    assert load.lost == []
+    town.replicas(revision, 1)
 
 
 def test_a_version_that_is_gone_back_to_may_sleep_meanwhile(town: Town) -> None:
