@@ -5,7 +5,7 @@ import numpy as np
 from components.judging.importance import Contributions
 from serving.bundle.bundle import Bundle
 from serving.contract import Matrix
-from serving.explaining.api import Numbers, of_interest
+from serving.explaining.api import Numbers
 from serving.explaining.choice import explainer
 from serving.explaining.sampled import Sampled
 
@@ -25,7 +25,7 @@ def contributions(bundle: Bundle, matrix: Matrix, scores: Numbers) -> Contributi
             return None
     most = min(most, len(matrix))
     rows = np.unique(np.linspace(0, len(matrix) - 1, most).round().astype(np.intp))
-    classes = of_interest(scores[rows], len(bundle.contract.target.classes))
+    classes = bundle.judgement.of_interest(scores[rows], len(bundle.contract.target.classes))
     size = np.abs(told.explained(np.ascontiguousarray(matrix[rows]), classes).contributions).mean(axis=0)
     names = [told.of(code) for code in np.unique(classes).tolist()]
     of = " or ".join(names[:NAMED]) + (" and so on" if len(names) > NAMED else "")

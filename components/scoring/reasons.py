@@ -6,7 +6,7 @@ import numpy as np
 
 from serving.bundle.bundle import Bundle
 from serving.contract import Contract, Matrix
-from serving.explaining.api import Explainer, Numbers, of_interest
+from serving.explaining.api import Explainer, Numbers
 from serving.explaining.choice import explainer
 from serving.scoring.api import Predictions
 
@@ -33,7 +33,7 @@ class Reasoner:
     def score(self, matrix: Matrix) -> Predictions:
         """(n_rows, width) of a coded matrix; raises as the scorer does."""
         scores = self._bundle.scorer.score(matrix)
-        found = self._told.explained(matrix, of_interest(scores, self._classes))
+        found = self._told.explained(matrix, self._bundle.judgement.of_interest(scores, self._classes))
         return np.column_stack([scores, found.base, found.contributions])
 
     def scores(self, values: Numbers) -> Predictions:
@@ -47,6 +47,7 @@ class Reasoner:
 
     def words(self, values: Numbers) -> list[str]:
         """What the numbers of each row are numbers of; rows of NaN have no meaning."""
-        classes = of_interest(np.nan_to_num(values[:, : self._scores]), self._classes)
+        known = np.nan_to_num(values[:, : self._scores])
+        classes = self._bundle.judgement.of_interest(known, self._classes)
         names = {code: self._told.of(code) for code in np.unique(classes).tolist()}
         return [names[code] for code in classes.tolist()]

@@ -175,6 +175,12 @@ class Judgement(Taught):
             return (probabilities[:, 1] >= self.threshold).astype(np.intp)
         return cheapest(probabilities, self.costs) if self.costs else np.asarray(np.argmax(probabilities, axis=1))
 
+    def of_interest(self, scores: Values, classes: int) -> Codes:
+        """The class of each row that is explained: of two the last, of more the answer; zeros where there are none."""
+        if classes > 2:
+            return self.decided(scores)
+        return np.full(len(scores), max(classes - 1, 0), np.intp)
+
     def among(self, places: Sequence[int]) -> "Judgement":
         """What is left of it where only the classes at *places* are told apart, in that order: what errors cost."""
         kept = [self.costs[truth] for truth in places] if self.costs else []

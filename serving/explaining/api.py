@@ -46,10 +46,3 @@ class Explainer(Protocol):
     def of(self, code: int) -> str:
         """In words, what the numbers of the class at position *code*, or of the target, are numbers of."""
         ...
-
-
-def of_interest(scores: Numbers, classes: int) -> Codes:
-    """The class of each row that is explained: of two the last, of more the likeliest; zeros where there are none."""
-    if classes > 2:
-        return np.asarray(np.argmax(scores, axis=1), np.int64)
-    return np.full(len(scores), max(classes - 1, 0), np.int64)

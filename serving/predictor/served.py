@@ -11,7 +11,7 @@ import numpy.typing as npt
 from serving.columns.moments import sample
 from serving.contract import Matrix
 from serving.errors import DataError
-from serving.explaining.api import Explainer, of_interest
+from serving.explaining.api import Explainer
 from serving.explaining.choice import explainer
 from serving.predictor.encode import MODEL_FAULT, Answer, Because, Encoder
 from serving.predictor.errors import Refusal
@@ -108,7 +108,7 @@ class Served:
             raise Refusal(
                 "not_implemented", "explanations compare with the bundle's golden rows, and this bundle has none"
             )
-        classes = of_interest(scores, len(self.contract.target.classes))
+        classes = self.bundle.judgement.of_interest(scores, len(self.contract.target.classes))
         told = self._explainer
         words = {code: told.of(code) for code in set(classes.tolist())}
         of = [words[code] for code in classes.tolist()]

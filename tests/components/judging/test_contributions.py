@@ -8,6 +8,7 @@ import pytest
 
 from components.judging.contributions import CELLS, EXACT_ROWS, FEWEST, SAMPLED_ROWS, contributions
 from components.judging.importance import Contributions
+from serving.bundle.judgement import Judgement
 from serving.contract import Contract, Matrix
 from serving.explaining.api import Numbers
 from serving.explaining.sampled import CALL
@@ -17,7 +18,7 @@ from tests.serving.scoring.test_scoring import contract_for, pair, rows
 
 def told_of(scorer: Any, contract: Contract, golden: Matrix, matrix: Matrix, scores: Numbers) -> Contributions | None:
     """Of the parts of a bundle that are asked for."""
-    bundle: Any = SimpleNamespace(scorer=scorer, contract=contract, golden=golden)
+    bundle: Any = SimpleNamespace(scorer=scorer, contract=contract, golden=golden, judgement=Judgement())
     return contributions(bundle, matrix, scores)
 
 

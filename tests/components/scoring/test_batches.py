@@ -156,6 +156,20 @@ def test_the_answer_of_least_cost_is_the_same_to_judge_batch_and_server(
     np.testing.assert_allclose(chosen, expected.min(axis=1), rtol=1e-9)
 
 
+def test_what_is_explained_is_the_class_that_is_answered(bundles: Bundles, tmp_path: Path) -> None:
+    """Where costs answer another than the likeliest class, the reasons are of that one; in answers as in batches."""
+    costs = ((0.0, 1.0, 1.0), (9.0, 0.0, 9.0), (30.0, 30.0, 0.0))
+    bundle, rows = replace(bundles["plant"], judgement=Judgement(costs=costs)), random_rows(PLANT, 40, 4)
+    pl.DataFrame(rows).write_parquet(tmp_path / "plants.parquet")
+    run(job(bundle, tmp_path / "plants.parquet", tmp_path / "out", explain=True, top=2))
+    batch = pl.read_parquet(tmp_path / "out" / "plants.parquet")
+    assert all(row["prediction"] in row["explained"] for row in batch.to_dicts())
+    assert (batch["prediction"] != batch["top_1"]).any()
+    read = work.read(of(bundle), "predict", body(rows, parameters={"explain": True}), None, True)
+    served = json.loads(work.answer(of(bundle), "predict", read, "id").body)
+    assert [one["of"] for one in served["explanations"]] == batch["explained"].to_list()
+
+
 def test_batches_have_the_most_probable_classes_that_the_endpoint_gives(bundles: Bundles, tmp_path: Path) -> None:
     """In their order with their probabilities; none in refused rows, and no column unasked."""
     bundle, rows = bundles["plant"], random_rows(PLANT, 150, 4)
