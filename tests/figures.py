@@ -44,6 +44,7 @@ BLOCKS = {
     "batch": Block("docs/benchmarks.md", ("bench-batch",)),
     "supervisor": Block("docs/benchmarks.md", ("bench-supervisor",)),
     "automl": Block("docs/tables.md", ("bench-automl", "ARGS=--seconds 60"), asked=True),
+    "served-row": Block("docs/tables.md", ("bench-automl", "ARGS=--tools --seconds 20")),
     "trees": Block("docs/benchmarks.md", ("bench-trees",), asked=True),
     "troubles": Block("docs/tables.md", ("troubles",)),
     "served-tables": Block("docs/tables.md", ("tables",)),

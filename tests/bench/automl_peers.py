@@ -26,8 +26,15 @@ def autogluon(presets: str) -> Callable[[pd.DataFrame, dict[str, Any], float, Pa
         from autogluon.tabular import TabularPredictor
 
         metric = "log_loss" if task["classes"] else "root_mean_squared_error"
-        predictor = TabularPredictor(task["target"], eval_metric=metric, path=str(folder / "models"), verbosity=0)
-        predictor.fit(train, presets=presets, time_limit=seconds, num_cpus=task["cores"])
+        told = {"presets": presets, "time_limit": seconds, "num_cpus": task["cores"]}
+        try:
+            predictor = TabularPredictor(task["target"], eval_metric=metric, path=str(folder / "models"), verbosity=0)
+            predictor.fit(train, **told)
+        except (
+            AssertionError
+        ):  # of its own rehearsal of stacking, in short times; without that it gets all of them again
+            predictor = TabularPredictor(task["target"], eval_metric=metric, path=str(folder / "again"), verbosity=0)
+            predictor.fit(train, dynamic_stacking=False, **told)
         predictor.persist()
         if task["classes"]:
             return lambda rows: predictor.predict_proba(rows)[task["classes"]].to_numpy()
