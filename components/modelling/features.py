@@ -195,7 +195,10 @@ def _offered(name: str) -> Any:
             f"features.own.{name}: no installed package offers it under the entry point group {own.TRANSFORMERS}; "
             f"expected one of {', '.join(own.offered(own.TRANSFORMERS)) or 'none'}"
         )
-    made = offer.load()()
+    try:
+        made = offer.load()()
+    except Exception as error:  # whatever another package raises
+        raise ConfigError(f"features.own.{name}: {offer.value} cannot be made: {error!r}") from error
     if not (hasattr(made, "fit") and hasattr(made, "transform")):
         raise ConfigError(f"features.own.{name}: expected a transformer of scikit-learn, got {type(made).__name__}")
     return made

@@ -196,6 +196,22 @@ def test_a_mistake_is_told_when_the_project_is_read(installed: Path, own: dict[s
         check_model(ModelSpec(family="ridge"), spec, CONTRACT)
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("raise OSError('no licence')", "features.own.shore: shoreline.shore:Shore cannot be made: .*no licence"),
+        ("def fit(self, X, y=None): raise KeyError('no sea')", "ridge cannot be fitted .*no sea"),
+    ],
+)
+def test_whatever_a_package_raises_is_told_when_the_project_is_read(installed: Path, line: str, told: str) -> None:
+    """In its import as in a fit to made rows."""
+    file = installed / "shoreline" / "shore.py"
+    text = file.read_text()
+    file.write_text(f"{text}\n{line}\n" if line.startswith("raise") else f"{text}\n\n{line}\nShore.fit = fit\n")
+    with pytest.raises(ConfigError, match=told):
+        check_model(ModelSpec(family="ridge"), FEATURES, CONTRACT)
+
+
 def test_a_type_that_nobody_offers_stays_out_of_a_bundle(tmp_path: Path, installed: Path) -> None:
     """That a package is installed is not enough."""
     from sklearn.pipeline import Pipeline
