@@ -38,3 +38,14 @@ def installed(wheelhouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     yield place
     for name in [name for name in sys.modules if name.partition(".")[0] == "shoreline"]:
         del sys.modules[name]
+
+
+@pytest.fixture
+def offered_twice(installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind the example another package that offers the same names."""
+    other = tmp_path / "other" / "tideline-1.0.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Name: tideline\nVersion: 1.0\n")
+    twice = "[slipway.families]\nbands = tideline:Bands\n[slipway.transformers]\nshore = tideline:Shore\n"
+    (other / "entry_points.txt").write_text(twice)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(other.parent)])

@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 
 from components.data.tables import Vector
 from components.modelling.by_column import check_columns
@@ -11,7 +12,7 @@ from components.modelling.features import FeatureSpec, check_features
 from components.modelling.kinds import check_offer, family_of
 from components.modelling.recipes import AUTO
 from components.modelling.targets import check_target
-from components.modelling.training import fit
+from components.modelling.training import fit, predict
 from serving.bundle.model_file import write_model
 from serving.contract import Column, Contract, Matrix
 from serving.errors import ConfigError, DataError, GateRefusal
@@ -64,6 +65,7 @@ def check_fit(model: ModelSpec, features: FeatureSpec, contract: Contract) -> No
             weights = np.ones(len(rows[1])) if model.weights != Weights() else None
             fitted = fit(*rows, closed, features, spec, 0, weights=weights)
             if family.own or features.own:
+                _check_answers(fitted, closed, rows[0], "model.family" if family.own else "features.own")
                 write_model(fitted)
     except ConfigError as error:
         raise ConfigError(str(error).replace("model: ", "model.params: ", 1)) from error
@@ -71,6 +73,25 @@ def check_fit(model: ModelSpec, features: FeatureSpec, contract: Contract) -> No
         raise ConfigError(f"{'model.family' if family.own else 'features.own'}: {error}") from error
     except DataError:
         return  # of the made rows
+
+
+def _check_answers(fitted: Pipeline, contract: Contract, matrix: Matrix, where: str) -> None:
+    """Refuse what answers nothing of use even of the rows that it was fitted to; *where* is the key to tell."""
+    classes, kind = contract.target.classes, "numbers"
+    try:
+        said = predict(fitted, contract, matrix)
+        good = said.shape == (len(matrix), *([len(classes)] if classes else [])) and bool(np.isfinite(said).all())
+        if classes:
+            kind = "probabilities that add up to 1, in the order of ascending classes_"
+            good = good and said.min() >= 0 and np.allclose(said.sum(axis=1), 1)
+            good = good and list(fitted.classes_) == list(range(len(classes)))
+    except Exception as error:  # whatever another package raises
+        raise ConfigError(f"{where}: the fitted model cannot predict the rows of its fit: {error!r}") from error
+    if not good:
+        raise ConfigError(
+            f"{where}: of {len(matrix)} rows expected as many {kind}, each of them finite; the fitted model answers "
+            f"{said.ravel()[:3].tolist()} and so on, of shape {said.shape}"
+        )
 
 
 def made_rows(model: ModelSpec, contract: Contract) -> tuple[Matrix, Vector]:

@@ -189,13 +189,16 @@ def check_features(contract: Contract, features: FeatureSpec, model: ModelSpec) 
 
 def _offered(name: str) -> Any:
     """The unfitted transformer that an installed package offers as *name*."""
-    known = own.offered(own.TRANSFORMERS)
-    if name not in known:
+    offer = own.offer(own.TRANSFORMERS, name)
+    if offer is None:
         raise ConfigError(
             f"features.own.{name}: no installed package offers it under the entry point group {own.TRANSFORMERS}; "
-            f"expected one of {', '.join(known) or 'none'}"
+            f"expected one of {', '.join(own.offered(own.TRANSFORMERS)) or 'none'}"
         )
-    made = known[name].load()()
+    try:
+        made = offer.load()()
+    except Exception as error:  # whatever another package raises
+        raise ConfigError(f"features.own.{name}: {offer.value} cannot be made: {error!r}") from error
     if not (hasattr(made, "fit") and hasattr(made, "transform")):
         raise ConfigError(f"features.own.{name}: expected a transformer of scikit-learn, got {type(made).__name__}")
     return made

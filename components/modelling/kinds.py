@@ -188,22 +188,23 @@ def family_of(name: str) -> Family:
     """
     if name in FAMILIES:
         return FAMILIES[name]
-    offers = own.offered(own.FAMILIES)
-    if name not in offers:
+    offer = own.offer(own.FAMILIES, name)
+    if offer is None:
+        known = [*FAMILIES, *own.offered(own.FAMILIES)]
         raise ConfigError(
-            f"model.family: expected {AUTO} or one of {', '.join([*FAMILIES, *offers])}, or what an installed package "
+            f"model.family: expected {AUTO} or one of {', '.join(known)}, or what an installed package "
             f"offers under the entry point group {own.FAMILIES}; seen {name!r}"
         )
     try:
-        make = offers[name].load()
+        make = offer.load()
         made, settings = make(), inspect.signature(make).parameters.values()
         task: Task | None = "regression" if is_regressor(made) else "classification" if is_classifier(made) else None
         missing = all(get_tags(one).input_tags.allow_nan for _, one in getattr(made, "steps", [("", made)])[:1])
     except Exception as error:  # whatever another package raises
-        raise ConfigError(f"model.family: {name}, of {offers[name].value}, cannot be made: {error!r}") from error
+        raise ConfigError(f"model.family: {name}, of {offer.value}, cannot be made: {error!r}") from error
     if task is None or (task == "classification" and not hasattr(made, "predict_proba")):
         raise ConfigError(
-            f"model.family: {name}, of {offers[name].value}: expected an estimator or Pipeline of scikit-learn that is "
+            f"model.family: {name}, of {offer.value}: expected an estimator or Pipeline of scikit-learn that is "
             f"a regressor, or a classifier with predict_proba; got {type(made).__name__}"
         )
     return Family(
@@ -218,7 +219,7 @@ def family_of(name: str) -> Family:
 
 def check_offer(name: str) -> None:
     """Refuse a family of ours, by *name*, that an installed package offers too: nobody could say which is meant."""
-    offer = own.offered(own.FAMILIES).get(name)
+    offer = own.offer(own.FAMILIES, name)
     if offer is not None and name in (AUTO, *FAMILIES):
         raise ConfigError(
             f"model.family: {name} is a family of Slipway's, and {offer.value} of an installed package is offered by "

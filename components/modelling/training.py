@@ -89,7 +89,7 @@ def said_of(
         head, x, _ = fitting.features(slice(None))
         return Features(head, x, head.transform(contract.frame(held)))
 
-    with threadpool_limits(limits=1), _told(model.family):
+    with threadpool_limits(limits=1), _told(model.family, features):
         known = fold.features((kind.linear, kind.native, model.target, model.unit), made)
         estimator = build_estimator(model, contract.task, seed)
         labels = _labels(lesson.back, contract, held, target[fold.held])
@@ -121,7 +121,7 @@ class _Fitting:
 
     def on(self, rows: npt.NDArray[Any] | slice) -> Pipeline:
         """A pipeline fitted on *rows*, with an estimator that a bundle can hold."""
-        with _told(self.model.family):
+        with _told(self.model.family, self.spec):
             head, x, (name, estimator) = self.features(rows)
             self.teach(estimator, head, x, rows)
             return Pipeline([*head.steps, (name, flattened(estimator))])
@@ -203,20 +203,20 @@ def _labels(back: Back, contract: Contract, matrix: Matrix, target: Vector) -> n
 
 
 @contextmanager
-def _told(family: str) -> Iterator[None]:
+def _told(family: str, features: FeatureSpec) -> Iterator[None]:
     """Rows are complete where it is used, so what a library refuses is a value of a parameter."""
     try:
         yield
     except SlipwayError:
         raise
-    except _refusals(family) as error:
+    except _refusals(family, features) as error:
         reason = str(error).partition("\n")[0]
         raise ConfigError(f"model: {family} cannot be fitted with these params: {reason}") from error
 
 
-def _refusals(family: str) -> tuple[type[Exception], ...]:
+def _refusals(family: str, features: FeatureSpec) -> tuple[type[Exception], ...]:
     """What the libraries in use raise for parameters that they do not take; of another package anything."""
-    if family_of(family).own:
+    if family_of(family).own or features.own:
         return (Exception,)
     found: list[type[Exception]] = [ValueError, TypeError]
     for module, name in (("lightgbm.basic", "LightGBMError"), ("catboost", "CatBoostError")):

@@ -3,6 +3,7 @@
 import errno
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -91,14 +92,15 @@ class Steps:
         parent = self.artifacts / step.name
         parent.mkdir(parents=True, exist_ok=True)
         place = Path(tempfile.mkdtemp(dir=parent, prefix="try-"))
+        kept = place / FOLDER
         if progress:
-            (place / FOLDER).symlink_to(progress.absolute())
+            kept.symlink_to(progress.absolute())
         started = time.monotonic()
         with log.open("wb") as words:
             code = subprocess.run(  # noqa: S603 - the compiled command of a step is what we are here to run
                 command(step, place), stdin=subprocess.DEVNULL, stdout=words, stderr=subprocess.STDOUT, check=False
             ).returncode
-        (place / FOLDER).unlink(missing_ok=True)
+        kept.unlink() if kept.is_symlink() else shutil.rmtree(kept, ignore_errors=True)
         if code:
             raise StepFailed(step_log.cause(last_lines(log, step_log.TAIL), code))
         outputs = outputs_of(step, place)

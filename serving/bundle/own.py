@@ -7,16 +7,18 @@ a digest of its files in its manifest. Nothing of the package is imported before
 server only if its settings name the package.
 """
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
-from serving.errors import GateRefusal
+from serving.errors import ConfigError, GateRefusal
 from serving.files import canonical_json, sha256_bytes, sha256_files
 from serving.frozen import Frozen
 
 TRANSFORMERS, FAMILIES = "slipway.transformers", "slipway.families"
+_KEYS = {TRANSFORMERS: "features.own", FAMILIES: "model.family"}
 VARIABLE = "SLIPWAY_OWN_PACKAGES"
 
 
@@ -34,15 +36,31 @@ class OwnCode(Frozen):
     types: tuple[str, ...] = ()
 
 
-def offered(group: str) -> dict[str, EntryPoint]:
-    """The entry points of installed packages in *group*, by name."""
-    return {one.name: one for one in entry_points(group=group)}
+def offered(group: str) -> list[str]:
+    """What installed packages offer in *group*, by names."""
+    return sorted(entry_points(group=group).names)
+
+
+def offer(group: str, name: str) -> EntryPoint | None:
+    """What an installed package offers in *group* by that *name*, if one does.
+
+    Raises:
+        ConfigError: several do.
+    """
+    found = list(entry_points(group=group, name=name))
+    if len(found) > 1:
+        seen = " and ".join(sorted(f"{one.value} of {one.dist.name if one.dist else 'no package'}" for one in found))
+        raise ConfigError(
+            f"{_KEYS[group]}: {name} is offered under {group} as {seen}: expected one; remove the other package, or "
+            "give its entry point another name"
+        )
+    return found[0] if found else None
 
 
 def makers(transformers: Iterable[str], family: str) -> tuple[OwnCode, ...]:
     """The installed packages that offer these *transformers*, and this *family* if it is none of ours."""
-    used = [point for name, point in offered(TRANSFORMERS).items() if name in set(transformers)]
-    used += [point for name, point in offered(FAMILIES).items() if name == family]
+    asked = [*((TRANSFORMERS, name) for name in transformers), (FAMILIES, family)]
+    used = filter(None, (offer(group, name) for group, name in asked))
     return tuple(
         OwnCode(package=package, version=version, sha256=digest_of(module))
         for package, version, module in sorted(_modules(used))
@@ -81,7 +99,7 @@ def packages_of(types: Iterable[str]) -> tuple[OwnCode, ...]:
 
 def _offering() -> set[tuple[str, str, str]]:
     """``_modules`` of each package with an entry point."""
-    return _modules(one for group in (TRANSFORMERS, FAMILIES) for one in offered(group).values())
+    return _modules(one for group in (TRANSFORMERS, FAMILIES) for one in entry_points(group=group))
 
 
 def _modules(points: Iterable[EntryPoint]) -> set[tuple[str, str, str]]:
@@ -98,14 +116,20 @@ def types_of(needed: Sequence[OwnCode], allowed: Collection[str] | None) -> froz
     Raises:
         GateRefusal: a package is not allowed, absent, or another than when the bundle was made.
     """
+    trusted = None if allowed is None else set(map(_plain, allowed))
     for one in needed:
-        if allowed is not None and one.package not in allowed:
+        if trusted is not None and _plain(one.package) not in trusted:
             raise GateRefusal(
                 f"the model holds code of the package {one.package} {one.version}, which this process may not load; "
                 f"where that is trusted, install it and name it in {VARIABLE}"
             )
         _check_same(one)
     return frozenset(name for one in needed for name in one.types)
+
+
+def _plain(package: str) -> str:
+    """The one spelling of its name that installers go by: PyPA's specification of name normalization."""
+    return re.sub(r"[-_.]+", "-", package).lower()
 
 
 def _check_same(one: OwnCode) -> None:

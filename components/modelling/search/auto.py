@@ -5,6 +5,7 @@ seeded search is the same on any number of cores; but for the time limit, which 
 """
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -142,7 +143,7 @@ def _trial(ground: Ground, member: Member, over: Callable[[], bool], progress: P
         started = datetime.fromisoformat(told["started"])
         return _tried(ground, found, known.said, told["failure"], told["seconds"], started)
     ending = _Ending(over)
-    start, started = progress.now(), datetime.now(UTC)
+    start, started = time.monotonic(), datetime.now(UTC)
     said, failure = list[Vector](), ""
     try:
         if ending():
@@ -157,7 +158,7 @@ def _trial(ground: Ground, member: Member, over: Callable[[], bool], progress: P
             member = member.model_copy(update={"params": {**member.params, name: max(1, round(np.mean(rounds)))}})
     except (ConfigError, DataError, PlaceError) as error:
         said, failure = [], str(error)
-    tried = _tried(ground, member, said, failure, round(progress.now() - start, 3), started)
+    tried = _tried(ground, member, said, failure, round(time.monotonic() - start, 3), started)
     if not ending.seen:
         told = {"member": member.model_dump(mode="json"), "failure": tried.failure}
         told |= {"seconds": tried.seconds, "started": started.isoformat()}

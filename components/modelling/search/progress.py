@@ -34,18 +34,18 @@ class Progress:
 
     def __init__(self, folder: Path | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.recalled = 0  # trials that an earlier attempt made
-        self._folder, self._clock, self._begun = folder, clock, clock()
-        kept = (_read(path) for path in folder.glob("*.npz")) if folder else ()
-        self._before: float = max((one.told["at"] for one in kept if one), default=0.0)
+        self._folder, self._clock, self._begun, self._before = folder, clock, clock(), 0.0
 
     def now(self) -> float:
-        """Seconds that the search has taken, with those of earlier attempts, as far as a trial came of them."""
+        """Seconds that the search has taken, with those of earlier attempts up to the last trial that was recalled."""
         return self._before + self._clock() - self._begun
 
     def recall(self, asked: str) -> Kept | None:
         """What an earlier attempt kept of the trial of *asked*; None where none did, or the file is no good."""
         kept = _read(self._folder / _name(asked)) if self._folder else None
-        self.recalled += kept is not None
+        if kept:
+            self.recalled += 1
+            self._before = max(self._before, kept.told["at"] - (self._clock() - self._begun))
         return kept
 
     def keep(self, asked: str, kept: Kept) -> None:

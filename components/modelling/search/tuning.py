@@ -7,6 +7,7 @@ cuts the row of trials at a place that depends on the machine; the result says s
 
 import json
 import math
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
@@ -150,7 +151,7 @@ def _trial(number: int, params: Mapping[str, Any], ground: Ground, progress: Pro
     asked = json.dumps([number, params], sort_keys=True)
     if known := progress.recall(asked):
         return Trial.model_validate(known.told["trial"])
-    start, started = progress.now(), datetime.now(UTC)
+    start, started = time.monotonic(), datetime.now(UTC)
     value, failure = None, ""
     try:
         seen = _value(ground, params if number else {})
@@ -158,7 +159,7 @@ def _trial(number: int, params: Mapping[str, Any], ground: Ground, progress: Pro
         failure = "" if value is not None else f"{ground.metric.label} cannot be computed on the validation rows"
     except ConfigError as error:
         failure = str(error)
-    took = round(progress.now() - start, 3)
+    took = round(time.monotonic() - start, 3)
     trial = Trial(number=number, params=dict(params), value=value, failure=failure, seconds=took, started=started)
     progress.keep(asked, Kept({"trial": trial.model_dump(mode="json")}))
     return trial

@@ -65,7 +65,31 @@ def broken():
 class Stubborn(Ridge):
     def fit(self, X, y, sample_weight=None):
         raise KeyError("nothing fits")
+
+class Mute(Ridge):
+    def predict(self, X):
+        raise KeyError("nothing is said")
+
+class Column(Ridge):
+    def predict(self, X):
+        return super().predict(X)[:, None]
+
+class Empty(Ridge):
+    def predict(self, X):
+        return super().predict(X) * float("nan")
+
+class Points(LogisticRegression):
+    def predict_proba(self, X):
+        return self.decision_function(X)[:, None] * [-1, 1]
+
+class Backwards(LogisticRegression):
+    def fit(self, X, y, sample_weight=None):
+        super().fit(X, y)
+        self.classes_ = self.classes_[::-1].copy()
+        return self
 """
+
+BAD = ["Stubborn", "Mute", "Column", "Empty", "Points", "Backwards"]
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +98,8 @@ def offers(installed: Path) -> None:
     (installed / "shoreline" / "more.py").write_text(MORE)
     names = ["line", "wood", "leaves", "odds", "near", "sure", "scaler", "needy", "broken"]
     lines = [f"{name} = shoreline.more:{name}" for name in names]
-    lines += ["stubborn = shoreline.more:Stubborn", "ridge = shoreline.more:line", "auto = shoreline.more:line"]
+    lines += [f"{name.lower()} = shoreline.more:{name}" for name in BAD]
+    lines += ["ridge = shoreline.more:line", "auto = shoreline.more:line"]
     with (next(installed.glob("*.dist-info")) / "entry_points.txt").open("a") as file:
         file.write("\n[slipway.families]\n" + "\n".join(lines) + "\n")
 
@@ -196,6 +221,33 @@ def test_a_mistake_is_told_when_the_project_is_read(model: Any, told: str) -> No
     with pytest.raises(ConfigError, match=told) as refusal:
         check_model(ModelSpec.model_validate(model), FeatureSpec(), CONTRACT)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("family", "contract", "told"),
+    [
+        ("mute", CONTRACT, "cannot predict the rows of its fit: .*nothing is said"),
+        ("column", CONTRACT, r"expected as many numbers, .* of shape \(64, 1\)"),
+        ("empty", CONTRACT, r"expected as many numbers, .*answers \[nan, nan"),
+        ("points", CLASSES, "expected as many probabilities"),
+        ("backwards", CLASSES, "in the order of ascending classes_"),
+    ],
+)
+def test_what_it_says_of_rows_is_tried_when_the_project_is_read(family: str, contract: Contract, told: str) -> None:
+    """Before a search begins, of which every trial would end so, or would be judged by other rows' answers."""
+    with pytest.raises(ConfigError, match=f"^model.family: .*{told}"):
+        check_model(ModelSpec(family=family), FeatureSpec(), contract)
+
+
+@pytest.mark.usefixtures("offered_twice")
+def test_a_name_that_two_packages_offer_is_refused() -> None:
+    """Whichever is found last would make the model; what else they offer is as it was."""
+    seen = "is offered under .* as shoreline.* of shoreline and tideline.* of tideline: expected one"
+    with pytest.raises(ConfigError, match=f"model.family: bands {seen}"):
+        check_model(ModelSpec(family="bands"), FeatureSpec(), CONTRACT)
+    with pytest.raises(ConfigError, match=f"features.own: shore {seen}"):
+        check_model(ModelSpec(family="lasso"), FeatureSpec(own={"shore": ("area",)}), CONTRACT)
+    assert said({"family": "odds"}, CLASSES)
 
 
 def test_a_search_over_what_it_does_not_have_is_refused() -> None:

@@ -15,7 +15,6 @@ from components.modelling.mixtures import Member
 from components.modelling.search import auto
 from components.modelling.search.ground import Ground
 from components.modelling.search.progress import Kept, Progress
-from components.modelling.search.tuning import Search
 from components.modelling.search.tuning_values import Tuning
 from tests.components.modelling import test_auto, test_tuning
 
@@ -83,14 +82,37 @@ def test_a_file_that_is_no_good_costs_its_own_trial_alone(tmp_path: Path) -> Non
 
 
 def test_the_time_of_earlier_attempts_counts(tmp_path: Path) -> None:
-    """Ten seconds are ten seconds, in however many attempts; what was kept after them is of no second more."""
-    for moment in (3.0, 4.0):
-        progress = Progress(tmp_path, clock=iter([0.0, moment]).__next__)
-        progress.keep(f"{moment}", Kept({}))
-    assert Progress(tmp_path, clock=lambda: 1000.0).now() == 7.0
-    wanted = Search(trials=50, timeout="5s", space=test_tuning.SPACE)
-    late = test_tuning.run(wanted=wanted, progress=Progress(tmp_path, clock=lambda: 0.0))
-    assert (late.timed_out, len(late.trials)) == (True, 1)
+    """Ten seconds are ten seconds, in however many attempts; of the last one's, as far as a trial came of them."""
+    for attempt, moments in enumerate(([0.0, 3.0], [0.0, 1.0, 4.0])):
+        progress = Progress(tmp_path, clock=iter(moments).__next__)
+        assert (progress.recall("0") is not None) == bool(attempt)
+        progress.keep(f"{attempt}", Kept({}))
+    again = Progress(tmp_path, clock=lambda: 1000.0)
+    assert [again.recall(asked) and again.now() for asked in ("0", "1", "0", "2")] == [3.0, 6.0, 6.0, None]
+
+
+class Timed(Progress):
+    """By its clock each trial takes as long as any other."""
+
+    def __init__(self, folder: Path, each: float) -> None:
+        self.passed, self.each = 0.0, each
+        super().__init__(folder, clock=lambda: self.passed)
+
+    def keep(self, asked: str, kept: Kept) -> None:
+        self.passed += self.each
+        super().keep(asked, kept)
+
+
+@pytest.mark.parametrize(("run", "limit"), [(over_families, 60.0), (over_parameters, 3600.0)])
+def test_an_attempt_after_the_end_of_the_time_has_all_trials_of_before_it(
+    run: Run, limit: float, tmp_path: Path
+) -> None:
+    """Killed between its last trial and its result, a search comes to what it would have come to."""
+    whole = run(Timed(tmp_path, limit / 6))
+    with fits_until(0, [0]):
+        again = run(Timed(tmp_path, limit / 6))
+    assert (whole.timed_out, len(whole.trials)) == (True, 6)
+    assert (again.timed_out, test_auto.timeless(again)) == (True, test_auto.timeless(whole))
 
 
 def test_a_trial_that_the_end_of_the_time_cut_short_is_not_kept(tmp_path: Path) -> None:

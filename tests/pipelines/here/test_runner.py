@@ -310,6 +310,16 @@ def test_what_a_killed_step_had_so_far_is_there_for_the_next_attempt_at_the_same
     assert not list(tmp_path.glob("made/**/.progress"))
 
 
+def test_without_a_cache_each_attempt_begins_with_nothing_and_leaves_nothing(tmp_path):
+    """A step that keeps what it has so far ends as well as it does with a cache."""
+    component = {"outputDefinitions": {"parameters": {"n": {"parameterType": "NUMBER_INTEGER"}}}}
+    quick = SLOW_STEP.replace('!= "xx"', '!= "x"')
+    step = Step("quick", component, {"command": [sys.executable, "-c", quick], "args": [SELF]}, {}, cached=True)
+    steps = Steps(tmp_path / "made", tmp_path / "logs", None, lambda **event: None)
+    assert [steps.execute(step) for _ in range(2)] == [{"n": {"value": 1}}] * 2
+    assert not list(tmp_path.glob("made/**/.progress"))
+
+
 # --- the cache -------------------------------------------------------------------------------------------------------
 
 

@@ -136,6 +136,15 @@ def test_what_is_not_as_it_was_is_refused_before_it_is_imported(
     assert "shoreline" not in sys.modules
 
 
+def test_what_another_package_offers_by_the_same_names_is_nothing_to_a_bundle(
+    tmp_path: Path, installed: Path, request: pytest.FixtureRequest
+) -> None:
+    """Which knows its package by name; who trains is told."""
+    place, said = made(tmp_path)
+    request.getfixturevalue("offered_twice")
+    assert open_bundle(place, [KEY.public], packages=("shoreline",)).scorer.score(rows()).tolist() == said.tolist()
+
+
 def test_a_server_allows_none_that_its_settings_do_not_name(tmp_path: Path, installed: Path) -> None:
     """From the variable as from the flag."""
     from serving.predictor.__main__ import open_trusted
@@ -148,6 +157,7 @@ def test_a_server_allows_none_that_its_settings_do_not_name(tmp_path: Path, inst
     for settings in (
         parse(flags, {"SLIPWAY_OWN_PACKAGES": "other, shoreline"}),
         parse([*flags, "--own_packages", "shoreline"], {}),
+        parse([*flags, "--own_packages", "Shoreline"], {}),
     ):
         assert open_trusted(settings).scorer.score(rows()).tolist() == said.tolist()
 
@@ -186,14 +196,32 @@ def test_a_mistake_is_told_when_the_project_is_read(installed: Path, own: dict[s
         check_model(ModelSpec(family="ridge"), spec, CONTRACT)
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("raise OSError('no licence')", "features.own.shore: shoreline.shore:Shore cannot be made: .*no licence"),
+        ("def fit(self, X, y=None): raise KeyError('no sea')", "ridge cannot be fitted .*no sea"),
+    ],
+)
+def test_whatever_a_package_raises_is_told_when_the_project_is_read(installed: Path, line: str, told: str) -> None:
+    """In its import as in a fit to made rows."""
+    file = installed / "shoreline" / "shore.py"
+    text = file.read_text()
+    file.write_text(f"{text}\n{line}\n" if line.startswith("raise") else f"{text}\n\n{line}\nShore.fit = fit\n")
+    with pytest.raises(ConfigError, match=told):
+        check_model(ModelSpec(family="ridge"), FEATURES, CONTRACT)
+
+
 def test_a_type_that_nobody_offers_stays_out_of_a_bundle(tmp_path: Path, installed: Path) -> None:
     """That a package is installed is not enough."""
     from sklearn.pipeline import Pipeline
 
     from serving.bundle.model_file import write_model
-    from serving.bundle.own import TRANSFORMERS, offered
+    from serving.bundle.own import TRANSFORMERS, offer
 
-    shore = offered(TRANSFORMERS)["shore"].load()().fit(rows())
+    found = offer(TRANSFORMERS, "shore")
+    assert found is not None
+    shore = found.load()().fit(rows())
     _no_offer(installed)
     with pytest.raises(GateRefusal, match=r"a bundle cannot hold shoreline.shore.Shore"):
         write_model(Pipeline([("shore", shore)]))
