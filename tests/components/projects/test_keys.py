@@ -25,7 +25,8 @@ def test_a_key_has_a_meaning_and_an_example(key: ProjectKey) -> None:
 def test_the_examples_are_projects(document: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An example that no project may have would teach a mistake; the package of one of them is not installed here."""
     offer = EntryPoint("shore", "sklearn.preprocessing:StandardScaler", TRANSFORMERS)
-    monkeypatch.setattr("serving.bundle.own.offered", lambda group: {"shore": offer} if group == TRANSFORMERS else {})
+    shore = (TRANSFORMERS, "shore")
+    monkeypatch.setattr("serving.bundle.own.offer", lambda *asked: offer if asked == shore else None)
     assert projects.from_text(document).name
 
 
