@@ -38,7 +38,7 @@ run: $(READY) ## The main job: rows to live traffic, market turn, retraining, ca
 	@$(BIN)/slipway tour $(if $(KEEP),--keep) $(if $(AGAIN),--again)
 
 .PHONY: test
-test: $(READY) ## The test suite (under 8 minutes on 2 cores)
+test: $(READY) ## The test suite
 	@$(BIN)/pytest -n 2 -m "not slow and not cluster" $(ARGS)
 
 .PHONY: test-slow

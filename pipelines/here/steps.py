@@ -100,7 +100,10 @@ class Steps:
             code = subprocess.run(  # noqa: S603 - the compiled command of a step is what we are here to run
                 command(step, place), stdin=subprocess.DEVNULL, stdout=words, stderr=subprocess.STDOUT, check=False
             ).returncode
-        kept.unlink() if kept.is_symlink() else shutil.rmtree(kept, ignore_errors=True)
+        if kept.is_symlink():
+            kept.unlink()
+        else:
+            shutil.rmtree(kept, ignore_errors=True)
         if code:
             raise StepFailed(step_log.cause(last_lines(log, step_log.TAIL), code))
         outputs = outputs_of(step, place)

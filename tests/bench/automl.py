@@ -186,6 +186,8 @@ def main() -> None:
     parser.add_argument("--tables", nargs="+", default=TABLES, metavar="TABLE | FILE:TARGET")
     asked = parser.parse_args()
     pythons = dict(one.split("=", 1) for one in asked.peers)
+    if unknown := {tool.partition("-")[0] for tool in asked.tools} - pythons.keys():
+        parser.error(f"no interpreter for {', '.join(sorted(unknown))}: give --peers TOOL=PYTHON, or others as --tools")
     print(f"{asked.seconds:g} s each; loss (beside the best), CPU of one row:\n")
     print(f"| {' | '.join(('table', 'figure', OURS, *asked.tools, 'seconds'))} |")
     print(f"|---|---|{'---:|' * (2 + len(asked.tools))}")
